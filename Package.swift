@@ -1,0 +1,91 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Every room of the house is one target; arrows point downwards only (see the list in README.md).
+let package = Package(
+    name: "tspeft",
+    products: [
+        .executable(name: "tspeft", targets: ["tspeft"]),
+        .library(name: "TSPEFTWorkflows", targets: ["Workflows"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    ],
+    targets: [
+        // System libraries, from Debian's packages.
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
+
+        .target(name: "CKernels", linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
+        .target(name: "TensorCore"),
+        .target(name: "CheckpointIO", dependencies: ["TensorCore", "CKernels", "CZstd"]),
+        .target(name: "Compute", dependencies: ["TensorCore", "CKernels", "COneDNN"]),
+        .target(name: "Tokenization", dependencies: ["CheckpointIO"]),
+        .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "TensorCore"]),
+        .target(name: "Data", dependencies: ["Tokenization", "CheckpointIO", "TensorCore"]),
+        .target(name: "Adapters", dependencies: ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
+        .target(
+            name: "Training", dependencies: ["Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore"]),
+        .target(
+            name: "Evaluation", dependencies: ["Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore"]),
+        .target(name: "Transforms", dependencies: ["Adapters", "Models", "CheckpointIO", "TensorCore", "CKernels"]),
+        .target(
+            name: "Workflows",
+            dependencies: [
+                "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization", "Compute",
+                "CheckpointIO", "TensorCore",
+            ]),
+        .executableTarget(
+            name: "tspeft",
+            dependencies: ["Workflows", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+
+        .target(name: "TestSupport", path: "Tests/TestSupport"),
+        .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"]),
+        .testTarget(name: "CKernelsTests", dependencies: ["CKernels", "TestSupport"]),
+        .testTarget(
+            name: "CheckpointIOTests",
+            dependencies: [
+                "CheckpointIO", "CKernels", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels", "TensorCore", "TestSupport"]),
+        .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "CheckpointIO", "TestSupport"]),
+        .testTarget(
+            name: "ModelsTests",
+            dependencies: [
+                "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "DataTests",
+            dependencies: [
+                "Data", "Tokenization", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "AdaptersTests",
+            dependencies: [
+                "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "TrainingTests",
+            dependencies: [
+                "Training", "Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "EvaluationTests",
+            dependencies: [
+                "Evaluation", "Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "TransformsTests",
+            dependencies: [
+                "Transforms", "Adapters", "Models", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(
+            name: "WorkflowsTests",
+            dependencies: [
+                "Workflows", "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization",
+                "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+            ]),
+        .testTarget(name: "CommandTests", dependencies: ["tspeft", "TestSupport"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,6 @@
+#ifndef TSPEFT_CKERNELS_H
+#define TSPEFT_CKERNELS_H
+#include "tspeft_parallel.h"
+#include "tspeft_compute.h"
+#include "tspeft_blocks.h"
+#endif

@@ -1,0 +1,8 @@
+#ifndef TSPEFT_PARALLEL_H
+#define TSPEFT_PARALLEL_H
+
+/// Runs `body(context, thread, threads)` once on each of `threads` threads of libgomp's pool, the pool that oneDNN uses
+/// too, and returns when all are done. Call it from the thread that calls oneDNN: libgomp keeps one pool a caller.
+void tspeft_parallel(void (*body)(void *context, int thread, int threads), void *context, int threads);
+
+#endif

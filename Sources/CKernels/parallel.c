@@ -1,0 +1,25 @@
+#include "tspeft_parallel.h"
+
+// libgomp's entry points; Swift's clang ships no omp.h.
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
+extern int omp_get_thread_num(void);
+extern int omp_get_num_threads(void);
+
+struct region {
+    void (*body)(void *, int, int);
+    void *context;
+};
+
+static void enter(void *argument) {
+    struct region *region = argument;
+    region->body(region->context, omp_get_thread_num(), omp_get_num_threads());
+}
+
+void tspeft_parallel(void (*body)(void *, int, int), void *context, int threads) {
+    if (threads <= 1) {
+        body(context, 0, 1);
+        return;
+    }
+    struct region region = {body, context};
+    GOMP_parallel(enter, &region, (unsigned)threads, 0);
+}

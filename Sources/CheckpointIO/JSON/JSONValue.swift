@@ -1,0 +1,152 @@
+/// A JSON value. Objects keep the order of their keys and never hold a key twice; numbers keep their text, so that a
+/// 64-bit integer survives.
+package enum JSONValue: Sendable, Equatable {
+    case null
+    case bool(Bool)
+    /// The number as written, such as `1e-5`.
+    case number(String)
+    case string(String)
+    case array([JSONValue])
+    case object(JSONObject)
+
+    /// A number that holds `value` exactly.
+    package static func integer(_ value: Int) -> JSONValue { .number(String(value)) }
+
+    /// A number that reads back as `value`; NaN and infinities, which JSON lacks, become null.
+    package static func real(_ value: Double) -> JSONValue { value.isFinite ? .number(value.description) : .null }
+
+    /// A number with the shortest text that reads back as the same `Float`; NaN and infinities become null.
+    package static func real(_ value: Float) -> JSONValue { value.isFinite ? .number(value.description) : .null }
+
+    /// The text, where this is a string.
+    package var stringValue: String? { if case .string(let text) = self { text } else { nil } }
+
+    /// The truth value, where this is one.
+    package var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+
+    /// The elements, where this is an array.
+    package var arrayValue: [JSONValue]? { if case .array(let values) = self { values } else { nil } }
+
+    /// The members, where this is an object.
+    package var objectValue: JSONObject? { if case .object(let object) = self { object } else { nil } }
+
+    /// The number, where this is one that a `Double` can hold.
+    package var doubleValue: Double? { if case .number(let text) = self { Double(text) } else { nil } }
+
+    /// The number, where this is an integer that an `Int` holds; `2.0` and `2e0` count.
+    package var intValue: Int? {
+        guard case .number(let text) = self else { return nil }
+        return Int(text) ?? Double(text).flatMap(Int.init(exactly:))
+    }
+
+    /// Whether this is null.
+    package var isNull: Bool { self == .null }
+
+    /// The member `key`, where this is an object that has one.
+    package subscript(key: String) -> JSONValue? { objectValue?[key] }
+}
+
+/// The members of a JSON object in the order of the file.
+package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
+    /// The keys in order, each once.
+    package private(set) var keys: [String] = []
+    private var values: [String: JSONValue] = [:]
+
+    /// No members.
+    package init() {}
+
+    /// The members of a literal; a key given twice is a programmer's mistake.
+    package init(dictionaryLiteral elements: (String, JSONValue)...) {
+        for (key, value) in elements {
+            precondition(values[key] == nil, "key '\(key)' twice in a literal")
+            self[key] = value
+        }
+    }
+
+    /// The number of members.
+    package var count: Int { keys.count }
+
+    /// Key and value of each member in order.
+    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[$0]!) } }
+
+    /// The value of `key`; setting nil takes the member out, a new key goes to the end.
+    package subscript(key: String) -> JSONValue? {
+        get { values[key] }
+        set {
+            if values.updateOrRemove(newValue, forKey: key) == nil, newValue != nil {
+                keys.append(key)
+            } else if newValue == nil {
+                keys.removeAll { $0 == key }
+            }
+        }
+    }
+}
+
+extension Dictionary {
+    /// Sets or takes out `key`; the value it had.
+    fileprivate mutating func updateOrRemove(_ value: Value?, forKey key: Key) -> Value? {
+        if let value { updateValue(value, forKey: key) } else { removeValue(forKey: key) }
+    }
+}
+
+extension JSONValue {
+    /// The value as JSON text. With `indent`, one member a line, that many spaces a level, and a space after colons (the
+    /// layout of Python's `json.dumps(indent:)`); without, one line with `, ` and `: ` as Python writes by default.
+    package func text(indent: Int? = nil, sortedKeys: Bool = false) -> String {
+        var out = ""
+        write(into: &out, indent: indent, sortedKeys: sortedKeys, depth: 0)
+        return out
+    }
+
+    private func write(into out: inout String, indent: Int?, sortedKeys: Bool, depth: Int) {
+        switch self {
+        case .null: out += "null"
+        case .bool(let value): out += value ? "true" : "false"
+        case .number(let text): out += text
+        case .string(let text): Self.writeString(text, into: &out)
+        case .array(let values):
+            Self.writeList(values, "[", "]", into: &out, indent: indent, depth: depth) { value, out in
+                value.write(into: &out, indent: indent, sortedKeys: sortedKeys, depth: depth + 1)
+            }
+        case .object(let object):
+            let members = sortedKeys ? object.members.sorted { $0.key < $1.key } : object.members
+            Self.writeList(members, "{", "}", into: &out, indent: indent, depth: depth) { member, out in
+                Self.writeString(member.key, into: &out)
+                out += ": "
+                member.value.write(into: &out, indent: indent, sortedKeys: sortedKeys, depth: depth + 1)
+            }
+        }
+    }
+
+    private static func writeList<Element>(
+        _ elements: [Element], _ open: String, _ close: String, into out: inout String, indent: Int?, depth: Int,
+        _ writeElement: (Element, inout String) -> Void
+    ) {
+        out += open
+        for (index, element) in elements.enumerated() {
+            if index > 0 { out += indent == nil ? ", " : "," }
+            if let indent { out += "\n" + String(repeating: " ", count: indent * (depth + 1)) }
+            writeElement(element, &out)
+        }
+        if let indent, !elements.isEmpty { out += "\n" + String(repeating: " ", count: indent * depth) }
+        out += close
+    }
+
+    private static func writeString(_ text: String, into out: inout String) {
+        out += "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": out += "\\\""
+            case "\\": out += "\\\\"
+            case "\n": out += "\\n"
+            case "\r": out += "\\r"
+            case "\t": out += "\\t"
+            case _ where scalar.value < 0x20:
+                let hex = String(scalar.value, radix: 16)
+                out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
+            default: out.unicodeScalars.append(scalar)
+            }
+        }
+        out += "\""
+    }
+}

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct TSPEFT: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "tspeft")
+}

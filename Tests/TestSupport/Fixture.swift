@@ -1,0 +1,30 @@
+import Foundation
+
+/// The root folder of the package.
+package let packageRoot: String = {
+    var parts = #filePath.split(separator: "/")
+    parts.removeLast(3)
+    return "/" + parts.joined(separator: "/")
+}()
+
+/// The path of a committed fixture, such as `fixture("tiny-llama/config.json")`.
+package func fixture(_ path: String) -> String {
+    packageRoot + "/Fixtures/" + path
+}
+
+/// Whether a file or folder exists.
+package func pathExists(_ path: String) -> Bool {
+    access(path, F_OK) == 0
+}
+
+/// An empty folder of its own for one test, removed after `body`.
+package func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
+    var template = Array("/tmp/tspeft-test-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw TemporaryFolderError() }
+    let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    return try body(path)
+}
+
+/// No temporary folder could be made.
+package struct TemporaryFolderError: Error {}
