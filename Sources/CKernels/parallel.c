@@ -4,6 +4,8 @@
 extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
 extern int omp_get_thread_num(void);
 extern int omp_get_num_threads(void);
+extern int omp_get_max_threads(void);
+extern void omp_set_num_threads(int);
 
 struct region {
     void (*body)(void *, int, int);
@@ -23,3 +25,7 @@ void tspeft_parallel(void (*body)(void *, int, int), void *context, int threads)
     struct region region = {body, context};
     GOMP_parallel(enter, &region, (unsigned)threads, 0);
 }
+
+int tspeft_available_threads(void) { return omp_get_max_threads(); }
+
+void tspeft_set_threads(int threads) { omp_set_num_threads(threads < 1 ? 1 : threads); }

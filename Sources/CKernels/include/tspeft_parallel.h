@@ -5,4 +5,10 @@
 /// too, and returns when all are done. Call it from the thread that calls oneDNN: libgomp keeps one pool a caller.
 void tspeft_parallel(void (*body)(void *context, int thread, int threads), void *context, int threads);
 
+/// Threads that libgomp uses where nothing else is said.
+int tspeft_available_threads(void);
+
+/// Sets that number, for oneDNN too.
+void tspeft_set_threads(int threads);
+
 #endif

@@ -1,0 +1,91 @@
+import CKernels
+import TensorCore
+
+/// What the loss operation gives for the scored rows.
+package struct TokenLosses: Sendable {
+    /// -log p(target) of each scored row, in the order of the rows.
+    package let values: [Float]
+
+    /// Their sum, in double precision.
+    package var sum: Double { values.reduce(0) { $0 + Double($1) } }
+}
+
+extension Tape {
+    /// Bytes that the logits of one chunk may take: they are read twice, so they should stay in the last-level cache.
+    private static let chunkBytes = 16 << 20
+
+    /// Softmax cross entropy over a vocabulary: the loss of each scored row of `hidden` [tokens, hiddenSize] under
+    /// logits = hidden W', W the head's weight [vocabulary, hiddenSize].
+    ///
+    /// Rows with a target below 0 never reach the product. Logits exist for one chunk of rows at a time, in F32. On a recording
+    /// tape the gradient of scale * (sum of losses) is computed along the way and put into `hidden` at the start of the backward
+    /// pass: dhidden = scale (softmax - onehot) W.
+    package func crossEntropy(_ hidden: Variable, head: FrozenLinear, targets: [Int32], scale: Float) -> TokenLosses {
+        precondition(targets.count == hidden.value.rows)
+        let context = context
+        let scored = targets.indices.filter { targets[$0] >= 0 }.map(Int32.init)
+        let vocabulary = head.outputSize
+        let width = head.inputSize
+        let rows = context.gatherRows(hidden.value, scored)
+        let dRows = isRecording ? context.tensor(rows.shape) : nil
+        var losses = [Float](repeating: 0, count: scored.count)
+        let fitting = Self.chunkBytes / (vocabulary * 4) / Tensor.rowRounding * Tensor.rowRounding
+        let chunk = max(Tensor.rowRounding, min(fitting, 1024))
+        var start = 0
+        while start < scored.count {
+            let count = min(chunk, scored.count - start)
+            let logits = context.tensor([count, vocabulary], .f32)
+            let part = context.copyRows(rows, start, count)
+            context.products.multiplyRows(
+                part, head.weight, .transposed, bias: head.bias, into: logits, n: vocabulary, k: width)
+            let wanted = scored[start..<start + count].map { targets[Int($0)] }
+            // In F32 the gradient takes the logits' place.
+            let dLogits = dRows == nil ? nil : context.dtype == .f32 ? logits : context.tensor(logits.shape)
+            losses.withUnsafeMutableBufferPointer { losses in
+                wanted.withUnsafeBufferPointer { wanted in
+                    context.parallel(count, grain: 1) { range in
+                        let first = range.lowerBound
+                        tspeft_cross_entropy(
+                            logits.floats + first * vocabulary, wanted.baseAddress! + first, scale,
+                            dLogits.map { $0.address + first * $0.rowByteCount }, context.dtype.kernelCode,
+                            losses.baseAddress! + start + first, range.count, vocabulary)
+                    }
+                }
+            }
+            if let dLogits, let dRows {
+                let dPart = context.tensor(part.shape)
+                context.products.multiplyRows(dLogits, head.weight, .plain, into: dPart, n: width, k: vocabulary)
+                (dRows.address + start * dRows.rowByteCount).copyMemory(
+                    from: dPart.address, byteCount: count * dRows.rowByteCount)
+            }
+            start += count
+        }
+        if let dRows {
+            record {
+                hidden.addGradient(context) { dHidden, accumulates in
+                    if !accumulates { dHidden.clear() }
+                    context.scatterAddRows(dRows, scored, to: dHidden)
+                }
+            }
+        }
+        return TokenLosses(values: losses)
+    }
+
+    /// The logits [rows.count, vocabulary], F32, of the rows of `hidden` that `rows` names. For few rows: generation, tests.
+    package func logits(_ hidden: Variable, head: FrozenLinear, rows: [Int32]) -> Tensor {
+        let part = context.gatherRows(hidden.value, rows)
+        let logits = context.tensor([rows.count, head.outputSize], .f32)
+        context.products.multiplyRows(
+            part, head.weight, .transposed, bias: head.bias, into: logits, n: head.outputSize, k: head.inputSize)
+        return logits
+    }
+}
+
+extension ComputeContext {
+    /// A copy of rows start..<start + count.
+    fileprivate func copyRows(_ x: Tensor, _ start: Int, _ count: Int) -> Tensor {
+        let part = tensor([count, x.columns], x.dtype)
+        part.address.copyMemory(from: x.address + start * x.rowByteCount, byteCount: count * x.rowByteCount)
+        return part
+    }
+}

@@ -1,0 +1,51 @@
+import CKernels
+
+extension ComputeContext {
+    /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
+    package static var availableThreads: Int { Int(tspeft_available_threads()) }
+
+    /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut depends
+    /// on the count, the grain and the thread count alone, so results are the same in every run.
+    package func parallel(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
+        let parts = min(threadCount, max(1, count / max(1, grain)))
+        if parts <= 1 {
+            if count > 0 { body(0..<count) }
+            return
+        }
+        onThreads(parts) { part, _ in
+            let begin = count * part / parts
+            let end = count * (part + 1) / parts
+            if begin < end { body(begin..<end) }
+        }
+    }
+
+    /// Runs `body(item, thread)` for each item, thread t taking items t, t + threads, ...: for items of unequal cost that
+    /// write to places of their own. `thread` is below `threadCount`.
+    package func parallelItems(_ count: Int, _ body: (_ item: Int, _ thread: Int) -> Void) {
+        let threads = min(threadCount, count)
+        if threads <= 1 {
+            for item in 0..<count { body(item, 0) }
+            return
+        }
+        onThreads(threads) { thread, threads in
+            for item in stride(from: thread, to: count, by: threads) { body(item, thread) }
+        }
+    }
+
+    private func onThreads(_ threads: Int, _ body: (_ thread: Int, _ threads: Int) -> Void) {
+        withoutActuallyEscaping(body) { body in
+            var region = Region(body: body)
+            withUnsafeMutablePointer(to: &region) { pointer in
+                tspeft_parallel(
+                    { context, thread, threads in
+                        context!.assumingMemoryBound(to: Region.self).pointee.body(Int(thread), Int(threads))
+                    }, pointer, Int32(threads))
+            }
+        }
+    }
+}
+
+/// A closure behind a C pointer; it does not outlive the call that made it.
+private struct Region {
+    let body: (Int, Int) -> Void
+}
