@@ -1,0 +1,88 @@
+import CheckpointIO
+import TensorCore
+
+/// Why an adapter's configuration or directory cannot be used.
+package enum AdapterError: ReportableError, Equatable {
+    /// A method's name on the command line that no table entry has.
+    case unknownMethod(String, known: [String])
+    /// A `peft_type` of a file that this program does not know.
+    case unknownAdapterType(file: String, found: String, known: [String])
+    /// A field of a configuration that would change the result and is not supported with that value.
+    case unsupportedField(file: String, field: String, value: String, remedy: String?)
+    /// A field, or the whole file, does not have the form it needs.
+    case malformed(file: String, what: String, expected: String, found: String)
+    /// A regular expression does not compile.
+    case badExpression(String, reason: String)
+    /// A setting that cannot be, such as rank 0.
+    case badSetting(name: String, expected: String, found: String)
+    /// A target (or all of them together) selects no module.
+    case matchesNothing(target: String, nearest: [String])
+    /// A module list names a module that the targets do not match or the base does not have.
+    case unknownModule(String, source: String, nearest: [String])
+    /// A file of the directory is missing.
+    case missingFile(String, remedy: String?)
+    /// A tensor that the configuration calls for is missing.
+    case missingTensor(file: String, tensor: String)
+    /// A tensor that does not belong here, and why.
+    case unknownTensor(file: String, tensor: String, reason: String)
+    /// A tensor's shape disagrees with the configuration, its partner or the base.
+    case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
+    /// A tensor holds NaN or an infinity.
+    case notFinite(file: String, tensor: String, index: Int)
+    /// The adapter was made for another base model.
+    case wrongBase(adapter: String, base: String, difference: String)
+    /// Statistics are needed and the directory has none (or not for this module).
+    case missingStatistics(adapter: String, module: String?, remedy: String)
+
+    package var description: String {
+        switch self {
+        case .unknownMethod(let name, let known):
+            "unknown adapter method '\(name)'; known methods: \(known.joined(separator: ", "))"
+        case .unknownAdapterType(let file, let found, let known):
+            "\(file): peft_type '\(found)' is not supported; known types: \(known.joined(separator: ", "))"
+        case .unsupportedField(let file, let field, let value, let remedy):
+            "\(file): '\(field)' is \(value), which is not supported" + Self.tail(remedy)
+        case .malformed(let file, let what, let expected, let found):
+            "\(file): \(what) should be \(expected), found \(found)"
+        case .badExpression(let pattern, let reason):
+            "'\(pattern)' is not a valid regular expression: \(reason)"
+        case .badSetting(let name, let expected, let found):
+            "\(name) must be \(expected), not \(found)"
+        case .matchesNothing(let target, let nearest):
+            "target '\(target)' matches no linear module of the base" + Self.nearestTail(nearest)
+        case .unknownModule(let module, let source, let nearest):
+            "\(source): module '\(module)' is not among the modules to adapt" + Self.nearestTail(nearest)
+        case .missingFile(let path, let remedy):
+            "\(path): no such file" + Self.tail(remedy)
+        case .missingTensor(let file, let tensor):
+            "\(file): tensor '\(tensor)' is missing"
+        case .unknownTensor(let file, let tensor, let reason):
+            "\(file): tensor '\(tensor)' \(reason)"
+        case .wrongShape(let file, let tensor, let expected, let found):
+            "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
+        case .notFinite(let file, let tensor, let index):
+            "\(file): tensor '\(tensor)' holds a NaN or infinity at element \(index)"
+        case .wrongBase(let adapter, let base, let difference):
+            "\(adapter): this adapter belongs to another base than \(base): \(difference)"
+        case .missingStatistics(let adapter, let module, let remedy):
+            "\(adapter): no token statistics" + (module.map { " for module '\($0)'" } ?? "") + "; \(remedy)"
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .unknownMethod, .badExpression, .badSetting: .usage
+        case .unknownAdapterType, .unsupportedField: .unsupported
+        case .missingFile: .missingInput
+        case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .notFinite,
+            .wrongBase, .missingStatistics:
+            .badData
+        }
+    }
+
+    private static func tail(_ remedy: String?) -> String { remedy.map { "; \($0)" } ?? "" }
+
+    private static func nearestTail(_ nearest: [String]) -> String {
+        nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))"
+    }
+}

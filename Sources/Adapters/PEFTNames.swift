@@ -1,0 +1,48 @@
+/// The names that adapter directories use on disk: files, tensor keys and fields, as peft 0.21 has them, and tspeft's own
+/// beside them.
+package enum PEFTNames {
+    /// Configuration of the adapter, JSON.
+    package static let configurationFile = "adapter_config.json"
+    /// Tensors of the adapter.
+    package static let tensorFile = "adapter_model.safetensors"
+    /// Tensors as peft wrote them before safetensors: a Python pickle, which is never opened.
+    package static let pickleFile = "adapter_model.bin"
+    /// The model card.
+    package static let modelCardFile = "README.md"
+    /// What tspeft records beside peft's files: base, training, statistics. JSON.
+    package static let recordFile = "tspeft.json"
+    /// Histograms and inner sums of the statistics.
+    package static let statisticsFile = "tspeft_statistics.safetensors"
+
+    /// What every adapter tensor's key begins with: peft's two wrappers around the model.
+    package static let prefix = "base_model.model."
+    /// LoRA's A, [rank, inputSize].
+    package static let loraA = ".lora_A.weight"
+    /// LoRA's B, [outputSize, rank].
+    package static let loraB = ".lora_B.weight"
+    /// A gate's threshold, [1], F32; tspeft's own.
+    package static let tau = ".tau"
+
+    /// What `peft_type` of a gated adapter begins with, so that peft refuses it instead of running it dense.
+    package static let gatedPrefix = "TS_"
+
+    /// Statistics tensors: histogram of r, I64 [ModuleStatistics.binCount].
+    package static let histogram = ".ratio_histogram"
+    /// Statistics tensors: sum z z', F64 [rank, rank].
+    package static let innerSums = ".inner_sums"
+    /// Statistics tensors: sum S z z', F64 [rank, rank].
+    package static let activeInnerSums = ".active_inner_sums"
+
+    /// The key of the tensor `suffix` of `module`, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
+    package static func key(_ module: String, _ suffix: String) -> String { prefix + module + suffix }
+
+    /// The module and the suffix of `key`, where it has the prefix and ends in one of `suffixes`.
+    package static func split(_ key: String, suffixes: [String]) -> (module: String, suffix: String)? {
+        guard key.hasPrefix(prefix) else { return nil }
+        let rest = key.dropFirst(prefix.count)
+        for suffix in suffixes where rest.hasSuffix(suffix) && rest.count > suffix.count {
+            return (String(rest.dropLast(suffix.count)), suffix)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,209 @@
+/// Which modules an adapter wraps, as peft's `target_modules` (or `exclude_modules`) says it.
+package enum TargetSpecification: Sendable, Equatable {
+    /// Every linear module but the output head.
+    case allLinear
+    /// A regular expression that the whole path must match.
+    case expression(String)
+    /// Paths, or their last components: `q_proj` stands for every path that is `q_proj` or ends in `.q_proj`.
+    case names([String])
+
+    /// What a command-line argument means: `all-linear`; a comma list of names (letters, digits, `_`, `-`, `.`); anything
+    /// else is a regular expression. Throws `.badSetting` for an empty name, `.badExpression`.
+    package init(argument: String) throws(AdapterError) {
+        if argument.lowercased() == Self.allLinearName {
+            self = .allLinear
+            return
+        }
+        guard argument.unicodeScalars.allSatisfy({ Self.isNameScalar($0) || $0 == "," || $0 == " " }) else {
+            try PathExpression.check(argument)
+            self = .expression(argument)
+            return
+        }
+        let names = argument.split(separator: ",", omittingEmptySubsequences: false).map { Self.trimmed($0) }
+        if names.contains("") {
+            throw .badSetting(name: "targets", expected: "a list of module names", found: "'\(argument)'")
+        }
+        self = .names(names)
+    }
+
+    /// peft's word for `allLinear`.
+    package static let allLinearName = "all-linear"
+
+    /// The specification as text, for messages and tables.
+    package var summary: String {
+        switch self {
+        case .allLinear: Self.allLinearName
+        case .expression(let pattern): pattern
+        case .names(let names): names.joined(separator: ", ")
+        }
+    }
+
+    private static func isNameScalar(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar {
+        case "a"..."z", "A"..."Z", "0"..."9", "_", "-", ".": true
+        default: false
+        }
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        var rest = text
+        while rest.first == " " { rest.removeFirst() }
+        while rest.last == " " { rest.removeLast() }
+        return String(rest)
+    }
+}
+
+/// A linear module of a base: its path and the shape [outputSize, inputSize] of its weight.
+package typealias LinearModule = (path: String, outputSize: Int, inputSize: Int)
+
+/// The modules that a specification selects, and how many each target found.
+package struct TargetMatch: Sendable {
+    /// One target's share.
+    package struct Row: Sendable, Equatable {
+        /// The target as given.
+        package let target: String
+        /// Modules that it selects.
+        package let moduleCount: Int
+        /// The distinct weight shapes among them, in the base's order.
+        package let shapes: [Shape]
+    }
+
+    /// A weight's shape [outputSize, inputSize] and how many modules have it.
+    package struct Shape: Sendable, Equatable {
+        /// Rows of the weight.
+        package let outputSize: Int
+        /// Columns of the weight.
+        package let inputSize: Int
+        /// Modules with this shape.
+        package fileprivate(set) var count: Int
+    }
+
+    /// The selected modules in the base's order, each once.
+    package let modules: [LinearModule]
+    /// One row a target, for the table that a command prints. A module that two targets hit counts in both.
+    package let rows: [Row]
+
+    /// Selects from `linearModules` by peft's rules (`check_target_module_exists` of peft 0.21).
+    ///
+    /// - A list entry matches exactly or as `endswith("." + entry)`; a string is a regular expression for the whole path;
+    ///   `all-linear` leaves `outputHead` out.
+    /// - Exclusions come first, as names or an expression.
+    /// - With `layersToTransform`, a module that a list entry matched by its ending also has to lie in one of these
+    ///   layers: the first number after a component that `layersPattern` names, or after any component where that is empty.
+    /// - `selection` (from `rank-modules`) restricts further; each of its modules must be matched.
+    ///
+    /// Throws `.matchesNothing` for a target that selects nothing (where peft is silent unless all of them do),
+    /// `.unknownModule` for a selected module that no target matches, `.badExpression`, `.badSetting`.
+    package init(
+        _ targets: TargetSpecification, excluding excluded: TargetSpecification? = nil,
+        layersToTransform: [Int]? = nil, layersPattern: [String] = [], selection: [String]? = nil,
+        in linearModules: [LinearModule], outputHead: String = "lm_head"
+    ) throws(AdapterError) {
+        let candidates = try Self.candidates(excluding: excluded, in: linearModules)
+        let hits = try Self.hits(
+            of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern), candidates: candidates,
+            outputHead: outputHead)
+        for hit in hits where hit.modules.isEmpty {
+            throw .matchesNothing(target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules))
+        }
+        if hits.isEmpty { throw .matchesNothing(target: targets.summary, nearest: []) }
+
+        let matched = Set(hits.flatMap { $0.modules.map(\.path) })
+        let kept: Set<String>
+        if let selection {
+            for module in selection where !matched.contains(module) {
+                throw .unknownModule(
+                    module, source: "module selection", nearest: NearestNames.find(module, in: linearModules))
+            }
+            if selection.isEmpty { throw .matchesNothing(target: "an empty module selection", nearest: []) }
+            kept = Set(selection)
+        } else {
+            kept = matched
+        }
+        modules = linearModules.filter { kept.contains($0.path) }
+        rows = hits.map { hit in
+            let found = hit.modules.filter { kept.contains($0.path) }
+            return Row(target: hit.target, moduleCount: found.count, shapes: Self.shapes(of: found))
+        }
+    }
+
+    /// Whether a list entry of `target_modules` matches a path.
+    package static func name(_ name: String, matches path: String) -> Bool {
+        path == name || path.hasSuffix("." + name)
+    }
+
+    private static func candidates(
+        excluding excluded: TargetSpecification?, in modules: [LinearModule]
+    ) throws(AdapterError) -> [LinearModule] {
+        switch excluded {
+        case nil: return modules
+        case .allLinear:
+            throw .badSetting(name: "excluded modules", expected: "names or an expression", found: "'all-linear'")
+        case .expression(let pattern):
+            let expression = try PathExpression(pattern)
+            return modules.filter { !expression.matchesWhole($0.path) }
+        case .names(let names):
+            return modules.filter { module in !names.contains { name($0, matches: module.path) } }
+        }
+    }
+
+    private static func hits(
+        of targets: TargetSpecification, layers: LayerFilter, candidates: [LinearModule], outputHead: String
+    ) throws(AdapterError) -> [(target: String, modules: [LinearModule])] {
+        switch targets {
+        case .allLinear:
+            return [(TargetSpecification.allLinearName, candidates.filter { $0.path != outputHead })]
+        case .expression(let pattern):
+            let expression = try PathExpression(pattern)
+            return [(pattern, candidates.filter { expression.matchesWhole($0.path) })]
+        case .names(let names):
+            let exact = Set(names)
+            return names.map { entry in
+                // As in peft, the layer list does not apply to a module that is listed by its whole path.
+                (
+                    entry,
+                    candidates.filter {
+                        name(entry, matches: $0.path) && (exact.contains($0.path) || layers.admits($0.path))
+                    }
+                )
+            }
+        }
+    }
+
+    private static func shapes(of modules: [LinearModule]) -> [Shape] {
+        modules.reduce(into: []) { shapes, module in
+            if let index = shapes.firstIndex(where: {
+                $0.outputSize == module.outputSize && $0.inputSize == module.inputSize
+            }) {
+                shapes[index].count += 1
+            } else {
+                shapes.append(Shape(outputSize: module.outputSize, inputSize: module.inputSize, count: 1))
+            }
+        }
+    }
+}
+
+/// peft's `layers_to_transform` with `layers_pattern`.
+private struct LayerFilter {
+    private let layers: Set<Int>?
+    private let expressions: [PathExpression]
+
+    init(_ layers: [Int]?, patterns: [String]) throws(AdapterError) {
+        self.layers = layers.flatMap { $0.isEmpty ? nil : Set($0) }
+        // The lazy start takes a path's first number, as peft does.
+        var expressions: [PathExpression] = []
+        for pattern in patterns {
+            expressions.append(try PathExpression(#"(?:.*?\.)?(?:"# + pattern + #")\.(\d+)\..*"#))
+        }
+        if patterns.isEmpty { expressions.append(try PathExpression(#".*?\.[^.]*\.(\d+)\..*"#)) }
+        self.expressions = expressions
+    }
+
+    func admits(_ path: String) -> Bool {
+        guard let layers else { return true }
+        for expression in expressions {
+            if let digits = expression.lastGroup(in: path) { return Int(digits).map(layers.contains) ?? false }
+        }
+        return false
+    }
+}
