@@ -3,4 +3,5 @@
 #include "tspeft_parallel.h"
 #include "tspeft_compute.h"
 #include "tspeft_blocks.h"
+#include "tspeft_files.h"
 #endif

@@ -1,0 +1,210 @@
+import Glibc
+import TensorCore
+
+/// The tensors of a model, wherever they lie: a Hugging Face directory, one safetensors file or one GGUF file. Owns the
+/// mappings; nothing is read before it is asked for.
+package final class Checkpoint: Sendable {
+    /// How a checkpoint's files are laid out.
+    package enum Layout: Sendable, Equatable {
+        /// safetensors files, with `config.json` and tokenizer files beside them in `directory`.
+        case huggingFace(directory: String)
+        /// One GGUF file, with everything in its metadata.
+        case gguf
+    }
+
+    /// The path as it was given.
+    package let path: String
+    /// How the files are laid out.
+    package let layout: Layout
+    /// The paths of the files that hold tensors, in shard order.
+    package let files: [String]
+    /// Every tensor: shards in order, each in its file's order (of bytes for safetensors, of entries for GGUF).
+    package let tensors: [TensorRecord]
+    /// `config.json`, where there is one.
+    package let configuration: JSONValue?
+    /// A GGUF file's metadata.
+    package let metadata: GGUFMetadata?
+    private let mappings: [MappedFile]
+    private let index: [String: Int]
+
+    private static let configurationByteLimit = 16 << 20
+
+    /// Opens a Hugging Face directory, a `.safetensors` file or a GGUF file, and checks all headers.
+    ///
+    /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of the
+    /// formats.
+    package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
+        switch pathKind(path) {
+        case .nothing, .regularFile, .other: return try openFile(path)
+        case .directory: return try openDirectory(path)
+        }
+    }
+
+    private init(
+        path: String, layout: Layout, mappings: [MappedFile], tensors: [TensorRecord], configuration: JSONValue?,
+        metadata: GGUFMetadata?
+    ) {
+        self.path = path
+        self.layout = layout
+        self.mappings = mappings
+        self.tensors = tensors
+        self.configuration = configuration
+        self.metadata = metadata
+        files = mappings.map(\.path)
+        index = Dictionary(tensors.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    private static func openFile(_ path: String) throws(CheckpointError) -> Checkpoint {
+        let mapping = try MappedFile.open(path)
+        let isGGUF = mapping.withBytes { $0.starts(with: "GGUF".utf8) }
+        if isGGUF || path.hasSuffix(".gguf") {
+            let header = try GGUFHeader(file: mapping)
+            return Checkpoint(
+                path: path, layout: .gguf, mappings: [mapping], tensors: header.tensors, configuration: nil,
+                metadata: header.metadata)
+        }
+        guard path.hasSuffix(".safetensors") else {
+            throw .malformed(file: path, problem: "is neither a .safetensors file nor a GGUF file")
+        }
+        let directory = parentDirectory(of: path)
+        let file = try SafetensorsFile.open(path)
+        return Checkpoint(
+            path: path, layout: .huggingFace(directory: directory), mappings: [file.file], tensors: file.tensors,
+            configuration: try readConfiguration(in: directory), metadata: nil)
+    }
+
+    private static func openDirectory(_ path: String) throws(CheckpointError) -> Checkpoint {
+        let single = joinedPath(path, "model.safetensors")
+        let indexPath = joinedPath(path, ShardIndex.fileName)
+        let files: [SafetensorsFile]
+        if pathKind(single) != .nothing {
+            files = [try SafetensorsFile.open(single)]
+        } else if pathKind(indexPath) != .nothing {
+            files = try openShards(of: ShardIndex(path: indexPath), in: path)
+        } else {
+            throw .noModel(directory: path, hint: hint(for: path))
+        }
+        return Checkpoint(
+            path: path, layout: .huggingFace(directory: path), mappings: files.map(\.file),
+            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: path), metadata: nil)
+    }
+
+    private static func openShards(
+        of index: ShardIndex, in directory: String
+    ) throws(CheckpointError) -> [SafetensorsFile] {
+        var files: [SafetensorsFile] = []
+        var shardOfTensor: [String: String] = [:]
+        for (position, shard) in index.shards.enumerated() {
+            let path = joinedPath(directory, shard)
+            guard pathKind(path) != .nothing else {
+                let tensor = index.entries.first { $0.shard == shard }!.tensor
+                throw .malformed(
+                    file: index.path, problem: "the shard '\(shard)' (with tensor '\(tensor)') is not there")
+            }
+            let file = try SafetensorsFile.open(path, fileIndex: position)
+            for tensor in file.tensors {
+                if let other = shardOfTensor.updateValue(shard, forKey: tensor.name) {
+                    throw .badTensor(
+                        file: index.path, tensor: tensor.name, expected: "it may be in one only",
+                        found: "is in two shards, '\(other)' and '\(shard)'")
+                }
+            }
+            files.append(file)
+        }
+        for (tensor, shard) in index.entries where shardOfTensor[tensor] != shard {
+            throw .badTensor(
+                file: index.path, tensor: tensor, expected: "the index puts it into '\(shard)'",
+                found: shardOfTensor[tensor].map { "is in '\($0)'" } ?? "is in no shard")
+        }
+        return files
+    }
+
+    private static func readConfiguration(in directory: String) throws(CheckpointError) -> JSONValue? {
+        let path = joinedPath(directory, "config.json")
+        guard pathKind(path) != .nothing else { return nil }
+        let value: JSONValue
+        do {
+            value = try JSONValue.parse(try readSmallFile(path, limit: configurationByteLimit))
+        } catch let error as CheckpointError {
+            throw error
+        } catch {
+            throw .malformed(file: path, problem: "\(error)")
+        }
+        guard value.objectValue != nil else { throw .malformed(file: path, problem: "is not a JSON object") }
+        return value
+    }
+
+    /// What a directory without a model may be instead.
+    private static func hint(for directory: String) -> String {
+        let names = directoryEntries(directory)
+        if names.contains("adapter_config.json") {
+            return "it is an adapter directory; name the base model and pass the adapter with --adapter"
+        }
+        if let file = names.first(where: { $0.hasSuffix(".gguf") }) {
+            return "name the GGUF file itself, such as '\(joinedPath(directory, file))'"
+        }
+        if let file = names.first(where: { $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") }) {
+            return "'\(file)' is a PyTorch pickle, which tspeft does not read; convert it to safetensors"
+        }
+        return "neither model.safetensors nor \(ShardIndex.fileName) is there"
+    }
+
+    /// The tensor called `name`.
+    package func record(_ name: String) -> TensorRecord? {
+        index[name].map { tensors[$0] }
+    }
+
+    /// The tensor called `name`; throws `missingTensor`.
+    package func requiredRecord(_ name: String) throws(CheckpointError) -> TensorRecord {
+        guard let record = record(name) else { throw .missingTensor(file: path, tensor: name) }
+        return record
+    }
+
+    /// Lends a tensor's bytes as stored, at any alignment, to `body`; the pointer must not leave it.
+    package func withBytes<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try mappings[record.fileIndex].withBytes { try body(UnsafeRawBufferPointer(rebasing: $0[record.byteRange])) }
+    }
+
+    /// Decodes rows of the first axis (nil is the whole tensor) to floats, row-major.
+    ///
+    /// `destination` must have exactly as many elements. Throws `unsupportedEncoding`.
+    package func readFloats(
+        of record: TensorRecord, rows: Range<Int>? = nil, into destination: UnsafeMutableBufferPointer<Float>
+    ) throws(CheckpointError) {
+        let outcome = withBytes(of: record) { bytes in
+            Result { () throws(CheckpointError) in
+                try record.decode(rows: rows, from: bytes, file: files[record.fileIndex], into: destination)
+            }
+        }
+        try outcome.get()
+    }
+
+    /// A whole tensor as floats, row-major; throws `unsupportedEncoding`.
+    package func floats(of record: TensorRecord) throws(CheckpointError) -> [Float] {
+        try decodedArray(count: record.elementCount) { (buffer) throws(CheckpointError) in
+            try readFloats(of: record, into: buffer)
+        }
+    }
+
+    /// Tells the kernel that a tensor will be read soon, or is not needed for now.
+    package func advise(_ record: TensorRecord, willNeed: Bool) {
+        mappings[record.fileIndex].advise(record.byteRange, willNeed: willNeed)
+    }
+
+    /// The mapped file that holds a tensor, for copies that the kernel makes.
+    func mapping(of record: TensorRecord) -> MappedFile { mappings[record.fileIndex] }
+}
+
+/// The names in a directory, sorted, without `.` and `..`; none where it cannot be read.
+package func directoryEntries(_ path: String) -> [String] {
+    guard let directory = opendir(path) else { return [] }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+}

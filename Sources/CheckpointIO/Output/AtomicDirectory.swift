@@ -1,0 +1,132 @@
+import Glibc
+
+/// A directory that is written under a temporary name beside its target and renamed when all of it is on the disk. Owns
+/// the temporary directory, which is removed with all that is in it unless `commit` succeeds.
+package final class AtomicDirectory {
+    /// The path that the directory will have.
+    package let path: String
+    /// Where files are to be written until `commit`; see `writer(_:)`.
+    package let temporaryPath: String
+    private let isReplacing: Bool
+    private var isOpen = true
+
+    /// Files that show that a directory is an output of this program or one like it, so that it may be replaced: nobody
+    /// who types a wrong name with `--force` should lose a home directory.
+    private static let marks: Set<String> = [
+        "adapter_config.json", "config.json", "training_state.json", "model.safetensors", "adapter_model.safetensors",
+    ]
+
+    /// Begins a directory at `path`.
+    ///
+    /// Without `replacing` anything at `path` is an error, now and at the end. With it, an empty directory or one that
+    /// holds a model or an adapter is replaced as a whole at the end. Throws `outputExists` or `cannotCreate`.
+    package init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
+        let target = try Self.checkedTarget(path, replacing: replacing)
+        self.path = target
+        isReplacing = replacing
+        temporaryPath = temporarySibling(of: target)
+        TemporaryOutputs.add(temporaryPath)
+        guard mkdir(temporaryPath, 0o777) == 0 else {
+            let code = errno
+            TemporaryOutputs.remove(temporaryPath)
+            throw .cannotCreate(path: path, reason: systemMessage(code))
+        }
+    }
+
+    deinit { abandon() }
+
+    private static func checkedTarget(_ path: String, replacing: Bool) throws(CheckpointError) -> String {
+        guard !path.isEmpty else { throw .cannotCreate(path: path, reason: "the name is empty") }
+        var target = trimmingTrailingSlashes(path)
+        var status = stat()
+        guard lstat(target, &status) == 0 else {
+            let last = lastPathComponent(target)
+            guard last != ".", last != ".." else { throw .cannotCreate(path: path, reason: systemMessage(ENOENT)) }
+            return target
+        }
+        guard replacing else { throw .outputExists(path: path) }
+        guard let resolved = realpath(target, nil) else {
+            throw .cannotCreate(path: path, reason: "it is a symbolic link to nothing")
+        }
+        defer { free(resolved) }
+        target = String(cString: resolved)
+        guard pathKind(target) == .directory else {
+            throw .cannotCreate(path: path, reason: "something that is not a directory is there")
+        }
+        let names = directoryEntries(target)
+        guard names.isEmpty || !marks.isDisjoint(with: names) else {
+            throw .cannotCreate(
+                path: path,
+                reason:
+                    "the directory there holds neither a model nor an adapter, so it is not replaced; remove it first")
+        }
+        return target
+    }
+
+    /// The place of the file `name` until `commit`.
+    package func temporaryPath(of name: String) -> String {
+        joinedPath(temporaryPath, name)
+    }
+
+    /// Begins the file `name` in the directory; call its `commit` when it is complete.
+    package func writer(_ name: String) throws(CheckpointError) -> AtomicFileWriter {
+        precondition(isOpen, "the directory has ended")
+        return try AtomicFileWriter(temporaryPath(of: name))
+    }
+
+    /// Writes the file `name` with `contents`.
+    package func write(_ name: String, _ contents: [UInt8]) throws(CheckpointError) {
+        let file = try writer(name)
+        try file.write(contents)
+        try file.commit()
+    }
+
+    /// Writes the text file `name` in UTF-8.
+    package func write(_ name: String, text: String) throws(CheckpointError) {
+        try write(name, Array(text.utf8))
+    }
+
+    /// Copies the file at `source` byte for byte to the file `name`.
+    package func copyFile(from source: String, to name: String) throws(CheckpointError) {
+        let mapping = try MappedFile.open(source)
+        let file = try writer(name)
+        try file.copy(0..<mapping.byteCount, of: mapping)
+        try file.commit()
+    }
+
+    /// Makes an empty directory inside this one.
+    package func makeDirectory(_ name: String) throws(CheckpointError) {
+        let path = temporaryPath(of: name)
+        guard mkdir(path, 0o777) == 0 else { throw .cannotCreate(path: path, reason: systemMessage(errno)) }
+    }
+
+    /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, or `outputExists`
+    /// if something took the name meanwhile; then nothing is left behind and what was there is untouched.
+    package func commit() throws(CheckpointError) {
+        precondition(isOpen, "the directory has ended")
+        do {
+            try syncDirectory(temporaryPath)
+            if isReplacing, pathKind(path) == .directory {
+                // After the exchange the temporary name is the old directory's.
+                try renameOutput(temporaryPath, to: path, .exchanging)
+            } else {
+                try renameOutput(temporaryPath, to: path, .exclusive)
+            }
+        } catch {
+            abandon()
+            throw error
+        }
+        isOpen = false
+        removeTree(temporaryPath)
+        TemporaryOutputs.remove(temporaryPath)
+        try syncDirectory(parentDirectory(of: path))
+    }
+
+    /// Gives the directory up and removes all that was written; harmless after `commit`.
+    package func abandon() {
+        guard isOpen else { return }
+        isOpen = false
+        removeTree(temporaryPath)
+        TemporaryOutputs.remove(temporaryPath)
+    }
+}

@@ -1,0 +1,133 @@
+import CKernels
+import Glibc
+
+/// Writes a file under a temporary name beside its target and renames it when all is on the disk: a reader sees the old
+/// file or the whole new one, never a part. Owns the temporary file, which is removed unless `commit` succeeds.
+package final class AtomicFileWriter {
+    /// The path that the file will have.
+    package let path: String
+    /// Bytes written so far.
+    package private(set) var byteCount = 0
+    private let temporaryPath: String
+    private let isReplacing: Bool
+    private var descriptor: Int32
+
+    /// Begins a file at `path`.
+    ///
+    /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one); without,
+    /// anything there is an error now, and at the end too. Throws `outputExists` or `cannotCreate`.
+    package init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
+        let target = try Self.resolvedTarget(path, replacing: replacing)
+        self.path = target
+        isReplacing = replacing
+        temporaryPath = temporarySibling(of: target)
+        TemporaryOutputs.add(temporaryPath)
+        let temporary = temporaryPath
+        descriptor = retryingOnInterrupt { open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
+        guard descriptor >= 0 else {
+            let code = errno
+            TemporaryOutputs.remove(temporary)
+            throw .cannotCreate(path: path, reason: systemMessage(code))
+        }
+    }
+
+    deinit { abandon() }
+
+    private static func resolvedTarget(_ path: String, replacing: Bool) throws(CheckpointError) -> String {
+        guard !path.isEmpty, !path.hasSuffix("/") else {
+            throw .cannotCreate(path: path, reason: "it is not the name of a file")
+        }
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return path }
+        guard replacing else { throw .outputExists(path: path) }
+        var target = path
+        if status.st_mode & S_IFMT == S_IFLNK {
+            guard let resolved = realpath(path, nil) else {
+                throw .cannotCreate(path: path, reason: "it is a symbolic link to nothing")
+            }
+            defer { free(resolved) }
+            target = String(cString: resolved)
+        }
+        guard pathKind(target) == .regularFile else {
+            throw .cannotCreate(path: path, reason: "something that is not a regular file is there")
+        }
+        return target
+    }
+
+    /// Appends bytes; a disk that is full or fails throws `writeFailed` and abandons the file.
+    package func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
+        precondition(descriptor >= 0, "the file has ended")
+        var written = 0
+        while written < bytes.count {
+            let (from, rest) = (bytes.baseAddress! + written, bytes.count - written)
+            let count = retryingOnInterrupt { Glibc.write(descriptor, from, rest) }
+            // A write of nothing with no error would loop for ever; it means the device takes no more.
+            guard count > 0 else { throw failed(count < 0 ? errno : ENOSPC) }
+            written += count
+        }
+        byteCount += written
+    }
+
+    /// Appends bytes; see the variant for raw buffers.
+    package func write(_ bytes: [UInt8]) throws(CheckpointError) {
+        let outcome = bytes.withUnsafeBytes { buffer in
+            Result { () throws(CheckpointError) in try write(buffer) }
+        }
+        try outcome.get()
+    }
+
+    /// Appends a range (bytes) of a mapped file, moved by the kernel where the file systems can.
+    package func copy(_ range: Range<Int>, of source: MappedFile) throws(CheckpointError) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
+        precondition(descriptor >= 0, "the file has ended")
+        var position = Int64(range.lowerBound)
+        while position < range.upperBound {
+            let rest = range.upperBound - Int(position)
+            let count = retryingOnInterrupt { tspeft_copy_range(source.descriptor, &position, descriptor, rest) }
+            if count > 0 {
+                byteCount += Int(count)
+                continue
+            }
+            let code = count < 0 ? errno : 0
+            if code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO { throw failed(code) }
+            // Not between these file systems: through memory then.
+            let outcome = source.withBytes { bytes in
+                Result { () throws(CheckpointError) in
+                    try write(UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<range.upperBound]))
+                }
+            }
+            return try outcome.get()
+        }
+    }
+
+    /// Syncs the file, gives it its name and syncs the directory. Throws `writeFailed`, or `outputExists` if something took
+    /// the name meanwhile and may not be replaced; then nothing is left behind.
+    package func commit() throws(CheckpointError) {
+        precondition(descriptor >= 0, "the file has ended")
+        guard fsync(descriptor) == 0 else { throw failed(errno) }
+        let closing = descriptor
+        descriptor = -1
+        guard close(closing) == 0 else { throw failed(errno) }
+        do {
+            try renameOutput(temporaryPath, to: path, isReplacing ? .replacing : .exclusive)
+        } catch {
+            abandon()
+            throw error
+        }
+        TemporaryOutputs.remove(temporaryPath)
+        try syncDirectory(parentDirectory(of: path))
+    }
+
+    /// Gives the file up and removes what was written; harmless after `commit`.
+    package func abandon() {
+        if descriptor >= 0 { close(descriptor) }
+        descriptor = -1
+        unlink(temporaryPath)
+        TemporaryOutputs.remove(temporaryPath)
+    }
+
+    private func failed(_ code: Int32) -> CheckpointError {
+        abandon()
+        return .writeFailed(path: path, code: code)
+    }
+}

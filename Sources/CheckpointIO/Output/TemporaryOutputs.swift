@@ -1,0 +1,96 @@
+import CKernels
+import Glibc
+import Synchronization
+
+/// The temporary files and directories that outputs are being written to now, so that a program that is told to stop can
+/// remove them. The only state that the whole process shares: an interrupted program has no other way to find them.
+package enum TemporaryOutputs {
+    private static let paths = Mutex<Set<String>>([])
+
+    static func add(_ path: String) {
+        paths.withLock { _ = $0.insert(path) }
+    }
+
+    static func remove(_ path: String) {
+        paths.withLock { _ = $0.remove(path) }
+    }
+
+    /// Removes every temporary output from the disk; for the moment before the process exits. Not safe inside a signal
+    /// handler: call it from the thread that learns of the signal.
+    package static func removeAll() {
+        let all = paths.withLock { paths in
+            defer { paths = [] }
+            return paths
+        }
+        for path in all { removeTree(path) }
+    }
+}
+
+/// Removes a file, or a directory with all that is in it, without following links; what is gone already is no failure.
+/// False if something could not be removed.
+@discardableResult
+func removeTree(_ path: String) -> Bool {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return errno == ENOENT }
+    if status.st_mode & S_IFMT == S_IFDIR {
+        for name in directoryEntries(path) { removeTree(joinedPath(path, name)) }
+        return rmdir(path) == 0
+    }
+    return unlink(path) == 0
+}
+
+/// A path beside `target` (which has no trailing slash) that is very unlikely to exist.
+func temporarySibling(of target: String) -> String {
+    var generator = SystemRandomNumberGenerator()
+    let tag = String(generator.next() as UInt64, radix: 36)
+    return joinedPath(parentDirectory(of: target), ".tspeft-\(tag).tmp")
+}
+
+/// `path` without slashes at its end; the root stays.
+func trimmingTrailingSlashes(_ path: String) -> String {
+    var trimmed = path[...]
+    while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed.removeLast() }
+    return String(trimmed)
+}
+
+/// Makes the names in a directory durable.
+func syncDirectory(_ path: String) throws(CheckpointError) {
+    let descriptor = retryingOnInterrupt { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+    guard descriptor >= 0 else { throw .writeFailed(path: path, code: errno) }
+    defer { close(descriptor) }
+    // Some file systems cannot sync a directory; there is nothing more to do on them.
+    if fsync(descriptor) != 0, errno != EINVAL { throw .writeFailed(path: path, code: errno) }
+}
+
+/// How a finished output takes its name.
+enum RenameMode { case exclusive, replacing, exchanging }
+
+/// Renames within one directory. `exclusive` fails with `outputExists` if the target is there; `exchanging` swaps the two.
+func renameOutput(_ source: String, to target: String, _ mode: RenameMode) throws(CheckpointError) {
+    let flag =
+        switch mode {
+        case .exclusive: TSPEFT_RENAME_NO_REPLACE
+        case .replacing: TSPEFT_RENAME_REPLACE
+        case .exchanging: TSPEFT_RENAME_EXCHANGE
+        }
+    if tspeft_rename(source, target, Int32(flag)) == 0 { return }
+    let code = errno
+    switch (mode, code) {
+    case (.exclusive, EEXIST): throw .outputExists(path: target)
+    case (.exclusive, EINVAL), (.exclusive, ENOSYS):
+        // A file system without the flag (NFS, for one): look first. A name made in the moment between is lost.
+        var status = stat()
+        guard lstat(target, &status) != 0 else { throw .outputExists(path: target) }
+        guard rename(source, target) == 0 else { throw .writeFailed(path: target, code: errno) }
+    case (.exchanging, EINVAL), (.exchanging, ENOSYS):
+        let aside = temporarySibling(of: target)
+        guard rename(target, aside) == 0 else { throw .writeFailed(path: target, code: errno) }
+        guard rename(source, target) == 0 else {
+            let code = errno
+            rename(aside, target)
+            throw .writeFailed(path: target, code: code)
+        }
+        guard rename(aside, source) == 0 else { throw .writeFailed(path: aside, code: errno) }
+    default: throw .writeFailed(path: target, code: code)
+    }
+}

@@ -1,0 +1,114 @@
+import TensorCore
+
+/// A tensor that a safetensors file is to hold.
+package struct SafetensorsEntry: Sendable, Equatable {
+    /// The tensor's name; each once in a file.
+    package let name: String
+    /// The elements' type.
+    package let dtype: DType
+    /// Extents, row-major, outermost first; empty for a scalar.
+    package let shape: [Int]
+
+    /// An entry; see the properties.
+    package init(name: String, dtype: DType, shape: [Int]) {
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+    }
+
+    /// Bytes of the tensor's data.
+    package var byteCount: Int { TensorEncoding.plain(dtype).byteCount(shape: shape)! }
+}
+
+/// Writes one safetensors file as a stream: the header first, then each tensor's bytes in the order of the entries.
+///
+/// The header is padded with spaces so that the data starts at a multiple of 8 bytes. Elements stay aligned as long as
+/// entries come in falling order of element size; the format does not demand it.
+package final class SafetensorsWriter {
+    /// The metadata that readers of PyTorch models expect.
+    package static let pyTorchMetadata: [(key: String, value: String)] = [("format", "pt")]
+
+    private let file: AtomicFileWriter
+    private let dataByteCount: Int
+    private let dataStart: Int
+
+    /// Writes the header to `file`, which is empty so far. A name given twice or a shape that overflows is a programmer's
+    /// mistake; a header over the format's limit throws `tooLarge`.
+    package init(
+        _ file: AtomicFileWriter, entries: [SafetensorsEntry],
+        metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata
+    ) throws(CheckpointError) {
+        precondition(file.byteCount == 0, "the header comes first")
+        let (header, dataByteCount) = Self.header(entries, metadata)
+        guard header.count - 8 <= SafetensorsHeader.byteLimit else {
+            throw .tooLarge(path: file.path, limit: SafetensorsHeader.byteLimit)
+        }
+        self.file = file
+        self.dataByteCount = dataByteCount
+        dataStart = header.count
+        try file.write(header)
+    }
+
+    /// Length and header text, and the bytes of all data.
+    private static func header(
+        _ entries: [SafetensorsEntry], _ metadata: [(key: String, value: String)]
+    ) -> (bytes: [UInt8], dataByteCount: Int) {
+        var object = JSONObject()
+        if !metadata.isEmpty {
+            var pairs = JSONObject()
+            for (key, value) in metadata { pairs[key] = .string(value) }
+            object["__metadata__"] = .object(pairs)
+        }
+        var position = 0
+        for entry in entries {
+            precondition(object[entry.name] == nil, "the tensor '\(entry.name)' stands twice among the entries")
+            let end = position + entry.byteCount
+            object[entry.name] = .object([
+                "dtype": .string(entry.dtype.rawValue),
+                "shape": .array(entry.shape.map(JSONValue.integer)),
+                "data_offsets": .array([.integer(position), .integer(end)]),
+            ])
+            position = end
+        }
+        var text = Array(JSONValue.object(object).text().utf8)
+        while text.count % 8 != 0 { text.append(UInt8(ascii: " ")) }
+        let length = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) }
+        return (length + text, position)
+    }
+
+    /// Appends the next bytes of the data, in pieces of any size.
+    package func append(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
+        precondition(file.byteCount + bytes.count <= dataStart + dataByteCount, "more bytes than the entries have")
+        try file.write(bytes)
+    }
+
+    /// Appends a tensor as it is stored, moved by the kernel where it can.
+    package func append(_ record: TensorRecord, of checkpoint: Checkpoint) throws(CheckpointError) {
+        precondition(file.byteCount + record.byteCount <= dataStart + dataByteCount, "more bytes than the entries have")
+        try file.copy(record.byteRange, of: checkpoint.mapping(of: record))
+    }
+
+    /// Ends the file and gives it its name; all entries' bytes must have been appended.
+    package func finish() throws(CheckpointError) {
+        precondition(file.byteCount == dataStart + dataByteCount, "fewer bytes than the entries have")
+        try file.commit()
+    }
+
+    /// Writes a whole file of float tensors to `path`, in the order given.
+    package static func write(
+        _ tensors: [(name: String, shape: [Int], values: [Float])], to path: String,
+        metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata, replacing: Bool = false
+    ) throws(CheckpointError) {
+        let entries = tensors.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }
+        let writer = try SafetensorsWriter(
+            AtomicFileWriter(path, replacing: replacing), entries: entries, metadata: metadata)
+        for (tensor, entry) in zip(tensors, entries) {
+            precondition(tensor.values.count * 4 == entry.byteCount, "'\(tensor.name)' does not fill its shape")
+            let outcome = tensor.values.withUnsafeBytes { bytes in
+                Result { () throws(CheckpointError) in try writer.append(bytes) }
+            }
+            try outcome.get()
+        }
+        try writer.finish()
+    }
+}

@@ -1,0 +1,46 @@
+/// The checked contents of a `model.safetensors.index.json`: which tensor lies in which shard.
+struct ShardIndex {
+    static let fileName = "model.safetensors.index.json"
+    /// Far above the index of the largest models, which name each expert's tensors.
+    private static let byteLimit = 256 << 20
+
+    /// The index file, for messages.
+    let path: String
+    /// Tensor and shard in the file's order.
+    let entries: [(tensor: String, shard: String)]
+    /// The shards' names, each once, sorted.
+    let shards: [String]
+
+    /// Reads and checks an index; shard names that could lead out of its directory are refused.
+    init(path: String) throws(CheckpointError) {
+        let bytes = try readSmallFile(path, limit: Self.byteLimit)
+        let value: JSONValue
+        do {
+            value = try JSONValue.parse(bytes)
+        } catch {
+            throw .malformed(file: path, problem: "\(error)")
+        }
+        guard let map = value["weight_map"]?.objectValue else {
+            throw .malformed(file: path, problem: "has no 'weight_map' object")
+        }
+        guard map.count > 0 else { throw .malformed(file: path, problem: "its 'weight_map' is empty") }
+        var entries: [(tensor: String, shard: String)] = []
+        for (tensor, value) in map.members {
+            guard let shard = value.stringValue else {
+                throw .malformed(file: path, problem: "'weight_map' names no file for tensor '\(tensor)'")
+            }
+            let isPlainName =
+                !shard.isEmpty && shard != "." && shard != ".."
+                && !shard.utf8.contains { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 == 0 }
+            guard isPlainName else {
+                throw .malformed(
+                    file: path,
+                    problem: "'weight_map' sends tensor '\(tensor)' to '\(shard)', which is not a plain file name")
+            }
+            entries.append((tensor, shard))
+        }
+        self.path = path
+        self.entries = entries
+        shards = Set(entries.map(\.shard)).sorted()
+    }
+}

@@ -1,0 +1,59 @@
+import CZstd
+import Glibc
+
+/// Zstandard frames (RFC 8878) through libzstd.
+package enum Zstd {
+    /// The largest window that a frame may ask for: 2^27 bytes, libzstd's own default for decoders.
+    private static let windowLogLimit: Int32 = 27
+
+    /// Unpacks a `.zst` file of one or more frames.
+    ///
+    /// Throws `malformed` for anything but whole frames, `tooLarge` if more than `limit` bytes come out, and what opening a
+    /// file throws. Memory stays within what comes out, whatever the file claims.
+    package static func decompress(file path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
+        let file = try MappedFile.open(path)
+        let outcome = file.withBytes { bytes in
+            Result { () throws(CheckpointError) in try decompress(bytes, path: path, limit: limit) }
+        }
+        return try outcome.get()
+    }
+
+    private static func decompress(
+        _ bytes: UnsafeRawBufferPointer, path: String, limit: Int
+    ) throws(CheckpointError) -> [UInt8] {
+        guard bytes.count > 0 else { throw .malformed(file: path, problem: "is empty, not a Zstandard file") }
+        guard let stream = ZSTD_createDCtx() else { throw .unreadable(path: path, code: ENOMEM) }
+        defer { ZSTD_freeDCtx(stream) }
+        ZSTD_DCtx_setParameter(stream, ZSTD_d_windowLogMax, windowLogLimit)
+        var output: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: ZSTD_DStreamOutSize())
+        var input = ZSTD_inBuffer(src: bytes.baseAddress, size: bytes.count, pos: 0)
+        while true {
+            let (hint, produced) = chunk.withUnsafeMutableBytes { buffer in
+                var space = ZSTD_outBuffer(dst: buffer.baseAddress, size: buffer.count, pos: 0)
+                let hint = ZSTD_decompressStream(stream, &space, &input)
+                return (hint, space.pos)
+            }
+            if ZSTD_isError(hint) != 0 {
+                throw .malformed(
+                    file: path, problem: "is not sound Zstandard data: \(String(cString: ZSTD_getErrorName(hint)))")
+            }
+            guard output.count + produced <= limit else { throw .tooLarge(path: path, limit: limit) }
+            output.append(contentsOf: chunk[..<produced])
+            if input.pos == input.size, produced < chunk.count {
+                // 0 says that the last frame is complete.
+                guard hint == 0 else { throw .malformed(file: path, problem: "ends inside a Zstandard frame") }
+                return output
+            }
+        }
+    }
+
+    /// One frame that holds `bytes`, at libzstd's `level` (3 is its default).
+    package static func compress(_ bytes: [UInt8], level: Int32 = 3) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(bytes.count)) { buffer, count in
+            let result = ZSTD_compress(buffer.baseAddress, buffer.count, bytes, bytes.count, level)
+            precondition(ZSTD_isError(result) == 0, "a buffer of the bound's size always suffices")
+            count = result
+        }
+    }
+}
