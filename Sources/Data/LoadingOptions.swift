@@ -1,0 +1,28 @@
+/// How records become examples.
+package struct LoadingOptions: Sendable, Equatable {
+    /// Whether only what the model is to say is scored; false scores prompts too.
+    package var promptMasking: Bool
+    /// Whether the end-of-text token follows completions and texts (chat templates have end tokens of their own).
+    package var endOfText: Bool
+    /// The most tokens of an example, above which it is truncated; nil for no truncation.
+    package var maxLength: Int?
+    /// The model's positions: a longer sequence, after truncation, is an error; nil for no check.
+    package var limit: Int?
+    /// Whether records with an `answer` also give choice items, and must have possible answers.
+    package var collectsChoices: Bool
+
+    /// Options with the program's defaults.
+    ///
+    /// - Precondition: `maxLength` and `limit` are positive where given.
+    package init(
+        promptMasking: Bool = true, endOfText: Bool = true, maxLength: Int? = nil, limit: Int? = nil,
+        collectsChoices: Bool = false
+    ) {
+        precondition((maxLength ?? 1) > 0 && (limit ?? 1) > 0, "lengths are positive")
+        self.promptMasking = promptMasking
+        self.endOfText = endOfText
+        self.maxLength = maxLength
+        self.limit = limit
+        self.collectsChoices = collectsChoices
+    }
+}

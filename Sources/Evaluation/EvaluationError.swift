@@ -1,0 +1,27 @@
+import TensorCore
+
+/// Why a model cannot be evaluated or made to generate as asked.
+package enum EvaluationError: ReportableError, Equatable {
+    /// A sampling option is out of its range.
+    case badSamplingOption(name: String, value: String, expected: String)
+    /// Logits from which no token can be chosen; `token` is the first that is not a number, nil where all are -infinity.
+    case unusableLogits(token: Int?)
+
+    package var description: String {
+        switch self {
+        case .badSamplingOption(let name, let value, let expected):
+            "\(name) is \(value); \(expected) is needed"
+        case .unusableLogits(.some(let token)):
+            "the model's logit of token \(token) is not a finite number, so no next token can be chosen"
+        case .unusableLogits(nil):
+            "the model gives every token the probability 0, so no next token can be chosen"
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .badSamplingOption: .usage
+        case .unusableLogits: .failedSelfCheck
+        }
+    }
+}
