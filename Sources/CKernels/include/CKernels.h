@@ -2,6 +2,7 @@
 #define TSPEFT_CKERNELS_H
 #include "tspeft_parallel.h"
 #include "tspeft_compute.h"
+#include "tspeft_levels.h"
 #include "tspeft_blocks.h"
 #include "tspeft_files.h"
 #endif

@@ -1,0 +1,141 @@
+// The functions of tspeft_compute.h: each calls the kernel of the best level that the processor has and the limit
+// allows.
+#include <stdatomic.h>
+#include <string.h>
+
+#include "levels.h"
+
+/// Float arithmetic only uses what the operating system saves too: __builtin_cpu_supports asks for both.
+static int processor_level(void) {
+#ifdef __x86_64__
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (!avx2) return 0;
+    int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    return avx512 ? 2 : 1;
+#else
+    return 0;
+#endif
+}
+
+static atomic_int level_limit = 2;
+
+void tspeft_limit_level(int level) { atomic_store_explicit(&level_limit, level, memory_order_relaxed); }
+
+int tspeft_cpu_level(void) {
+    int limit = atomic_load_explicit(&level_limit, memory_order_relaxed), level = processor_level();
+    return level < limit ? level : limit < 0 ? 0 : limit;
+}
+
+const tspeft_kernel_table *tspeft_kernels_at(int level) {
+    if (level < 0 || level > processor_level()) return NULL;
+#ifdef __x86_64__
+    if (level == 2) return tspeft_avx512_kernels;
+    if (level == 1) return tspeft_avx2_kernels;
+#endif
+    return tspeft_plain_kernels;
+}
+
+static const tspeft_kernel_table *kernels(void) { return tspeft_kernels_at(tspeft_cpu_level()); }
+
+void tspeft_convert(const void *src, int src_dtype, void *dst, int dst_dtype, size_t count) {
+    kernels()->convert(src, src_dtype, dst, dst_dtype, count);
+}
+
+void tspeft_rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
+                            size_t rows, size_t width) {
+    kernels()->rmsnorm_forward(x, weight, eps, out, dtype, inv_rms, rows, width);
+}
+
+void tspeft_rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
+                             float *dx, size_t rows, size_t width) {
+    kernels()->rmsnorm_backward(x, weight, inv_rms, dout, dtype, dx, rows, width);
+}
+
+void tspeft_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
+                 int direction, size_t rows, size_t heads, size_t head_size) {
+    kernels()->rope(x, dtype, stride, positions, cosine, sine, direction, rows, heads, head_size);
+}
+
+void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count) {
+    kernels()->silu_mul_forward(gate, up, out, dtype, count);
+}
+
+void tspeft_silu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
+                              size_t count) {
+    kernels()->silu_mul_backward(gate, up, dout, dgate, dup, dtype, count);
+}
+
+void tspeft_add(float *dst, const void *src, int dtype, size_t count) { kernels()->add(dst, src, dtype, count); }
+
+void tspeft_row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {
+    kernels()->row_norms(x, dtype, norms, rows, width);
+}
+
+void tspeft_row_dots(const float *a, const float *b, float *dots, size_t rows, size_t width) {
+    kernels()->row_dots(a, b, dots, rows, width);
+}
+
+void tspeft_gather_rows(const void *src, const int32_t *indices, void *dst, size_t count, size_t row_bytes) {
+    for (size_t i = 0; i < count; i++)
+        memcpy((char *)dst + i * row_bytes, (const char *)src + (size_t)indices[i] * row_bytes, row_bytes);
+}
+
+void tspeft_scatter_add_rows(const void *src, const int32_t *indices, void *dst, int dtype, size_t count,
+                             size_t width) {
+    kernels()->scatter_add_rows(src, indices, dst, dtype, count, width);
+}
+
+void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key,
+                    float rate) {
+    kernels()->dropout(src, dst, dtype, count, first_index, key, rate);
+}
+
+void tspeft_cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
+                          float *losses, size_t rows, size_t width) {
+    kernels()->cross_entropy(logits, targets, scale, dlogits, dtype, losses, rows, width);
+}
+
+size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t head_size) {
+    // For every level: 5 packed or summed copies of the keys' rows, 4 blocks of 48 rows, 2 blocks of 48 x 48 scores
+    // and two rows of statistics (attention_backward.h), or 4 rows of scores (attention_forward.h).
+    size_t keys = (key_count > query_count ? key_count : query_count) + 48, pitch = (head_size + 15) / 16 * 16;
+    size_t packed = 5 * keys * pitch + 4 * 48 * pitch + 2 * 48 * 48 + 2 * 48;
+    size_t direct = 4 * (keys + pitch);
+    return packed + direct;
+}
+
+void tspeft_attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,
+                              size_t q_stride, size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size,
+                              float scale, const tspeft_attention_segment *segment, size_t head_begin, size_t head_end,
+                              float *scratch) {
+    kernels()->attention_forward(q, k, v, out, lse, dtype, q_stride, kv_stride, heads, kv_heads, head_size, scale,
+                                 segment, head_begin, head_end, scratch);
+}
+
+void tspeft_attention_backward(const void *q, const void *k, const void *v, const void *out, const void *dout,
+                               const float *lse, void *dq, void *dk, void *dv, int dtype, size_t q_stride,
+                               size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size, float scale,
+                               const tspeft_attention_segment *segment, size_t kv_begin, size_t kv_end,
+                               float *scratch) {
+    kernels()->attention_backward(q, k, v, out, dout, lse, dq, dk, dv, dtype, q_stride, kv_stride, heads, kv_heads,
+                                  head_size, scale, segment, kv_begin, kv_end, scratch);
+}
+
+void tspeft_householder_r(const float *b, size_t rows, size_t width, float *r, double *scratch) {
+    kernels()->householder_r(b, rows, width, r, scratch);
+}
+
+double tspeft_sum_squares(const float *x, size_t count) { return kernels()->sum_squares(x, count); }
+
+int64_t tspeft_first_nonfinite(const float *x, size_t count) { return kernels()->first_nonfinite(x, count); }
+
+void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
+                  float beta1, float beta2, float eps, float decay, float correction1, float correction2) {
+    kernels()->adamw(parameter, grad, m, v, count, gradient_scale, lr, beta1, beta2, eps, decay, correction1,
+                     correction2);
+}
+
+void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width) {
+    kernels()->outer_sums(z, weights, sums, rows, width);
+}

@@ -1,0 +1,84 @@
+#include <math.h>
+
+#include "plain.h"
+
+void plain_rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
+                           size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++, x += width) {
+        double sum = plain_sum_squares(x, width);
+        inv_rms[i] = (float)(1 / sqrt(sum / (double)width + eps));
+        for (size_t j = 0; j < width; j++) put(out, dtype, i * width + j, weight[j] * (x[j] * inv_rms[i]));
+    }
+}
+
+// With y = w x s, s = (mean(x^2) + eps)^(-1/2): ds/dx_j = -s^3 x_j / width, so
+// dx_j = s w_j dy_j - x_j s^3 / width * sum_i(w_i dy_i x_i).
+void plain_rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
+                            float *dx, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        size_t row = i * width;
+        double dot = 0;
+        for (size_t j = 0; j < width; j++) dot += (double)weight[j] * get(dout, dtype, row + j) * x[row + j];
+        float s = inv_rms[i];
+        float pull = (float)(dot / (double)width) * s * s;
+        for (size_t j = 0; j < width; j++)
+            dx[row + j] += s * (weight[j] * get(dout, dtype, row + j) - pull * x[row + j]);
+    }
+}
+
+void plain_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
+                int direction, size_t rows, size_t heads, size_t head_size) {
+    size_t half = head_size / 2;
+    for (size_t row = 0; row < rows; row++)
+        for (size_t head = 0; head < heads; head++) {
+            size_t first = row * stride + head * head_size;
+            for (size_t i = 0; i < half; i++) {
+                float c = cosine[(size_t)positions[row] * half + i];
+                float s = sine[(size_t)positions[row] * half + i] * (float)direction;
+                float a = get(x, dtype, first + i), b = get(x, dtype, first + half + i);
+                put(x, dtype, first + i, a * c - b * s);
+                put(x, dtype, first + half + i, b * c + a * s);
+            }
+        }
+}
+
+void plain_row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < width; j++) {
+            double value = get(x, dtype, i * width + j);
+            sum += value * value;
+        }
+        norms[i] = (float)sqrt(sum);
+    }
+}
+
+void plain_row_dots(const float *a, const float *b, float *dots, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < width; j++) sum += (double)a[i * width + j] * b[i * width + j];
+        dots[i] = (float)sum;
+    }
+}
+
+void plain_cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
+                         float *losses, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        const float *row = logits + i * width;
+        if (targets[i] < 0) {
+            losses[i] = 0;
+            for (size_t j = 0; dlogits && j < width; j++) put(dlogits, dtype, i * width + j, 0);
+            continue;
+        }
+        size_t target = (size_t)targets[i];
+        float largest = row[0];
+        for (size_t j = 1; j < width; j++)
+            if (row[j] > largest) largest = row[j];
+        double sum = 0;
+        for (size_t j = 0; j < width; j++) sum += expf(row[j] - largest);
+        losses[i] = (float)(log(sum) - ((double)row[target] - largest));
+        float share = (float)(scale / sum);
+        for (size_t j = 0; dlogits && j < width; j++)
+            put(dlogits, dtype, i * width + j, expf(row[j] - largest) * share - (j == target ? scale : 0));
+    }
+}

@@ -1,0 +1,184 @@
+// Kernels that work on rows: norms, rotary embedding, cross entropy.
+
+/// sum of a_i b_i, in four vectors of partial sums.
+INLINE float dot_loop(const void *a, size_t a_first, const void *b, size_t b_first, int dtype, size_t count) {
+    vf sums[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    size_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        for (size_t part = 0; part < 4; part++) {
+            size_t at = i + part * LANES;
+            sums[part] = v_fma(v_load(a, dtype, a_first + at, LANES), v_load(b, dtype, b_first + at, LANES), sums[part]);
+        }
+    for (; i < count; i += LANES)
+        sums[0] = v_fma(v_load(a, dtype, a_first + i, count - i), v_load(b, dtype, b_first + i, count - i), sums[0]);
+    return v_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+INLINE void rmsnorm_forward_loop(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
+                                 size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        size_t first = row * width;
+        float squares = dot_loop(x, first, x, first, TSPEFT_F32, width);
+        inv_rms[row] = 1 / __builtin_sqrtf(squares / (float)width + eps);
+        vf s = v_set(inv_rms[row]);
+        for (size_t j = 0; j < width; j += LANES) {
+            size_t left = width - j;
+            vf normed = v_load(x, TSPEFT_F32, first + j, left) * s;
+            v_store(out, dtype, first + j, left, v_load(weight, TSPEFT_F32, j, left) * normed);
+        }
+    }
+}
+
+static void rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
+                            size_t rows, size_t width) {
+    if (dtype == TSPEFT_F32)
+        rmsnorm_forward_loop(x, weight, eps, out, TSPEFT_F32, inv_rms, rows, width);
+    else
+        rmsnorm_forward_loop(x, weight, eps, out, TSPEFT_BF16, inv_rms, rows, width);
+}
+
+INLINE void rmsnorm_backward_loop(const float *x, const float *weight, const float *inv_rms, const void *dout,
+                                  int dtype, float *dx, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        size_t first = row * width;
+        vf even = v_zero(), odd = v_zero();
+        size_t j = 0;
+        for (; j + 2 * LANES <= width; j += 2 * LANES) {
+            size_t next = j + LANES;
+            vf a = v_load(weight, TSPEFT_F32, j, LANES) * v_load(dout, dtype, first + j, LANES);
+            vf b = v_load(weight, TSPEFT_F32, next, LANES) * v_load(dout, dtype, first + next, LANES);
+            even = v_fma(a, v_load(x, TSPEFT_F32, first + j, LANES), even);
+            odd = v_fma(b, v_load(x, TSPEFT_F32, first + next, LANES), odd);
+        }
+        for (; j < width; j += LANES) {
+            size_t left = width - j;
+            vf a = v_load(weight, TSPEFT_F32, j, left) * v_load(dout, dtype, first + j, left);
+            even = v_fma(a, v_load(x, TSPEFT_F32, first + j, left), even);
+        }
+        float s = inv_rms[row];
+        vf pull = v_set(-v_sum(even + odd) / (float)width * s * s);
+        for (j = 0; j < width; j += LANES) {
+            size_t left = width - j;
+            vf a = v_load(weight, TSPEFT_F32, j, left) * v_load(dout, dtype, first + j, left);
+            vf gradient = v_fma(pull, v_load(x, TSPEFT_F32, first + j, left), a);
+            vf sum = v_fma(v_set(s), gradient, v_load(dx, TSPEFT_F32, first + j, left));
+            v_store(dx, TSPEFT_F32, first + j, left, sum);
+        }
+    }
+}
+
+static void rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
+                             float *dx, size_t rows, size_t width) {
+    if (dtype == TSPEFT_F32)
+        rmsnorm_backward_loop(x, weight, inv_rms, dout, TSPEFT_F32, dx, rows, width);
+    else
+        rmsnorm_backward_loop(x, weight, inv_rms, dout, TSPEFT_BF16, dx, rows, width);
+}
+
+INLINE void rope_loop(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine,
+                      const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
+    size_t half = head_size / 2;
+    for (size_t row = 0; row < rows; row++) {
+        const float *c_row = cosine + (size_t)positions[row] * half, *s_row = sine + (size_t)positions[row] * half;
+        for (size_t i = 0; i < half; i += LANES) {
+            size_t left = half - i;
+            vf c = v_load(c_row, TSPEFT_F32, i, left);
+            vf s = v_load(s_row, TSPEFT_F32, i, left) * v_set((float)direction);
+            for (size_t head = 0; head < heads; head++) {
+                size_t low = row * stride + head * head_size + i, high = low + half;
+                vf a = v_load(x, dtype, low, left), b = v_load(x, dtype, high, left);
+                v_store(x, dtype, low, left, a * c - b * s);
+                v_store(x, dtype, high, left, b * c + a * s);
+            }
+        }
+    }
+}
+
+static void rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
+                 int direction, size_t rows, size_t heads, size_t head_size) {
+    if (dtype == TSPEFT_F32)
+        rope_loop(x, TSPEFT_F32, stride, positions, cosine, sine, direction, rows, heads, head_size);
+    else
+        rope_loop(x, TSPEFT_BF16, stride, positions, cosine, sine, direction, rows, heads, head_size);
+}
+
+static void row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        size_t first = row * width;
+        float squares = dtype == TSPEFT_F32 ? dot_loop(x, first, x, first, TSPEFT_F32, width)
+                                            : dot_loop(x, first, x, first, TSPEFT_BF16, width);
+        norms[row] = __builtin_sqrtf(squares);
+    }
+}
+
+static void row_dots(const float *a, const float *b, float *dots, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++)
+        dots[row] = dot_loop(a, row * width, b, row * width, TSPEFT_F32, width);
+}
+
+/// The largest of `count` > 0 floats, NaN ignored.
+INLINE float largest_of(const float *row, size_t count) {
+    vf most[4];
+    for (size_t part = 0; part < 4; part++) most[part] = v_set(-__builtin_inff());
+    size_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        for (size_t part = 0; part < 4; part++)
+            most[part] = v_max(v_load(row, TSPEFT_F32, i + part * LANES, LANES), most[part]);
+    for (; i < count; i += LANES) {
+        vf x = v_select(v_first(count - i), v_load(row, TSPEFT_F32, i, count - i), most[0]);
+        most[0] = v_max(x, most[0]);
+    }
+    return v_largest(v_max(v_max(most[0], most[1]), v_max(most[2], most[3])));
+}
+
+/// sum of e^(x - largest); double across runs of 2048.
+INLINE double sum_of_exponentials(const float *row, float largest, size_t count) {
+    double total = 0;
+    for (size_t start = 0; start < count; start += 2048) {
+        size_t end = count - start < 2048 ? count : start + 2048, i = start;
+        vf even = v_zero(), odd = v_zero();
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            even += v_exp(v_load(row, TSPEFT_F32, i, LANES) - v_set(largest));
+            odd += v_exp(v_load(row, TSPEFT_F32, i + LANES, LANES) - v_set(largest));
+        }
+        for (; i < end; i += LANES) {
+            vf e = v_exp(v_load(row, TSPEFT_F32, i, end - i) - v_set(largest));
+            even += v_select(v_first(end - i), e, v_zero());
+        }
+        total += v_sum(even + odd);
+    }
+    return total;
+}
+
+INLINE void cross_entropy_loop(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
+                               float *losses, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        size_t first = row * width;
+        const float *x = logits + first;
+        if (targets[row] < 0) {
+            losses[row] = 0;
+            for (size_t j = 0; dlogits && j < width; j += LANES) v_store(dlogits, dtype, first + j, width - j, v_zero());
+            continue;
+        }
+        size_t target = (size_t)targets[row];
+        float largest = largest_of(x, width), target_logit = x[target];
+        double sum = sum_of_exponentials(x, largest, width);
+        losses[row] = (float)(log(sum) - ((double)target_logit - largest));
+        if (!dlogits) continue;
+        vf share = v_set((float)(scale / sum)), shift = v_set(largest);
+        for (size_t j = 0; j < width; j += LANES) {
+            vf e = v_exp(v_load(x, TSPEFT_F32, j, width - j) - shift);
+            v_store(dlogits, dtype, first + j, width - j, e * share);
+        }
+        vf at_target = v_exp(v_set(target_logit) - shift) * share - v_set(scale);
+        v_store(dlogits, dtype, first + target, 1, at_target);
+    }
+}
+
+static void cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
+                          float *losses, size_t rows, size_t width) {
+    if (dtype == TSPEFT_F32)
+        cross_entropy_loop(logits, targets, scale, dlogits, TSPEFT_F32, losses, rows, width);
+    else
+        cross_entropy_loop(logits, targets, scale, dlogits, TSPEFT_BF16, losses, rows, width);
+}
