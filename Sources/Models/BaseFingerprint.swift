@@ -1,0 +1,147 @@
+import CheckpointIO
+import TensorCore
+
+/// What identifies a base checkpoint: names, shapes, types and a sample of the bytes of all its tensors. It is made to catch
+/// mistakes (another model, a merged model), not forgery.
+package struct BaseFingerprint: Sendable, Equatable {
+    /// One tensor's share.
+    package struct Entry: Sendable, Equatable {
+        /// Hugging Face's name.
+        package let name: String
+        /// Extents, row-major.
+        package let shape: [Int]
+        /// `BF16`, `Q4_0` and so on.
+        package let encoding: String
+        /// FNV-1a, 64 bits, of the sampled bytes, as 16 hexadecimal digits.
+        package let hash: String
+    }
+
+    /// The model's tensors in the order of their names, so that the way they are spread over shards does not matter.
+    package let entries: [Entry]
+    /// FNV-1a, 64 bits, over all entries, as 16 hexadecimal digits.
+    package let digest: String
+
+    /// Pieces and bytes of each that are sampled of a tensor, evenly spread from its first byte to its last.
+    private static let pieceCount = 64
+    private static let pieceSize = 64
+
+    init(entries: [Entry]) {
+        let sorted = entries.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        self.entries = sorted
+        var hash = FNVHash()
+        for entry in sorted {
+            hash.add("\(entry.name)\u{0}\(entry.shape)\u{0}\(entry.encoding)\u{0}\(entry.hash)\u{0}".utf8)
+        }
+        digest = hash.text
+    }
+
+    static func sampleHash(_ bytes: UnsafeRawBufferPointer) -> String {
+        var hash = FNVHash()
+        if bytes.count <= pieceCount * pieceSize {
+            hash.add(bytes)
+        } else {
+            let last = bytes.count - pieceSize
+            for piece in 0..<pieceCount {
+                // last * piece / (pieceCount - 1), without a product that could overflow.
+                let (step, rest) = last.quotientAndRemainder(dividingBy: pieceCount - 1)
+                let start = step * piece + rest * piece / (pieceCount - 1)
+                hash.add(bytes[start..<start + pieceSize])
+            }
+        }
+        return hash.text
+    }
+
+    /// In one sentence how `other`, the checkpoint at hand, differs from this one, the one recorded; nil if it does not.
+    package func difference(from other: BaseFingerprint) -> String? {
+        if self == other { return nil }
+        let found = Dictionary(other.entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let names = Set(entries.map(\.name))
+        if let missing = entries.first(where: { found[$0.name] == nil }) {
+            return "it has no tensor '\(missing.name)'"
+        }
+        if let extra = other.entries.first(where: { !names.contains($0.name) }) {
+            return "it has a tensor '\(extra.name)' that the recorded base has not"
+        }
+        for entry in entries {
+            let there = found[entry.name]!
+            if entry.shape != there.shape {
+                return "tensor '\(entry.name)' has the shape \(there.shape), in the recorded base \(entry.shape)"
+            }
+        }
+        for entry in entries {
+            let there = found[entry.name]!
+            if entry.encoding != there.encoding {
+                return
+                    "tensor '\(entry.name)' is stored as \(there.encoding), in the recorded base as \(entry.encoding)"
+            }
+        }
+        let changed = entries.filter { found[$0.name]!.hash != $0.hash }
+        return "\(changed.count) of \(entries.count) tensors have other values, "
+            + "'\(changed.first?.name ?? "")' for one"
+    }
+}
+
+extension BaseFingerprint {
+    /// The JSON form: `{"digest": ..., "tensors": [{"name", "shape", "encoding", "hash"}, ...]}`.
+    package var json: JSONValue {
+        let tensors = entries.map { entry in
+            JSONValue.object([
+                "name": .string(entry.name),
+                "shape": .array(entry.shape.map(JSONValue.integer)),
+                "encoding": .string(entry.encoding),
+                "hash": .string(entry.hash),
+            ])
+        }
+        return .object(["digest": .string(digest), "tensors": .array(tensors)])
+    }
+
+    /// Reads the JSON form back; throws `ModelError.badFingerprint`, also where the digest does not fit the entries.
+    package init(json: JSONValue) throws(ModelError) {
+        guard let digest = json["digest"]?.stringValue, let tensors = json["tensors"]?.arrayValue else {
+            throw .badFingerprint(problem: "it needs 'digest' and 'tensors'")
+        }
+        var entries: [Entry] = []
+        for tensor in tensors {
+            guard let name = tensor["name"]?.stringValue, let encoding = tensor["encoding"]?.stringValue,
+                let hash = tensor["hash"]?.stringValue, let extents = tensor["shape"]?.arrayValue
+            else { throw .badFingerprint(problem: "a tensor needs 'name', 'shape', 'encoding' and 'hash'") }
+            let shape = extents.compactMap(\.intValue)
+            guard shape.count == extents.count else {
+                throw .badFingerprint(problem: "the shape of tensor '\(name)' is not a list of integers")
+            }
+            entries.append(Entry(name: name, shape: shape, encoding: encoding, hash: hash))
+        }
+        self.init(entries: entries)
+        guard self.digest == digest else {
+            throw .badFingerprint(problem: "its digest \(digest) does not fit its tensors (\(self.digest))")
+        }
+    }
+}
+
+extension ModelCheckpoint {
+    /// What identifies this checkpoint; reads a few kilobytes of each tensor.
+    package func fingerprint() -> BaseFingerprint {
+        BaseFingerprint(
+            entries: tensorNames.map { name in
+                let record = record(of: name)!
+                return BaseFingerprint.Entry(
+                    name: name, shape: record.shape, encoding: record.encoding.description,
+                    hash: checkpoint.withBytes(of: record) { BaseFingerprint.sampleHash($0) })
+            })
+    }
+}
+
+/// The 64-bit FNV-1a hash of Fowler, Noll and Vo.
+private struct FNVHash {
+    private var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    mutating func add(_ bytes: some Sequence<UInt8>) {
+        for byte in bytes { value = (value ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+    }
+
+    /// 16 hexadecimal digits.
+    var text: String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}

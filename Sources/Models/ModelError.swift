@@ -1,0 +1,53 @@
+import TensorCore
+
+/// Why a checkpoint is not a model that this program can run.
+package enum ModelError: ReportableError, Equatable {
+    /// There is no configuration; `file` says where it was looked for.
+    case missingConfiguration(file: String)
+    /// The architecture is not among the known ones.
+    case unknownArchitecture(file: String, name: String)
+    /// A configuration value is absent, of the wrong kind or out of range.
+    case badConfiguration(file: String, key: String, expected: String, found: String)
+    /// The configuration is sound but asks for something that is not built.
+    case unsupportedConfiguration(file: String, key: String, found: String, supported: String)
+    /// A tensor that the architecture needs is not in the checkpoint.
+    case missingTensor(file: String, tensor: String, shape: [Int])
+    /// A tensor's shape is not what the configuration says.
+    case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
+    /// A tensor is there that contradicts the configuration.
+    case unexpectedTensor(file: String, tensor: String, reason: String)
+    /// No tensor of the model is called so.
+    case unknownTensor(file: String, tensor: String)
+    /// A recorded base fingerprint cannot be read back.
+    case badFingerprint(problem: String)
+
+    package var description: String {
+        switch self {
+        case .missingConfiguration(let file): "\(file): is missing; a model directory needs its configuration"
+        case .unknownArchitecture(let file, let name):
+            "\(file): the architecture '\(name)' is not known; known are "
+                + LlamaConfiguration.knownArchitectures.joined(separator: ", ")
+        case .badConfiguration(let file, let key, let expected, let found):
+            "\(file): '\(key)' is \(found); expected \(expected)"
+        case .unsupportedConfiguration(let file, let key, let found, let supported):
+            "\(file): '\(key)' is \(found), which tspeft cannot run; it can run \(supported)"
+        case .missingTensor(let file, let tensor, let shape):
+            "\(file): tensor '\(tensor)' of shape \(shape) is missing"
+        case .wrongShape(let file, let tensor, let expected, let found):
+            "\(file): tensor '\(tensor)' has the shape \(found); the configuration needs \(expected)"
+        case .unexpectedTensor(let file, let tensor, let reason):
+            "\(file): tensor '\(tensor)' is there, but \(reason)"
+        case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"
+        case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .missingConfiguration: .missingInput
+        case .unknownArchitecture, .unsupportedConfiguration: .unsupported
+        case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .badFingerprint:
+            .badData
+        }
+    }
+}
