@@ -20,7 +20,7 @@ let package = Package(
         .target(name: "TensorCore"),
         .target(name: "CheckpointIO", dependencies: ["TensorCore", "CKernels", "CZstd"]),
         .target(name: "Compute", dependencies: ["TensorCore", "CKernels", "COneDNN"]),
-        .target(name: "Tokenization", dependencies: ["CheckpointIO"]),
+        .target(name: "Tokenization", dependencies: ["CheckpointIO", "TensorCore"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "TensorCore"]),
         .target(name: "Data", dependencies: ["Tokenization", "CheckpointIO", "TensorCore"]),
         .target(name: "Adapters", dependencies: ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),

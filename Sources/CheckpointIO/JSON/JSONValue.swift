@@ -46,11 +46,26 @@ package enum JSONValue: Sendable, Equatable {
     package subscript(key: String) -> JSONValue? { objectValue?[key] }
 }
 
-/// The members of a JSON object in the order of the file.
+/// The members of a JSON object in the order of the file. Keys are told apart by their UTF-8 bytes, not by canonical
+/// equivalence as Swift's strings are: a vocabulary holds a composed "é" and a decomposed one as two tokens.
 package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     /// The keys in order, each once.
     package private(set) var keys: [String] = []
-    private var values: [String: JSONValue] = [:]
+    private var values: [MemberName: JSONValue] = [:]
+
+    /// A key that compares and hashes as its UTF-8 bytes.
+    private struct MemberName: Hashable, Sendable {
+        let text: String
+
+        static func == (left: MemberName, right: MemberName) -> Bool {
+            left.text.utf8.elementsEqual(right.text.utf8)
+        }
+
+        func hash(into hasher: inout Hasher) {
+            var text = text
+            text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
+    }
 
     /// No members.
     package init() {}
@@ -58,7 +73,7 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     /// The members of a literal; a key given twice is a programmer's mistake.
     package init(dictionaryLiteral elements: (String, JSONValue)...) {
         for (key, value) in elements {
-            precondition(values[key] == nil, "key '\(key)' twice in a literal")
+            precondition(self[key] == nil, "key '\(key)' twice in a literal")
             self[key] = value
         }
     }
@@ -67,25 +82,19 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package var count: Int { keys.count }
 
     /// Key and value of each member in order.
-    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[$0]!) } }
+    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[MemberName(text: $0)]!) } }
 
     /// The value of `key`; setting nil takes the member out, a new key goes to the end.
     package subscript(key: String) -> JSONValue? {
-        get { values[key] }
+        get { values[MemberName(text: key)] }
         set {
-            if values.updateOrRemove(newValue, forKey: key) == nil, newValue != nil {
-                keys.append(key)
-            } else if newValue == nil {
-                keys.removeAll { $0 == key }
+            let wanted = MemberName(text: key)
+            if let newValue {
+                if values.updateValue(newValue, forKey: wanted) == nil { keys.append(key) }
+            } else if values.removeValue(forKey: wanted) != nil {
+                keys.removeAll { MemberName(text: $0) == wanted }
             }
         }
-    }
-}
-
-extension Dictionary {
-    /// Sets or takes out `key`; the value it had.
-    fileprivate mutating func updateOrRemove(_ value: Value?, forKey key: Key) -> Value? {
-        if let value { updateValue(value, forKey: key) } else { removeValue(forKey: key) }
     }
 }
 

@@ -1,0 +1,88 @@
+import CheckpointIO
+
+extension Tokenizer {
+    /// The largest tokenizer file that is read, in bytes; the largest known ones have about 35 MB.
+    private static let fileByteLimit = 256 << 20
+
+    /// The tokenizer of the model at `modelPath`: a Hugging Face directory (or a `.safetensors` file in one) with a
+    /// `tokenizer.json`, or a GGUF file.
+    ///
+    /// Throws `CheckpointError` for what cannot be read, `TokenizationError` for what cannot be used.
+    package static func load(modelPath: String) throws -> Tokenizer {
+        switch pathKind(modelPath) {
+        case .directory: return try load(directory: modelPath)
+        case .regularFile where modelPath.hasSuffix(".safetensors"):
+            return try load(directory: parentDirectory(of: modelPath))
+        default: return try load(Checkpoint.open(modelPath))
+        }
+    }
+
+    /// The tokenizer beside, or inside, an open checkpoint.
+    package static func load(_ checkpoint: Checkpoint) throws -> Tokenizer {
+        switch checkpoint.layout {
+        case .huggingFace(let directory):
+            return try load(directory: directory)
+        case .gguf:
+            guard let metadata = checkpoint.metadata else {
+                throw TokenizationError.missing(path: checkpoint.path, remedy: "name a GGUF file with a vocabulary")
+            }
+            return try GGUFVocabulary(metadata, file: checkpoint.path).makeTokenizer()
+        }
+    }
+
+    private static func load(directory: String) throws -> Tokenizer {
+        let path = "\(directory)/tokenizer.json"
+        guard pathKind(path) != .nothing else {
+            let hasSentencePiece = pathKind("\(directory)/tokenizer.model") == .regularFile
+            throw TokenizationError.missing(
+                path: directory,
+                remedy: hasSentencePiece
+                    ? "its tokenizer.model must be converted to a tokenizer.json first"
+                    : "a tokenizer.json is needed beside the model")
+        }
+        let parts = try TokenizerFile(readJSON(path), file: path).parts()
+        // Older models name their tokens in a file of their own.
+        let configuration = try readOptionalJSON("\(directory)/tokenizer_config.json")
+        let tokenMap = try readOptionalJSON("\(directory)/special_tokens_map.json")
+        func token(_ key: String) throws(TokenizationError) -> Int32? {
+            for value in [configuration?[key], tokenMap?[key]] {
+                guard let text = value?.stringValue ?? value?["content"]?.stringValue else { continue }
+                guard let id = parts.tokens.id(of: Array(text.utf8)) else {
+                    throw .malformed(
+                        file: path,
+                        problem: "the \(key) '\(text)' of the tokenizer's configuration is not in the vocabulary")
+                }
+                return id
+            }
+            return nil
+        }
+        return Tokenizer(
+            parts, bosTokenID: try token("bos_token"), eosTokenID: try token("eos_token"),
+            chatTemplateText: try chatTemplateText(directory: directory, configuration: configuration))
+    }
+
+    /// The Jinja text of a model's chat template: a file of its own comes before the configuration's.
+    private static func chatTemplateText(directory: String, configuration: JSONValue?) throws -> String? {
+        let path = "\(directory)/chat_template.jinja"
+        if pathKind(path) == .regularFile {
+            return String(decoding: try readSmallFile(path, limit: fileByteLimit), as: UTF8.self)
+        }
+        let value = configuration?["chat_template"]
+        // A list of named templates has one that is meant for conversations without tools.
+        let named = value?.arrayValue?.first { $0["name"]?.stringValue == "default" }
+        return value?.stringValue ?? named?["template"]?.stringValue
+    }
+
+    private static func readJSON(_ path: String) throws -> JSONValue {
+        let bytes = try readSmallFile(path, limit: fileByteLimit)
+        do {
+            return try JSONValue.parse(bytes)
+        } catch {
+            throw TokenizationError.malformed(file: path, problem: error.description)
+        }
+    }
+
+    private static func readOptionalJSON(_ path: String) throws -> JSONValue? {
+        pathKind(path) == .nothing ? nil : try readJSON(path)
+    }
+}

@@ -1,0 +1,204 @@
+/// A model's tokenizer: text to token ids and back, equal to Hugging Face's `tokenizers` id for id.
+///
+/// Immutable, so one tokenizer may serve many threads.
+package final class Tokenizer: Sendable {
+    /// One more than the largest token id. A model's embedding may have more rows.
+    package let vocabularySize: Int
+    /// The token that begins a text, where the model names one.
+    package let bosTokenID: Int32?
+    /// The token that ends a text or a turn, where the model names one.
+    package let eosTokenID: Int32?
+    /// The model's way to write conversations; nil where it has none, or one that cannot be read (see
+    /// `chatTemplateProblem`).
+    package let chatTemplate: ChatTemplate?
+    /// Why the model's chat template cannot be used; nil where there is none, or it can.
+    package let chatTemplateProblem: String?
+
+    private let parts: TokenizerParts
+    private let rawMatcher: AddedTokenMatcher
+    private let normalizedMatcher: AddedTokenMatcher
+    private let specialTokens: Set<Int32>
+
+    /// Assembles a tokenizer from what a file said.
+    init(_ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, chatTemplateText: String?) {
+        self.parts = parts
+        self.bosTokenID = bosTokenID
+        self.eosTokenID = eosTokenID
+        vocabularySize = parts.tokens.idBound
+        rawMatcher = AddedTokenMatcher(parts.added.filter { !$0.isNormalized }.map { ($0.content, $0) })
+        normalizedMatcher = AddedTokenMatcher(
+            parts.added.filter(\.isNormalized).map { token in
+                let content = TrackedText(bytes: token.content, offset: 0, isTracked: false)
+                return (parts.normalizers.reduce(content) { $1.apply(to: $0) }.bytes, token)
+            }.filter { !$0.0.isEmpty })
+        specialTokens = Set(parts.added.filter(\.isSpecial).map(\.id))
+        var template: ChatTemplate?
+        var problem: String?
+        if let chatTemplateText {
+            func text(of id: Int32?) -> String {
+                id.flatMap { parts.tokens[$0] }.map { String(decoding: $0, as: UTF8.self) } ?? ""
+            }
+            do throws(TokenizationError) {
+                template = try ChatTemplate(
+                    jinja: chatTemplateText, bosToken: text(of: bosTokenID), eosToken: text(of: eosTokenID))
+            } catch {
+                problem = error.description
+            }
+        }
+        chatTemplate = template
+        chatTemplateProblem = problem
+    }
+
+    // MARK: Encoding
+
+    /// The tokens of `text`. Added tokens that stand in it, such as `<|im_end|>`, become those tokens.
+    ///
+    /// - Parameter addingSpecialTokens: whether to add what the tokenizer adds around a text, such as the beginning token.
+    package func encode(_ text: String, addingSpecialTokens: Bool = false) -> [Int32] {
+        var sink = TokenSink()
+        encode(utf8: Array(text.utf8), addingSpecialTokens: addingSpecialTokens, into: &sink)
+        return sink.ids
+    }
+
+    /// The tokens of text in UTF-8. Invalid bytes count as U+FFFD, one for each maximal part of a character, as Python's
+    /// `bytes.decode(errors="replace")` has it.
+    package func encode(bytes: [UInt8], addingSpecialTokens: Bool = false) -> [Int32] {
+        encode(String(decoding: bytes, as: UTF8.self), addingSpecialTokens: addingSpecialTokens)
+    }
+
+    /// The tokens of a text that is given in pieces, encoded as the whole that they make up, and for each token whether it
+    /// is scored: whether its first byte comes from a scored piece.
+    package func encode(
+        _ segments: [ChatSegment], addingSpecialTokens: Bool = false
+    ) -> (tokens: [Int32], scored: [Bool]) {
+        var bytes: [UInt8] = []
+        var ends: [Int] = []
+        for segment in segments {
+            bytes.append(contentsOf: segment.text.utf8)
+            ends.append(bytes.count)
+        }
+        var sink = TokenSink(tracksStarts: true)
+        encode(utf8: bytes, addingSpecialTokens: addingSpecialTokens, into: &sink)
+        var segment = 0
+        let scored = sink.starts.map { start in
+            while segment < ends.count, start >= ends[segment] { segment += 1 }
+            return segment < segments.count && segments[segment].isScored
+        }
+        return (sink.ids, scored)
+    }
+
+    private func encode(utf8 bytes: [UInt8], addingSpecialTokens: Bool, into sink: inout TokenSink) {
+        if addingSpecialTokens { for id in parts.prefix { sink.append(id, at: 0) } }
+        var merger = PairMerger()
+        for stretch in rawMatcher.stretches(in: bytes) {
+            if let id = stretch.token {
+                sink.append(id, at: stretch.range.lowerBound)
+                continue
+            }
+            let beginsSource = stretch.range.lowerBound == 0
+            let plain = TrackedText(
+                bytes: stretch.range.count == bytes.count ? bytes : Array(bytes[stretch.range]),
+                offset: stretch.range.lowerBound, isTracked: sink.tracksStarts)
+            let text = parts.normalizers.reduce(plain) { $1.apply(to: $0) }
+            for stretch in normalizedMatcher.stretches(in: text.bytes) {
+                if let id = stretch.token {
+                    sink.append(id, at: stretch.range.lowerBound, of: text)
+                } else {
+                    let piece = stretch.range.count == text.bytes.count ? text : text.copy(stretch.range)
+                    let begins = beginsSource && stretch.range.lowerBound == 0
+                    encode(WordList(text: piece, beginsSource: begins), using: &merger, into: &sink)
+                }
+            }
+        }
+        if addingSpecialTokens { for id in parts.suffix { sink.append(id, at: bytes.count) } }
+    }
+
+    private func encode(_ piece: WordList, using merger: inout PairMerger, into sink: inout TokenSink) {
+        var words = piece
+        for step in parts.preTokenizers { words.apply(step) }
+        for word in words.words {
+            switch parts.model {
+            case .bytePair(let model): model.encode(word, of: words.text, using: &merger, into: &sink)
+            case .scoredPieces(let model): model.encode(word, of: words.text, using: &merger, into: &sink)
+            }
+        }
+    }
+
+    // MARK: Decoding
+
+    /// The text that `ids` stand for; bytes that are no UTF-8 become U+FFFD, ids without a token nothing.
+    package func decode(_ ids: [Int32], skippingSpecialTokens: Bool = true) -> String {
+        let texts = ids.compactMap { id -> [UInt8]? in
+            if skippingSpecialTokens, specialTokens.contains(id) { return nil }
+            return parts.tokens[id].map { Array($0) }
+        }
+        return parts.decoder.decode(texts)
+    }
+
+    /// The bytes that one token adds to a text, special or not; none for an id without a token. A character may be spread
+    /// over several tokens: see `TokenStream`.
+    package func bytes(ofToken id: Int32) -> [UInt8] {
+        parts.tokens[id].map { parts.decoder.bytes(of: Array($0)) } ?? []
+    }
+
+    /// Whether a token is special: no text of its own, left out by `decode`.
+    package func isSpecial(_ id: Int32) -> Bool { specialTokens.contains(id) }
+
+    /// The id of a token as the vocabulary spells it (a byte-level one writes a space as "Ġ"), or of an added token.
+    package func tokenID(_ token: String) -> Int32? { parts.tokens.id(of: Array(token.utf8)) }
+}
+
+/// What a tokenizer is made of, whichever file says so.
+struct TokenizerParts: Sendable {
+    /// The algorithm that turns a word into tokens.
+    enum Model: Sendable {
+        case bytePair(BytePairModel)
+        case scoredPieces(ScoredPieceModel)
+    }
+
+    /// All tokens, added ones too, as the vocabulary spells them.
+    var tokens: TokenTable
+    var added: [AddedToken]
+    var normalizers: [Normalizer]
+    var preTokenizers: [PreTokenizer]
+    var model: Model
+    var decoder: TokenDecoder
+    /// What goes before and after a text when special tokens are added.
+    var prefix: [Int32]
+    var suffix: [Int32]
+}
+
+/// Turns tokens into text as they come, holding back the bytes of an unfinished character.
+package struct TokenStream: Sendable {
+    private let tokenizer: Tokenizer
+    private var held: [UInt8] = []
+
+    /// A stream at its beginning; what it gives continues a text, so the first word keeps its space.
+    package init(_ tokenizer: Tokenizer) {
+        self.tokenizer = tokenizer
+    }
+
+    /// The text that `id` completes; special tokens give none.
+    package mutating func append(_ id: Int32) -> String {
+        if !tokenizer.isSpecial(id) { held += tokenizer.bytes(ofToken: id) }
+        let complete = held.count - Self.unfinishedTail(of: held)
+        defer { held.removeFirst(complete) }
+        return String(decoding: held[..<complete], as: UTF8.self)
+    }
+
+    /// What is held back at the end, as U+FFFD.
+    package mutating func finish() -> String {
+        defer { held = [] }
+        return String(decoding: held, as: UTF8.self)
+    }
+
+    /// How many bytes at the end begin a character whose rest may still come.
+    private static func unfinishedTail(of bytes: [UInt8]) -> Int {
+        for length in 1...3 where length <= bytes.count {
+            let byte = bytes[bytes.count - length]
+            if byte & 0xC0 == 0x80 { continue }
+            return byte >= 0xC2 && byte <= 0xF4 && UTF8Scalar.length(lead: byte) > length ? length : 0
+        }
+        return 0
+    }
+}
