@@ -53,6 +53,7 @@ package final class MatrixProducts {
         let result: DType
         let accumulates: Bool
         let hasBias: Bool
+        let scale: Float
     }
 
     private func timed(_ body: () -> Void) {
@@ -63,13 +64,14 @@ package final class MatrixProducts {
         seconds += Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
     }
 
-    /// c [m, n] = a [m, k] b [k, n] (+ bias [n], F32), or c += a b where `accumulates`.
+    /// c [m, n] = a [m, k] b [k, n] (+ bias [n], F32), or c += a b where `accumulates`; a b is multiplied by
+    /// `scale` before it is added.
     ///
     /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie in
     /// their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the types.
     package func multiply(
         _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
-        n: Int, k: Int, accumulates: Bool = false
+        n: Int, k: Int, accumulates: Bool = false, scale: Float = 1, scale: Float = 1
     ) {
         if m == 0 || n == 0 { return }
         if k == 0 {
@@ -78,7 +80,7 @@ package final class MatrixProducts {
         }
         let key = Key(
             m: m, n: n, k: k, left: a.dtype, leftLayout: aLayout, right: b.dtype, rightLayout: bLayout, result: c.dtype,
-            accumulates: accumulates, hasBias: bias != nil)
+            accumulates: accumulates, hasBias: bias != nil, scale: scale)
         let product = compiled(key)
         timed { product.run(stream, a.address, b.address, c.address, bias: bias?.address) }
         withExtendedLifetime((a, b, c, bias)) {}
@@ -118,6 +120,10 @@ package final class MatrixProducts {
         var attributes: dnnl_primitive_attr_t?
         check(dnnl_primitive_attr_create(&attributes))
         defer { dnnl_primitive_attr_destroy(attributes) }
+        if key.scale != 1 {
+            var scale = key.scale
+            check(dnnl_primitive_attr_set_output_scales(attributes, 1, 0, &scale))
+        }
         if key.accumulates {
             var operations: dnnl_post_ops_t?
             check(dnnl_post_ops_create(&operations))

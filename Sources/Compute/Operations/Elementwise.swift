@@ -61,13 +61,14 @@ extension Tape {
 }
 
 extension ComputeContext {
-    /// target = source, converted between F32 and BF16 (to nearest, ties to even); equal element counts.
-    package func convert(_ source: Tensor, into target: Tensor) {
-        precondition(source.count == target.count)
+    /// The rows of target from `row` on = source, converted between F32 and BF16 (to nearest, ties to even).
+    package func convert(_ source: Tensor, into target: Tensor, at row: Int = 0) {
+        precondition(source.columns == target.columns && row + source.rows <= target.rows)
+        let start = target.address + row * target.rowByteCount
         parallel(source.count, grain: 8192) { range in
             tspeft_convert(
                 source.address + range.lowerBound * source.dtype.byteCount, source.dtype.kernelCode,
-                target.address + range.lowerBound * target.dtype.byteCount, target.dtype.kernelCode, range.count)
+                start + range.lowerBound * target.dtype.byteCount, target.dtype.kernelCode, range.count)
         }
     }
 

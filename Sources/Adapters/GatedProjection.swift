@@ -1,0 +1,77 @@
+import Compute
+import Models
+import TensorCore
+
+/// A projection with an adapter around its frozen weight, gated or dense:
+///
+///     h_i = W0 x_i + S_i M(x_i)                (equation 2 of arXiv 2511.16147; S_i = 1 for a dense adapter)
+///
+/// S_i is a constant in back-propagation: gradients reach the adapter through active tokens alone, never through r.
+package final class GatedProjection: Projection {
+    package let path: String
+    package let frozen: FrozenLinear
+    /// M(x).
+    package let method: any AdapterMethod
+    /// The gate; nil for a dense adapter.
+    package let gate: TokenGate?
+    /// lambda of equation 15.
+    package var lambda = 0.0
+    /// The source of dropout masks for the current batch; nil outside training.
+    package var dropoutKey: UInt64?
+    /// Is told of each batch's decisions, where set: for statistics and reports.
+    package var observer: (any GateObserver)?
+
+    /// An adapted projection.
+    package init(_ projection: any Projection, method: any AdapterMethod, gate: TokenGate?) {
+        path = projection.path
+        frozen = projection.frozen
+        self.method = method
+        self.gate = gate
+    }
+
+    package func forward(_ x: Variable, on tape: Tape) -> Variable {
+        let context = tape.context
+        let h = tape.linear(x, frozen)
+        let update = method.update(of: h.value, input: x.value, dropoutKey: dropoutKey)
+        var decision: GateDecision?
+        if gate != nil || observer != nil {
+            let updateNorms = update.norms()
+            let outputNorms = context.rowNorms(h.value)
+            withExtendedLifetime((updateNorms, outputNorms)) {
+                // A dense adapter's gate is one that lets everything pass.
+                let decided = (gate ?? TokenGate(tau: -.infinity)).decide(
+                    updateNorms: UnsafeBufferPointer(start: updateNorms.floats, count: updateNorms.count),
+                    outputNorms: UnsafeBufferPointer(start: outputNorms.floats, count: outputNorms.count))
+                decision = decided
+                observer?.observe(
+                    self, decided, updateNorms: updateNorms, outputNorms: outputNorms, inner: update.innerActivations)
+            }
+        }
+        let active = gate == nil ? .all : decision!.active
+        update.apply(to: h.value, active)
+        tape.record { [self] in
+            // The gradient of h is that of W0 x too, and stays for the frozen layer's backward pass.
+            guard let gradient = h.gradient else { return }
+            let mu = update.backward(gradient, input: x, active, wantsMu: gate != nil)
+            if let gate, let mu, let decision {
+                withExtendedLifetime(mu) {
+                    let values = UnsafeBufferPointer(start: mu.floats, count: mu.count)
+                    gate.accumulate(mu: values, decision, lambda: lambda)
+                    observer?.observe(self, mu: values)
+                }
+            }
+        }
+        return h
+    }
+}
+
+/// Is told what the gates of a run decide.
+package protocol GateObserver: AnyObject {
+    /// After a forward pass. Norms are [tokens] F32; `inner` is z = A x, [tokens, rank] F32, for methods that have one.
+    func observe(
+        _ projection: GatedProjection, _ decision: GateDecision, updateNorms: Tensor, outputNorms: Tensor,
+        inner: Tensor?)
+
+    /// After a backward pass: mu of equation 9, [tokens].
+    func observe(_ projection: GatedProjection, mu: UnsafeBufferPointer<Float>)
+}
