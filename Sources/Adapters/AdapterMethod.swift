@@ -28,8 +28,9 @@ package protocol AdapterMethod: AnyObject {
     var preparationScratchCount: Int { get }
 
     /// Brings what is derived from the parameters up to date: once before the first batch after they changed. Takes no memory
-    /// from the pool and touches only this module, so that modules can be prepared side by side.
-    func prepare(scratch: UnsafeMutablePointer<Double>)
+    /// from the pool and touches only this module, so that modules can be prepared side by side. `wantsNorms` says whether
+    /// `norms()` will be asked for.
+    func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool)
 
     /// Starts a batch.
     ///

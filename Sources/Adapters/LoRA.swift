@@ -23,21 +23,18 @@ package final class LoRA: AdapterMethod {
     /// R of scaling B, [rank, rank] F32.
     fileprivate let triangle: Tensor
     private let scaledB: Tensor
-    private let needsNorms: Bool
 
     package var parameters: [AdapterParameter] { [a, b] }
 
-    /// An adapter with the given parameters; `needsNorms` says whether a gate will ask for |M(x)|.
+    /// An adapter with the given parameters.
     package init(
-        a: AdapterParameter, b: AdapterParameter, scaling: Float, dropoutRate: Float, needsNorms: Bool,
-        _ context: ComputeContext
+        a: AdapterParameter, b: AdapterParameter, scaling: Float, dropoutRate: Float, _ context: ComputeContext
     ) {
         precondition(a.value.rows == b.value.columns, "A and B have one rank")
         self.a = a
         self.b = b
         self.scaling = scaling
         self.dropoutRate = dropoutRate
-        self.needsNorms = needsNorms
         self.context = context
         computeA = context.tensor(a.value.shape)
         computeB = context.tensor(b.value.shape)
@@ -48,14 +45,14 @@ package final class LoRA: AdapterMethod {
     /// r.
     package var rank: Int { a.value.rows }
 
-    package var preparationScratchCount: Int { needsNorms ? b.value.count : 0 }
+    package var preparationScratchCount: Int { b.value.count }
 
-    package func prepare(scratch: UnsafeMutablePointer<Double>) {
+    package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
         let type = computeA.dtype.kernelCode
         tspeft_convert(a.value.address, DType.f32.kernelCode, computeA.address, type, a.value.count)
         for index in 0..<b.value.count { scaledB.floats[index] = scaling * b.value.floats[index] }
         tspeft_convert(scaledB.address, DType.f32.kernelCode, computeB.address, type, scaledB.count)
-        if needsNorms {
+        if wantsNorms {
             tspeft_householder_r(scaledB.floats, scaledB.rows, rank, triangle.floats, scratch)
         }
     }

@@ -35,6 +35,7 @@ package final class TokenGate {
     package private(set) var stepActiveTokens = 0
     /// The largest r of the current optimizer step.
     package private(set) var stepLargestRatio: Float = 0
+    private var stepRatioSum = 0.0
 
     /// A gate with threshold `tau`.
     package init(tau: Float = 0, optimizer: ThresholdOptimizer = ThresholdOptimizer()) {
@@ -46,6 +47,9 @@ package final class TokenGate {
     package var stepSparsity: Double {
         stepTokens == 0 ? 0 : 1 - Double(stepActiveTokens) / Double(stepTokens)
     }
+
+    /// The mean r of the current step's tokens; 0 for none.
+    package var stepMeanRatio: Float { stepTokens == 0 ? 0 : Float(stepRatioSum / Double(stepTokens)) }
 
     /// Equation 3 for each token: S_i = 1 where r_i >= tau.
     ///
@@ -85,6 +89,7 @@ package final class TokenGate {
             if (mu[index] >= 0) == active { sum += Double(mu[index]) }
             if active { sum += lambda }
             stepLargestRatio = max(stepLargestRatio, decision.ratios[index])
+            if decision.ratios[index].isFinite { stepRatioSum += Double(decision.ratios[index]) }
         }
         stepGradient += sum
         stepTokens += mu.count
@@ -102,5 +107,6 @@ package final class TokenGate {
         stepTokens = 0
         stepActiveTokens = 0
         stepLargestRatio = 0
+        stepRatioSum = 0
     }
 }

@@ -71,7 +71,7 @@ package final class MatrixProducts {
     /// their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the types.
     package func multiply(
         _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
-        n: Int, k: Int, accumulates: Bool = false, scale: Float = 1, scale: Float = 1
+        n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
     ) {
         if m == 0 || n == 0 { return }
         if k == 0 {

@@ -1,0 +1,79 @@
+import Adapters
+
+/// Looks out for thresholds that cannot do their work: s too small for the run, or a tau that no token reaches.
+struct ThresholdWatch {
+    /// Steps without an active token after which a module is reported.
+    private static let deadSteps = 20
+    /// The share of a run after which r is compared with what tau can reach: B, and so r, starts at 0.
+    private static let firstLook = 0.25
+    /// tau moves by about s a step (equation 20 normalises g), so this share of s * steps is what it may count on.
+    private static let reachableShare = 1.0
+
+    private let settings: ThresholdSettings
+    private let totalSteps: Int
+    private var silentSteps: [Int]
+    private var reported: Set<Int> = []
+    private var hasLooked = false
+
+    init(_ settings: ThresholdSettings, totalSteps: Int, moduleCount: Int) {
+        self.settings = settings
+        self.totalSteps = totalSteps
+        silentSteps = [Int](repeating: 0, count: moduleCount)
+    }
+
+    /// The warnings that a step gives rise to. `step` counts from 1; the gates hold the step's sums.
+    mutating func look(at projections: [GatedProjection], step: Int) -> [String] {
+        var warnings: [String] = []
+        var newlyDead: [String] = []
+        for (index, projection) in projections.enumerated() {
+            guard let gate = projection.gate, gate.stepTokens > 0 else { continue }
+            silentSteps[index] = gate.stepActiveTokens == 0 ? silentSteps[index] + 1 : 0
+            if silentSteps[index] == Self.deadSteps, reported.insert(index).inserted {
+                newlyDead.append(
+                    "\(projection.path) (tau \(shortText(gate.tau)), largest r \(shortText(gate.stepLargestRatio)))")
+            }
+        }
+        if let first = newlyDead.first {
+            let others = newlyDead.count > 1 ? " and \(newlyDead.count - 1) more modules" : ""
+            warnings.append(
+                "tau has outrun r: no token has passed the gate of \(first)\(others) for \(Self.deadSteps) steps; "
+                    + "a smaller --s or --lambda keeps tau nearer to r")
+        }
+        if !hasLooked, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
+            hasLooked = true
+            let ratios = projections.compactMap { projection -> Float? in
+                guard let gate = projection.gate, gate.stepTokens > 0 else { return nil }
+                return gate.stepMeanRatio
+            }.sorted()
+            let reach = Self.reachableShare * settings.stepSize * Double(totalSteps)
+            let outOfReach = ratios.filter { Double($0) > reach }.count
+            if !ratios.isEmpty, outOfReach * 2 > ratios.count {
+                let median = ratios[ratios.count / 2]
+                let wanted = 1.5 * Double(median) / Double(totalSteps)
+                warnings.append(
+                    "s x steps = \(shortText(reach)) cannot reach the r of most modules (median of their means now "
+                        + "\(shortText(median)), still growing): \(outOfReach) of \(ratios.count) gates will hardly "
+                        + "close; --s \(shortText(wanted)) or more would suit this run's \(totalSteps) steps")
+            }
+        }
+        return warnings
+    }
+}
+
+/// A number with three significant digits, as a message has it.
+func shortText(_ value: some BinaryFloatingPoint) -> String {
+    let number = Double(value)
+    guard number.isFinite, number != 0 else { return number == 0 ? "0" : "\(number)" }
+    var scale = 1.0
+    var magnitude = abs(number)
+    while magnitude >= 1000 {
+        magnitude /= 10
+        scale *= 10
+    }
+    while magnitude < 100 {
+        magnitude *= 10
+        scale /= 10
+    }
+    let digits = magnitude.rounded()
+    return "\(Double(Float((number < 0 ? -1 : 1) * digits * scale)))"
+}

@@ -1,0 +1,79 @@
+import Adapters
+import CheckpointIO
+
+/// How long a run is.
+package enum TrainingLength: Sendable, Equatable {
+    /// Passes over the data; a part of one is allowed.
+    case epochs(Double)
+    /// Optimizer steps.
+    case steps(Int)
+}
+
+/// All that decides what a training run computes. A resumed run must have the same.
+package struct TrainingConfiguration: Sendable, Equatable {
+    /// The peak learning rate.
+    package var learningRate = 1e-4
+    /// The learning rate's shape.
+    package var schedule = ScheduleShape.linear
+    /// Steps of the linear rise.
+    package var warmupSteps = 0
+    /// AdamW's settings.
+    package var optimizer = AdamWSettings()
+    /// The largest norm of all gradients together; 0 for no clipping.
+    package var gradientClipping = 1.0
+    /// Examples of one forward and backward pass.
+    package var batchSize = 16
+    /// Passes of one optimizer step.
+    package var accumulation = 1
+    /// The run's length.
+    package var length = TrainingLength.epochs(3)
+    /// The seed of data order and dropout.
+    package var seed: UInt64 = 0
+    /// Whether the examples are shuffled in each epoch.
+    package var shuffles = true
+    /// How thresholds are trained; without effect on a dense adapter.
+    package var thresholds = ThresholdSettings()
+    /// Whether alpha_k of equation 20 follows the learning rate's schedule; constant 1 otherwise.
+    package var thresholdsFollowSchedule = false
+    /// Steps between evaluations; nil for one at the end alone.
+    package var evaluationInterval: Int?
+    /// Steps between checkpoints; nil for none but the last.
+    package var checkpointInterval: Int?
+    /// Steps between lines of progress.
+    package var logInterval = 10
+
+    /// The defaults.
+    package init() {}
+
+    /// The optimizer steps of a run over `exampleCount` examples: an epoch's last step takes what is left.
+    package func stepCount(exampleCount: Int) -> Int {
+        switch length {
+        case .steps(let steps): return steps
+        case .epochs(let epochs):
+            let perStep = batchSize * accumulation
+            let perEpoch = (exampleCount + perStep - 1) / perStep
+            return max(1, Int((epochs * Double(perEpoch)).rounded(.up)))
+        }
+    }
+
+    /// What decides the result, for the file: two runs with equal JSON (and equal inputs) give equal adapters.
+    package var json: JSONObject {
+        var object: JSONObject = [
+            "learning_rate": .real(learningRate), "schedule": .string(schedule.rawValue),
+            "warmup_steps": .integer(warmupSteps), "adam_beta1": .real(optimizer.beta1),
+            "adam_beta2": .real(optimizer.beta2), "adam_epsilon": .real(optimizer.epsilon),
+            "weight_decay": .real(optimizer.weightDecay), "gradient_clipping": .real(gradientClipping),
+            "batch_size": .integer(batchSize), "accumulation": .integer(accumulation),
+            "seed": .number(String(seed)), "shuffle": .bool(shuffles), "s": .real(thresholds.stepSize),
+            "lambda": .real(thresholds.lambda), "tau_beta1": .real(thresholds.beta1),
+            "tau_beta2": .real(thresholds.beta2), "tau_epsilon": .real(thresholds.epsilon),
+            "tau_update": .string(thresholds.update.rawValue),
+            "tau_schedule": .string(thresholdsFollowSchedule ? "follow" : "constant"),
+        ]
+        switch length {
+        case .epochs(let epochs): object["epochs"] = .real(epochs)
+        case .steps(let steps): object["steps"] = .integer(steps)
+        }
+        return object
+    }
+}

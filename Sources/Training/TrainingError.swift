@@ -1,0 +1,43 @@
+import TensorCore
+
+/// Why training cannot start or go on.
+package enum TrainingError: ReportableError, Equatable {
+    /// The data has no example.
+    case noExamples(String)
+    /// A setting that cannot be.
+    case badSetting(name: String, expected: String, found: String)
+    /// The loss or a gradient is NaN or infinite.
+    case notFinite(what: String, step: Int, module: String?)
+    /// A saved state belongs to a run with other settings or data.
+    case stateMismatch(path: String, what: String, saved: String, given: String)
+    /// A saved state is not whole.
+    case badState(path: String, problem: String)
+    /// A signal asked for an end; the state was saved where there is a place for it.
+    case interrupted(step: Int, savedAt: String?)
+
+    package var description: String {
+        switch self {
+        case .noExamples(let path): "\(path): no examples to train on"
+        case .badSetting(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
+        case .notFinite(let what, let step, let module):
+            "step \(step): \(what) is not finite"
+                + (module.map { "; the first module with a NaN or infinity in its output is \($0)" }
+                    ?? "; all module outputs are finite")
+                + "; try a smaller learning rate or --dtype f32"
+        case .stateMismatch(let path, let what, let saved, let given):
+            "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
+        case .badState(let path, let problem): "\(path): cannot resume: \(problem)"
+        case .interrupted(let step, let saved):
+            "interrupted after step \(step)" + (saved.map { "; continue with --resume (state in \($0))" } ?? "")
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .noExamples, .stateMismatch, .badState: .badData
+        case .badSetting: .usage
+        case .notFinite: .failedSelfCheck
+        case .interrupted: .interrupted
+        }
+    }
+}

@@ -1,0 +1,258 @@
+import Adapters
+import CheckpointIO
+import Compute
+import Data
+import Models
+import TensorCore
+
+/// What a run does besides computing; given by the caller, so that the loop knows neither files of results nor evaluation.
+package struct TrainingCallbacks {
+    /// Is told of steps, evaluations, checkpoints and warnings.
+    package var report: (TrainingEvent) throws -> Void
+    /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log.
+    package var evaluate: (() throws -> (loss: Double, details: JSONObject))?
+    /// Saves a checkpoint of the state and gives its path.
+    package var save: ((TrainingState) throws -> String)?
+    /// Whether a signal asked for an end.
+    package var shouldStop: () -> Bool
+
+    /// Callbacks; all may be left out.
+    package init(
+        report: @escaping (TrainingEvent) throws -> Void = { _ in },
+        evaluate: (() throws -> (loss: Double, details: JSONObject))? = nil,
+        save: ((TrainingState) throws -> String)? = nil, shouldStop: @escaping () -> Bool = { false }
+    ) {
+        self.report = report
+        self.evaluate = evaluate
+        self.save = save
+        self.shouldStop = shouldStop
+    }
+}
+
+/// Trains an injected adapter and its thresholds.
+///
+/// Every random number is a function of the seed, the step and the module, and every sum has a fixed order, so a run gives the same bits
+/// each time on the same kind of processor and thread count, stopped and resumed or not.
+package final class TrainingLoop {
+    private let model: LlamaModel
+    private let adapter: InjectedAdapter
+    private let configuration: TrainingConfiguration
+    private let context: ComputeContext
+    private let optimizer: AdamW
+    private let schedule: LearningRateSchedule
+    private let totalSteps: Int
+    private let examples: [Example]
+    private var order: DataOrder
+    private var watch: ThresholdWatch
+
+    /// Steps done.
+    package private(set) var step = 0
+
+    /// A run over `examples`, at its beginning. Throws `badSetting`, `noExamples`.
+    package init(
+        _ model: LlamaModel, _ adapter: InjectedAdapter, examples: [Example], source: String,
+        _ configuration: TrainingConfiguration
+    ) throws(TrainingError) {
+        for (name, value) in [
+            ("--batch-size", configuration.batchSize), ("--accumulation", configuration.accumulation),
+            ("--log-every", configuration.logInterval),
+        ] where value < 1 {
+            throw .badSetting(name: name, expected: "at least 1", found: String(value))
+        }
+        guard
+            let order = DataOrder(
+                count: max(1, examples.count), seed: configuration.shuffles ? configuration.seed : nil),
+            !examples.isEmpty
+        else { throw .noExamples(source) }
+        self.model = model
+        self.adapter = adapter
+        self.configuration = configuration
+        self.examples = examples
+        self.order = order
+        context = model.context
+        totalSteps = configuration.stepCount(exampleCount: examples.count)
+        optimizer = AdamW(adapter.parameters, configuration.optimizer, model.context)
+        schedule = LearningRateSchedule(
+            shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
+        watch = ThresholdWatch(
+            configuration.thresholds, totalSteps: totalSteps, moduleCount: adapter.projections.count)
+        for projection in adapter.projections { projection.lambda = configuration.thresholds.lambda }
+    }
+
+    /// Runs to the end. Throws `interrupted` where `shouldStop` says so, after saving, and `notFinite`.
+    package func run(_ callbacks: TrainingCallbacks) throws {
+        while step < totalSteps {
+            let report = try takeStep()
+            try callbacks.report(.step(report))
+            for warning in watch.look(at: adapter.projections, step: step) {
+                try callbacks.report(.warning(warning))
+            }
+            let isLast = step == totalSteps
+            if let evaluate = callbacks.evaluate, !isLast, Self.isDue(configuration.evaluationInterval, step) {
+                let result = try evaluate()
+                try callbacks.report(.evaluation(step: step, loss: result.loss, details: result.details))
+            }
+            let stops = callbacks.shouldStop()
+            var saved: String?
+            if let save = callbacks.save, stops || isLast || Self.isDue(configuration.checkpointInterval, step) {
+                let path = try save(state)
+                saved = path
+                try callbacks.report(.checkpoint(step: step, path: path))
+            }
+            if stops, !isLast { throw TrainingError.interrupted(step: step, savedAt: saved) }
+        }
+    }
+
+    private static func isDue(_ interval: Int?, _ step: Int) -> Bool {
+        interval.map { $0 > 0 && step % $0 == 0 } ?? false
+    }
+
+    /// One optimizer step over the next examples.
+    package func takeStep() throws -> StepReport {
+        let perEpoch = order.count
+        let batches = (0..<configuration.accumulation).reduce(into: [Batch]()) { batches, index in
+            // An epoch's end ends the step: no step mixes two epochs.
+            if index > 0, order.position.index == 0 { return }
+            let indices = order.nextInEpoch(atMost: configuration.batchSize)
+            batches.append(Batch.packing(indices.map { examples[$0] }))
+        }
+        let position = order.position
+        let epoch = Double(position.epoch) + Double(position.index) / Double(perEpoch)
+        return try takeStep(on: batches, epoch: epoch)
+    }
+
+    /// One optimizer step over the given batches; loss, mu and g are those of all of them together.
+    package func takeStep(on batches: [Batch], epoch: Double = 0) throws -> StepReport {
+        let start = ContinuousClock.now
+        let scored = batches.reduce(0) { $0 + $1.scoredCount }
+        let scale = Float(1 / Double(max(1, scored)))
+        adapter.beginStep()
+        var lossSum = 0.0
+        let masks = RandomStream(seed: configuration.seed).forked("dropout").forked(UInt64(step))
+        for (index, batch) in batches.enumerated() {
+            adapter.useDropout(masks.forked(UInt64(index)))
+            lossSum += try forwardAndBackward(batch, scale: scale)
+        }
+        adapter.useDropout(nil)
+        let norm = optimizer.gradientNorm()
+        guard norm.isFinite else {
+            throw .notFinite(what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
+        }
+        let factor = schedule.factor(at: step)
+        let clipping = configuration.gradientClipping
+        // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
+        let gradientScale = clipping > 0 ? min(1, clipping / (norm + 1e-6)) : 1
+        optimizer.step(rate: configuration.learningRate * factor, gradientScale: gradientScale)
+        let thresholdRate = configuration.thresholdsFollowSchedule ? factor : 1
+        let gates = adapter.projections.compactMap(\.gate)
+        for gate in gates { gate.updateThreshold(configuration.thresholds, rate: thresholdRate) }
+        adapter.prepare()
+        step += 1
+        let elapsed = ContinuousClock.now - start
+        let taus = gates.map(\.tau)
+        return StepReport(
+            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)),
+            learningRate: configuration.learningRate * factor, gradientNorm: norm,
+            tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
+            seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18,
+            sparsity: gates.isEmpty ? nil : gates.reduce(0) { $0 + $1.stepSparsity } / Double(gates.count),
+            tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!)
+    }
+
+    private func forwardAndBackward(_ batch: Batch, scale: Float) throws -> Double {
+        let tape = Tape(context, isRecording: true)
+        let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
+        let losses = tape.crossEntropy(hidden, head: model.head, targets: batch.targets, scale: scale)
+        let sum = losses.sum
+        guard sum.isFinite else {
+            throw .notFinite(what: "the loss", step: step + 1, module: try firstModuleNotFinite([batch]))
+        }
+        tape.runBackward()
+        return sum
+    }
+
+    /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches.
+    private func firstModuleNotFinite(_ batches: [Batch]) throws -> String? {
+        let probe = FinitenessProbe()
+        model.replaceProjections { FiniteCheckedProjection($0, probe) }
+        defer { model.replaceProjections { ($0 as? FiniteCheckedProjection)?.inner } }
+        for batch in batches {
+            let tape = Tape(context, isRecording: false)
+            _ = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
+            if let path = probe.firstPath { return path }
+        }
+        return nil
+    }
+
+    /// All that a resumed run needs besides its inputs.
+    package var state: TrainingState {
+        TrainingState(
+            step: step, position: order.position, configuration: configuration.json, tensors: adapter.tensors,
+            moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
+            thresholds: adapter.projections.compactMap { projection in
+                projection.gate.map { .init(module: projection.path, tau: $0.tau, optimizer: $0.optimizer) }
+            })
+    }
+
+    /// Goes to where `state` was saved. Throws `stateMismatch` where settings, data or modules are others.
+    package func restore(_ state: TrainingState, source: String) throws(TrainingError) {
+        for (key, value) in configuration.json.members where state.configuration[key] != value {
+            throw .stateMismatch(
+                path: source, what: key, saved: state.configuration[key]?.text() ?? "not there", given: value.text())
+        }
+        if let key = state.configuration.keys.first(where: { configuration.json[$0] == nil }) {
+            throw .stateMismatch(
+                path: source, what: key, saved: state.configuration[key]!.text(), given: "not there")
+        }
+        guard state.tensors.map(\.name) == adapter.parameters.map(\.name),
+            state.moments.count == optimizer.slots.count,
+            zip(state.tensors, optimizer.slots).allSatisfy({ $0.shape == $1.parameter.value.shape })
+        else { throw .badState(path: source, problem: "its tensors are not those of the adapter") }
+        let gates = adapter.projections.filter { $0.gate != nil }
+        guard state.thresholds.map(\.module) == gates.map(\.path) else {
+            throw .badState(path: source, problem: "its thresholds are not those of the adapter")
+        }
+        let seed = configuration.shuffles ? configuration.seed : nil
+        guard let order = DataOrder(count: examples.count, seed: seed, position: state.position) else {
+            throw .badState(path: source, problem: "its place in the data lies beyond the data's end")
+        }
+        for (index, slot) in optimizer.slots.enumerated() {
+            slot.parameter.value.copy(from: state.tensors[index].values)
+            slot.mean.copy(from: state.moments[index].mean)
+            slot.meanSquare.copy(from: state.moments[index].meanSquare)
+        }
+        for (projection, saved) in zip(gates, state.thresholds) {
+            projection.gate!.tau = saved.tau
+            projection.gate!.optimizer = saved.optimizer
+        }
+        self.order = order
+        step = state.step
+        optimizer.resume(atStep: state.step)
+        adapter.prepare()
+    }
+}
+
+/// Where a NaN or infinity was first seen.
+private final class FinitenessProbe {
+    var firstPath: String?
+}
+
+/// A projection that notes whether its output is finite.
+private final class FiniteCheckedProjection: Projection {
+    let inner: any Projection
+    private let probe: FinitenessProbe
+
+    init(_ inner: any Projection, _ probe: FinitenessProbe) {
+        self.inner = inner
+        self.probe = probe
+    }
+
+    var path: String { inner.path }
+    var frozen: FrozenLinear { inner.frozen }
+
+    func forward(_ x: Variable, on tape: Tape) -> Variable {
+        let output = inner.forward(x, on: tape)
+        if probe.firstPath == nil, output.value.toArray().contains(where: { !$0.isFinite }) { probe.firstPath = path }
+        return output
+    }
+}

@@ -1,0 +1,54 @@
+import CheckpointIO
+
+/// What one optimizer step did.
+package struct StepReport: Sendable {
+    /// The step, from 1.
+    package var step: Int
+    /// Steps of the whole run.
+    package var totalSteps: Int
+    /// Passes over the data so far, in parts.
+    package var epoch: Double
+    /// Mean loss of the step's scored tokens.
+    package var loss: Double
+    /// The learning rate used.
+    package var learningRate: Double
+    /// Norm of all adapter gradients before clipping.
+    package var gradientNorm: Double
+    /// Tokens passed forward and backward.
+    package var tokens: Int
+    /// Tokens scored.
+    package var scoredTokens: Int
+    /// Seconds that the step took.
+    package var seconds: Double
+    /// Mean over the gates of the step's sparsity; nil for a dense adapter.
+    package var sparsity: Double?
+    /// Smallest and largest tau after the update; nil for a dense adapter.
+    package var tauRange: ClosedRange<Float>?
+
+    /// The step as a line of the log; seconds are left to the caller, who knows of pauses.
+    package var json: JSONObject {
+        var object: JSONObject = [
+            "step": .integer(step), "epoch": .real(epoch), "loss": .real(loss), "learning_rate": .real(learningRate),
+            "gradient_norm": .real(gradientNorm), "tokens": .integer(tokens), "scored_tokens": .integer(scoredTokens),
+            "seconds": .real(seconds), "tokens_per_second": .real(Double(tokens) / max(seconds, 1e-9)),
+        ]
+        if let sparsity { object["sparsity"] = .real(sparsity) }
+        if let tauRange {
+            object["tau_min"] = .real(tauRange.lowerBound)
+            object["tau_max"] = .real(tauRange.upperBound)
+        }
+        return object
+    }
+}
+
+/// What a training run tells its caller as it goes.
+package enum TrainingEvent: Sendable {
+    /// A step is done.
+    case step(StepReport)
+    /// An evaluation is done: the step, mean loss over the scored tokens and what else it measured, for the log.
+    case evaluation(step: Int, loss: Double, details: JSONObject)
+    /// A checkpoint stands at `path`.
+    case checkpoint(step: Int, path: String)
+    /// Something that the user should know of, as a sentence.
+    case warning(String)
+}

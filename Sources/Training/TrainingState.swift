@@ -1,0 +1,127 @@
+import Adapters
+import CheckpointIO
+import Data
+import TensorCore
+
+/// The state of a run after a step: with the same inputs and settings, what follows from it is bit for bit what would have
+/// followed without a stop. Random numbers need no state of their own; they are functions of seed and step.
+package struct TrainingState {
+    /// One gate's threshold and its optimizer.
+    package struct Threshold: Equatable {
+        /// The module's path.
+        package let module: String
+        /// The threshold.
+        package let tau: Float
+        /// Its moments and step count.
+        package let optimizer: ThresholdOptimizer
+
+        /// A threshold as given.
+        package init(module: String, tau: Float, optimizer: ThresholdOptimizer) {
+            self.module = module
+            self.tau = tau
+            self.optimizer = optimizer
+        }
+    }
+
+    /// Optimizer steps done.
+    package let step: Int
+    /// The example that comes next.
+    package let position: DataOrder.Position
+    /// The settings, as `TrainingConfiguration.json` gives them, and what the caller added to tell its inputs.
+    package var configuration: JSONObject
+    /// The adapter's tensors, in order.
+    package let tensors: [AdapterTensor]
+    /// AdamW's moments of each tensor.
+    package let moments: [(mean: [Float], meanSquare: [Float])]
+    /// The gates' thresholds in order.
+    package let thresholds: [Threshold]
+
+    /// The file of numbers in a checkpoint's directory: AdamW's moments, F32.
+    package static let tensorFile = "training_state.safetensors"
+    /// The file of everything else.
+    package static let recordFile = "training_state.json"
+
+    private static let meanSuffix = ".exp_avg"
+    private static let meanSquareSuffix = ".exp_avg_sq"
+
+    /// A state as given.
+    package init(
+        step: Int, position: DataOrder.Position, configuration: JSONObject, tensors: [AdapterTensor],
+        moments: [(mean: [Float], meanSquare: [Float])], thresholds: [Threshold]
+    ) {
+        self.step = step
+        self.position = position
+        self.configuration = configuration
+        self.tensors = tensors
+        self.moments = moments
+        self.thresholds = thresholds
+    }
+
+    /// Everything but tensors as JSON; doubles are written so that they read back exactly.
+    package var record: JSONValue {
+        .object([
+            "step": .integer(step), "epoch": .integer(position.epoch), "next_example": .integer(position.index),
+            "configuration": .object(configuration),
+            "thresholds": .array(
+                thresholds.map { threshold in
+                    .object([
+                        "module": .string(threshold.module), "tau": .real(threshold.tau),
+                        "mean": .real(threshold.optimizer.mean), "mean_square": .real(threshold.optimizer.meanSquare),
+                        "steps": .integer(threshold.optimizer.stepCount),
+                    ])
+                }),
+        ])
+    }
+
+    /// The moments as named tensors.
+    package var momentTensors: [AdapterTensor] {
+        zip(tensors, moments).flatMap { tensor, moment -> [AdapterTensor] in
+            [
+                (tensor.name + Self.meanSuffix, tensor.shape, moment.mean),
+                (tensor.name + Self.meanSquareSuffix, tensor.shape, moment.meanSquare),
+            ]
+        }
+    }
+
+    /// A state from its parts as read from files. Throws `badState`.
+    package init(
+        record: JSONValue, tensors: [AdapterTensor], momentTensors: [AdapterTensor], source: String
+    ) throws(TrainingError) {
+        func field<T>(_ value: T?, _ name: String) throws(TrainingError) -> T {
+            guard let value else {
+                throw .badState(path: source, problem: "'\(name)' is missing or has the wrong type")
+            }
+            return value
+        }
+        step = try field(record[key: "step"]?.intValue, "step")
+        position = DataOrder.Position(
+            epoch: try field(record[key: "epoch"]?.intValue, "epoch"),
+            index: try field(record[key: "next_example"]?.intValue, "next_example"))
+        configuration = try field(record[key: "configuration"]?.objectValue, "configuration")
+        var thresholds: [Threshold] = []
+        for entry in try field(record[key: "thresholds"]?.arrayValue, "thresholds") {
+            // A Float goes through its shortest text, which Float reads back exactly.
+            guard case .number(let tau)? = entry[key: "tau"], let tau = Float(tau) else {
+                throw .badState(path: source, problem: "'tau' is missing or has the wrong type")
+            }
+            thresholds.append(
+                Threshold(
+                    module: try field(entry[key: "module"]?.stringValue, "module"), tau: tau,
+                    optimizer: ThresholdOptimizer(
+                        mean: try field(entry[key: "mean"]?.doubleValue, "mean"),
+                        meanSquare: try field(entry[key: "mean_square"]?.doubleValue, "mean_square"),
+                        stepCount: try field(entry[key: "steps"]?.intValue, "steps"))))
+        }
+        self.thresholds = thresholds
+        self.tensors = tensors
+        let byName = Dictionary(momentTensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var moments: [(mean: [Float], meanSquare: [Float])] = []
+        for tensor in tensors {
+            guard let mean = byName[tensor.name + Self.meanSuffix], mean.shape == tensor.shape,
+                let meanSquare = byName[tensor.name + Self.meanSquareSuffix], meanSquare.shape == tensor.shape
+            else { throw .badState(path: source, problem: "the moments of '\(tensor.name)' are missing") }
+            moments.append((mean.values, meanSquare.values))
+        }
+        self.moments = moments
+    }
+}
