@@ -7,11 +7,11 @@ import TensorCore
 package final class StatisticsCollector: GateObserver {
     private var sums: [String: ModuleStatistics] = [:]
     private var order: [String] = []
-    private let context: ComputeContext
+    private let collectsInnerSums: Bool
 
-    /// A collector without tokens.
-    package init(_ context: ComputeContext) {
-        self.context = context
+    /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only on demand.
+    package init(collectingInnerSums: Bool) {
+        collectsInnerSums = collectingInnerSums
     }
 
     /// The sums so far, a module each in the order of computation.
@@ -23,7 +23,8 @@ package final class StatisticsCollector: GateObserver {
     ) {
         var total = sums.removeValue(forKey: projection.path)
         if total == nil { order.append(projection.path) }
-        var sum = total ?? ModuleStatistics(module: projection.path, rank: inner?.columns)
+        var sum = total ?? ModuleStatistics(
+            module: projection.path, rank: collectsInnerSums ? inner?.columns : nil)
         total = nil
         sum.tokens += decision.ratios.count
         sum.active += decision.activeCount
@@ -37,7 +38,7 @@ package final class StatisticsCollector: GateObserver {
             if ratio.isFinite { sum.sumRatio += Double(ratio) }
             sum.ratioHistogram[ModuleStatistics.bin(of: ratio)] += 1
         }
-        if let inner { addInnerSums(inner, decision, to: &sum) }
+        if collectsInnerSums, let inner { addInnerSums(inner, decision, to: &sum) }
         sums[projection.path] = sum
     }
 

@@ -7,10 +7,15 @@ package enum EvaluationError: ReportableError, Equatable {
     /// Logits from which no token can be chosen; `token` is the first that is not a number, nil where all are -infinity.
     case unusableLogits(token: Int?)
 
+    /// A prompt is empty or longer than the model's positions.
+    case promptLength(tokens: Int, limit: Int)
+
     package var description: String {
         switch self {
         case .badSamplingOption(let name, let value, let expected):
             "\(name) is \(value); \(expected) is needed"
+        case .promptLength(let tokens, let limit):
+            "the prompt has \(tokens) tokens; the model takes 1 to \(limit)"
         case .unusableLogits(.some(let token)):
             "the model's logit of token \(token) is not a finite number, so no next token can be chosen"
         case .unusableLogits(nil):
@@ -21,6 +26,7 @@ package enum EvaluationError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .badSamplingOption: .usage
+        case .promptLength: .badData
         case .unusableLogits: .failedSelfCheck
         }
     }

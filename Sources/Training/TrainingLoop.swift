@@ -162,7 +162,9 @@ package final class TrainingLoop {
     private func forwardAndBackward(_ batch: Batch, scale: Float) throws -> Double {
         let tape = Tape(context, isRecording: true)
         let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
-        let losses = tape.crossEntropy(hidden, head: model.head, targets: batch.targets, scale: scale)
+        let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
+        let losses = tape.crossEntropy(
+            hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale)
         let sum = losses.sum
         guard sum.isFinite else {
             throw .notFinite(what: "the loss", step: step + 1, module: try firstModuleNotFinite([batch]))

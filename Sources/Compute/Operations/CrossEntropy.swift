@@ -17,13 +17,14 @@ extension Tape {
     /// Softmax cross entropy over a vocabulary: the loss of each scored row of `hidden` [tokens, hiddenSize] under
     /// logits = hidden W', W the head's weight [vocabulary, hiddenSize].
     ///
-    /// Rows with a target below 0 never reach the product. Logits exist for one chunk of rows at a time, in F32. On a recording
-    /// tape the gradient of scale * (sum of losses) is computed along the way and put into `hidden` at the start of the backward
-    /// pass: dhidden = scale (softmax - onehot) W.
-    package func crossEntropy(_ hidden: Variable, head: FrozenLinear, targets: [Int32], scale: Float) -> TokenLosses {
-        precondition(targets.count == hidden.value.rows)
+    /// `rows[i]` is scored against `targets[i]`; on a recording tape no row stands twice. Other rows never reach the product.
+    /// Logits exist for one chunk of rows at a time, in F32. On a recording tape the gradient of scale * (sum of losses) is
+    /// computed along the way and put into `hidden` at the start of the backward pass: dhidden = scale (softmax - onehot) W.
+    package func crossEntropy(
+        _ hidden: Variable, head: FrozenLinear, rows scored: [Int32], targets: [Int32], scale: Float = 1
+    ) -> TokenLosses {
+        precondition(targets.count == scored.count)
         let context = context
-        let scored = targets.indices.filter { targets[$0] >= 0 }.map(Int32.init)
         let vocabulary = head.outputSize
         let width = head.inputSize
         let rows = context.gatherRows(hidden.value, scored)
@@ -38,7 +39,7 @@ extension Tape {
             let part = context.copyRows(rows, start, count)
             context.products.multiplyRows(
                 part, head.weight, .transposed, bias: head.bias, into: logits, n: vocabulary, k: width)
-            let wanted = scored[start..<start + count].map { targets[Int($0)] }
+            let wanted = Array(targets[start..<start + count])
             // In F32 the gradient takes the logits' place.
             let dLogits = dRows == nil ? nil : context.dtype == .f32 ? logits : context.tensor(logits.shape)
             losses.withUnsafeMutableBufferPointer { losses in
