@@ -23,8 +23,10 @@ package final class StatisticsCollector: GateObserver {
     ) {
         var total = sums.removeValue(forKey: projection.path)
         if total == nil { order.append(projection.path) }
-        var sum = total ?? ModuleStatistics(
-            module: projection.path, rank: collectsInnerSums ? inner?.columns : nil)
+        var sum =
+            total
+            ?? ModuleStatistics(
+                module: projection.path, rank: collectsInnerSums ? inner?.columns : nil)
         total = nil
         sum.tokens += decision.ratios.count
         sum.active += decision.activeCount

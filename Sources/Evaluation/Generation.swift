@@ -49,7 +49,8 @@ package func generate(
         let logits = tape.logits(hidden, head: model.head, rows: [Int32(pending.count - 1)])
         let token = try withExtendedLifetime(logits) {
             try sampleToken(
-                logits: UnsafeBufferPointer(start: logits.floats, count: logits.count), options: options, stream: &stream)
+                logits: UnsafeBufferPointer(start: logits.floats, count: logits.count), options: options,
+                stream: &stream)
         }
         if endTokens.contains(token) {
             result.end = .endToken

@@ -136,7 +136,7 @@ package final class TrainingLoop {
         adapter.useDropout(nil)
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
-            throw .notFinite(what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
+            throw TrainingError.notFinite(what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
         }
         let factor = schedule.factor(at: step)
         let clipping = configuration.gradientClipping
@@ -167,7 +167,7 @@ package final class TrainingLoop {
             hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale)
         let sum = losses.sum
         guard sum.isFinite else {
-            throw .notFinite(what: "the loss", step: step + 1, module: try firstModuleNotFinite([batch]))
+            throw TrainingError.notFinite(what: "the loss", step: step + 1, module: try firstModuleNotFinite([batch]))
         }
         tape.runBackward()
         return sum

@@ -93,24 +93,24 @@ package struct TrainingState {
             }
             return value
         }
-        step = try field(record[key: "step"]?.intValue, "step")
+        step = try field(record["step"]?.intValue, "step")
         position = DataOrder.Position(
-            epoch: try field(record[key: "epoch"]?.intValue, "epoch"),
-            index: try field(record[key: "next_example"]?.intValue, "next_example"))
-        configuration = try field(record[key: "configuration"]?.objectValue, "configuration")
+            epoch: try field(record["epoch"]?.intValue, "epoch"),
+            index: try field(record["next_example"]?.intValue, "next_example"))
+        configuration = try field(record["configuration"]?.objectValue, "configuration")
         var thresholds: [Threshold] = []
-        for entry in try field(record[key: "thresholds"]?.arrayValue, "thresholds") {
+        for entry in try field(record["thresholds"]?.arrayValue, "thresholds") {
             // A Float goes through its shortest text, which Float reads back exactly.
-            guard case .number(let tau)? = entry[key: "tau"], let tau = Float(tau) else {
+            guard case .number(let tau)? = entry["tau"], let tau = Float(tau) else {
                 throw .badState(path: source, problem: "'tau' is missing or has the wrong type")
             }
             thresholds.append(
                 Threshold(
-                    module: try field(entry[key: "module"]?.stringValue, "module"), tau: tau,
+                    module: try field(entry["module"]?.stringValue, "module"), tau: tau,
                     optimizer: ThresholdOptimizer(
-                        mean: try field(entry[key: "mean"]?.doubleValue, "mean"),
-                        meanSquare: try field(entry[key: "mean_square"]?.doubleValue, "mean_square"),
-                        stepCount: try field(entry[key: "steps"]?.intValue, "steps"))))
+                        mean: try field(entry["mean"]?.doubleValue, "mean"),
+                        meanSquare: try field(entry["mean_square"]?.doubleValue, "mean_square"),
+                        stepCount: try field(entry["steps"]?.intValue, "steps"))))
         }
         self.thresholds = thresholds
         self.tensors = tensors

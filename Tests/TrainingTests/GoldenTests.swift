@@ -1,0 +1,216 @@
+import Adapters
+import CheckpointIO
+import Compute
+import Data
+import Foundation
+import Models
+import TensorCore
+import TestSupport
+import Testing
+import Training
+
+/// Training runs held against trajectories that PyTorch, transformers and peft gave in float64. Everything about a case comes from its
+/// files; a case whose method or model is not built is reported as skipped by name.
+@Suite struct GoldenTests {
+    /// Tolerances of a float32 run against the float64 reference (NUMERICS, "Golden cases").
+    private enum Tolerance {
+        static let relative = 1e-5
+        static let gradient = 1e-4
+        static let finalTensor = 1e-4
+        static let finalShare = 0.999
+    }
+
+    @Test(arguments: GoldenCase.all) func trajectoryAgrees(with golden: GoldenCase) throws {
+        let run: GoldenRun
+        do {
+            run = try GoldenRun(golden)
+        } catch let error as any ReportableError where error.exitStatus == .unsupported {
+            try Test.cancel("\(golden.name) is skipped: \(error)")
+        }
+        try run.checkFirstForward()
+        for (index, reference) in run.steps.enumerated() {
+            let report = try run.loop.takeStep(on: [run.batches[index]])
+            if index == 0 { try run.checkFirstBackward() }
+            try expectClose(report.loss, reference["loss"]?.doubleValue, Tolerance.relative, "loss of step \(index)")
+            try expectClose(
+                report.learningRate, reference["lr"]?.doubleValue, 1e-12, "learning rate of step \(index)")
+            try expectClose(
+                report.gradientNorm, reference["grad_norm"]?.doubleValue, Tolerance.gradient, "norm of step \(index)")
+            let modules = try #require(reference["modules"]?.objectValue)
+            let gates = run.adapter.projections.filter { $0.gate != nil }
+            #expect(modules.count == gates.count)
+            let largestG = gates.map { abs($0.gate!.stepGradient) }.max() ?? 0
+            for projection in gates {
+                let gate = projection.gate!
+                let expected = try #require(modules[projection.path])
+                let place = "\(projection.path), step \(index)"
+                try #expect(gate.stepSparsity == #require(expected["sparsity"]?.doubleValue), "sparsity of \(place)")
+                try expectClose(Double(gate.tau), expected["tau"]?.doubleValue, Tolerance.relative, "tau of \(place)")
+                let g = try #require(expected["g"]?.doubleValue)
+                #expect(abs(gate.stepGradient - g) <= Tolerance.gradient * largestG, "g of \(place)")
+            }
+        }
+        try run.checkFinalAdapter(tolerance: Tolerance.finalTensor, share: Tolerance.finalShare)
+    }
+
+    @Test func casesAreThere() {
+        #expect(GoldenCase.all.count >= 4)
+    }
+
+    fileprivate static func expectNear(
+        _ found: [Float], _ expected: [Float], _ tolerance: Double, _ what: String
+    ) {
+        #expect(found.count == expected.count, "\(what)")
+        let largest = expected.reduce(0) { max($0, abs(Double($1))) }
+        let worst = zip(found, expected).reduce(0) { max($0, abs(Double($1.0) - Double($1.1))) }
+        #expect(worst <= tolerance * largest, "\(what): off by \(worst / largest) of the largest")
+    }
+}
+
+private func expectClose(_ found: Double, _ expected: Double?, _ tolerance: Double, _ what: String) throws {
+    let expected = try #require(expected)
+    #expect(abs(found - expected) <= tolerance * max(abs(expected), 1e-30), "\(what): \(found), not \(expected)")
+}
+
+/// A case set up to run.
+private final class GoldenRun {
+    let golden: GoldenCase
+    let steps: [JSONValue]
+    let batches: [Batch]
+    let adapter: InjectedAdapter
+    let loop: TrainingLoop
+    private let model: LlamaModel
+    private let context: ComputeContext
+    private let mask: [Bool]
+    private let observer = TraceObserver()
+
+    init(_ golden: GoldenCase) throws {
+        self.golden = golden
+        let trajectory = try golden.json("trajectory.json")
+        let hyper = try #require(trajectory["hyper"])
+        let taus = try #require(trajectory["initial_tau"]?.objectValue)
+        steps = try #require(trajectory["steps"]?.arrayValue)
+        func number(_ key: String) throws -> Double { try #require(hyper[key]?.doubleValue, "\(key)") }
+
+        let checkpoint = try ModelCheckpoint.open(golden.path + "/model")
+        context = ComputeContext(dtype: .f32)
+        model = try LlamaModel(checkpoint, context)
+        var fields = try #require(golden.json("adapter/adapter_config.json").objectValue)
+        if taus.count > 0, let type = fields["peft_type"]?.stringValue {
+            fields["peft_type"] = .string(PEFTNames.gatedPrefix + type)
+        }
+        let configuration = try AdapterConfiguration(json: .object(fields), file: "adapter_config.json")
+        let file = try golden.tensors("adapter/adapter_model.safetensors")
+        let thresholds = Dictionary(
+            uniqueKeysWithValues: taus.members.map { ($0.key, Float($0.value.doubleValue ?? .nan)) })
+        adapter = try InjectedAdapter(
+            into: model, configuration,
+            tensors: file.tensors.map { ($0.name, $0.shape, try file.floats(of: $0)) }, thresholds: thresholds,
+            source: golden.name)
+
+        let batch = try golden.tensors("batch.safetensors")
+        let ids = try batch.integers("input_ids")
+        let labels = try batch.integers("labels")
+        let maskValues = try batch.integers("attention_mask")
+        let shape = try batch.requiredRecord("input_ids").shape
+        batches = (0..<shape[0]).map { step in
+            Batch.packing(
+                (0..<shape[1]).map { row in
+                    let real = (0..<shape[2]).map { (step * shape[1] + row) * shape[2] + $0 }
+                        .filter { maskValues[$0] == 1 }
+                    return Example(
+                        tokens: real.map { Int32(ids[$0]) },
+                        scored: real.enumerated().map { $0.offset > 0 && labels[$0.element] >= 0 })
+                })
+        }
+        mask = maskValues[..<(shape[1] * shape[2])].map { $0 == 1 }
+
+        var training = TrainingConfiguration()
+        training.learningRate = try number("lr")
+        training.schedule = try #require(ScheduleShape(rawValue: hyper["schedule"]?.stringValue ?? ""))
+        training.warmupSteps = Int(try number("warmup"))
+        training.optimizer = AdamWSettings(
+            beta1: try number("adam_beta1"), beta2: try number("adam_beta2"), epsilon: try number("adam_eps"),
+            weightDecay: try number("weight_decay"))
+        training.gradientClipping = try number("max_grad_norm")
+        training.length = .steps(Int(try number("steps")))
+        training.thresholds = ThresholdSettings(
+            stepSize: try number("s"), lambda: try number("lambda"), beta1: try number("beta1"),
+            beta2: try number("beta2"), epsilon: try number("eps"),
+            update: try #require(ThresholdUpdate(rawValue: hyper["tau_update"]?.stringValue ?? "")))
+        loop = try TrainingLoop(
+            model, adapter, examples: [Example(tokens: [1, 2], scored: [false, true])], source: golden.name, training)
+    }
+
+    /// The values of a [batch, tokens] (or [batch, tokens, width]) tensor at real tokens.
+    private func atRealTokens(_ values: [Float], width: Int = 1) -> [Float] {
+        mask.indices.filter { mask[$0] }.flatMap { values[$0 * width..<($0 + 1) * width] }
+    }
+
+    func checkFirstForward() throws {
+        let reference = try golden.tensors("step0.safetensors")
+        let record = try reference.requiredRecord("logits")
+        let batch = batches[0]
+        let tape = Tape(context, isRecording: false)
+        let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
+        let logits = tape.logits(hidden, head: model.head, rows: batch.tokens.indices.map(Int32.init)).toArray()
+        GoldenTests.expectNear(
+            logits, atRealTokens(try reference.floats(of: record), width: record.shape[2]), 1e-5, "logits")
+        adapter.observe(observer)
+    }
+
+    func checkFirstBackward() throws {
+        adapter.observe(nil)
+        let reference = try golden.tensors("step0.safetensors")
+        for parameter in adapter.parameters {
+            let expected = try reference.floats(of: reference.requiredRecord("grad." + parameter.name))
+            GoldenTests.expectNear(parameter.gradient.toArray(), expected, 1e-4, "gradient of \(parameter.name)")
+        }
+        for projection in adapter.projections where projection.gate != nil {
+            let path = projection.path
+            let trace = try #require(observer.traces[path])
+            let r = atRealTokens(try reference.floats(of: reference.requiredRecord(path + ".r")))
+            for (found, expected) in zip(trace.ratios, r) {
+                try expectClose(Double(found), Double(expected), 1e-5, "r of \(path)")
+            }
+            let mu = atRealTokens(try reference.floats(of: reference.requiredRecord(path + ".mu")))
+            GoldenTests.expectNear(trace.mu, mu, 1e-4, "mu of \(path)")
+            let gate = try reference.withBytes(of: reference.requiredRecord(path + ".gate")) { Array($0) }
+            #expect(trace.isActive == zip(mask, gate).filter(\.0).map { $0.1 == 1 }, "decisions of \(path)")
+        }
+    }
+
+    func checkFinalAdapter(tolerance: Double, share: Double) throws {
+        let file = try golden.tensors("adapter_final/adapter_model.safetensors")
+        for parameter in adapter.parameters {
+            let expected = try file.floats(of: file.requiredRecord(parameter.name))
+            let found = parameter.value.toArray()
+            try #require(found.count == expected.count)
+            let largest = expected.reduce(0) { max($0, abs($1)) }
+            let close = zip(found, expected).count { abs($0 - $1) <= Float(tolerance) * largest }
+            #expect(Double(close) >= share * Double(found.count), "final \(parameter.name): \(close) of \(found.count)")
+        }
+    }
+}
+
+/// Keeps what the gates did.
+private final class TraceObserver: GateObserver {
+    struct Trace {
+        var ratios: [Float] = []
+        var isActive: [Bool] = []
+        var mu: [Float] = []
+    }
+
+    private(set) var traces: [String: Trace] = [:]
+
+    func observe(
+        _ projection: GatedProjection, _ decision: GateDecision, updateNorms: Tensor, outputNorms: Tensor,
+        inner: Tensor?
+    ) {
+        traces[projection.path] = Trace(ratios: decision.ratios, isActive: decision.isActive)
+    }
+
+    func observe(_ projection: GatedProjection, mu: UnsafeBufferPointer<Float>) {
+        traces[projection.path]?.mu = Array(mu)
+    }
+}
