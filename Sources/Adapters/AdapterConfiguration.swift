@@ -1,4 +1,5 @@
 import CheckpointIO
+import Models
 
 /// What an adapter is: its method, sizes and targets. The content of `adapter_config.json`.
 ///

@@ -3,14 +3,14 @@ package enum NearestNames {
     /// Names offered at most.
     private static let limit = 5
 
-    /// The names in `modules` nearest to `target`: for a plain name the distinct last components by edit distance, for a
+    /// The names in `paths` nearest to `target`: for a plain name the distinct last components by edit distance, for a
     /// dotted one the paths' endings with as many components; ties in the base's order.
-    package static func find(_ target: String, in modules: [LinearModule]) -> [String] {
+    package static func find(_ target: String, in paths: [String]) -> [String] {
         let depth = max(1, target.split(separator: ".").count)
         var seen: Set<String> = []
         var names: [(name: String, distance: Int)] = []
-        for module in modules {
-            let name = module.path.split(separator: ".").suffix(depth).joined(separator: ".")
+        for path in paths {
+            let name = path.split(separator: ".").suffix(depth).joined(separator: ".")
             if seen.insert(name).inserted { names.append((name, distance(Array(target.utf8), Array(name.utf8)))) }
         }
         let ordered = names.enumerated().sorted {

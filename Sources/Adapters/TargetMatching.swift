@@ -1,3 +1,5 @@
+import Models
+
 /// Which modules an adapter wraps, as peft's `target_modules` (or `exclude_modules`) says it.
 package enum TargetSpecification: Sendable, Equatable {
     /// Every linear module but the output head.
@@ -53,9 +55,6 @@ package enum TargetSpecification: Sendable, Equatable {
     }
 }
 
-/// A linear module of a base: its path and the shape [outputSize, inputSize] of its weight.
-package typealias LinearModule = (path: String, outputSize: Int, inputSize: Int)
-
 /// The modules that a specification selects, and how many each target found.
 package struct TargetMatch: Sendable {
     /// One target's share.
@@ -104,7 +103,8 @@ package struct TargetMatch: Sendable {
             of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern), candidates: candidates,
             outputHead: outputHead)
         for hit in hits where hit.modules.isEmpty {
-            throw .matchesNothing(target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules))
+            throw .matchesNothing(
+                target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules.map(\.path)))
         }
         if hits.isEmpty { throw .matchesNothing(target: targets.summary, nearest: []) }
 
@@ -113,7 +113,8 @@ package struct TargetMatch: Sendable {
         if let selection {
             for module in selection where !matched.contains(module) {
                 throw .unknownModule(
-                    module, source: "module selection", nearest: NearestNames.find(module, in: linearModules))
+                    module, source: "module selection",
+                    nearest: NearestNames.find(module, in: linearModules.map(\.path)))
             }
             if selection.isEmpty { throw .matchesNothing(target: "an empty module selection", nearest: []) }
             kept = Set(selection)

@@ -28,3 +28,6 @@ package func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
 
 /// No temporary folder could be made.
 package struct TemporaryFolderError: Error {}
+
+/// Removes a file; false if there was none.
+package func removeFile(_ path: String) -> Bool { unlink(path) == 0 }

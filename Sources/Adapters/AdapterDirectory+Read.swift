@@ -1,0 +1,104 @@
+import CheckpointIO
+import Models
+import TensorCore
+
+extension AdapterDirectory {
+    /// Bytes of a JSON file at most; an adapter of 10,000 modules stays far below.
+    private static let textLimit = 64 << 20
+
+    /// Reads an adapter directory, ours or peft's, and checks it; tensors of any float type become F32.
+    ///
+    /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
+    package static func read(_ path: String) throws -> AdapterDirectory {
+        guard pathKind(path) != .nothing else { throw CheckpointError.missing(path: path) }
+        let configuration = try readConfiguration(path)
+        let record = try AdapterRecord.read(joinedPath(path, PEFTNames.recordFile))
+        let tensorPath = joinedPath(path, PEFTNames.tensorFile)
+        if pathKind(tensorPath) == .nothing {
+            let hasPickle = pathKind(joinedPath(path, PEFTNames.pickleFile)) != .nothing
+            throw AdapterError.missingFile(
+                tensorPath,
+                remedy: hasPickle
+                    ? "\(PEFTNames.pickleFile) is a Python pickle, which is never opened; save it with peft's "
+                        + "safe_serialization=True" : nil)
+        }
+        let (tensors, thresholds) = try readTensors(tensorPath, kind: configuration.kind)
+        let suffixes = configuration.kind.tensors.map(\.suffix)
+        let found = tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
+        let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
+        return try AdapterDirectory(
+            configuration: configuration, modules: modules, tensors: tensors, thresholds: thresholds,
+            statistics: try record?.statistics(in: path), base: record?.base, training: record?.training,
+            history: record?.history ?? [], path: path, file: tensorPath)
+    }
+
+    private static func readConfiguration(_ path: String) throws -> AdapterConfiguration {
+        let file = joinedPath(path, PEFTNames.configurationFile)
+        guard pathKind(file) != .nothing else {
+            throw AdapterError.missingFile(file, remedy: "\(path) is not an adapter directory")
+        }
+        return try AdapterConfiguration(json: try parsedJSON(file), file: file)
+    }
+
+    /// The JSON value in a file; throws `AdapterError.malformed` where it is none.
+    static func parsedJSON(_ file: String) throws -> JSONValue {
+        let bytes = try readSmallFile(file, limit: textLimit)
+        do {
+            return try JSONValue.parse(bytes)
+        } catch {
+            throw AdapterError.malformed(file: file, what: "the content", expected: "JSON", found: "\(error)")
+        }
+    }
+
+    private static func readTensors(
+        _ path: String, kind: AdapterKind
+    ) throws -> (tensors: [AdapterTensor], thresholds: [String: Float]) {
+        let file = try SafetensorsFile.open(path)
+        let suffixes = kind.tensors.map(\.suffix)
+        var tensors: [AdapterTensor] = []
+        var thresholds: [String: Float] = [:]
+        for record in file.tensors {
+            if let (module, _) = PEFTNames.split(record.name, suffixes: [PEFTNames.tau]) {
+                guard record.shape == [1] || record.shape.isEmpty else {
+                    throw AdapterError.wrongShape(
+                        file: path, tensor: record.name, expected: [1], found: record.shape)
+                }
+                thresholds[module] = try file.floats(of: record)[0]
+            } else if PEFTNames.split(record.name, suffixes: suffixes) != nil {
+                tensors.append(
+                    AdapterTensor(name: record.name, shape: record.shape, values: try file.floats(of: record)))
+            } else {
+                let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
+                throw AdapterError.unknownTensor(
+                    file: path, tensor: record.name,
+                    reason: "is not a tensor of a \(kind.rawValue) adapter, whose keys are \(expected)")
+            }
+        }
+        return (tensors, thresholds)
+    }
+
+    /// The modules in the recorded order, or by name with numbers compared as numbers.
+    private static func ordered(
+        _ found: Set<String>, by recorded: [String]?, file: String
+    ) throws(AdapterError) -> [String] {
+        guard let recorded else { return found.sorted(by: comesBefore) }
+        if let missing = recorded.first(where: { !found.contains($0) }) {
+            throw .missingTensor(file: file, tensor: PEFTNames.key(missing, ".*"))
+        }
+        if recorded.count != found.count, let stray = found.subtracting(recorded).min() {
+            throw .unknownTensor(
+                file: file, tensor: PEFTNames.key(stray, ".*"),
+                reason: "belongs to a module that \(PEFTNames.recordFile) does not list")
+        }
+        return recorded
+    }
+
+    private static func comesBefore(_ left: String, _ right: String) -> Bool {
+        let (left, right) = (left.split(separator: "."), right.split(separator: "."))
+        for (a, b) in zip(left, right) where a != b {
+            if let a = Int(a), let b = Int(b) { return a < b }
+            return a < b
+        }
+        return left.count < right.count
+    }
+}

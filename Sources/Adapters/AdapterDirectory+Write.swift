@@ -1,0 +1,45 @@
+import CheckpointIO
+
+extension AdapterDirectory {
+    /// Writes the adapter to a new directory at `path`, which appears complete or not at all.
+    ///
+    /// With `replacing`, an adapter that is there is replaced at the end. `addingFiles` may put further files (a training
+    /// state, a log) into the directory before it gets its name. Throws `CheckpointError`, and what `addingFiles` throws.
+    package func write(
+        to path: String, replacing: Bool = false, addingFiles: (AtomicDirectory) throws -> Void = { _ in }
+    ) throws {
+        let directory = try AtomicDirectory(path, replacing: replacing)
+        try write(into: directory)
+        try addingFiles(directory)
+        try directory.commit()
+    }
+
+    /// Writes the adapter's files into a directory that is being made.
+    package func write(into directory: AtomicDirectory) throws(CheckpointError) {
+        try directory.write(PEFTNames.configurationFile, text: configuration.jsonText)
+        try writeTensors(to: try directory.writer(PEFTNames.tensorFile))
+        if let statistics {
+            try AdapterRecord.writeStatistics(statistics, to: try directory.writer(PEFTNames.statisticsFile))
+        }
+        try directory.write(PEFTNames.recordFile, text: AdapterRecord.text(of: self))
+        try directory.write(PEFTNames.modelCardFile, text: ModelCard.text(of: self))
+    }
+
+    private func writeTensors(to file: AtomicFileWriter) throws(CheckpointError) {
+        var all = tensors.map { (name: $0.name, shape: $0.shape, values: $0.values) }
+        for module in modules {
+            if let tau = threshold(module) {
+                all.append((name: PEFTNames.key(module, PEFTNames.tau), shape: [1], values: [tau]))
+            }
+        }
+        let entries = all.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }
+        let writer = try SafetensorsWriter(file, entries: entries)
+        for tensor in all {
+            let outcome = tensor.values.withUnsafeBytes { bytes in
+                Result { () throws(CheckpointError) in try writer.append(bytes) }
+            }
+            try outcome.get()
+        }
+        try writer.finish()
+    }
+}

@@ -1,0 +1,240 @@
+import CheckpointIO
+import Models
+
+/// One tensor of an adapter, decoded.
+package struct AdapterTensor: Sendable, Equatable {
+    /// The key in the file, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
+    package let name: String
+    /// Extents, row-major, outermost first.
+    package let shape: [Int]
+    /// The elements.
+    package var values: [Float]
+
+    /// A tensor with as many values as its shape says.
+    package init(name: String, shape: [Int], values: [Float]) {
+        precondition(elementCount(shape: shape) == values.count, "'\(name)': \(values.count) values for \(shape)")
+        self.name = name
+        self.shape = shape
+        self.values = values
+    }
+}
+
+/// What gated modules did over a named set of tokens.
+package struct AdapterStatistics: Sendable, Equatable {
+    /// The set of tokens, such as the name of the evaluation file.
+    package let source: String
+    /// One entry a module, in the order of the directory's modules.
+    package let modules: [ModuleStatistics]
+
+    /// The statistics of a pass over `source`.
+    package init(source: String, modules: [ModuleStatistics]) {
+        self.source = source
+        self.modules = modules
+    }
+
+    /// Tokens that each module saw (the most, should they differ).
+    package var tokens: Int { modules.map(\.tokens).max() ?? 0 }
+
+    /// The entry of a module.
+    package subscript(module: String) -> ModuleStatistics? { modules.first { $0.module == module } }
+
+    /// Mean of the modules' sparsities; 0 without modules.
+    package var meanSparsity: Double {
+        modules.isEmpty ? 0 : modules.reduce(0) { $0 + $1.sparsity } / Double(modules.count)
+    }
+}
+
+/// An adapter as a directory holds it: configuration, tensors, thresholds, and what is known of its making.
+///
+/// Dense ones are plain peft directories, gated ones have a `peft_type` that peft refuses and a tensor tau for each module.
+package struct AdapterDirectory: Sendable {
+    /// Where it was read from, as given; nil for one that was made here.
+    package var path: String?
+    /// Method, sizes, targets.
+    package var configuration: AdapterConfiguration
+    /// The paths of the adapted modules, in the base's order where that is known.
+    package private(set) var modules: [String]
+    /// Every adapter tensor but the thresholds: the modules in order, the tensors of each as `AdapterKind.tensors` says.
+    package private(set) var tensors: [AdapterTensor]
+    /// Tau of each module; empty for a dense adapter.
+    package private(set) var thresholds: [String: Float]
+    /// What the gates did; nil before any pass, and for a dense adapter.
+    package var statistics: AdapterStatistics?
+    /// The base that the adapter was made for; nil for a directory that another program wrote.
+    package var base: BaseFingerprint?
+    /// The training run's settings and results, as the training wrote them.
+    package var training: JSONValue?
+    /// What was done to the adapter since it was trained, such as pruning, oldest first.
+    package var history: [JSONValue]
+
+    private let tensorIndex: [String: Int]
+
+    /// Puts an adapter together and checks it.
+    ///
+    /// `tensors` may come in any order. Throws `.missingTensor`, `.unknownTensor`, `.wrongShape`, `.notFinite` or
+    /// `.malformed` unless every module has every tensor of its kind in shapes that fit each other and the configured
+    /// rank, each gated module has a finite tau, and nothing else is there. `file` names the source in messages.
+    package init(
+        configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
+        thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil, base: BaseFingerprint? = nil,
+        training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil, file: String = "the adapter"
+    ) throws(AdapterError) {
+        let known = Set(modules)
+        guard known.count == modules.count, !modules.isEmpty else {
+            throw .malformed(
+                file: file, what: "the list of modules", expected: "names, each once",
+                found: modules.isEmpty ? "an empty list" : "one twice")
+        }
+        let byName = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
+        try Self.refuseStrangers(tensors, known: Set(ordered.map(\.name)), file: file)
+        try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
+        if let statistics, let stranger = statistics.modules.first(where: { !known.contains($0.module) }) {
+            throw .malformed(
+                file: file, what: "the statistics", expected: "entries of adapted modules", found: stranger.module)
+        }
+        self.path = path
+        self.configuration = configuration
+        self.modules = modules
+        self.tensors = ordered
+        self.thresholds = thresholds
+        self.statistics = statistics
+        self.base = base
+        self.training = training
+        self.history = history
+        tensorIndex = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($1.name, $0) })
+    }
+
+    /// What messages call it: its path, or "the adapter".
+    package var displayName: String { path ?? "the adapter" }
+
+    /// The tensor of `module` that ends in `suffix`; nil for a module or suffix that is not there.
+    package func tensor(_ module: String, _ suffix: String) -> AdapterTensor? {
+        tensorIndex[PEFTNames.key(module, suffix)].map { tensors[$0] }
+    }
+
+    /// Tau of a module; nil where there is no gate.
+    package func threshold(_ module: String) -> Float? { thresholds[module] }
+
+    /// Values of all adapter tensors together, thresholds aside.
+    package var parameterCount: Int { tensors.reduce(0) { $0 + $1.values.count } }
+
+    /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order.
+    ///
+    /// Throws `.unknownModule` for a module that the base lacks, `.wrongShape`.
+    package func validated(against linearModules: [LinearModule]) throws(AdapterError) -> AdapterDirectory {
+        let sizes = Dictionary(
+            linearModules.enumerated().map { ($1.path, (position: $0, module: $1)) }, uniquingKeysWith: { a, _ in a })
+        for module in modules {
+            guard let entry = sizes[module] else {
+                throw .unknownModule(
+                    module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
+            }
+            for role in configuration.kind.tensors {
+                guard let tensor = tensor(module, role.suffix) else { continue }
+                let expected = role.shape(
+                    rank: configuration.rank(for: module), outputSize: entry.module.outputSize,
+                    inputSize: entry.module.inputSize)
+                guard tensor.shape == expected else {
+                    throw .wrongShape(
+                        file: displayName, tensor: tensor.name, expected: expected, found: tensor.shape)
+                }
+            }
+        }
+        let order = modules.sorted { sizes[$0]!.position < sizes[$1]!.position }
+        return try restricted(to: order, configuration: configuration)
+    }
+
+    /// The same adapter with only `kept` modules, in that order; throws `.unknownModule`.
+    package func restricted(
+        to kept: [String], configuration: AdapterConfiguration
+    ) throws(AdapterError) -> AdapterDirectory {
+        let known = Set(modules)
+        for module in kept where !known.contains(module) {
+            throw .unknownModule(
+                module, source: displayName, nearest: NearestNames.find(module, in: modules))
+        }
+        let suffixes = configuration.kind.tensors.map(\.suffix)
+        let chosen = Set(kept)
+        let entries = Dictionary(
+            (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
+        return try AdapterDirectory(
+            configuration: configuration, modules: kept,
+            tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } },
+            thresholds: thresholds.filter { chosen.contains($0.key) },
+            statistics: statistics.map { old in
+                AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
+            },
+            base: base, training: training, history: history, path: path, file: displayName)
+    }
+
+    /// Throws `.wrongBase` unless `found`, the fingerprint of `basePath`, is that of the base the adapter was made for. A
+    /// directory without a fingerprint (peft's) passes; `validated(against:)` still checks its shapes.
+    package func check(base found: BaseFingerprint, basePath: String) throws(AdapterError) {
+        guard let base, let difference = base.difference(from: found) else { return }
+        throw .wrongBase(adapter: displayName, base: basePath, difference: difference)
+    }
+}
+
+extension AdapterDirectory {
+    /// The tensors of every module in order, checked one against the other.
+    private static func ordered(
+        _ tensors: [String: AdapterTensor], modules: [String], configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) -> [AdapterTensor] {
+        var ordered: [AdapterTensor] = []
+        for module in modules {
+            var extents: [AdapterKind.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
+            for role in configuration.kind.tensors {
+                let key = PEFTNames.key(module, role.suffix)
+                guard let tensor = tensors[key] else { throw .missingTensor(file: file, tensor: key) }
+                let expected = role.axes.enumerated().map { position, axis in
+                    extents[axis] ?? (position < tensor.shape.count ? tensor.shape[position] : 1)
+                }
+                guard tensor.shape == expected, !tensor.shape.contains(0) else {
+                    throw .wrongShape(file: file, tensor: key, expected: expected, found: tensor.shape)
+                }
+                for (axis, extent) in zip(role.axes, tensor.shape) { extents[axis] = extent }
+                if let index = tensor.values.firstIndex(where: { !$0.isFinite }) {
+                    throw .notFinite(file: file, tensor: key, index: index)
+                }
+                ordered.append(tensor)
+            }
+        }
+        return ordered
+    }
+
+    private static func refuseStrangers(
+        _ tensors: [AdapterTensor], known: Set<String>, file: String
+    ) throws(AdapterError) {
+        var seen: Set<String> = []
+        for tensor in tensors {
+            guard known.contains(tensor.name) else {
+                throw .unknownTensor(file: file, tensor: tensor.name, reason: "belongs to none of the modules")
+            }
+            guard seen.insert(tensor.name).inserted else {
+                throw .unknownTensor(file: file, tensor: tensor.name, reason: "is there twice")
+            }
+        }
+    }
+
+    private static func check(
+        _ thresholds: [String: Float], modules: [String], isGated: Bool, file: String
+    ) throws(AdapterError) {
+        guard isGated else {
+            guard let stray = thresholds.keys.min() else { return }
+            throw .unknownTensor(
+                file: file, tensor: PEFTNames.key(stray, PEFTNames.tau),
+                reason: "is a gate's threshold, but the adapter's peft_type is a dense one")
+        }
+        for module in modules {
+            let key = PEFTNames.key(module, PEFTNames.tau)
+            guard let tau = thresholds[module] else { throw .missingTensor(file: file, tensor: key) }
+            guard tau.isFinite else { throw .notFinite(file: file, tensor: key, index: 0) }
+        }
+        let known = Set(modules)
+        if let stray = thresholds.keys.filter({ !known.contains($0) }).min() {
+            throw .unknownTensor(
+                file: file, tensor: PEFTNames.key(stray, PEFTNames.tau), reason: "belongs to none of the modules")
+        }
+    }
+}

@@ -1,0 +1,208 @@
+import CheckpointIO
+import Models
+import TensorCore
+
+/// What `tspeft.json` holds: everything about an adapter that peft's files have no place for.
+///
+/// ```
+/// {"format": 1, "tspeft": "<version>",
+///  "base": {"path": "...", "fingerprint": {...}},
+///  "modules": ["model.layers.0.self_attn.q_proj", ...],
+///  "training": {...}, "history": [...],
+///  "statistics": {"source": "dev.json", "tokens": 1234, "modules": [{"module": "...", "tokens": ..., ...}, ...]}}
+/// ```
+/// Histograms and inner sums lie in `tspeft_statistics.safetensors`.
+struct AdapterRecord: Sendable {
+    /// The only format so far.
+    static let format = 1
+
+    let base: BaseFingerprint?
+    let modules: [String]
+    let training: JSONValue?
+    let history: [JSONValue]
+    /// The member `statistics` as it stands.
+    private let statisticsJSON: JSONValue?
+    private let file: String
+
+    /// Reads the record at `path`; nil where there is none (a peft directory).
+    static func read(_ path: String) throws -> AdapterRecord? {
+        guard pathKind(path) != .nothing else { return nil }
+        return try AdapterRecord(json: try AdapterDirectory.parsedJSON(path), file: path)
+    }
+
+    private init(json: JSONValue, file: String) throws {
+        func wrong(_ what: String, _ expected: String) -> AdapterError {
+            .malformed(file: file, what: what, expected: expected, found: json[what]?.text() ?? "nothing")
+        }
+        guard let format = json["format"]?.intValue else { throw wrong("format", "a number") }
+        guard format == Self.format else {
+            throw AdapterError.unsupportedField(
+                file: file, field: "format", value: "\(format)", remedy: "use a newer tspeft")
+        }
+        let modules = json["modules"]?.arrayValue?.compactMap(\.stringValue)
+        guard let modules, modules.count == json["modules"]?.arrayValue?.count else {
+            throw wrong("modules", "a list of paths")
+        }
+        self.modules = modules
+        base = try Self.base(json["base"]?["fingerprint"], file: file)
+        training = json["training"].flatMap { $0.isNull ? nil : $0 }
+        history = json["history"]?.arrayValue ?? []
+        statisticsJSON = json["statistics"].flatMap { $0.isNull ? nil : $0 }
+        self.file = file
+    }
+
+    private static func base(_ json: JSONValue?, file: String) throws(AdapterError) -> BaseFingerprint? {
+        guard let json, !json.isNull else { return nil }
+        do {
+            return try BaseFingerprint(json: json)
+        } catch {
+            throw .malformed(file: file, what: "base.fingerprint", expected: "a fingerprint", found: "\(error)")
+        }
+    }
+
+    /// The record of `adapter`, as text.
+    static func text(of adapter: AdapterDirectory) -> String {
+        var object = JSONObject()
+        object["format"] = .integer(format)
+        object["tspeft"] = .string(ToolVersion.current)
+        var base = JSONObject()
+        base["path"] = adapter.configuration.baseModelPath.map { .string($0) } ?? .null
+        base["fingerprint"] = adapter.base?.json ?? .null
+        object["base"] = .object(base)
+        object["modules"] = .array(adapter.modules.map { .string($0) })
+        object["training"] = adapter.training ?? .null
+        object["history"] = .array(adapter.history)
+        object["statistics"] = adapter.statistics.map { json(of: $0) } ?? .null
+        return JSONValue.object(object).text(indent: 2) + "\n"
+    }
+
+    private static func json(of statistics: AdapterStatistics) -> JSONValue {
+        .object([
+            "source": .string(statistics.source),
+            "tokens": .integer(statistics.tokens),
+            "modules": .array(statistics.modules.map { json(of: $0) }),
+        ])
+    }
+
+    private static func json(of entry: ModuleStatistics) -> JSONValue {
+        .object([
+            "module": .string(entry.module),
+            "tokens": .integer(entry.tokens),
+            "active": .integer(entry.active),
+            "sparsity": .real(entry.sparsity),
+            "sum_update_squared": .real(entry.sumUpdateSquared),
+            "sum_active_update_squared": .real(entry.sumActiveUpdateSquared),
+            "sum_base_squared": .real(entry.sumBaseSquared),
+            "sum_ratio": .real(entry.sumRatio),
+            "sum_update_norm": .real(entry.sumUpdateNorm),
+        ])
+    }
+}
+
+// MARK: Statistics
+
+extension AdapterRecord {
+    /// The statistics, with histograms and inner sums from the file beside the record in `directory`.
+    func statistics(in directory: String) throws -> AdapterStatistics? {
+        guard let json = statisticsJSON else { return nil }
+        guard let source = json["source"]?.stringValue, let entries = json["modules"]?.arrayValue else {
+            throw AdapterError.malformed(
+                file: file, what: "statistics", expected: "an object with source and modules", found: "another value")
+        }
+        let path = joinedPath(directory, PEFTNames.statisticsFile)
+        guard pathKind(path) != .nothing else {
+            throw AdapterError.missingFile(path, remedy: "\(PEFTNames.recordFile) has statistics, which need it")
+        }
+        let tensors = try SafetensorsFile.open(path)
+        return AdapterStatistics(source: source, modules: try entries.map { try module($0, tensors) })
+    }
+
+    private func module(_ json: JSONValue, _ tensors: SafetensorsFile) throws -> ModuleStatistics {
+        guard let name = json["module"]?.stringValue else {
+            throw AdapterError.malformed(
+                file: file, what: "statistics", expected: "entries with a module", found: json.text())
+        }
+        func count(_ key: String) throws(AdapterError) -> Int {
+            guard let value = json[key]?.intValue, value >= 0 else { throw wrong(key, "a count", json[key]) }
+            return value
+        }
+        func sum(_ key: String) throws(AdapterError) -> Double {
+            guard let value = json[key]?.doubleValue, value.isFinite, value >= 0 else {
+                throw wrong(key, "a sum of squares or norms", json[key])
+            }
+            return value
+        }
+        var entry = ModuleStatistics(module: name)
+        entry.tokens = try count("tokens")
+        entry.active = try count("active")
+        entry.sumUpdateSquared = try sum("sum_update_squared")
+        entry.sumActiveUpdateSquared = try sum("sum_active_update_squared")
+        entry.sumBaseSquared = try sum("sum_base_squared")
+        entry.sumRatio = try sum("sum_ratio")
+        entry.sumUpdateNorm = try sum("sum_update_norm")
+        guard entry.active <= entry.tokens else { throw wrong("active", "at most tokens", json["active"]) }
+        entry.ratioHistogram = try histogram(of: name, tensors)
+        entry.innerSums = try sums(of: name, PEFTNames.innerSums, tensors)
+        entry.activeInnerSums = try sums(of: name, PEFTNames.activeInnerSums, tensors)
+        return entry
+    }
+
+    private func wrong(_ what: String, _ expected: String, _ found: JSONValue?) -> AdapterError {
+        .malformed(file: file, what: "statistics: \(what)", expected: expected, found: found?.text() ?? "nothing")
+    }
+
+    private func histogram(of module: String, _ tensors: SafetensorsFile) throws -> [Int] {
+        let record = try tensors.requiredRecord(module + PEFTNames.histogram)
+        guard record.shape == [ModuleStatistics.binCount], record.encoding == .plain(.i64) else {
+            throw AdapterError.wrongShape(
+                file: tensors.path, tensor: record.name, expected: [ModuleStatistics.binCount], found: record.shape)
+        }
+        return tensors.withBytes(of: record) { bytes in
+            (0..<ModuleStatistics.binCount).map {
+                Int(Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)))
+            }
+        }
+    }
+
+    private func sums(of module: String, _ suffix: String, _ tensors: SafetensorsFile) throws -> [Double]? {
+        guard let record = tensors.record(module + suffix) else { return nil }
+        guard record.shape.count == 2, record.shape[0] == record.shape[1], record.encoding == .plain(.f64) else {
+            throw AdapterError.malformed(
+                file: tensors.path, what: "tensor '\(record.name)'", expected: "F64 [rank, rank]",
+                found: "\(record.encoding) \(record.shape)")
+        }
+        return tensors.withBytes(of: record) { bytes in
+            (0..<record.elementCount).map {
+                Double(bitPattern: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)))
+            }
+        }
+    }
+
+    /// Writes histograms and inner sums to `file`.
+    static func writeStatistics(_ statistics: AdapterStatistics, to file: AtomicFileWriter) throws(CheckpointError) {
+        var entries: [SafetensorsEntry] = []
+        var words: [[UInt64]] = []
+        for entry in statistics.modules {
+            entries.append(
+                SafetensorsEntry(
+                    name: entry.module + PEFTNames.histogram, dtype: .i64, shape: [entry.ratioHistogram.count]))
+            words.append(entry.ratioHistogram.map { UInt64(bitPattern: Int64($0)).littleEndian })
+            for (suffix, sums) in [
+                (PEFTNames.innerSums, entry.innerSums), (PEFTNames.activeInnerSums, entry.activeInnerSums),
+            ] {
+                guard let sums else { continue }
+                let rank = Int(Double(sums.count).squareRoot().rounded())
+                entries.append(SafetensorsEntry(name: entry.module + suffix, dtype: .f64, shape: [rank, rank]))
+                words.append(sums.map { $0.bitPattern.littleEndian })
+            }
+        }
+        let writer = try SafetensorsWriter(file, entries: entries, metadata: [])
+        for values in words {
+            let outcome = values.withUnsafeBytes { bytes in
+                Result { () throws(CheckpointError) in try writer.append(bytes) }
+            }
+            try outcome.get()
+        }
+        try writer.finish()
+    }
+}

@@ -1,0 +1,41 @@
+import TensorCore
+
+/// Why a transform of an adapter or a checkpoint cannot be made.
+package enum TransformError: ReportableError, Equatable {
+    /// The transform needs gates, and the adapter has none.
+    case notGated(adapter: String, method: String, need: String)
+    /// `--keep` is neither a percentage nor a count that fits.
+    case badKeepRule(String, expected: String)
+    /// A selection file does not have its form.
+    case malformedSelection(file: String, problem: String)
+    /// A merge would leave every weight as it is.
+    case nothingToMerge(adapter: String, reason: String)
+    /// The output is the input, or lies where it would destroy it.
+    case outputIsInput(path: String)
+    /// A tensor to be changed cannot be: missing, of a type without arithmetic, or of another shape.
+    case unusableTensor(base: String, tensor: String, reason: String)
+    /// The base is sound, but its kind cannot be written yet.
+    case unsupported(path: String, reason: String)
+
+    package var description: String {
+        switch self {
+        case .notGated(let adapter, let method, let need):
+            "\(adapter): is a dense adapter (\(method)), which has no gates; \(need)"
+        case .badKeepRule(let text, let expected): "--keep '\(text)': expected \(expected)"
+        case .malformedSelection(let file, let problem): "\(file): is not a module selection: \(problem)"
+        case .nothingToMerge(let adapter, let reason): "\(adapter): merging would change nothing: \(reason)"
+        case .outputIsInput(let path): "\(path): the output would replace the input; choose another name"
+        case .unusableTensor(let base, let tensor, let reason): "\(base): tensor '\(tensor)' \(reason)"
+        case .unsupported(let path, let reason): "\(path): \(reason)"
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .badKeepRule: .usage
+        case .notGated, .malformedSelection, .nothingToMerge, .unusableTensor: .badData
+        case .unsupported: .unsupported
+        case .outputIsInput: .cannotCreate
+        }
+    }
+}

@@ -1,0 +1,65 @@
+import Adapters
+import Transforms
+
+/// The plain-text tables of `rank-modules` and of the target matching.
+package enum SparsityReport {
+    /// The modules by rising sparsity, one line each under a heading: place, module, tau, sparsity in percent, tokens.
+    package static func ranking(_ ranking: ModuleRanking) -> [String] {
+        var table = TextTable([.right, .left, .right, .right, .right, .right])
+        table.add(["#", "module", "tau", "sparsity %", "active", "tokens"])
+        table.addRule()
+        for (place, entry) in ranking.entries.enumerated() {
+            table.add([
+                "\(place + 1)", entry.module, significant(entry.tau),
+                entry.rank == 0 ? "rank 0" : percent(entry.sparsity), "\(entry.active)", "\(entry.tokens)",
+            ])
+        }
+        return table.lines
+    }
+
+    /// Sparsity in percent by layer and projection, with averages, and the population standard deviation over all cells.
+    package static func layers(_ sparsity: SparsityTable) -> [String] {
+        let columns = sparsity.projections.count
+        var table = TextTable([.left] + Array(repeating: .right, count: columns + 1))
+        table.add(["layer"] + sparsity.projections + ["avg"])
+        table.addRule()
+        for (row, layer) in sparsity.layers.enumerated() {
+            table.add([layer] + sparsity.cells[row].map(cell) + [cell(sparsity.average(ofLayer: row))])
+        }
+        table.addRule()
+        table.add(
+            ["avg"] + (0..<columns).map { cell(sparsity.average(ofProjection: $0)) } + [cell(sparsity.average)])
+        table.add(
+            ["std"] + (0..<columns).map { cell(sparsity.standardDeviation(ofProjection: $0)) }
+                + [cell(sparsity.standardDeviation)])
+        return table.lines
+    }
+
+    /// What each target matched: modules and their weights' shapes.
+    package static func targets(_ match: TargetMatch) -> [String] {
+        var table = TextTable([.left, .right, .left])
+        table.add(["target", "modules", "weight shapes"])
+        table.addRule()
+        for row in match.rows {
+            let shapes = row.shapes.map { "\($0.count) x [\($0.outputSize), \($0.inputSize)]" }
+            table.add([row.target, "\(row.moduleCount)", shapes.joined(separator: ", ")])
+        }
+        table.addRule()
+        table.add(["together", "\(match.modules.count)"])
+        return table.lines
+    }
+
+    private static func cell(_ value: Double?) -> String { value.map { percent($0) } ?? "-" }
+
+    /// Four significant digits, with an exponent where that is shorter.
+    private static func significant(_ value: Float) -> String {
+        let size = abs(Double(value))
+        if size == 0 { return "0" }
+        if size >= 1e-3, size < 1e4 { return fixed(Double(value), size >= 1 ? 3 : size >= 0.1 ? 4 : 6) }
+        var exponent = 0
+        var scaled = size
+        while scaled >= 10 { (scaled, exponent) = (scaled / 10, exponent + 1) }
+        while scaled < 1 { (scaled, exponent) = (scaled * 10, exponent - 1) }
+        return (value < 0 ? "-" : "") + fixed(scaled, 3) + "e\(exponent)"
+    }
+}
