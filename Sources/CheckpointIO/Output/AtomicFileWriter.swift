@@ -10,7 +10,8 @@ package final class AtomicFileWriter {
     package private(set) var byteCount = 0
     private let temporaryPath: String
     private let isReplacing: Bool
-    private var descriptor: Int32
+    /// Open for writing until `commit` or `abandon`, then -1.
+    package private(set) var descriptor: Int32
 
     /// Begins a file at `path`.
     ///
