@@ -1,0 +1,153 @@
+import CheckpointIO
+import TensorCore
+import Tokenization
+
+/// Where a record stands, for messages.
+package struct RecordPlace: Sendable, Equatable, CustomStringConvertible {
+    /// The file as the caller named it.
+    package let file: String
+    /// The line on which the record starts, from 1.
+    package let line: Int
+
+    /// A record's place.
+    package init(file: String, line: Int) {
+        self.file = file
+        self.line = line
+    }
+
+    package var description: String { "\(file), line \(line)" }
+}
+
+/// Why training or evaluation records cannot be used.
+package enum DataError: ReportableError, Equatable {
+    /// The file cannot be read or decompressed.
+    case file(CheckpointError)
+    /// The file holds no record.
+    case empty(file: String)
+    /// The file starts with a byte that begins neither a JSON array nor an object.
+    case notRecords(file: String, firstByte: UInt8)
+    /// The text is not JSON.
+    case notJSON(RecordPlace, problem: String, isLines: Bool)
+    /// A record is not a JSON object.
+    case notAnObject(RecordPlace, found: String)
+    /// A record has the fields of no known form.
+    case unknownForm(RecordPlace, fields: [String])
+    /// A record of a known form lacks a field.
+    case missingField(RecordPlace, field: String, presentField: String)
+    /// A field holds something else than it should.
+    case wrongType(RecordPlace, field: String, expected: String, found: String)
+    /// A chat record's speaker is none that a chat template knows.
+    case unknownRole(RecordPlace, field: String, role: String)
+    /// A chat record for a model without a chat template that can be used; `problem` says why not, where it has one.
+    case noChatTemplate(RecordPlace, field: String, problem: String?)
+    /// A conversation that the model's chat template refuses.
+    case chat(RecordPlace, field: String, TokenizationError)
+    /// A record with images for a model that reads text alone.
+    case images(RecordPlace, field: String)
+    /// The tokenizer names no end-of-text token, but completions should end with one.
+    case noEndToken(file: String)
+    /// A record has an `answer`, but not the possible answers to choose among.
+    case noChoices(RecordPlace)
+    /// The possible answers are fewer than two, or one stands twice.
+    case badChoices(RecordPlace, field: String, problem: String)
+    /// The answer is none of the possible ones.
+    case answerNotAmongChoices(RecordPlace, answer: String, choices: [String])
+    /// The answer, with the beginning-of-text token before it, is longer than `--max-length` allows; lengths in tokens.
+    case answerTooLong(RecordPlace, length: Int, maxLength: Int)
+    /// A record has more tokens than the model has positions.
+    case sequenceTooLong(RecordPlace, length: Int, limit: Int)
+    /// No token of a record is to be predicted from one before it.
+    case nothingToScore(RecordPlace)
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .file(let cause): cause.exitStatus
+        case .images: .unsupported
+        default: .badData
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .file(let cause):
+            cause.description
+        case .empty(let file):
+            "\(file): no record in it; a JSON array or one JSON object a line is needed"
+        case .notRecords(let file, let firstByte):
+            """
+            \(file): starts with \(Self.words(for: firstByte)); records are a JSON array, which starts with '[', or one \
+            JSON object a line, each of which starts with '{'
+            """
+        case .notJSON(let place, let problem, let isLines):
+            "\(place): not valid JSON: \(problem)"
+                + (isLines ? " (the file starts with '{', so each line must be one whole object)" : "")
+        case .notAnObject(let place, let found):
+            "\(place): the record is \(found); a JSON object is needed"
+        case .unknownForm(let place, let fields):
+            """
+            \(place): the record has \(fields.isEmpty ? "no field" : "the fields \(Self.list(fields))"); needed are \
+            'text', or 'prompt' and 'completion', or 'instruction' and 'output', or 'messages', or 'conversations'
+            """
+        case .missingField(let place, let field, let presentField):
+            "\(place): the field '\(field)' is missing; a record with '\(presentField)' needs it"
+        case .wrongType(let place, let field, let expected, let found):
+            "\(place): the field '\(field)' is \(found); \(expected) is needed"
+        case .unknownRole(let place, let field, let role):
+            "\(place): the field '\(field)' is '\(role)'; system, user and assistant (human and gpt) are known"
+        case .noChatTemplate(let place, let field, let problem):
+            """
+            \(place): the record has '\(field)', but \(problem ?? "the model brings no chat template"); use \
+            prompt/completion or instruction/output records
+            """
+        case .chat(let place, let field, let cause):
+            "\(place): the field '\(field)': \(cause)"
+        case .images(let place, let field):
+            "\(place): the record has '\(field)', and this model reads text alone"
+        case .noEndToken(let file):
+            """
+            \(file): the tokenizer names no end-of-text token to follow what the model is to say; add eos_token to its \
+            configuration
+            """
+        case .noChoices(let place):
+            """
+            \(place): the record has 'answer', but neither the field 'choices' nor 2 to 5 entries, split at '/', after \
+            'Answer format:' in its prompt
+            """
+        case .badChoices(let place, let field, let problem):
+            "\(place): the field '\(field)' \(problem); two or more different answers are needed"
+        case .answerNotAmongChoices(let place, let answer, let choices):
+            "\(place): the field 'answer' is '\(answer)', which is none of the choices \(Self.list(choices))"
+        case .answerTooLong(let place, let length, let maxLength):
+            """
+            \(place): the answer needs \(length) tokens and is never cut, but --max-length is \(maxLength); \
+            raise it or take the record out
+            """
+        case .sequenceTooLong(let place, let length, let limit):
+            "\(place): the record has \(length) tokens; the model allows \(limit); pass --max-length \(limit) or less"
+        case .nothingToScore(let place):
+            "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"
+        }
+    }
+
+    private static func list(_ names: [String]) -> String {
+        names.map { "'\($0)'" }.joined(separator: ", ")
+    }
+
+    private static func words(for byte: UInt8) -> String {
+        (0x21...0x7E).contains(byte) ? "'\(Character(Unicode.Scalar(byte)))'" : "the byte \(byte)"
+    }
+}
+
+extension JSONValue {
+    /// What kind of value this is, for messages.
+    var kindInWords: String {
+        switch self {
+        case .null: "null"
+        case .bool: "true or false"
+        case .number: "a number"
+        case .string: "a string"
+        case .array: "a list"
+        case .object: "an object"
+        }
+    }
+}

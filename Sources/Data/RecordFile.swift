@@ -1,0 +1,80 @@
+import CheckpointIO
+
+/// A file of records: a JSON array or JSON lines, either also compressed by Zstandard.
+enum RecordFile {
+    /// Bytes of records that are read at most, compressed or not: more is surely not meant to be held in memory.
+    private static let byteLimit = 64 << 30
+    /// What a Zstandard frame starts with (RFC 8878, section 3.1.1).
+    private static let zstandardMark: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD]
+    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
+    /// Calls `body` for each record of the file in order, with the line on which it starts.
+    ///
+    /// The first byte that is no white space tells an array, `[`, from lines, `{`. Blank lines are skipped.
+    ///
+    /// - Throws: why the file cannot be read or is not JSON, and what `body` throws.
+    static func forEachRecord(
+        of path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
+    ) throws(DataError) {
+        let bytes = try read(path)
+        let start = bytes.starts(with: byteOrderMark) ? byteOrderMark.count : 0
+        guard let first = bytes[start...].first(where: { !isSpace($0) }) else { throw .empty(file: path) }
+        switch first {
+        case UInt8(ascii: "["): try forEachElement(of: bytes[start...], path, body)
+        case UInt8(ascii: "{"): try forEachLine(of: bytes[start...], path, body)
+        default: throw .notRecords(file: path, firstByte: first)
+        }
+    }
+
+    private static func read(_ path: String) throws(DataError) -> [UInt8] {
+        do throws(CheckpointError) {
+            if path.hasSuffix(".zst") { return try Zstd.decompress(file: path, limit: byteLimit) }
+            let bytes = try readSmallFile(path, limit: byteLimit)
+            return bytes.starts(with: zstandardMark) ? try Zstd.decompress(file: path, limit: byteLimit) : bytes
+        } catch {
+            throw .file(error)
+        }
+    }
+
+    private static func forEachElement(
+        of bytes: ArraySlice<UInt8>, _ path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
+    ) throws(DataError) {
+        let elements: [(line: Int, value: JSONValue)]
+        do throws(JSONError) {
+            elements = try JSONValue.parseArrayWithLines(bytes)
+        } catch {
+            throw .notJSON(RecordPlace(file: path, line: error.line), problem: error.problem, isLines: false)
+        }
+        if elements.isEmpty { throw .empty(file: path) }
+        for element in elements {
+            try body(element.value, RecordPlace(file: path, line: element.line))
+        }
+    }
+
+    private static func forEachLine(
+        of bytes: ArraySlice<UInt8>, _ path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
+    ) throws(DataError) {
+        var rest = bytes
+        var line = 0
+        while !rest.isEmpty {
+            line += 1
+            let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? rest.endIndex
+            let text = rest[..<end]
+            rest = rest[min(end + 1, rest.endIndex)...]
+            if text.allSatisfy(isSpace) { continue }
+            let place = RecordPlace(file: path, line: line)
+            let value: JSONValue
+            do throws(JSONError) {
+                value = try JSONValue.parse(text)
+            } catch {
+                throw .notJSON(place, problem: error.problem, isLines: true)
+            }
+            try body(value, place)
+        }
+    }
+
+    /// The white space of JSON.
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || byte == 0x09 || byte == 0x0A || byte == 0x0D
+    }
+}

@@ -1,0 +1,123 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Data
+@testable import Tokenization
+
+struct TruncationTests {
+    /// Prompt tokens 66 282 268 294 311 271 312 298, then 939 and the end token 0.
+    private let letters = #"{"prompt": "a b c d e f g h", "completion": " good"}"#
+    private let promptTokens: [Int32] = [66, 282, 268, 294, 311, 271, 312, 298]
+
+    private func refusal(
+        _ lines: [String], _ tokenizer: Tokenizer, _ options: LoadingOptions = LoadingOptions()
+    ) throws -> String {
+        do {
+            _ = try loadLines(lines, tokenizer, options)
+            return ""
+        } catch let error as DataError {
+            #expect(error.exitStatus.rawValue == 65)
+            let start = try #require(error.description.range(of: "records.json")?.lowerBound)
+            return String(error.description[start...])
+        }
+    }
+
+    @Test func promptLosesItsLeftAndTheAnswerStays() throws {
+        for maxLength in 3...9 {
+            let data = try loadLines([letters], tinyTokenizer(), LoadingOptions(maxLength: maxLength))
+            let example = data.examples[0]
+            #expect(example.tokens == Array((promptTokens + [939, 0]).suffix(maxLength)))
+            #expect(example.scored == Array(repeating: false, count: maxLength - 2) + [true, true])
+            #expect(data.truncatedCount == 1)
+        }
+    }
+
+    @Test func sequenceOfExactlyTheLengthIsLeftWhole() throws {
+        let data = try loadLines([letters], tinyTokenizer(), LoadingOptions(maxLength: 10, limit: 10))
+        #expect(data.examples[0].tokens == promptTokens + [939, 0])
+        #expect(data.truncatedCount == 0)
+    }
+
+    @Test func beginningTokenOutlivesTruncation() throws {
+        let data = try loadLines([letters], beginningTokenizer(), LoadingOptions(maxLength: 5))
+        #expect(data.examples[0].tokens == [0, 312, 298, 939, 0])
+        #expect(data.examples[0].scored == [false, false, false, true, true])
+    }
+
+    @Test func promptThatIsCutWhollyLeavesTheAnswerBehindItsFirstToken() throws {
+        let data = try loadLines([letters], tinyTokenizer(), LoadingOptions(maxLength: 2))
+        #expect(data.examples[0] == Example(tokens: [939, 0], scored: [false, true]))
+    }
+
+    @Test func answerIsNeverCut() throws {
+        #expect(
+            try refusal([letters], tinyTokenizer(), LoadingOptions(maxLength: 1))
+                == "records.json, line 1: the answer needs 2 tokens and is never cut, but --max-length is 1; raise it or "
+                + "take the record out")
+        #expect(
+            try refusal([letters], beginningTokenizer(), LoadingOptions(maxLength: 2))
+                == "records.json, line 1: the answer needs 3 tokens and is never cut, but --max-length is 2; raise it or "
+                + "take the record out")
+    }
+
+    @Test func recordLeftWithNothingToScoreIsRefused() throws {
+        let sentence =
+            "records.json, line 2: the record leaves no token to score; what the model is to say is empty or has nothing "
+            + "before it"
+        let good = #"{"text": "Hello there"}"#
+        // The one token of the answer has lost everything before it.
+        #expect(
+            try refusal([good, letters], tinyTokenizer(), LoadingOptions(endOfText: false, maxLength: 1))
+                .hasSuffix("what the model is to say is empty or has nothing before it"))
+        #expect(
+            try refusal(
+                [good, #"{"prompt": "a", "completion": ""}"#], tinyTokenizer(), LoadingOptions(endOfText: false))
+                == sentence)
+        #expect(try refusal([good, #"{"text": ""}"#], tinyTokenizer()) == sentence)
+        #expect(try refusal([good, #"{"prompt": "", "completion": ""}"#], tinyTokenizer()) == sentence)
+    }
+
+    @Test func textKeepsItsBeginning() throws {
+        let data = try loadLines(
+            [#"{"text": "Hello there"}"#], beginningTokenizer(), LoadingOptions(maxLength: 3))
+        #expect(data.examples == [Example(tokens: [0, 41, 344], scored: [false, true, true])])
+        #expect(data.truncatedCount == 1)
+    }
+
+    @Test func onlyTruncatedRecordsAreCounted() throws {
+        let data = try loadLines(
+            [letters, #"{"text": "Hello"}"#, letters, #"{"text": "Hello there"}"#], tinyTokenizer(),
+            LoadingOptions(maxLength: 5))
+        #expect(data.truncatedCount == 2)
+        #expect(data.longestCount == 5)
+    }
+
+    @Test func sequenceLongerThanTheModelAllowsIsRefused() throws {
+        #expect(
+            try refusal([#"{"text": "Hello"}"#, letters], tinyTokenizer(), LoadingOptions(limit: 9))
+                == "records.json, line 2: the record has 10 tokens; the model allows 9; pass --max-length 9 or less")
+        let data = try loadLines([letters], tinyTokenizer(), LoadingOptions(maxLength: 9, limit: 9))
+        #expect(data.examples[0].tokens.count == 9)
+        let choices =
+            #"{"prompt": "a b c", "completion": " good", "answer": " good", "#
+            + #""choices": [" good", " a b c d e f g h"]}"#
+        #expect(
+            try refusal([choices], tinyTokenizer(), LoadingOptions(limit: 9, collectsChoices: true))
+                .hasSuffix("line 1: the record has 12 tokens; the model allows 9; pass --max-length 9 or less"))
+    }
+
+    @Test func chatRecordNeedsAChatTemplate() throws {
+        let record = #"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#
+        #expect(
+            try refusal([record], tinyTokenizer())
+                == "records.json, line 1: the record has 'messages', but the model brings no chat template; use "
+                + "prompt/completion or instruction/output records")
+    }
+
+    @Test func endTokenIsNeededUnlessItIsLeftOut() throws {
+        let tokenizer = try tinyTokenizer(configuration: { $0["eos_token"] = nil })
+        #expect(try refusal([letters], tokenizer).contains("the tokenizer names no end-of-text token"))
+        #expect(try loadLines([letters], tokenizer, LoadingOptions(endOfText: false)).examples.count == 1)
+    }
+}
