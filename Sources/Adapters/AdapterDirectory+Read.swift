@@ -65,8 +65,7 @@ extension AdapterDirectory {
                 }
                 thresholds[module] = try file.floats(of: record)[0]
             } else if PEFTNames.split(record.name, suffixes: suffixes) != nil {
-                tensors.append(
-                    AdapterTensor(name: record.name, shape: record.shape, values: try file.floats(of: record)))
+                tensors.append((record.name, record.shape, try file.floats(of: record)))
             } else {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
                 throw AdapterError.unknownTensor(

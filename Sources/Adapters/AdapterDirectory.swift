@@ -1,24 +1,6 @@
 import CheckpointIO
 import Models
 
-/// One tensor of an adapter, decoded.
-package struct AdapterTensor: Sendable, Equatable {
-    /// The key in the file, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
-    package let name: String
-    /// Extents, row-major, outermost first.
-    package let shape: [Int]
-    /// The elements.
-    package var values: [Float]
-
-    /// A tensor with as many values as its shape says.
-    package init(name: String, shape: [Int], values: [Float]) {
-        precondition(elementCount(shape: shape) == values.count, "'\(name)': \(values.count) values for \(shape)")
-        self.name = name
-        self.shape = shape
-        self.values = values
-    }
-}
-
 /// What gated modules did over a named set of tokens.
 package struct AdapterStatistics: Sendable, Equatable {
     /// The set of tokens, such as the name of the evaluation file.
@@ -190,7 +172,9 @@ extension AdapterDirectory {
                 let expected = role.axes.enumerated().map { position, axis in
                     extents[axis] ?? (position < tensor.shape.count ? tensor.shape[position] : 1)
                 }
-                guard tensor.shape == expected, !tensor.shape.contains(0) else {
+                guard tensor.shape == expected, !tensor.shape.contains(0),
+                    elementCount(shape: tensor.shape) == tensor.values.count
+                else {
                     throw .wrongShape(file: file, tensor: key, expected: expected, found: tensor.shape)
                 }
                 for (axis, extent) in zip(role.axes, tensor.shape) { extents[axis] = extent }

@@ -82,7 +82,9 @@ struct SampleAdapter {
             let read = try AdapterDirectory.read(folder + "/out")
             #expect(read.configuration.json["peft_type"] == .string("TS_LORA"))
             #expect(read.modules == original.modules)
-            #expect(read.tensors == original.tensors)
+            #expect(read.tensors.map(\.name) == original.tensors.map(\.name))
+            #expect(read.tensors.map(\.shape) == original.tensors.map(\.shape))
+            #expect(read.tensors.map(\.values) == original.tensors.map(\.values))
             #expect(read.thresholds == original.thresholds)
             #expect(read.statistics == original.statistics)
             #expect(read.training == original.training)
@@ -184,11 +186,11 @@ struct SampleAdapter {
         let name = PEFTNames.key(paths[0], PEFTNames.loraB)
         #expect(try problem { $0.remove(at: 1) } == "f: tensor '\(name)' is missing")
         #expect(
-            try problem { $0[1] = AdapterTensor(name: name, shape: [2, 3], values: $0[1].values) }
+            try problem { $0[1] = (name: name, shape: [2, 3], values: $0[1].values) }
                 == "f: tensor '\(name)' has shape [2, 3], expected [2, 2]")
         #expect(try problem { $0[1].values[5] = .nan }.hasSuffix("holds a NaN or infinity at element 5"))
         #expect(
-            try problem { $0.append(AdapterTensor(name: "base_model.model.x.lora_A.weight", shape: [0], values: [])) }
+            try problem { $0.append(("base_model.model.x.lora_A.weight", [0], [])) }
                 .contains("'base_model.model.x.lora_A.weight' belongs to none"))
         #expect(try problem(try SampleAdapter.configuration(gated: false, rank: 3)).contains("expected [3, 4]"))
         #expect(try problem(try SampleAdapter.configuration(gated: true)).contains("q_proj.tau' is missing"))
