@@ -47,7 +47,8 @@ void tspeft_scatter_add_rows(const void *src, const int32_t *indices, void *dst,
 
 /// Dropout: element i of the call is element first_index + i of a stream of random numbers that depends on key and that
 /// index alone (so any split of the work gives the same mask); kept with probability 1 - rate and multiplied by
-/// 1 / (1 - rate), else 0. dst may be src. The same call on a gradient is the backward pass.
+/// 1 / (1 - rate), else 0. dst may be src. The same call on a gradient is the backward pass. (dropout_stream.h has the
+/// stream; every level and dtype draws the same mask.)
 void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key, float rate);
 
 /// Softmax cross entropy. For each row of float logits [rows, width] with target t >= 0: losses[i] = logsumexp - logit_t
@@ -93,7 +94,8 @@ double tspeft_sum_squares(const float *x, size_t count);
 int64_t tspeft_first_nonfinite(const float *x, size_t count);
 
 /// One AdamW step (Loshchilov and Hutter, as PyTorch orders it): p -= lr*decay*p; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
-/// p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad.
+/// p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad. correction_i is
+/// 1 - beta_i^step of the float betas given here: 1 - b2 in float differs from that in double by 5e-5 of it at 0.999.
 void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
                   float beta1, float beta2, float eps, float decay, float correction1, float correction2);
 

@@ -15,14 +15,21 @@ static void convert(const void *src, int src_dtype, void *dst, int dst_dtype, si
         convert_loop(src, src_dtype, dst, dst_dtype, count);
 }
 
-INLINE vf v_sigmoid(vf x) { return v_set(1) / (v_set(1) + v_exp(-x)); }
+INLINE void silu_mul_forward_step(const void *gate, const void *up, void *out, int dtype, size_t i, size_t left,
+                                  size_t gang) {
+    vf g[GANG], e[GANG];
+    EACH(n, gang) g[n] = v_load(gate, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) e[n] = -g[n];
+    v_exp_each(e, gang);
+    EACH(n, gang) g[n] = g[n] / (v_set(1) + e[n]) * v_load(up, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) v_store(out, dtype, i + n * LANES, left - n * LANES, g[n]);
+}
 
 INLINE void silu_mul_forward_loop(const void *gate, const void *up, void *out, int dtype, size_t count) {
-    for (size_t i = 0; i < count; i += LANES) {
-        size_t left = count - i;
-        vf g = v_load(gate, dtype, i, left);
-        v_store(out, dtype, i, left, g / (v_set(1) + v_exp(-g)) * v_load(up, dtype, i, left));
-    }
+    size_t i = 0;
+    for (; i + GANG * LANES <= count; i += GANG * LANES)
+        silu_mul_forward_step(gate, up, out, dtype, i, GANG * LANES, GANG);
+    for (; i < count; i += LANES) silu_mul_forward_step(gate, up, out, dtype, i, count - i, 1);
 }
 
 static void silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count) {
@@ -32,16 +39,27 @@ static void silu_mul_forward(const void *gate, const void *up, void *out, int dt
         silu_mul_forward_loop(gate, up, out, TSPEFT_BF16, count);
 }
 
+INLINE void silu_mul_backward_step(const void *gate, const void *up, const void *dout, void *dgate, void *dup,
+                                   int dtype, size_t i, size_t left, size_t gang) {
+    vf one = v_set(1), g[GANG], s[GANG], u[GANG], d[GANG];
+    EACH(n, gang) g[n] = v_load(gate, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) s[n] = -g[n];
+    v_exp_each(s, gang);
+    EACH(n, gang) s[n] = one / (one + s[n]);
+    EACH(n, gang) u[n] = v_load(up, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) d[n] = v_load(dout, dtype, i + n * LANES, left - n * LANES) * s[n];
+    EACH(n, gang) u[n] = d[n] * u[n] * v_fma(g[n], one - s[n], one);
+    EACH(n, gang) g[n] = d[n] * g[n];
+    EACH(n, gang) v_store(dgate, dtype, i + n * LANES, left - n * LANES, u[n]);
+    EACH(n, gang) v_store(dup, dtype, i + n * LANES, left - n * LANES, g[n]);
+}
+
 INLINE void silu_mul_backward_loop(const void *gate, const void *up, const void *dout, void *dgate, void *dup,
                                    int dtype, size_t count) {
-    vf one = v_set(1);
-    for (size_t i = 0; i < count; i += LANES) {
-        size_t left = count - i;
-        vf g = v_load(gate, dtype, i, left), u = v_load(up, dtype, i, left), d = v_load(dout, dtype, i, left);
-        vf s = v_sigmoid(g);
-        v_store(dgate, dtype, i, left, d * u * s * v_fma(g, one - s, one));
-        v_store(dup, dtype, i, left, d * g * s);
-    }
+    size_t i = 0;
+    for (; i + GANG * LANES <= count; i += GANG * LANES)
+        silu_mul_backward_step(gate, up, dout, dgate, dup, dtype, i, GANG * LANES, GANG);
+    for (; i < count; i += LANES) silu_mul_backward_step(gate, up, dout, dgate, dup, dtype, i, count - i, 1);
 }
 
 static void silu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
@@ -77,30 +95,46 @@ static void scatter_add_rows(const void *src, const int32_t *indices, void *dst,
     }
 }
 
-INLINE vi v_dropout_mix(vi x) {
-    x = v_mul_int(v_xor(x, v_shift_right(x, 16)), v_int(DROPOUT_MULTIPLIER_1));
-    x = v_mul_int(v_xor(x, v_shift_right(x, 15)), v_int(DROPOUT_MULTIPLIER_2));
-    return v_xor(x, v_shift_right(x, 16));
+INLINE void v_dropout_mix(vi *x, size_t gang) {
+    EACH(n, gang) x[n] = v_mul_int(v_xor(x[n], v_shift_right(x[n], 16)), v_int(DROPOUT_MULTIPLIER_1));
+    EACH(n, gang) x[n] = v_mul_int(v_xor(x[n], v_shift_right(x[n], 15)), v_int(DROPOUT_MULTIPLIER_2));
+    EACH(n, gang) x[n] = v_xor(x[n], v_shift_right(x[n], 16));
+}
+
+/// Elements i and on, of which the first one's lower half of the index is `low`.
+INLINE void dropout_step(const void *src, void *dst, int dtype, size_t i, size_t left, dropout_block_key block,
+                         uint32_t low, uint32_t threshold, vf scale, size_t gang) {
+    vi bits[GANG];
+    vf x[GANG];
+    EACH(n, gang) bits[n] = v_add_int(v_indices(), v_int(low + block.first + (uint32_t)(n * LANES)));
+    v_dropout_mix(bits, gang);
+    EACH(n, gang) bits[n] = v_xor(bits[n], v_int(block.second));
+    v_dropout_mix(bits, gang);
+    EACH(n, gang) x[n] = v_load(src, dtype, i + n * LANES, left - n * LANES) * scale;
+    EACH(n, gang) x[n] = v_select(v_not_below(bits[n], v_int(threshold)), x[n], v_zero());
+    EACH(n, gang) v_store(dst, dtype, i + n * LANES, left - n * LANES, x[n]);
 }
 
 INLINE void dropout_loop(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key,
                          float rate) {
     uint64_t threshold = dropout_threshold(rate);
+    if (threshold >> 32) {
+        for (size_t i = 0; i < count; i += LANES) v_store(dst, dtype, i, count - i, v_zero());
+        return;
+    }
     vf scale = v_set(dropout_scale(rate));
     size_t i = 0;
     while (i < count) {
         // A run of elements whose indices share their upper half.
         uint64_t index = first_index + i, room = (1ull << 32) - (uint32_t)index;
-        size_t end = count - i < room ? count : i + (size_t)room;
+        size_t end = count - i < room ? count : i + (size_t)room, start = i;
         dropout_block_key block = dropout_block(key, (uint32_t)(index >> 32));
-        vi low = v_add_int(v_indices(), v_int((uint32_t)index + block.first));
-        for (; i < end; i += LANES) {
-            vi bits = v_dropout_mix(v_xor(v_dropout_mix(low), v_int(block.second)));
-            vf x = v_load(src, dtype, i, end - i) * scale;
-            vf kept = threshold >> 32 ? v_zero() : v_select(v_not_below(bits, v_int((uint32_t)threshold)), x, v_zero());
-            v_store(dst, dtype, i, end - i, kept);
-            low = v_add_int(low, v_int(LANES));
-        }
+        for (; i + GANG * LANES <= end; i += GANG * LANES)
+            dropout_step(src, dst, dtype, i, GANG * LANES, block, (uint32_t)(index + (i - start)), (uint32_t)threshold,
+                         scale, GANG);
+        for (; i < end; i += LANES)
+            dropout_step(src, dst, dtype, i, end - i, block, (uint32_t)(index + (i - start)), (uint32_t)threshold, scale,
+                         1);
         i = end;
     }
 }

@@ -125,7 +125,16 @@ INLINE void outer_tile(const float *z, const float *weights, double *sums, size_
     }
 }
 
+/// Floats of z whose tiles are summed up at a time, so that they stay in the second-level cache.
+#define OUTER_BLOCK 32768
+
 static void outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width) {
-    for (size_t i = 0; i < width; i += OUTER_ROWS)
-        for (size_t j = i / LANES * LANES; j < width; j += LANES) outer_tile(z, weights, sums, rows, width, i, j);
+    size_t block = width < OUTER_BLOCK / 64 ? OUTER_BLOCK / (width + 1) : 64;
+    for (size_t start = 0; start < rows; start += block) {
+        size_t count = rows - start < block ? rows - start : block;
+        const float *block_weights = weights ? weights + start : weights;
+        for (size_t i = 0; i < width; i += OUTER_ROWS)
+            for (size_t j = i / LANES * LANES; j < width; j += LANES)
+                outer_tile(z + start * width, block_weights, sums, count, width, i, j);
+    }
 }

@@ -136,18 +136,29 @@ INLINE double sum_of_exponentials(const float *row, float largest, size_t count)
     double total = 0;
     for (size_t start = 0; start < count; start += 2048) {
         size_t end = count - start < 2048 ? count : start + 2048, i = start;
-        vf even = v_zero(), odd = v_zero();
-        for (; i + 2 * LANES <= end; i += 2 * LANES) {
-            even += v_exp(v_load(row, TSPEFT_F32, i, LANES) - v_set(largest));
-            odd += v_exp(v_load(row, TSPEFT_F32, i + LANES, LANES) - v_set(largest));
+        vf sums[GANG], e[GANG];
+        EACH(n, GANG) sums[n] = v_zero();
+        for (; i + GANG * LANES <= end; i += GANG * LANES) {
+            EACH(n, GANG) e[n] = v_load(row, TSPEFT_F32, i + n * LANES, LANES) - v_set(largest);
+            v_exp_each(e, GANG);
+            EACH(n, GANG) sums[n] += e[n];
         }
         for (; i < end; i += LANES) {
-            vf e = v_exp(v_load(row, TSPEFT_F32, i, end - i) - v_set(largest));
-            even += v_select(v_first(end - i), e, v_zero());
+            e[0] = v_exp(v_load(row, TSPEFT_F32, i, end - i) - v_set(largest));
+            sums[0] += v_select(v_first(end - i), e[0], v_zero());
         }
-        total += v_sum(even + odd);
+        total += v_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
     return total;
+}
+
+/// dlogits <- e^(x - largest) share.
+INLINE void softmax_step(const float *x, void *dlogits, int dtype, size_t first, size_t j, size_t left, float largest,
+                         vf share, size_t gang) {
+    vf e[GANG];
+    EACH(n, gang) e[n] = v_load(x, TSPEFT_F32, j + n * LANES, left - n * LANES) - v_set(largest);
+    v_exp_each(e, gang);
+    EACH(n, gang) v_store(dlogits, dtype, first + j + n * LANES, left - n * LANES, e[n] * share);
 }
 
 INLINE void cross_entropy_loop(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
@@ -165,12 +176,12 @@ INLINE void cross_entropy_loop(const float *logits, const int32_t *targets, floa
         double sum = sum_of_exponentials(x, largest, width);
         losses[row] = (float)(log(sum) - ((double)target_logit - largest));
         if (!dlogits) continue;
-        vf share = v_set((float)(scale / sum)), shift = v_set(largest);
-        for (size_t j = 0; j < width; j += LANES) {
-            vf e = v_exp(v_load(x, TSPEFT_F32, j, width - j) - shift);
-            v_store(dlogits, dtype, first + j, width - j, e * share);
-        }
-        vf at_target = v_exp(v_set(target_logit) - shift) * share - v_set(scale);
+        vf share = v_set((float)(scale / sum));
+        size_t j = 0;
+        for (; j + GANG * LANES <= width; j += GANG * LANES)
+            softmax_step(x, dlogits, dtype, first, j, GANG * LANES, largest, share, GANG);
+        for (; j < width; j += LANES) softmax_step(x, dlogits, dtype, first, j, width - j, largest, share, 1);
+        vf at_target = v_exp(v_set(target_logit) - v_set(largest)) * share - v_set(scale);
         v_store(dlogits, dtype, first + target, 1, at_target);
     }
 }
