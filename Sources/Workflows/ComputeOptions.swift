@@ -1,0 +1,44 @@
+import CKernels
+import Compute
+import TensorCore
+
+/// How a command computes.
+package struct ComputeOptions: Sendable {
+    /// The type of activations and frozen weights.
+    package enum Precision: String, Sendable, CaseIterable {
+        /// BF16 where the processor multiplies it in hardware, F32 elsewhere.
+        case auto
+        /// 32-bit floating point.
+        case f32
+        /// 16-bit brain floating point with F32 sums.
+        case bf16
+    }
+
+    /// The asked-for type.
+    package var precision = Precision.auto
+    /// Threads; nil for one a processor.
+    package var threadCount: Int?
+
+    /// Options as given.
+    package init(precision: Precision = .auto, threadCount: Int? = nil) {
+        self.precision = precision
+        self.threadCount = threadCount
+    }
+
+    /// The type that is computed in on this processor.
+    package var dtype: DType {
+        switch precision {
+        case .f32: .f32
+        case .bf16: .bf16
+        case .auto: tspeft_multiplies_bf16() != 0 ? .bf16 : .f32
+        }
+    }
+
+    /// A context for these options.
+    package func makeContext() throws(WorkflowError) -> ComputeContext {
+        if let threadCount, threadCount < 1 {
+            throw .badOption(name: "--threads", expected: "at least 1", found: String(threadCount))
+        }
+        return ComputeContext(dtype: dtype, threadCount: threadCount ?? ComputeContext.availableThreads)
+    }
+}

@@ -1,0 +1,85 @@
+import Adapters
+import Models
+import TensorCore
+import Transforms
+
+/// What `inject` is asked to do.
+package struct InjectRequest: Sendable {
+    /// The base checkpoint.
+    package var basePath: String
+    /// Where the adapter goes.
+    package var outputPath: String
+    /// A method's name, such as `ts-lora`.
+    package var method = "ts-lora"
+    /// r.
+    package var rank = 32
+    /// alpha; scaling is alpha / r.
+    package var alpha = 16.0
+    /// Dropout of x in training.
+    package var dropout = 0.0
+    /// Whether scaling is alpha / sqrt(r).
+    package var usesRSLoRA = false
+    /// peft's `target_modules`, as an argument.
+    package var targets = "q_proj,k_proj,v_proj,up_proj,down_proj"
+    /// peft's `exclude_modules`, as an argument.
+    package var excluded: String?
+    /// Ranks of some modules.
+    package var rankPattern: [AdapterConfiguration.PatternEntry<Int>] = []
+    /// Alphas of some modules.
+    package var alphaPattern: [AdapterConfiguration.PatternEntry<Double>] = []
+    /// Layers to which the targets are restricted.
+    package var layers: [Int]?
+    /// A selection file of `rank-modules`.
+    package var selectionPath: String?
+    /// The seed of the initial values.
+    package var seed: UInt64 = 0
+    /// Whether an existing output is replaced.
+    package var replaces = false
+
+    /// A request with the paper's commonsense settings.
+    package init(basePath: String, outputPath: String) {
+        self.basePath = basePath
+        self.outputPath = outputPath
+    }
+}
+
+/// What `inject` did.
+package struct InjectReport: Sendable {
+    /// What each target matched.
+    package let match: TargetMatch
+    /// The adapter's method.
+    package let method: String
+    /// Trainable numbers, thresholds included.
+    package let parameterCount: Int
+    /// Numbers of the base.
+    package let baseParameterCount: Int
+}
+
+/// Makes a new adapter for a base: initialised as peft does it, so that the model's output is as it was.
+package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
+    let base = try ModelCheckpoint.open(request.basePath)
+    let (kind, isGated) = try AdapterKind.named(request.method)
+    var configuration = try AdapterConfiguration(
+        kind: kind, isGated: isGated, rank: request.rank, alpha: request.alpha, dropout: request.dropout,
+        usesRSLoRA: request.usesRSLoRA, rankPattern: request.rankPattern, alphaPattern: request.alphaPattern,
+        targets: TargetSpecification(argument: request.targets),
+        excluded: try request.excluded.map { argument throws(AdapterError) in try TargetSpecification(argument: argument) },
+        layersToTransform: request.layers, taskType: "CAUSAL_LM", baseModelPath: request.basePath)
+    let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
+    let match = try configuration.match(
+        base.linearModules, selection: selection?.modules, selectionSource: request.selectionPath)
+    if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
+    let stream = RandomStream(seed: request.seed).forked("adapter")
+    let tensors = match.modules.flatMap { module in
+        kind.initialTensors(module: module, configuration, stream.forked(module.path))
+    }
+    let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
+    let directory = try AdapterDirectory(
+        configuration: configuration, modules: match.modules.map(\.path), tensors: tensors,
+        thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: base.fingerprint())
+    try directory.write(to: request.outputPath, replacing: request.replaces)
+    return InjectReport(
+        match: match, method: configuration.methodName,
+        parameterCount: directory.parameterCount + directory.thresholds.count,
+        baseParameterCount: base.tensorNames.reduce(0) { $0 + (base.shape(of: $1) ?? []).reduce(1, *) })
+}

@@ -1,0 +1,49 @@
+import Adapters
+import Compute
+import Models
+import TensorCore
+import Tokenization
+
+/// A base model, opened and loaded for computing, and perhaps an adapter in it.
+package final class ModelSession {
+    /// The base as given.
+    package let basePath: String
+    /// The checkpoint, seen by Hugging Face names.
+    package let checkpoint: ModelCheckpoint
+    /// Type, memory and threads.
+    package let context: ComputeContext
+    /// The model, with the adapter where there is one.
+    package let model: LlamaModel
+    /// Text to tokens.
+    package let tokenizer: Tokenizer
+    /// The adapter as its directory has it; nil for the bare base.
+    package private(set) var directory: AdapterDirectory?
+    /// The adapter in the model.
+    package private(set) var adapter: InjectedAdapter?
+
+    /// Opens `basePath` and loads the weights; checks and injects the adapter at `adapterPath` where one is given.
+    ///
+    /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking them throws.
+    package init(basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions) throws {
+        self.basePath = basePath
+        checkpoint = try ModelCheckpoint.open(basePath)
+        if let adapterPath {
+            let read = try AdapterDirectory.read(adapterPath)
+            directory = try read.validated(against: checkpoint.linearModules)
+            try read.check(base: checkpoint.fingerprint(), basePath: basePath)
+        }
+        tokenizer = try Tokenizer.load(modelPath: basePath)
+        context = try compute.makeContext()
+        model = try LlamaModel(checkpoint, context)
+        if let directory {
+            adapter = try InjectedAdapter(
+                into: model, directory.configuration, tensors: directory.tensors, thresholds: directory.thresholds,
+                source: directory.displayName)
+        }
+    }
+
+    /// Tokens that end a text: the configuration's and the tokenizer's.
+    package var endTokens: Set<Int32> {
+        Set(model.configuration.eosTokenIDs.map(Int32.init) + [tokenizer.eosTokenID].compactMap { $0 })
+    }
+}

@@ -1,0 +1,49 @@
+import TensorCore
+
+/// Why a command cannot do what it was asked to.
+package enum WorkflowError: ReportableError, Equatable {
+    /// An option's value cannot be.
+    case badOption(name: String, expected: String, found: String)
+    /// Options that contradict each other or the inputs.
+    case conflict(String)
+    /// A word that is none of the known ones.
+    case unknownName(what: String, found: String, known: [String])
+    /// A file or directory that should be there is not.
+    case missing(path: String, what: String)
+    /// An output exists and may not be replaced.
+    case outputExists(String, remedy: String)
+    /// An output cannot be made.
+    case cannotCreate(String, reason: String)
+    /// The data has nothing for what was asked.
+    case unsuitableData(path: String, problem: String)
+    /// A run's saved inputs are not those of now.
+    case resumeMismatch(path: String, what: String, saved: String, given: String)
+    /// The program's own result fails a check.
+    case failedCheck(String)
+
+    package var description: String {
+        switch self {
+        case .badOption(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
+        case .conflict(let text): text
+        case .unknownName(let what, let found, let known):
+            "unknown \(what) '\(found)'; known: \(known.joined(separator: ", "))"
+        case .missing(let path, let what): "\(path): \(what)"
+        case .outputExists(let path, let remedy): "\(path) exists; \(remedy)"
+        case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"
+        case .unsuitableData(let path, let problem): "\(path): \(problem)"
+        case .resumeMismatch(let path, let what, let saved, let given):
+            "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
+        case .failedCheck(let text): text
+        }
+    }
+
+    package var exitStatus: ExitStatus {
+        switch self {
+        case .badOption, .conflict, .unknownName: .usage
+        case .missing: .missingInput
+        case .outputExists, .cannotCreate: .cannotCreate
+        case .unsuitableData, .resumeMismatch: .badData
+        case .failedCheck: .failedSelfCheck
+        }
+    }
+}
