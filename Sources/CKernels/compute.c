@@ -27,6 +27,14 @@ int tspeft_cpu_level(void) {
     return level < limit ? level : limit < 0 ? 0 : limit;
 }
 
+int tspeft_multiplies_bf16(void) {
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512bf16") || __builtin_cpu_supports("amx-bf16");
+#else
+    return 0;
+#endif
+}
+
 const tspeft_kernel_table *tspeft_kernels_at(int level) {
     if (level < 0 || level > processor_level()) return NULL;
 #ifdef __x86_64__

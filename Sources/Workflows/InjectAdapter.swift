@@ -61,13 +61,14 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let (kind, isGated) = try AdapterKind.named(request.method)
     var configuration = try AdapterConfiguration(
         kind: kind, isGated: isGated, rank: request.rank, alpha: request.alpha, dropout: request.dropout,
-        usesRSLoRA: request.usesRSLoRA, rankPattern: request.rankPattern, alphaPattern: request.alphaPattern,
-        targets: TargetSpecification(argument: request.targets),
-        excluded: try request.excluded.map { argument throws(AdapterError) in try TargetSpecification(argument: argument) },
+        usesRSLoRA: request.usesRSLoRA, targets: TargetSpecification(argument: request.targets),
+        excluded: try request.excluded.map { argument throws(AdapterError) in
+            try TargetSpecification(argument: argument)
+        }, rankPattern: request.rankPattern, alphaPattern: request.alphaPattern,
         layersToTransform: request.layers, taskType: "CAUSAL_LM", baseModelPath: request.basePath)
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     let match = try configuration.match(
-        base.linearModules, selection: selection?.modules, selectionSource: request.selectionPath)
+        base.linearModules, selection: selection?.modules)
     if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
     let stream = RandomStream(seed: request.seed).forked("adapter")
     let tensors = match.modules.flatMap { module in

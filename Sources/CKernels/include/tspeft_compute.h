@@ -105,5 +105,7 @@ void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_
 /// Processor features for messages and tests: 0 plain, 1 AVX2+FMA, 2 AVX-512. `tspeft_limit_level` caps what later calls use (tests of the
 /// plain path; also read from TSPEFT_CPU_LEVEL by the program).
 int tspeft_cpu_level(void);
+/// Whether the processor multiplies BF16 in hardware (AVX-512 BF16 or AMX).
+int tspeft_multiplies_bf16(void);
 void tspeft_limit_level(int level);
 #endif

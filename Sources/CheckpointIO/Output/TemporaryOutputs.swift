@@ -29,7 +29,7 @@ package enum TemporaryOutputs {
 /// Removes a file, or a directory with all that is in it, without following links; what is gone already is no failure.
 /// False if something could not be removed.
 @discardableResult
-func removeTree(_ path: String) -> Bool {
+package func removeTree(_ path: String) -> Bool {
     var status = stat()
     guard lstat(path, &status) == 0 else { return errno == ENOENT }
     if status.st_mode & S_IFMT == S_IFDIR {

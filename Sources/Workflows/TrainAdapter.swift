@@ -1,0 +1,241 @@
+import Adapters
+import CheckpointIO
+import Compute
+import Data
+import Evaluation
+import Models
+import TensorCore
+import Training
+
+/// What `train` is asked to do.
+package struct TrainRequest: Sendable {
+    /// The base checkpoint.
+    package var basePath: String
+    /// The adapter to start from.
+    package var adapterPath: String
+    /// Records to train on.
+    package var dataPath: String
+    /// Records to evaluate on; nil for none.
+    package var evaluationPath: String?
+    /// The run's directory.
+    package var outputPath: String
+    /// How records become examples.
+    package var loading = LoadingOptions()
+    /// Examples of the evaluation file that are used; nil for all.
+    package var evaluationLimit: Int?
+    /// How to train.
+    package var training = TrainingConfiguration()
+    /// How to compute.
+    package var compute = ComputeOptions()
+    /// Whether to go on with the run that stands at `outputPath`.
+    package var resumes = false
+    /// Whether an existing run at `outputPath` is replaced (it is kept until the new one is done).
+    package var replaces = false
+    /// Checkpoints to keep, the newest; at least 1.
+    package var keptCheckpoints = 3
+
+    /// A request with the program's defaults.
+    package init(basePath: String, adapterPath: String, dataPath: String, outputPath: String) {
+        self.basePath = basePath
+        self.adapterPath = adapterPath
+        self.dataPath = dataPath
+        self.outputPath = outputPath
+    }
+}
+
+/// What `train` tells as it goes, besides the loop's own events.
+package enum TrainProgress: Sendable {
+    /// The inputs are read: examples, tokens, scored tokens, truncated records, steps of the run.
+    case loaded(examples: Int, tokens: Int, scored: Int, truncated: Int, steps: Int)
+    /// The adapter: trainable numbers, modules, the type of computation, threads.
+    case ready(parameters: Int, modules: Int, dtype: DType, threads: Int)
+    /// The run goes on after this step.
+    case resumed(step: Int)
+    /// An event of the loop.
+    case training(TrainingEvent)
+    /// The final pass for statistics has begun, over so many records.
+    case measuring(source: String, examples: Int)
+}
+
+/// What `train` did.
+package struct TrainReport: Sendable {
+    /// Steps of the run.
+    package var steps: Int
+    /// Mean loss over the last steps (up to ten).
+    package var finalLoss: Double
+    /// Loss over the statistics' records with the adapter as saved.
+    package var measured: LossResult
+    /// What the gates did there.
+    package var statistics: AdapterStatistics
+    /// Seconds of the steps of this process.
+    package var trainingSeconds: Double
+    /// Tokens per second over those steps.
+    package var tokensPerSecond: Double
+    /// The largest memory of tensors, bytes.
+    package var peakTensorBytes: Int
+    /// The share of the steps' time spent in matrix products.
+    package var productShare: Double
+}
+
+/// Records of the training file that the statistics take where there is no evaluation file (NUMERICS, "Sparsity").
+private let statisticsRecordLimit = 512
+
+/// Trains an adapter: reads everything, runs the loop, leaves checkpoints and a log along the way and the adapter with its statistics at
+/// the end.
+///
+/// - Parameters:
+///   - progress: is told what happens.
+///   - shouldStop: whether a signal asked for an end; the run then saves a checkpoint and throws `TrainingError.interrupted`.
+package func trainAdapter(
+    _ request: TrainRequest, progress: @escaping (TrainProgress) throws -> Void = { _ in },
+    shouldStop: @escaping () -> Bool = { false }
+) throws -> TrainReport {
+    let output = try TrainingOutput.plan(request)
+    let session = try ModelSession(
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+    guard let adapter = session.adapter, let directory = session.directory else {
+        preconditionFailure("a session with an adapter path has an adapter")
+    }
+    var loading = request.loading
+    loading.limit = session.model.configuration.maximumPositions
+    let data = try Dataset.load(path: request.dataPath, tokenizer: session.tokenizer, options: loading)
+    let evaluation = try request.evaluationPath.map {
+        try Dataset.load(path: $0, tokenizer: session.tokenizer, options: loading)
+    }
+    let evaluationExamples = evaluation.map { Array($0.examples.prefix(request.evaluationLimit ?? .max)) }
+    let loop = try TrainingLoop(
+        session.model, adapter, examples: data.examples, source: request.dataPath, request.training)
+    let inputs = RunInputs(
+        base: directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data, adapter: directory,
+        dtype: session.context.dtype, threads: session.context.threadCount)
+    try progress(
+        .loaded(
+            examples: data.examples.count, tokens: data.tokenCount, scored: data.scoredCount,
+            truncated: data.truncatedCount,
+            steps: request.training.stepCount(exampleCount: data.examples.count)))
+    try progress(
+        .ready(
+            parameters: adapter.parameters.reduce(0) { $0 + $1.value.count } + adapter.thresholds.count,
+            modules: adapter.projections.count, dtype: session.context.dtype, threads: session.context.threadCount))
+    let run = try output.begin()
+    if let checkpoint = run.checkpointToResume {
+        let state = try run.readState(checkpoint, adapter: directory, inputs: inputs)
+        try loop.restore(state, source: checkpoint)
+        try progress(.resumed(step: loop.step))
+    }
+
+    var tally = RunTally()
+    session.context.products.measuresTime = true
+    var callbacks = TrainingCallbacks(
+        report: { event in
+            if case .step(let report) = event { tally.add(report) }
+            try run.log(event)
+            try progress(.training(event))
+        },
+        save: { state in
+            try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
+        }, shouldStop: shouldStop)
+    if let evaluationExamples {
+        callbacks.evaluate = {
+            let result = try evaluateLoss(session.model, evaluationExamples)
+            return (result.meanLoss, ["perplexity": .real(result.perplexity)])
+        }
+    }
+    try loop.run(callbacks)
+    let productSeconds = session.context.products.seconds
+
+    let (source, examples) =
+        evaluationExamples.map { (request.evaluationPath!, $0) }
+        ?? (request.dataPath, Array(data.examples.prefix(statisticsRecordLimit)))
+    try progress(.measuring(source: source, examples: examples.count))
+    let (measured, statistics) = try measureGates(session, adapter, examples, source: source)
+    if evaluationExamples != nil {
+        let event = TrainingEvent.evaluation(
+            step: loop.step, loss: measured.meanLoss, details: ["perplexity": .real(measured.perplexity)])
+        try run.log(event)
+        try progress(.training(event))
+    }
+    let report = TrainReport(
+        steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
+        trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
+        peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
+    try run.finish(
+        tuned(directory, adapter, statistics, request, report, evaluation: evaluationExamples?.count))
+    return report
+}
+
+/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did.
+package func measureGates(
+    _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String
+) throws -> (LossResult, AdapterStatistics) {
+    let collector = StatisticsCollector(collectingInnerSums: true)
+    adapter.observe(collector)
+    defer { adapter.observe(nil) }
+    let result = try evaluateLoss(session.model, examples)
+    let name = lastPathComponent(source)
+    return (
+        result,
+        AdapterStatistics(
+            source: "\(examples.count) records of \(name) (\(result.tokens) tokens)", modules: collector.statistics)
+    )
+}
+
+/// The directory of the trained adapter.
+private func tuned(
+    _ directory: AdapterDirectory, _ adapter: InjectedAdapter, _ statistics: AdapterStatistics,
+    _ request: TrainRequest, _ report: TrainReport, evaluation: Int?
+) throws -> AdapterDirectory {
+    var training = request.training.json
+    training["data"] = .string(request.dataPath)
+    training["optimizer_steps"] = .integer(report.steps)
+    training["final_loss"] = .real(report.finalLoss)
+    if evaluation != nil {
+        training["evaluation_data"] = request.evaluationPath.map { .string($0) }
+        training["evaluation_loss"] = .real(report.measured.meanLoss)
+    }
+    training["training_seconds"] = .real(report.trainingSeconds)
+    training["tokens_per_second"] = .real(report.tokensPerSecond)
+    return try AdapterDirectory(
+        configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
+        thresholds: adapter.thresholds, statistics: statistics, base: directory.base,
+        training: .object(training), history: directory.history)
+}
+
+/// Sums over the steps of a process.
+private struct RunTally {
+    private(set) var seconds = 0.0
+    private(set) var tokens = 0
+    private var losses: [Double] = []
+
+    /// Mean over the last steps, up to ten.
+    var recentLoss: Double { losses.isEmpty ? .nan : losses.reduce(0, +) / Double(losses.count) }
+
+    mutating func add(_ report: StepReport) {
+        seconds += report.seconds
+        tokens += report.tokens
+        losses.append(report.loss)
+        if losses.count > 10 { losses.removeFirst() }
+    }
+}
+
+/// What tells a run's inputs, so that a resumed one can be refused where they have changed.
+struct RunInputs {
+    /// Facts by name.
+    let facts: JSONObject
+
+    init(base: String, data: Dataset, adapter: AdapterDirectory, dtype: DType, threads: Int) {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a, 64 bits, over ids and scores
+        for example in data.examples {
+            for (token, scored) in zip(example.tokens, example.scored) {
+                hash = (hash ^ UInt64(UInt32(bitPattern: token)) ^ (scored ? 1 << 40 : 0)) &* 0x0000_0100_0000_01B3
+            }
+            hash = (hash ^ 1 << 41) &* 0x0000_0100_0000_01B3
+        }
+        facts = [
+            "base": .string(base), "examples": .integer(data.examples.count),
+            "data": .string(String(hash, radix: 16)), "method": .string(adapter.configuration.methodName),
+            "modules": .integer(adapter.modules.count), "dtype": .string(dtype.rawValue),
+            "threads": .integer(threads),
+        ]
+    }
+}

@@ -1,0 +1,216 @@
+import Adapters
+import CheckpointIO
+import Glibc
+import Training
+
+/// The directory of a training run:
+///
+///     OUT/log.jsonl             one line an event, appended as they come
+///     OUT/checkpoint-000100/    adapter and optimizer state after step 100; complete or not there
+///     OUT/adapter_config.json ... the adapter, once the run is done
+///
+/// An adapter is only seen once its configuration file stands, and that comes last.
+struct TrainingOutput {
+    private let path: String
+    private let resumes: Bool
+    private let movesAside: Bool
+
+    static let logFile = "log.jsonl"
+    private static let checkpointPrefix = "checkpoint-"
+    /// Digits of the step in a checkpoint's name.
+    private static let stepDigits = 6
+    private static let asideSuffix = ".replaced"
+
+    /// Looks at what stands at the output before anything costly is done. Throws `outputExists` or `missing`.
+    static func plan(_ request: TrainRequest) throws(WorkflowError) -> TrainingOutput {
+        guard request.keptCheckpoints >= 1 else {
+            throw .badOption(
+                name: "--keep-checkpoints", expected: "at least 1", found: String(request.keptCheckpoints))
+        }
+        var path = request.outputPath
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        let exists = access(path, F_OK) == 0
+        if request.resumes {
+            guard exists else {
+                throw .missing(path: path, what: "no run to resume; start one without --resume")
+            }
+            return TrainingOutput(path: path, resumes: true, movesAside: false)
+        }
+        if exists {
+            guard request.replaces else {
+                throw .outputExists(path, remedy: "use --force to replace it, or --resume to go on with it")
+            }
+            guard
+                access(joinedPath(path, logFile), F_OK) == 0
+                    || access(
+                        joinedPath(path, PEFTNames.configurationFile), F_OK) == 0
+            else {
+                throw .outputExists(path, remedy: "it is no training run or adapter, so --force does not replace it")
+            }
+            guard access(path + asideSuffix, F_OK) != 0 else {
+                throw .outputExists(
+                    path + asideSuffix, remedy: "it holds what an earlier --force put aside; remove it first")
+            }
+        }
+        return TrainingOutput(path: path, resumes: false, movesAside: exists)
+    }
+
+    /// Makes the directory, or finds the checkpoint to go on from. Throws `cannotCreate`, `missing`.
+    func begin() throws -> RunDirectory {
+        if resumes {
+            guard let newest = RunDirectory.checkpoints(in: path).last else {
+                throw WorkflowError.missing(path: path, what: "no checkpoint to resume from")
+            }
+            return RunDirectory(path: path, checkpointToResume: newest, asidePath: nil)
+        }
+        if movesAside, rename(path, path + Self.asideSuffix) != 0 {
+            throw WorkflowError.cannotCreate(path, reason: systemMessage(errno))
+        }
+        guard mkdir(path, 0o777) == 0 else {
+            let reason = systemMessage(errno)
+            if movesAside { rename(path + Self.asideSuffix, path) }
+            throw WorkflowError.cannotCreate(path, reason: reason)
+        }
+        return RunDirectory(
+            path: path, checkpointToResume: nil, asidePath: movesAside ? path + Self.asideSuffix : nil)
+    }
+
+    /// The name of the checkpoint after `step`.
+    static func checkpointName(_ step: Int) -> String {
+        let digits = String(step)
+        return checkpointPrefix + String(repeating: "0", count: max(0, stepDigits - digits.count)) + digits
+    }
+
+    /// The step of a checkpoint's name; nil for another name.
+    static func step(ofCheckpoint name: String) -> Int? {
+        name.hasPrefix(checkpointPrefix) ? Int(name.dropFirst(checkpointPrefix.count)) : nil
+    }
+}
+
+/// A run's directory while the run goes on. Owns the log, which stays open.
+final class RunDirectory {
+    /// The newest checkpoint, where the run goes on from one.
+    let checkpointToResume: String?
+    private let path: String
+    private let asidePath: String?
+    private var logDescriptor: Int32 = -1
+
+    fileprivate init(path: String, checkpointToResume: String?, asidePath: String?) {
+        self.path = path
+        self.checkpointToResume = checkpointToResume
+        self.asidePath = asidePath
+    }
+
+    deinit {
+        if logDescriptor >= 0 { close(logDescriptor) }
+    }
+
+    /// The checkpoints in a run's directory, by rising step.
+    static func checkpoints(in path: String) -> [String] {
+        directoryEntries(path).compactMap { name in TrainingOutput.step(ofCheckpoint: name).map { ($0, name) } }
+            .sorted { $0.0 < $1.0 }.map { joinedPath(path, $0.1) }
+    }
+
+    /// Appends an event to the log. Throws `CheckpointError.writeFailed`.
+    func log(_ event: TrainingEvent) throws {
+        var line: JSONObject
+        switch event {
+        case .step(let report):
+            line = ["event": .string("step")]
+            for (key, value) in report.json.members { line[key] = value }
+        case .evaluation(let step, let loss, let details):
+            line = ["event": .string("evaluation"), "step": .integer(step), "loss": .real(loss)]
+            for (key, value) in details.members { line[key] = value }
+        case .checkpoint(let step, let path):
+            line = [
+                "event": .string("checkpoint"), "step": .integer(step), "path": .string(lastPathComponent(path)),
+            ]
+        case .warning(let text):
+            line = ["event": .string("warning"), "text": .string(text)]
+        }
+        try append(JSONValue.object(line).text() + "\n")
+    }
+
+    private func append(_ text: String) throws {
+        let logPath = joinedPath(path, TrainingOutput.logFile)
+        if logDescriptor < 0 {
+            logDescriptor = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+            guard logDescriptor >= 0 else {
+                throw CheckpointError.writeFailed(path: logPath, code: errno)
+            }
+        }
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { write(logDescriptor, $0.baseAddress, $0.count) }
+            if written < 0 {
+                if errno == EINTR { continue }
+                throw CheckpointError.writeFailed(path: logPath, code: errno)
+            }
+            rest = rest.dropFirst(written)
+        }
+    }
+
+    /// Writes the checkpoint of a state, whole or not at all, and removes the oldest beyond `keeping`. The path.
+    func saveCheckpoint(
+        _ state: TrainingState, _ directory: AdapterDirectory, _ adapter: InjectedAdapter, _ inputs: RunInputs,
+        keeping: Int
+    ) throws -> String {
+        let target = joinedPath(path, TrainingOutput.checkpointName(state.step))
+        let current = try AdapterDirectory(
+            configuration: directory.configuration, modules: directory.modules, tensors: state.tensors,
+            thresholds: adapter.thresholds, base: directory.base, history: directory.history)
+        let output = try AtomicDirectory(target, replacing: true)
+        try current.write(into: output)
+        try SafetensorsWriter.write(
+            state.momentTensors.map { ($0.name, $0.shape, $0.values) },
+            to: output.temporaryPath(of: TrainingState.tensorFile))
+        guard case .object(var record) = state.record else { preconditionFailure("a state's record is an object") }
+        record["inputs"] = .object(inputs.facts)
+        try output.write(TrainingState.recordFile, text: JSONValue.object(record).text(indent: 2) + "\n")
+        try output.commit()
+        for old in Self.checkpoints(in: path).dropLast(keeping) { removeTree(old) }
+        return target
+    }
+
+    /// Reads the state of a checkpoint. Throws `resumeMismatch` where the inputs have changed.
+    func readState(_ checkpoint: String, adapter: AdapterDirectory, inputs: RunInputs) throws -> TrainingState {
+        let recordPath = joinedPath(checkpoint, TrainingState.recordFile)
+        let record: JSONValue
+        do {
+            record = try JSONValue.parse(readSmallFile(recordPath, limit: 64 << 20))
+        } catch let error as JSONError {
+            throw TrainingError.badState(path: recordPath, problem: error.description)
+        }
+        let saved = record["inputs"]?.objectValue ?? [:]
+        for (key, value) in inputs.facts.members where saved[key] != value {
+            throw WorkflowError.resumeMismatch(
+                path: checkpoint, what: key, saved: saved[key]?.text() ?? "not there", given: value.text())
+        }
+        let values = try AdapterDirectory.read(checkpoint)
+        let file = try SafetensorsFile.open(joinedPath(checkpoint, TrainingState.tensorFile))
+        let moments = try file.tensors.map {
+            AdapterTensor(name: $0.name, shape: $0.shape, values: try file.floats(of: $0))
+        }
+        return try TrainingState(record: record, tensors: values.tensors, momentTensors: moments, source: checkpoint)
+    }
+
+    /// Puts the finished adapter into the run's directory, its configuration last, and lets go of what a forced run put
+    /// aside.
+    func finish(_ directory: AdapterDirectory) throws {
+        let staging = try AtomicDirectory(joinedPath(path, "adapter"))
+        try directory.write(into: staging)
+        let names = directoryEntries(staging.temporaryPath).sorted { first, second in
+            (first == PEFTNames.configurationFile ? 1 : 0, first) < (
+                second == PEFTNames.configurationFile ? 1 : 0, second
+            )
+        }
+        for name in names {
+            let target = joinedPath(path, name)
+            guard rename(staging.temporaryPath(of: name), target) == 0 else {
+                throw CheckpointError.writeFailed(path: target, code: errno)
+            }
+        }
+        staging.abandon()
+        if let asidePath { removeTree(asidePath) }
+    }
+}
