@@ -9,6 +9,13 @@ package struct LinearModule: Sendable, Equatable {
     package let outputSize: Int
     /// Columns of the weight.
     package let inputSize: Int
+
+    /// A layer; see the properties.
+    package init(path: String, outputSize: Int, inputSize: Int) {
+        self.path = path
+        self.outputSize = outputSize
+        self.inputSize = inputSize
+    }
 }
 
 /// A Llama checkpoint seen by Hugging Face's names and row order, whatever its layout; every tensor that the architecture

@@ -1,0 +1,99 @@
+import CheckpointIO
+
+/// The members of a configuration object, read with checks; absent and null are the same.
+struct ConfigurationFields {
+    /// The file, for messages.
+    let file: String
+    /// The keys that lead to this object, such as `rope_scaling.`.
+    private let prefix: String
+    private let value: JSONValue
+
+    init(file: String, value: JSONValue) {
+        self.init(file: file, prefix: "", value: value)
+    }
+
+    private init(file: String, prefix: String, value: JSONValue) {
+        self.file = file
+        self.prefix = prefix
+        self.value = value
+    }
+
+    func bad(_ key: String, _ expected: String, _ found: String) -> ModelError {
+        .badConfiguration(file: file, key: prefix + key, expected: expected, found: found)
+    }
+
+    func unsupported(_ key: String, _ found: String, _ supported: String) -> ModelError {
+        .unsupportedConfiguration(file: file, key: prefix + key, found: found, supported: supported)
+    }
+
+    /// The member, unless absent or null.
+    func member(_ key: String) -> JSONValue? {
+        guard let member = value[key], !member.isNull else { return nil }
+        return member
+    }
+
+    func isPresent(_ key: String) -> Bool { member(key) != nil }
+
+    /// Whether the key stands there, be it with null.
+    func hasKey(_ key: String) -> Bool { value[key] != nil }
+
+    func object(_ key: String) throws(ModelError) -> ConfigurationFields {
+        guard let member = member(key), member.objectValue != nil else {
+            throw bad(key, "an object", found(key))
+        }
+        return ConfigurationFields(file: file, prefix: prefix + key + ".", value: member)
+    }
+
+    func string(_ key: String) throws(ModelError) -> String? {
+        guard let member = member(key) else { return nil }
+        guard let text = member.stringValue else { throw bad(key, "a string", found(key)) }
+        return text
+    }
+
+    func flag(_ key: String) throws(ModelError) -> Bool? {
+        guard let member = member(key) else { return nil }
+        guard let value = member.boolValue else { throw bad(key, "true or false", found(key)) }
+        return value
+    }
+
+    /// Sizes are bounded so that products of two fit an `Int`.
+    func positiveInteger(_ key: String) throws(ModelError) -> Int? {
+        guard let member = member(key) else { return nil }
+        guard let value = member.intValue, value > 0, value <= Int(Int32.max) else {
+            throw bad(key, "an integer from 1 to \(Int32.max)", found(key))
+        }
+        return value
+    }
+
+    func requiredPositiveInteger(_ key: String) throws(ModelError) -> Int {
+        guard let value = try positiveInteger(key) else { throw bad(key, "a positive integer", "missing") }
+        return value
+    }
+
+    func positiveNumber(_ key: String) throws(ModelError) -> Double? {
+        guard let member = member(key) else { return nil }
+        guard let value = member.doubleValue, value > 0, value.isFinite else {
+            throw bad(key, "a positive number", found(key))
+        }
+        return value
+    }
+
+    func requiredPositiveNumber(_ key: String) throws(ModelError) -> Double {
+        guard let value = try positiveNumber(key) else { throw bad(key, "a positive number", "missing") }
+        return value
+    }
+
+    /// Token ids: one, a list, or none.
+    func tokenIDs(_ key: String) throws(ModelError) -> [Int] {
+        guard let member = member(key) else { return [] }
+        let elements = member.arrayValue ?? [member]
+        var ids: [Int] = []
+        for element in elements {
+            guard let id = element.intValue, id >= 0 else { throw bad(key, "a token id or a list of them", found(key)) }
+            ids.append(id)
+        }
+        return ids
+    }
+
+    private func found(_ key: String) -> String { value[key]?.text() ?? "missing" }
+}

@@ -1,0 +1,71 @@
+import CheckpointIO
+import Models
+import TestSupport
+import Testing
+
+private func fingerprint(_ change: (inout SmallModel) -> Void = { _ in }) throws -> BaseFingerprint {
+    var model = SmallModel()
+    change(&model)
+    return try withTemporaryFolder { folder in
+        try model.write(to: folder)
+        return try ModelCheckpoint.open(folder).fingerprint()
+    }
+}
+
+@Test func sameModelHasTheSameFingerprint() throws {
+    let first = try fingerprint()
+    let second = try fingerprint { $0.tensors.reverse() }
+    #expect(first == second)
+    #expect(first.difference(from: second) == nil)
+    #expect(first.digest.count == 16)
+}
+
+@Test func differenceIsNamed() throws {
+    let base = try fingerprint()
+    let name = "model.layers.1.mlp.up_proj.weight"
+    let changed = try fingerprint { model in
+        let index = model.tensors.firstIndex { $0.name == name }!
+        model.tensors[index].values[17] += 1
+    }
+    #expect(base.difference(from: changed) == "1 of 21 tensors have other values, '\(name)' for one")
+    let fewer = try fingerprint {
+        $0.remove("lm_head.weight")
+        $0.configuration["tie_word_embeddings"] = .bool(true)
+    }
+    #expect(base.difference(from: fewer) == "it has no tensor 'lm_head.weight'")
+    #expect(fewer.difference(from: base) == "it has a tensor 'lm_head.weight' that the recorded base has not")
+    let wider = try fingerprint {
+        $0.configuration["vocab_size"] = .integer(11)
+        for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+            $0.remove(name)
+            $0.add(name, [11, 8])
+        }
+    }
+    #expect(
+        base.difference(from: wider) == "tensor 'lm_head.weight' has the shape [11, 8], in the recorded base [10, 8]")
+}
+
+@Test func otherEncodingIsADifference() throws {
+    let directory = try ModelCheckpoint.open(fixture("tiny-llama")).fingerprint()
+    let gguf = try ModelCheckpoint.open(fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf")).fingerprint()
+    let difference = try #require(directory.difference(from: gguf))
+    #expect(difference.contains("is stored as"), "\(difference)")
+}
+
+@Test func fingerprintSurvivesJSON() throws {
+    let base = try ModelCheckpoint.open(fixture("tiny-llama")).fingerprint()
+    #expect(try BaseFingerprint(json: JSONValue.parse(base.json.text(indent: 2))) == base)
+}
+
+@Test func brokenJSONOfAFingerprintIsRefused() throws {
+    let base = try fingerprint()
+    var object = try #require(base.json.objectValue)
+    object["digest"] = .string("0000000000000000")
+    #expect(throws: ModelError.self) { try BaseFingerprint(json: .object(object)) }
+    for text in [
+        "{}", "3", #"{"digest":"","tensors":3}"#, #"{"digest":"","tensors":[{}]}"#,
+        #"{"digest":"","tensors":[{"name":"a","shape":["x"],"encoding":"F32","hash":""}]}"#,
+    ] {
+        #expect(throws: ModelError.self) { try BaseFingerprint(json: JSONValue.parse(text)) }
+    }
+}
