@@ -232,3 +232,22 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         #expect(try Zstd.decompress(file: path, limit: 0) == [])
     }
 }
+
+@Test func programToldToStopRemovesItsTemporaries() async {
+    // In a process of its own: the registry belongs to the whole process, and other tests write beside this one.
+    await #expect(processExitsWith: .success) {
+        try withTemporaryFolder { folder in
+            let file = try AtomicFileWriter(folder + "/file")
+            try file.write([1])
+            let directory = try AtomicDirectory(folder + "/model")
+            try directory.write("config.json", text: "{}")
+            let inner = try directory.writer("unfinished")
+            let finished = try AtomicFileWriter(folder + "/finished")
+            try finished.commit()
+            try #require(try names(in: folder).count == 3)
+            TemporaryOutputs.removeAll()
+            try #require(try names(in: folder) == ["finished"])
+            withExtendedLifetime((file, directory, inner)) {}
+        }
+    }
+}
