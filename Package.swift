@@ -5,8 +5,7 @@ import PackageDescription
 let package = Package(
     name: "tspeft",
     products: [
-        .executable(name: "tspeft", targets: ["tspeft"]),
-        .library(name: "TSPEFTWorkflows", targets: ["Workflows"]),
+        .executable(name: "tspeft", targets: ["tspeft"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
@@ -37,7 +36,11 @@ let package = Package(
             ]),
         .executableTarget(
             name: "tspeft",
-            dependencies: ["Workflows", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: [
+                "Workflows", "Transforms", "Training", "Evaluation", "Data", "Adapters", "Models", "Compute",
+                "CheckpointIO", "TensorCore", "CKernels",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
 
         .target(name: "TestSupport", dependencies: ["CheckpointIO"], path: "Tests/TestSupport"),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"]),

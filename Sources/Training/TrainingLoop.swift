@@ -136,7 +136,8 @@ package final class TrainingLoop {
         adapter.useDropout(nil)
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
-            throw TrainingError.notFinite(what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
+            throw TrainingError.notFinite(
+                what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
         }
         let factor = schedule.factor(at: step)
         let clipping = configuration.gradientClipping

@@ -67,6 +67,8 @@ package struct TrainReport: Sendable {
     package var measured: LossResult
     /// What the gates did there.
     package var statistics: AdapterStatistics
+    /// Mean sparsity there and the range of tau; nil for a dense adapter.
+    package var gates: (meanSparsity: Double, tauRange: ClosedRange<Float>)?
     /// Seconds of the steps of this process.
     package var trainingSeconds: Double
     /// Tokens per second over those steps.
@@ -155,8 +157,10 @@ package func trainAdapter(
         try run.log(event)
         try progress(.training(event))
     }
+    let taus = adapter.thresholds.values
     let report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
+        gates: taus.isEmpty ? nil : (statistics.meanSparsity, taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
     try run.finish(

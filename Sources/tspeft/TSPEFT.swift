@@ -1,6 +1,61 @@
 import ArgumentParser
+import CKernels
+import CheckpointIO
+@preconcurrency import Glibc
+import TensorCore
 
+/// The program: a tree of commands, one file each.
 @main
 struct TSPEFT: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "tspeft")
+    static let configuration = CommandConfiguration(
+        commandName: "tspeft",
+        abstract: "Adapt large models with token-selective adapters (TS-PEFT).",
+        discussion: """
+            TS-PEFT (arXiv 2511.16147) puts a learned threshold before each adapted projection: a token whose update \
+            is small against the projection's own output skips it. The share of skipped tokens tells which \
+            projections matter. The usual order of work:
+
+            inject, train, eval, rank-modules, prune, merge
+
+            Exit codes: 0 success, 64 usage, 65 bad data, 66 missing input, 69 unsupported, 70 failed self-check, \
+            73 cannot create output, 74 input/output error, 130 interrupted.
+            """,
+        version: "tspeft \(ToolVersion.current)",
+        subcommands: [
+            InjectCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self,
+
+        ])
+
+    static func main() {
+        restartWithQuietThreads()
+        limitKernelsAsAsked()
+        Signals.watch()
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let error as any ReportableError {
+            Terminal.endProgress()
+            TemporaryOutputs.removeAll()
+            Terminal.note("tspeft: \(error)")
+            Glibc.exit(error.exitStatus.rawValue)
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    /// libgomp, which the matrix products run on, lets idle threads spin, which costs a busy machine dearly; it reads its settings
+    /// when it is loaded, so the program starts itself anew with kinder ones where the user has said nothing.
+    private static func restartWithQuietThreads() {
+        guard getenv("OMP_WAIT_POLICY") == nil, getenv("GOMP_SPINCOUNT") == nil else { return }
+        setenv("GOMP_SPINCOUNT", "2000", 1)
+        execv("/proc/self/exe", CommandLine.unsafeArgv)
+        // Where that is not possible, the program runs all the same.
+    }
+
+    /// TSPEFT_CPU_LEVEL (0 plain, 1 AVX2, 2 AVX-512) caps the vector instructions used, for tests of the plain path.
+    private static func limitKernelsAsAsked() {
+        if let text = getenv("TSPEFT_CPU_LEVEL"), let level = Int32(String(cString: text)) {
+            tspeft_limit_level(level)
+        }
+    }
 }

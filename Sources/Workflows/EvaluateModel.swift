@@ -1,0 +1,171 @@
+import Adapters
+import CheckpointIO
+import Compute
+import Data
+import Evaluation
+import Models
+import TensorCore
+
+/// How accuracy is measured on records with an answer.
+package enum EvaluationMode: String, Sendable, CaseIterable {
+    /// The likeliest of the possible answers.
+    case choice
+    /// The answer found in greedily generated text, the protocol of the paper's tables.
+    case generate
+}
+
+/// What `eval` is asked to do.
+package struct EvaluateRequest: Sendable {
+    /// The base checkpoint.
+    package var basePath: String
+    /// The adapter; nil for the bare base.
+    package var adapterPath: String?
+    /// Records to evaluate on.
+    package var dataPath: String
+    /// How accuracy is measured.
+    package var mode = EvaluationMode.choice
+    /// Records that are used, from the first; nil for all.
+    package var limit: Int?
+    /// The most tokens that are generated for a record.
+    package var newTokenLimit = 32
+    /// How records become examples.
+    package var loading = LoadingOptions()
+    /// How to compute.
+    package var compute = ComputeOptions()
+
+    /// A request with the program's defaults.
+    package init(basePath: String, adapterPath: String? = nil, dataPath: String) {
+        self.basePath = basePath
+        self.adapterPath = adapterPath
+        self.dataPath = dataPath
+    }
+}
+
+/// What `eval` measured.
+package struct EvaluateReport: Sendable {
+    /// Loss over the records.
+    package var loss: LossResult
+    /// Records with an answer; 0 where the file has none.
+    package var answered = 0
+    /// Of these, answered rightly.
+    package var correct = 0
+    /// What the gates did over the tokens of the loss pass; empty for the bare base.
+    package var modules: [ModuleStatistics] = []
+    /// Records.
+    package var records: Int
+    /// Records that were truncated.
+    package var truncated: Int
+    /// Seconds of evaluation, loading left out.
+    package var seconds = 0.0
+    /// The type that was computed in.
+    package var dtype: DType
+
+    /// Share of answered records that are right; nil without answers.
+    package var accuracy: Double? { answered == 0 ? nil : Double(correct) / Double(answered) }
+    /// Mean sparsity of the modules; nil without gates.
+    package var meanSparsity: Double?
+
+    /// The report as JSON.
+    package var json: JSONValue {
+        var object: JSONObject = [
+            "records": .integer(records), "truncated": .integer(truncated), "tokens": .integer(loss.tokens),
+            "scored_tokens": .integer(loss.scoredTokens), "loss": .real(loss.meanLoss),
+            "perplexity": .real(loss.perplexity), "seconds": .real(seconds), "dtype": .string(dtype.rawValue),
+        ]
+        if let accuracy {
+            object["answered"] = .integer(answered)
+            object["correct"] = .integer(correct)
+            object["accuracy"] = .real(accuracy)
+        }
+        if let meanSparsity {
+            object["mean_sparsity"] = .real(meanSparsity)
+            object["modules"] = .array(
+                modules.map {
+                    .object([
+                        "module": .string($0.module), "sparsity": .real($0.sparsity), "tokens": .integer($0.tokens),
+                        "active": .integer($0.active),
+                    ])
+                })
+        }
+        return .object(object)
+    }
+}
+
+/// The parts of an evaluation, for progress.
+package enum EvaluatePhase: String, Sendable {
+    /// The loss over the records.
+    case loss
+    /// The answers.
+    case answers
+}
+
+/// Measures a model, with or without an adapter: mean loss and perplexity; accuracy where records have an answer; sparsity of each gate
+/// over the tokens of the records.
+///
+/// - Parameter progress: is told the phase, records done and records in all; may throw to stop.
+package func evaluateModel(
+    _ request: EvaluateRequest, progress: (EvaluatePhase, Int, Int) throws -> Void = { _, _, _ in }
+) throws -> EvaluateReport {
+    let session = try ModelSession(
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+    return try evaluateModel(request, session, progress: progress)
+}
+
+/// The same over a session that stands already.
+package func evaluateModel(
+    _ request: EvaluateRequest, _ session: ModelSession,
+    progress: (EvaluatePhase, Int, Int) throws -> Void = { _, _, _ in }
+) throws -> EvaluateReport {
+    if let limit = request.limit, limit < 1 {
+        throw WorkflowError.badOption(name: "--limit", expected: "at least 1", found: String(limit))
+    }
+    var loading = request.loading
+    loading.limit = session.model.configuration.maximumPositions
+    loading.collectsChoices = true
+    let data = try Dataset.load(path: request.dataPath, tokenizer: session.tokenizer, options: loading)
+    let examples = Array(data.examples.prefix(request.limit ?? .max))
+    let items = Array(data.choiceItems.prefix(request.limit ?? .max))
+    let start = ContinuousClock.now
+
+    let collector = StatisticsCollector(collectingInnerSums: false)
+    session.adapter?.observe(collector)
+    let loss = try evaluateLoss(session.model, examples) { try progress(.loss, $0, examples.count) }
+    session.adapter?.observe(nil)
+
+    var report = EvaluateReport(
+        loss: loss, records: examples.count, truncated: data.truncatedCount, dtype: session.context.dtype)
+    if !items.isEmpty {
+        report.answered = items.count
+        switch request.mode {
+        case .choice:
+            report.correct = try scoreChoices(session.model, items) { try progress(.answers, $0, items.count) }.correct
+        case .generate:
+            report.correct = try countGeneratedAnswers(session, items, limit: request.newTokenLimit) {
+                try progress(.answers, $0, items.count)
+            }
+        }
+    }
+    if session.adapter?.configuration.isGated == true {
+        report.modules = collector.statistics
+        report.meanSparsity =
+            collector.statistics.reduce(0) { $0 + $1.sparsity } / Double(max(1, collector.statistics.count))
+    }
+    let elapsed = ContinuousClock.now - start
+    report.seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+    return report
+}
+
+/// Records whose greedily generated text holds the right answer, by LLM-Adapters' extraction.
+private func countGeneratedAnswers(
+    _ session: ModelSession, _ items: [ChoiceItem], limit: Int, progress: (Int) throws -> Void
+) throws -> Int {
+    var correct = 0
+    for (index, item) in items.enumerated() {
+        let result = try generate(
+            session.model, prompt: item.prompt, limit: limit, endTokens: session.endTokens, .greedy)
+        let text = session.tokenizer.decode(result.tokens)
+        if AnswerExtraction(choices: item.names).isCorrect(text, expected: item.names[item.correct]) { correct += 1 }
+        try progress(index + 1)
+    }
+    return correct
+}

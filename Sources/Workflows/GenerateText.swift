@@ -1,0 +1,78 @@
+import Compute
+import Data
+import Evaluation
+import Models
+import Tokenization
+
+/// What `generate` is asked to do.
+package struct GenerateRequest: Sendable {
+    /// The base checkpoint.
+    package var basePath: String
+    /// The adapter; nil for the bare base.
+    package var adapterPath: String?
+    /// The text to continue, or the user's message.
+    package var prompt: String
+    /// Whether the prompt is a user's message, to be put into the model's chat template.
+    package var isChat = false
+    /// A system message before it, with a chat template.
+    package var system: String?
+    /// The most tokens to generate.
+    package var limit = 128
+    /// How tokens are chosen.
+    package var sampling = SamplingOptions.greedy
+    /// How to compute.
+    package var compute = ComputeOptions()
+
+    /// A request with the program's defaults.
+    package init(basePath: String, adapterPath: String? = nil, prompt: String) {
+        self.basePath = basePath
+        self.adapterPath = adapterPath
+        self.prompt = prompt
+    }
+}
+
+/// What `generate` did.
+package struct GenerateReport: Sendable {
+    /// Tokens of the prompt.
+    package var promptTokens: Int
+    /// What was generated.
+    package var result: GenerationResult
+    /// Seconds of the prompt and the generation, loading left out.
+    package var seconds: Double
+}
+
+/// Continues a text; `receive` is handed each piece as soon as its characters are whole, and returns false to stop.
+package func generateText(
+    _ request: GenerateRequest, receive: @escaping (String) throws -> Bool
+) throws -> GenerateReport {
+    let session = try ModelSession(
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+    let encoder = SequenceEncoder(tokenizer: session.tokenizer)
+    let prompt: [Int32]
+    if request.isChat {
+        var messages = [ChatMessage(role: "user", content: request.prompt)]
+        if let system = request.system { messages.insert(ChatMessage(role: "system", content: system), at: 0) }
+        guard let template = session.tokenizer.chatTemplate else {
+            throw WorkflowError.unsuitableData(
+                path: request.basePath,
+                problem: session.tokenizer.chatTemplateProblem ?? "the model has no chat template; leave --chat out")
+        }
+        prompt = encoder.encode(try template.render(messages, addingGenerationPrompt: true)).tokens
+    } else {
+        prompt = encoder.encodeStart(request.prompt)
+    }
+    var text = TokenStream(session.tokenizer)
+    let start = ContinuousClock.now
+    let result = try generate(
+        session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, request.sampling
+    ) { token in
+        let piece = text.append(token)
+        return piece.isEmpty ? true : try receive(piece)
+    }
+    let rest = text.finish()
+    if !rest.isEmpty { _ = try receive(rest) }
+    let elapsed = ContinuousClock.now - start
+    return GenerateReport(
+        promptTokens: prompt.count, result: result,
+        seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18)
+}

@@ -1,0 +1,37 @@
+import Glibc
+
+/// A number in scientific notation with `digits` places, such as 4.5e-05.
+package func scientific(_ value: Double, _ digits: Int = 2) -> String {
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : fixed(value, 0) }
+    var exponent = Int(floor(log10(abs(value))))
+    var text = fixed(value / pow(10, Double(exponent)), digits)
+    if text.hasPrefix("10") || text.hasPrefix("-10") {
+        exponent += 1
+        text = fixed(value / pow(10, Double(exponent)), digits)
+    }
+    let size = String(abs(exponent))
+    return text + "e" + (exponent < 0 ? "-" : "+") + (size.count < 2 ? "0" : "") + size
+}
+
+/// A count with thousands marked off by commas.
+package func grouped(_ count: Int) -> String {
+    let digits = String(abs(count))
+    var text = ""
+    for (index, digit) in digits.enumerated() {
+        if index > 0, (digits.count - index) % 3 == 0 { text += "," }
+        text.append(digit)
+    }
+    return (count < 0 ? "-" : "") + text
+}
+
+/// A size in bytes in binary units, such as 5.3 MiB.
+package func byteText(_ bytes: Int) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var value = Double(bytes)
+    var unit = 0
+    while value >= 1024, unit < units.count - 1 {
+        value /= 1024
+        unit += 1
+    }
+    return unit == 0 ? "\(bytes) B" : fixed(value, 1) + " " + units[unit]
+}

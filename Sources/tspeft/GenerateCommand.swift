@@ -1,0 +1,73 @@
+import ArgumentParser
+import Evaluation
+import Workflows
+
+struct GenerateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "generate",
+        abstract: "Continue a text, with or without an adapter.",
+        discussion: "Greedy unless --temperature is given. Text goes to stdout as it comes.")
+
+    @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
+    var base: String
+
+    @Option(help: "The adapter; the bare base without.")
+    var adapter: String?
+
+    @Option(name: .shortAndLong, help: "The text to continue.")
+    var prompt: String
+
+    @Flag(help: "Put the prompt into the model's chat template as a user's message.")
+    var chat = false
+
+    @Option(help: "A system message, with --chat.")
+    var system: String?
+
+    @Option(name: [.customShort("n"), .long], help: ArgumentHelp("Most tokens to generate.", valueName: "tokens"))
+    var maxTokens = 128
+
+    @Option(help: "Divides the logits; 0 takes the likeliest token always.")
+    var temperature = 0.0
+
+    @Option(help: "Choose among the likeliest tokens that together have this probability.")
+    var topP = 1.0
+
+    @Option(help: "Choose among so many of the likeliest tokens.")
+    var topK: Int?
+
+    @Option(help: "Seed of the choices.")
+    var seed: UInt64 = 0
+
+    @Flag(help: "Do not repeat the prompt.")
+    var noEcho = false
+
+    @OptionGroup(title: "Computation")
+    var compute: ComputeArguments
+
+    func validate() throws {
+        if maxTokens < 1 { throw ValidationError("--max-tokens must be at least 1, not \(maxTokens)") }
+        if system != nil, !chat { throw ValidationError("--system needs --chat") }
+    }
+
+    func run() throws {
+        var request = GenerateRequest(basePath: base, adapterPath: adapter, prompt: prompt)
+        request.isChat = chat
+        request.system = system
+        request.limit = maxTokens
+        request.sampling = try SamplingOptions(temperature: temperature, topK: topK, topP: topP, seed: seed)
+        request.compute = compute.options
+        var isFirst = true
+        let echo = !noEcho && !chat
+        let report = try generateText(request) { piece in
+            if isFirst, echo { _ = Terminal.resultText(prompt) }
+            isFirst = false
+            return Terminal.resultText(piece)
+        }
+        Terminal.result()
+        let count = report.result.tokens.count
+        Terminal.note(
+            "\(report.promptTokens) + \(count) tokens in \(durationText(report.seconds)), "
+                + "\(fixed(Double(count) / max(report.seconds, 1e-9), 1)) generated tokens/s; "
+                + "ended by \(report.result.end.rawValue)")
+    }
+}

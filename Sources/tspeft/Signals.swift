@@ -1,0 +1,48 @@
+import CheckpointIO
+@preconcurrency import Glibc
+import Synchronization
+import TensorCore
+
+/// SIGINT and SIGTERM: a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs removed.
+enum Signals {
+    private static let requested = Atomic<Bool>(false)
+    private static let stopsInOrder = Atomic<Bool>(false)
+
+    /// Starts the thread that receives the signals. Must come before any other thread: they inherit the mask.
+    static func watch() {
+        var set = sigset_t()
+        sigemptyset(&set)
+        sigaddset(&set, SIGINT)
+        sigaddset(&set, SIGTERM)
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        // A closed pipe is an error of a write, not the end of the program.
+        signal(SIGPIPE, SIG_IGN)
+        var thread = pthread_t()
+        pthread_create(
+            &thread, nil,
+            { _ in
+                var set = sigset_t()
+                sigemptyset(&set)
+                sigaddset(&set, SIGINT)
+                sigaddset(&set, SIGTERM)
+                var number: Int32 = 0
+                while sigwait(&set, &number) == 0 { Signals.receive() }
+                return nil
+            }, nil)
+    }
+
+    private static func receive() {
+        let isFirst = !requested.exchange(true, ordering: .sequentiallyConsistent)
+        if isFirst, stopsInOrder.load(ordering: .sequentiallyConsistent) { return }
+        TemporaryOutputs.removeAll()
+        _exit(ExitStatus.interrupted.rawValue)
+    }
+
+    /// From now on the first signal only sets `stopRequested`.
+    static func stopInOrder() {
+        stopsInOrder.store(true, ordering: .sequentiallyConsistent)
+    }
+
+    /// Whether a signal has come.
+    static var stopRequested: Bool { requested.load(ordering: .sequentiallyConsistent) }
+}

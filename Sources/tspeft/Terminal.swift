@@ -1,0 +1,59 @@
+@preconcurrency import Glibc
+import Workflows
+
+/// Where output goes: results to stdout, everything else to stderr.
+enum Terminal {
+    /// Whether stderr is a terminal, where a line of progress may be rewritten.
+    static let isInteractive = isatty(STDERR_FILENO) == 1
+
+    /// A line of the result.
+    static func result(_ line: String = "") {
+        write(line + "\n", to: STDOUT_FILENO)
+    }
+
+    /// Text of the result without a line's end.
+    static func resultText(_ text: String) -> Bool {
+        write(text, to: STDOUT_FILENO)
+    }
+
+    /// A line of progress that stays.
+    static func note(_ line: String) {
+        write((isInteractive ? "\r\u{1B}[K" : "") + line + "\n", to: STDERR_FILENO)
+    }
+
+    /// A line of progress that the next one replaces; nothing where stderr is no terminal.
+    static func progress(_ line: String) {
+        guard isInteractive else { return }
+        var size = winsize()
+        let columns = ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+        write("\r\u{1B}[K" + String(line.prefix(columns - 1)), to: STDERR_FILENO)
+    }
+
+    /// Clears the line of progress.
+    static func endProgress() {
+        if isInteractive { write("\r\u{1B}[K", to: STDERR_FILENO) }
+    }
+
+    /// False where nobody reads any more.
+    @discardableResult private static func write(_ text: String, to descriptor: Int32) -> Bool {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if written < 0 {
+                if errno == EINTR { continue }
+                return false
+            }
+            rest = rest.dropFirst(written)
+        }
+        return true
+    }
+}
+
+/// Seconds as a reader likes them: 9.3 s, 2 min 5 s, 1 h 2 min.
+func durationText(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds >= 0 else { return "-" }
+    if seconds < 60 { return "\(fixed(seconds, 1)) s" }
+    let whole = Int(seconds.rounded())
+    if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
+    return "\(whole / 3600) h \(whole % 3600 / 60) min"
+}

@@ -1,0 +1,287 @@
+import Adapters
+import ArgumentParser
+import Training
+import Workflows
+
+struct TrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Train an adapter and its thresholds.",
+        discussion: """
+            Records are a JSON array or JSON lines, also as .zst: {"text"}, {"prompt", "completion"}, alpaca \
+            {"instruction", "input", "output"}, {"messages"} or {"conversations"}. Only what the model is to say is \
+            scored, unless --train-on-prompt is given.
+
+            OUTPUT holds log.jsonl, checkpoints, and at the end the adapter. After an interruption (Ctrl-C saves a \
+            checkpoint) --resume goes on, and ends bit for bit where an uninterrupted run would have.
+
+            tau moves by about s a step: over few steps the paper's s = 4e-5 hardly closes a gate.
+            """)
+
+    @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
+    var base: String
+
+    @Option(help: "The adapter to start from, a directory of inject.")
+    var adapter: String
+
+    @Option(help: ArgumentHelp("Records to train on.", valueName: "file"))
+    var data: String
+
+    @Option(help: ArgumentHelp("Records to evaluate on.", valueName: "file"))
+    var evalData: String?
+
+    @Option(help: ArgumentHelp("Use only the first records of --eval-data.", valueName: "count"))
+    var evalLimit: Int?
+
+    @Option(name: .shortAndLong, help: "The run's directory.")
+    var output: String
+
+    @Option(help: "Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win.")
+    var preset: String?
+
+    @Option(help: "Passes over the data. (default: 3)")
+    var epochs: Double?
+
+    @Option(help: "Optimizer steps, in place of --epochs.")
+    var steps: Int?
+
+    @Option(help: "Examples of one pass. (default: 16)")
+    var batchSize: Int?
+
+    @Option(help: "Passes of one optimizer step.")
+    var accumulation = 1
+
+    @Option(help: "Peak learning rate. (default: 1e-4)")
+    var learningRate: Double?
+
+    @Option(help: "Learning rate after the warm-up: constant, linear or cosine. (default: linear)")
+    var schedule: ScheduleShape?
+
+    @Option(help: ArgumentHelp("Steps of linear rise of the learning rate.", valueName: "steps"))
+    var warmup = 0
+
+    @Option(help: "AdamW's weight decay.")
+    var weightDecay = 0.0
+
+    @Option(help: ArgumentHelp("Largest norm of the gradients; 0 for no clipping.", valueName: "norm"))
+    var clip = 1.0
+
+    @Option(help: ArgumentHelp("s, the step of tau (equation 20). (default: 4e-5)", valueName: "s"))
+    var s: Double?
+
+    @Option(help: ArgumentHelp("lambda, the price of an active token (equation 15). (default: 4.5e-5)"))
+    var lambda: Double?
+
+    @Option(help: "Decay of the mean of tau's gradient.")
+    var tauBeta1 = 0.9
+
+    @Option(help: "Decay of the mean of its square.")
+    var tauBeta2 = 0.98
+
+    @Option(help: "How tau is updated: adam (equations 16 to 20) or plain.")
+    var tauUpdate = ThresholdUpdate.adam
+
+    @Option(help: "alpha_k of equation 20: constant 1, or follow the learning rate's schedule.")
+    var tauSchedule = TauSchedule.constant
+
+    @Option(help: "Seed of data order and dropout.")
+    var seed: UInt64 = 0
+
+    @Flag(help: "Take the records in the order of the file.")
+    var noShuffle = false
+
+    @Option(help: ArgumentHelp("Evaluate every so many steps.", valueName: "steps"))
+    var evalEvery: Int?
+
+    @Option(help: ArgumentHelp("Save a checkpoint every so many steps.", valueName: "steps"))
+    var saveEvery: Int?
+
+    @Option(help: ArgumentHelp("Checkpoints to keep.", valueName: "count"))
+    var keepCheckpoints = 3
+
+    @Option(help: ArgumentHelp("Print a line every so many steps, where stderr is no terminal.", valueName: "steps"))
+    var logEvery = 10
+
+    @OptionGroup(title: "Records")
+    var loading: LoadingArguments
+
+    @OptionGroup(title: "Computation")
+    var compute: ComputeArguments
+
+    @Flag(help: "Go on with the run in OUTPUT from its last checkpoint.")
+    var resume = false
+
+    @Flag(help: "Replace an existing run; it is kept until the new one is done.")
+    var force = false
+
+    func validate() throws {
+        if epochs != nil, steps != nil { throw ValidationError("give --epochs or --steps, not both") }
+        if resume, force { throw ValidationError("give --resume or --force, not both") }
+        for (name, value) in [("--epochs", epochs), ("--s", s)] {
+            if let value, !(value > 0 && value.isFinite) {
+                throw ValidationError("\(name) must be above 0, not \(value)")
+            }
+        }
+        for (name, value) in [("--learning-rate", learningRate), ("--lambda", lambda), ("--weight-decay", weightDecay)]
+        {
+            if let value, !(value >= 0 && value.isFinite) {
+                throw ValidationError("\(name) must be 0 or more, not \(value)")
+            }
+        }
+        for (name, value) in [("--tau-beta1", tauBeta1), ("--tau-beta2", tauBeta2)] where !(0..<1).contains(value) {
+            throw ValidationError("\(name) must be at least 0 and below 1, not \(value)")
+        }
+        let counts = [
+            ("--steps", steps), ("--batch-size", batchSize), ("--accumulation", accumulation),
+            ("--eval-every", evalEvery), ("--save-every", saveEvery), ("--log-every", logEvery),
+            ("--eval-limit", evalLimit), ("--keep-checkpoints", keepCheckpoints),
+        ]
+        for (name, value) in counts {
+            if let value, value < 1 { throw ValidationError("\(name) must be at least 1, not \(value)") }
+        }
+        if warmup < 0 { throw ValidationError("--warmup must be 0 or more, not \(warmup)") }
+    }
+
+    func run() throws {
+        Signals.stopInOrder()
+        let view = TrainView(logInterval: logEvery)
+        let report = try trainAdapter(
+            try request(), progress: { view.show($0) }, shouldStop: { Signals.stopRequested })
+        view.finish()
+        printResult(report)
+    }
+
+    private func request() throws -> TrainRequest {
+        var request = TrainRequest(basePath: base, adapterPath: adapter, dataPath: data, outputPath: output)
+        var training = TrainingConfiguration()
+        if let preset {
+            let settings = try Preset.named(preset)
+            training.learningRate = settings.learningRate
+            training.schedule = settings.schedule
+            training.batchSize = settings.batchSize
+            training.length = .epochs(Double(settings.epochs))
+            training.thresholds.stepSize = settings.stepSize
+            training.thresholds.lambda = settings.lambda
+        }
+        if let epochs { training.length = .epochs(epochs) }
+        if let steps { training.length = .steps(steps) }
+        training.batchSize = batchSize ?? training.batchSize
+        training.accumulation = accumulation
+        training.learningRate = learningRate ?? training.learningRate
+        training.schedule = schedule ?? training.schedule
+        training.warmupSteps = warmup
+        training.optimizer.weightDecay = weightDecay
+        training.gradientClipping = clip
+        training.thresholds.stepSize = s ?? training.thresholds.stepSize
+        training.thresholds.lambda = lambda ?? training.thresholds.lambda
+        training.thresholds.beta1 = tauBeta1
+        training.thresholds.beta2 = tauBeta2
+        training.thresholds.update = tauUpdate
+        training.thresholdsFollowSchedule = tauSchedule == .follow
+        training.seed = seed
+        training.shuffles = !noShuffle
+        training.evaluationInterval = evalEvery
+        training.checkpointInterval = saveEvery
+        training.logInterval = logEvery
+        request.training = training
+        request.evaluationPath = evalData
+        request.evaluationLimit = evalLimit
+        request.loading = loading.options
+        request.compute = compute.options
+        request.resumes = resume
+        request.replaces = force
+        request.keptCheckpoints = keepCheckpoints
+        return request
+    }
+
+    private func printResult(_ report: TrainReport) {
+        Terminal.result("steps              \(report.steps)")
+        Terminal.result("final loss         \(fixed(report.finalLoss, 4))  (mean of the last steps)")
+        Terminal.result("measured loss      \(fixed(report.measured.meanLoss, 4))  over \(report.statistics.source)")
+        if let gates = report.gates {
+            Terminal.result("mean sparsity      \(percent(gates.meanSparsity)) %  over the same")
+            Terminal.result(
+                "tau                \(scientific(Double(gates.tauRange.lowerBound))) to "
+                    + "\(scientific(Double(gates.tauRange.upperBound)))")
+        }
+        Terminal.result(
+            "time               \(durationText(report.trainingSeconds)), \(fixed(report.tokensPerSecond, 0)) tokens/s, "
+                + "\(percent(report.productShare, 0)) % of it in matrix products")
+        Terminal.result("memory of tensors  \(byteText(report.peakTensorBytes))")
+        Terminal.result("written to         \(output)")
+    }
+}
+
+/// How alpha_k of equation 20 behaves.
+enum TauSchedule: String, CaseIterable, ExpressibleByArgument {
+    case constant
+    case follow
+}
+
+extension ScheduleShape: ExpressibleByArgument {}
+extension ThresholdUpdate: ExpressibleByArgument {}
+
+/// Shows a training run: one line that is rewritten on a terminal, plain lines elsewhere.
+private final class TrainView {
+    private let logInterval: Int
+    private var recent: [StepReport] = []
+    private var firstStep: Int?
+    private var seconds = 0.0
+
+    init(logInterval: Int) {
+        self.logInterval = logInterval
+    }
+
+    func show(_ progress: TrainProgress) {
+        switch progress {
+        case .loaded(let examples, let tokens, let scored, let truncated, let steps):
+            let cut = truncated > 0 ? ", \(grouped(truncated)) truncated" : ""
+            Terminal.note(
+                "\(grouped(examples)) examples, \(grouped(tokens)) tokens (\(grouped(scored)) scored\(cut)); "
+                    + "\(grouped(steps)) steps")
+        case .ready(let parameters, let modules, let dtype, let threads):
+            Terminal.note(
+                "training \(grouped(parameters)) numbers in \(modules) modules, \(dtype.rawValue), \(threads) threads")
+        case .resumed(let step): Terminal.note("resumed after step \(step)")
+        case .measuring(let source, let examples):
+            Terminal.note("measuring the gates over \(examples) records of \(source)")
+        case .training(.step(let report)): show(report)
+        case .training(.evaluation(let step, let loss, _)):
+            Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
+        case .training(.checkpoint(let step, let path)): Terminal.note("step \(step)  saved \(path)")
+        case .training(.warning(let text)): Terminal.note("warning: \(text)")
+        }
+    }
+
+    private func show(_ report: StepReport) {
+        firstStep = firstStep ?? report.step - 1
+        seconds += report.seconds
+        recent.append(report)
+        if recent.count > logInterval { recent.removeFirst() }
+        let line = text(report)
+        if Terminal.isInteractive {
+            Terminal.progress(line)
+        } else if report.step % logInterval == 0 || report.step == report.totalSteps || report.step == 1 {
+            Terminal.note(line)
+        }
+    }
+
+    private func text(_ report: StepReport) -> String {
+        let loss = recent.reduce(0) { $0 + $1.loss } / Double(recent.count)
+        let speed = Double(recent.reduce(0) { $0 + $1.tokens }) / max(1e-9, recent.reduce(0) { $0 + $1.seconds })
+        let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))
+        var text =
+            "step \(report.step)/\(report.totalSteps)  epoch \(fixed(report.epoch, 2))  loss \(fixed(loss, 4))  "
+            + "lr \(scientific(report.learningRate))  \(fixed(speed, 0)) tokens/s"
+        if let sparsity = report.sparsity, let taus = report.tauRange {
+            text +=
+                "  sparsity \(percent(sparsity)) %  tau \(scientific(Double(taus.lowerBound)))"
+                + "..\(scientific(Double(taus.upperBound)))"
+        }
+        return text + "  left \(durationText(perStep * Double(report.totalSteps - report.step)))"
+    }
+
+    func finish() {
+        Terminal.endProgress()
+    }
+}
