@@ -1,0 +1,113 @@
+import CKernels
+import Foundation
+import Testing
+
+@Suite struct RowTests {
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func rmsNormDividesByTheRootMeanSquare(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 11)
+        for width in oddSizes where width > 0 {
+            let x = Buffer(numbers.floats(3 * width, 5)), weight = Buffer(numbers.floats(width))
+            let out = Buffer(count: 3 * width, element), inverse = Buffer(count: 3)
+            level.kernels.rmsnorm_forward(
+                x.floatPointer, weight.floatPointer, 1e-3, out.pointer, element.rawValue, inverse.floatPointer, 3, width
+            )
+            let expected = rmsNorm(x.values.map(Double.init), weight.values, epsilon: Double(Float(1e-3)))
+            #expect(agree(out.values, expected, tolerance: element.rounding * 1.01 + 1e-6, floor: 1e-2))
+            let sizes = (0..<3).map { row in
+                let squares = x.values[row * width..<(row + 1) * width].reduce(0.0) { $0 + Double($1) * Double($1) }
+                return 1 / (squares / Double(width) + Double(Float(1e-3))).squareRoot()
+            }
+            #expect(agree(inverse.values, sizes, tolerance: 1e-6, floor: 1e-2))
+        }
+    }
+
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func rmsNormAddsItsGradient(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 12)
+        for width in oddSizes where width > 0 {
+            let x = Buffer(numbers.floats(2 * width, 2)), weight = Buffer(numbers.floats(width))
+            let dout = Buffer(numbers.floats(2 * width), element), before = numbers.floats(2 * width)
+            let dx = Buffer(before), out = Buffer(count: 2 * width), inverse = Buffer(count: 2)
+            level.kernels.rmsnorm_forward(
+                x.floatPointer, weight.floatPointer, 1e-3, out.pointer, Element.f32.rawValue, inverse.floatPointer, 2,
+                width)
+            level.kernels.rmsnorm_backward(
+                x.floatPointer, weight.floatPointer, inverse.floatPointer, dout.pointer, element.rawValue,
+                dx.floatPointer, 2, width)
+            let (x64, d64) = (x.values.map(Double.init), dout.values.map(Double.init))
+            func loss(_ x: [Double]) -> Double {
+                zip(rmsNorm(x, weight.values, epsilon: Double(Float(1e-3))), d64).reduce(0) { $0 + $1.0 * $1.1 }
+            }
+            let found = dx.values
+            for i in Set([0, width - 1, width, 2 * width - 1, width / 2]) {
+                let h = 1e-5
+                var (up, down) = (x64, x64)
+                up[i] += h
+                down[i] -= h
+                let slope = (loss(up) - loss(down)) / (2 * h)
+                #expect(abs(Double(found[i]) - Double(before[i]) - slope) < 3e-6 * max(1, abs(slope)))
+            }
+        }
+    }
+
+    private func rmsNorm(_ x: [Double], _ weight: [Float], epsilon: Double) -> [Double] {
+        let width = weight.count
+        return stride(from: 0, to: x.count, by: width).flatMap { first in
+            let row = x[first..<first + width]
+            let scale = 1 / (row.reduce(0) { $0 + $1 * $1 } / Double(width) + epsilon).squareRoot()
+            return zip(row, weight).map { $0 * scale * Double($1) }
+        }
+    }
+
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func rotaryEmbeddingTurnsHalvesAgainstEachOther(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 13)
+        let positions: [Int32] = [3, 0, 6]
+        for headSize in [2, 8, 16, 30, 34, 64, 80, 128, 256] {
+            let half = headSize / 2, heads = 2, stride = heads * headSize + 5
+            let angles = numbers.floats(7 * half, 3)
+            let cosine = Buffer(angles.map { cosf($0) }), sine = Buffer(angles.map { sinf($0) })
+            let x = Buffer(numbers.floats(3 * stride), element)
+            let before = x.values
+            level.kernels.rope(
+                x.pointer, element.rawValue, stride, positions, cosine.floatPointer, sine.floatPointer, 1, 3, heads,
+                headSize)
+            var expected = before.map(Double.init)
+            for row in 0..<3 {
+                for head in 0..<heads {
+                    for i in 0..<half {
+                        let low = row * stride + head * headSize + i, angle = Int(positions[row]) * half + i
+                        let (a, b) = (Double(before[low]), Double(before[low + half]))
+                        let (c, s) = (Double(cosine.values[angle]), Double(sine.values[angle]))
+                        expected[low] = a * c - b * s
+                        expected[low + half] = b * c + a * s
+                    }
+                }
+            }
+            #expect(agree(x.values, expected, tolerance: element.rounding + 1e-7))
+            level.kernels.rope(
+                x.pointer, element.rawValue, stride, positions, cosine.floatPointer, sine.floatPointer, -1, 3, heads,
+                headSize)
+            #expect(agree(x.values, before.map(Double.init), tolerance: 3 * element.rounding + 3e-7))
+        }
+    }
+
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func normsAndDotProductsOfRows(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 14)
+        for width in oddSizes {
+            let x = Buffer(numbers.floats(4 * width), element), norms = Buffer(count: 4), dots = Buffer(count: 4)
+            let a = Buffer(numbers.floats(4 * width)), b = Buffer(numbers.floats(4 * width))
+            level.kernels.row_norms(x.pointer, element.rawValue, norms.floatPointer, 4, width)
+            level.kernels.row_dots(a.floatPointer, b.floatPointer, dots.floatPointer, 4, width)
+            func sums(_ a: [Float], _ b: [Float]) -> [Double] {
+                (0..<4).map { row in
+                    (row * width..<(row + 1) * width).reduce(0) { $0 + Double(a[$1]) * Double(b[$1]) }
+                }
+            }
+            #expect(agree(norms.values, sums(x.values, x.values).map { $0.squareRoot() }, tolerance: 5e-7, floor: 0.1))
+            #expect(agree(dots.values, sums(a.values, b.values), tolerance: 2e-6))
+        }
+    }
+}
