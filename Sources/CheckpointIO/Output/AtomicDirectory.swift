@@ -29,7 +29,7 @@ package final class AtomicDirectory {
         guard mkdir(temporaryPath, 0o777) == 0 else {
             let code = errno
             TemporaryOutputs.remove(temporaryPath)
-            throw .cannotCreate(path: path, reason: systemMessage(code))
+            throw creationFailure(path, code)
         }
     }
 
@@ -97,7 +97,7 @@ package final class AtomicDirectory {
     /// Makes an empty directory inside this one.
     package func makeDirectory(_ name: String) throws(CheckpointError) {
         let path = temporaryPath(of: name)
-        guard mkdir(path, 0o777) == 0 else { throw .cannotCreate(path: path, reason: systemMessage(errno)) }
+        guard mkdir(path, 0o777) == 0 else { throw creationFailure(path, errno) }
     }
 
     /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, or `outputExists`

@@ -28,7 +28,7 @@ package final class AtomicFileWriter {
         guard descriptor >= 0 else {
             let code = errno
             TemporaryOutputs.remove(temporary)
-            throw .cannotCreate(path: path, reason: systemMessage(code))
+            throw creationFailure(path, code)
         }
     }
 

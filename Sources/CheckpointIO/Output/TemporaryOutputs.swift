@@ -46,6 +46,14 @@ func temporarySibling(of target: String) -> String {
     return joinedPath(parentDirectory(of: target), ".tspeft-\(tag).tmp")
 }
 
+/// Why an output could not be begun: a disk that is full or fails is no fault of the name.
+func creationFailure(_ path: String, _ code: Int32) -> CheckpointError {
+    switch code {
+    case ENOSPC, EDQUOT, EIO: .writeFailed(path: path, code: code)
+    default: .cannotCreate(path: path, reason: systemMessage(code))
+    }
+}
+
 /// `path` without slashes at its end; the root stays.
 func trimmingTrailingSlashes(_ path: String) -> String {
     var trimmed = path[...]
