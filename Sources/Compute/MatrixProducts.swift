@@ -143,24 +143,15 @@ package final class MatrixProducts {
         return product
     }
 
-    private static func dimensions(_ rows: Int, _ columns: Int) -> Dimensions {
-        var dims: Dimensions = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-        dims.0 = Int64(rows)
-        dims.1 = Int64(columns)
-        return dims
-    }
-
     private static func matrix(_ rows: Int, _ columns: Int, _ dtype: DType, _ layout: Layout) -> dnnl_memory_desc_t {
         var descriptor = dnnl_memory_desc_t()
-        var dims = dimensions(rows, columns)
-        var strides = layout == .plain ? dimensions(columns, 1) : dimensions(1, rows)
-        check(dnnl_memory_desc_init_by_strides(&descriptor, 2, &dims.0, dtype.dnnl, &strides.0))
+        // oneDNN reads two of its twelve dimensions.
+        let dims = [Int64(rows), Int64(columns)]
+        let strides = layout == .plain ? [Int64(columns), 1] : [1, Int64(rows)]
+        check(dnnl_memory_desc_init_by_strides(&descriptor, 2, dims, dtype.dnnl, strides))
         return descriptor
     }
 }
-
-/// oneDNN's twelve dimensions.
-private typealias Dimensions = (Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64, Int64)
 
 extension DType {
     /// oneDNN's name of the type.
