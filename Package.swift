@@ -27,7 +27,9 @@ let package = Package(
             name: "Training", dependencies: ["Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore"]),
         .target(
             name: "Evaluation", dependencies: ["Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore"]),
-        .target(name: "Transforms", dependencies: ["Adapters", "Models", "CheckpointIO", "TensorCore", "CKernels"]),
+        .target(
+            name: "Transforms",
+            dependencies: ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
         .target(
             name: "Workflows",
             dependencies: [
@@ -80,7 +82,8 @@ let package = Package(
         .testTarget(
             name: "TransformsTests",
             dependencies: [
-                "Transforms", "Adapters", "Models", "CheckpointIO", "TensorCore", "TestSupport",
+                "Transforms", "Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore", "CKernels",
+                "TestSupport",
             ]),
         .testTarget(
             name: "WorkflowsTests",

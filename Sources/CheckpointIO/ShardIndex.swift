@@ -1,6 +1,7 @@
 /// The checked contents of a `model.safetensors.index.json`: which tensor lies in which shard.
-struct ShardIndex {
-    static let fileName = "model.safetensors.index.json"
+package struct ShardIndex {
+    /// The name of an index file.
+    package static let fileName = "model.safetensors.index.json"
     /// Far above the index of the largest models, which name each expert's tensors.
     private static let byteLimit = 256 << 20
 

@@ -31,3 +31,8 @@ package struct TemporaryFolderError: Error {}
 
 /// Removes a file; false if there was none.
 package func removeFile(_ path: String) -> Bool { unlink(path) == 0 }
+
+/// Makes `path` a symbolic link to `target`.
+package func link(_ path: String, to target: String) throws {
+    guard symlink(target, path) == 0 else { throw TemporaryFolderError() }
+}

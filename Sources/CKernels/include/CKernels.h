@@ -5,4 +5,5 @@
 #include "tspeft_levels.h"
 #include "tspeft_blocks.h"
 #include "tspeft_files.h"
+#include "tspeft_merge.h"
 #endif

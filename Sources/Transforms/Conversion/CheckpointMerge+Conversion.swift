@@ -1,0 +1,94 @@
+import CheckpointIO
+import Compute
+import Models
+import TensorCore
+
+/// Writing a GGUF base as a Hugging Face directory in BF16.
+extension CheckpointMerge {
+    /// The type of every tensor of a converted checkpoint.
+    private static let convertedType = DType.bf16
+    /// Bytes of one tensor file at most, unless one tensor has more: what Hugging Face's libraries took for long.
+    private static let shardByteLimit = 5_000_000_000
+
+    /// Every tensor of the model by its Hugging Face name, merged or converted, then configuration and tokenizer.
+    func writeConverted(
+        into directory: AtomicDirectory, _ context: ComputeContext, _ progress: Progress
+    ) throws -> MergeReport {
+        guard let metadata = base.checkpoint.metadata else {
+            throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
+        }
+        let type = Self.convertedType
+        let merging = Dictionary(plan.merged.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
+        let unties = plan.merged.contains { $0.source != $0.target }
+        let names = base.tensorNames + plan.merged.filter { $0.source != $0.target }.map(\.target)
+        func shape(_ name: String) -> [Int] { base.shape(of: merging[name]?.source ?? name) ?? [] }
+
+        // Small and likely to fail comes first.
+        let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
+        let configuration = try HuggingFaceConfiguration.config(
+            of: base.configuration, dtype: type, tiedEmbeddings: base.configuration.tiedEmbeddings && !unties,
+            paddingTokenID: paddingTokenID, file: base.checkpoint.path)
+        try directory.write("config.json", text: configuration.text(indent: 2) + "\n")
+        let generation = HuggingFaceConfiguration.generation(of: base.configuration, paddingTokenID: paddingTokenID)
+        try directory.write("generation_config.json", text: generation.text(indent: 2) + "\n")
+        let tokenizer = try GGUFTokenizerExport(metadata, file: base.checkpoint.path)
+        try directory.write("tokenizer.json", text: try tokenizer.tokenizer().text(indent: 2) + "\n")
+        try directory.write("tokenizer_config.json", text: tokenizer.configuration.text(indent: 2) + "\n")
+
+        let merger = merger(for: names.map { merging[$0]?.source ?? $0 }, context)
+        let total = names.reduce(0) { $0 + shape($1).reduce(1, *) }
+        var done = 0
+        var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
+        let shards = Self.shards(names.map { SafetensorsEntry(name: $0, dtype: type, shape: shape($0)) })
+        for shard in shards {
+            let writer = try SafetensorsWriter(try directory.writer(shard.name), entries: shard.entries)
+            for entry in shard.entries {
+                let module = merging[entry.name]
+                let change = try merger.merge(
+                    module?.source ?? entry.name, update: module.flatMap { update(of: $0) }, as: type
+                ) { try writer.append($0) }
+                if module != nil { changes[entry.name] = change }
+                done += entry.shape.reduce(1, *)
+                progress(done, total)
+            }
+            try writer.finish()
+        }
+        if shards.count > 1 { try writeIndex(shards, into: directory) }
+        return report(changes, files: shards.map(\.name), dtypes: [type])
+    }
+
+    private typealias Shard = (name: String, entries: [SafetensorsEntry])
+
+    /// The entries in files of at most `shardByteLimit` bytes.
+    private static func shards(_ entries: [SafetensorsEntry]) -> [Shard] {
+        var groups: [[SafetensorsEntry]] = [[]]
+        var bytes = 0
+        for entry in entries {
+            if bytes > 0, bytes + entry.byteCount > shardByteLimit {
+                groups.append([])
+                bytes = 0
+            }
+            groups[groups.count - 1].append(entry)
+            bytes += entry.byteCount
+        }
+        guard groups.count > 1 else { return [("model.safetensors", entries)] }
+        return groups.enumerated().map { index, group in
+            ("model-\(fiveDigits(index + 1))-of-\(fiveDigits(groups.count)).safetensors", group)
+        }
+    }
+
+    private static func fiveDigits(_ number: Int) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+    }
+
+    private func writeIndex(_ shards: [Shard], into directory: AtomicDirectory) throws {
+        var map = JSONObject()
+        for shard in shards { for entry in shard.entries { map[entry.name] = .string(shard.name) } }
+        let size = shards.reduce(0) { $0 + $1.entries.reduce(0) { $0 + $1.byteCount } }
+        let index: JSONValue = .object([
+            "metadata": .object(["total_size": .integer(size)]), "weight_map": .object(map),
+        ])
+        try directory.write(ShardIndex.fileName, text: index.text(indent: 2) + "\n")
+    }
+}

@@ -1,0 +1,229 @@
+import CheckpointIO
+import Tokenization
+
+/// The tokenizer of a GGUF file as the files that Hugging Face's libraries read: `tokenizer.json` with
+/// `tokenizer_config.json`.
+struct GGUFTokenizerExport {
+    /// The vocabulary of the file.
+    private let vocabulary: GGUFVocabulary
+    private let paddingTokenID: Int?
+
+    /// The tokenizer of a GGUF file's metadata; throws `TokenizationError`.
+    init(_ metadata: GGUFMetadata, file: String) throws {
+        vocabulary = try GGUFVocabulary(metadata, file: file)
+        paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
+    }
+
+    /// `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such form here.
+    func tokenizer() throws(TransformError) -> JSONValue {
+        switch vocabulary.model {
+        case "gpt2": try byteLevel()
+        case "llama": try scoredPieces()
+        default:
+            throw .unsupported(
+                path: vocabulary.file, reason: "its tokenizer model '\(vocabulary.model)' cannot be written as JSON")
+        }
+    }
+
+    /// `tokenizer_config.json`.
+    var configuration: JSONValue {
+        var members = JSONObject()
+        members["add_bos_token"] = .bool(vocabulary.addsBOS ?? (vocabulary.model == "llama"))
+        members["add_eos_token"] = .bool(vocabulary.addsEOS ?? false)
+        members["bos_token"] = content(of: vocabulary.bosTokenID)
+        members["chat_template"] = vocabulary.chatTemplate.map { .string($0) }
+        members["clean_up_tokenization_spaces"] = .bool(false)
+        members["eos_token"] = content(of: vocabulary.eosTokenID)
+        members["pad_token"] = content(of: paddingTokenID)
+        members["tokenizer_class"] = .string("PreTrainedTokenizerFast")
+        members["unk_token"] = content(of: vocabulary.unknownTokenID)
+        return .object(members)
+    }
+
+    private func text(of id: Int) -> String { String(decoding: vocabulary.tokens[id], as: UTF8.self) }
+
+    private func content(of id: Int?) -> JSONValue? {
+        guard let id, vocabulary.tokens.indices.contains(id) else { return nil }
+        return .string(text(of: id))
+    }
+
+    // MARK: Byte-level pairs
+
+    private func byteLevel() throws(TransformError) -> JSONValue {
+        let (steps, ignoresMerges) = try preTokenizers()
+        let merges = vocabulary.merges.map { merge -> JSONValue in
+            .array(
+                merge.split(separator: UInt8(ascii: " "), maxSplits: 1).map {
+                    .string(String(decoding: $0, as: UTF8.self))
+                })
+        }
+        return file(
+            normalizer: .null, preTokenizer: .object(["type": .string("Sequence"), "pretokenizers": .array(steps)]),
+            decoder: Self.byteLevelStep(usesPattern: true),
+            model: model(merges: merges, byteFallback: false, ignoresMerges: ignoresMerges, unknown: nil),
+            prefix: prefix(byDefault: ignoresMerges))
+    }
+
+    /// The steps that `tokenizer.ggml.pre` names, as llama.cpp has them, and whether whole words ignore merges with it.
+    private func preTokenizers() throws(TransformError) -> (steps: [JSONValue], ignoresMerges: Bool) {
+        let words = Self.byteLevelStep(usesPattern: true)
+        switch vocabulary.preTokenizer {
+        case "gpt-2": return ([words], false)
+        case "smollm", "starcoder":
+            return ([.object(["type": .string("Digits"), "individual_digits": .bool(true)]), words], false)
+        case "llama-bpe", "llama3", "llama-v3":
+            return ([Self.split(longestNumber: "{1,3}"), Self.byteLevelStep(usesPattern: false)], true)
+        case "qwen2": return ([Self.split(longestNumber: ""), Self.byteLevelStep(usesPattern: false)], false)
+        case let name:
+            throw .unsupported(
+                path: vocabulary.file,
+                reason: "its pre-tokenizer '\(name ?? "(none)")' cannot be written as JSON")
+        }
+    }
+
+    private static func byteLevelStep(usesPattern: Bool) -> JSONValue {
+        .object([
+            "type": .string("ByteLevel"), "add_prefix_space": .bool(false), "trim_offsets": .bool(true),
+            "use_regex": .bool(usesPattern),
+        ])
+    }
+
+    /// The pattern of Llama 3 and its relatives, which differ in how many digits stay together.
+    private static func split(longestNumber: String) -> JSONValue {
+        let pattern =
+            #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + longestNumber
+            + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+        return .object([
+            "type": .string("Split"), "pattern": .object(["Regex": .string(pattern)]),
+            "behavior": .string("Isolated"), "invert": .bool(false),
+        ])
+    }
+
+    // MARK: SentencePiece's scored pieces
+
+    private static let mark = "▁"
+
+    /// SentencePiece merges the pair whose joint token has the highest score; as merges in order of score that is a BPE
+    /// model. Pairs of equal score are ordered as the converters of Hugging Face's libraries do.
+    private func scoredPieces() throws(TransformError) -> JSONValue {
+        guard vocabulary.scores.count == vocabulary.tokens.count else {
+            throw .unsupported(path: vocabulary.file, reason: "its SentencePiece tokens have no scores")
+        }
+        let addsSpace = vocabulary.addsSpacePrefix ?? true
+        let toMark: JSONValue = .object([
+            "type": .string("Replace"), "pattern": .object(["String": .string(" ")]), "content": .string(Self.mark),
+        ])
+        let prepend: JSONValue = .object(["type": .string("Prepend"), "prepend": .string(Self.mark)])
+        var decoders: [JSONValue] = [
+            .object([
+                "type": .string("Replace"), "pattern": .object(["String": .string(Self.mark)]),
+                "content": .string(" "),
+            ]),
+            .object(["type": .string("ByteFallback")]), .object(["type": .string("Fuse")]),
+        ]
+        if addsSpace {
+            decoders.append(
+                .object([
+                    "type": .string("Strip"), "content": .string(" "), "start": .integer(1), "stop": .integer(0),
+                ]))
+        }
+        return file(
+            normalizer: .object([
+                "type": .string("Sequence"), "normalizers": .array((addsSpace ? [prepend] : []) + [toMark]),
+            ]),
+            preTokenizer: .null,
+            decoder: .object(["type": .string("Sequence"), "decoders": .array(decoders)]),
+            model: model(
+                merges: mergesByScore(), byteFallback: true, ignoresMerges: false,
+                unknown: content(of: vocabulary.unknownTokenID ?? 0)),
+            prefix: prefix(byDefault: true))
+    }
+
+    private func mergesByScore() -> [JSONValue] {
+        let normal = vocabulary.tokens.indices.filter {
+            vocabulary.types.isEmpty || vocabulary.types[$0] == .normal || vocabulary.types[$0] == .userDefined
+        }
+        let ids = Dictionary(normal.map { (vocabulary.tokens[$0], $0) }, uniquingKeysWith: { first, _ in first })
+        var merges: [(left: Int, right: Int, score: Float)] = []
+        for id in normal {
+            let text = vocabulary.tokens[id]
+            var local: [(left: Int, right: Int)] = []
+            for cut in text.indices.dropFirst() where text[cut] & 0xC0 != 0x80 {
+                if let left = ids[Array(text[..<cut])], let right = ids[Array(text[cut...])] {
+                    local.append((left, right))
+                }
+            }
+            local.sort { ($0.left, $0.right) < ($1.left, $1.right) }
+            merges += local.map { ($0.left, $0.right, vocabulary.scores[id]) }
+        }
+        let ordered = merges.enumerated().sorted {
+            $0.element.score != $1.element.score ? $0.element.score > $1.element.score : $0.offset < $1.offset
+        }
+        return ordered.map { .array([.string(text(of: $0.element.left)), .string(text(of: $0.element.right))]) }
+    }
+
+    // MARK: The file
+
+    private func model(
+        merges: [JSONValue], byteFallback: Bool, ignoresMerges: Bool, unknown: JSONValue?
+    ) -> JSONValue {
+        var tokens = JSONObject()
+        for id in vocabulary.tokens.indices { tokens[text(of: id)] = .integer(id) }
+        return .object([
+            "type": .string("BPE"), "dropout": .null, "unk_token": unknown ?? .null,
+            "continuing_subword_prefix": .null, "end_of_word_suffix": .null, "fuse_unk": .bool(byteFallback),
+            "byte_fallback": .bool(byteFallback), "ignore_merges": .bool(ignoresMerges), "vocab": .object(tokens),
+            "merges": .array(merges),
+        ])
+    }
+
+    private func file(
+        normalizer: JSONValue, preTokenizer: JSONValue, decoder: JSONValue, model: JSONValue, prefix: Int?
+    ) -> JSONValue {
+        .object([
+            "version": .string("1.0"), "truncation": .null, "padding": .null, "added_tokens": .array(addedTokens),
+            "normalizer": normalizer, "pre_tokenizer": preTokenizer, "post_processor": postProcessor(prefix),
+            "decoder": decoder, "model": model,
+        ])
+    }
+
+    private var addedTokens: [JSONValue] {
+        zip(vocabulary.tokens.indices, vocabulary.types).compactMap { id, type in
+            guard type == .control || type == .unknown || type == .userDefined, !vocabulary.tokens[id].isEmpty else {
+                return nil
+            }
+            return .object([
+                "id": .integer(id), "content": .string(text(of: id)), "single_word": .bool(false),
+                "lstrip": .bool(false), "rstrip": .bool(false), "normalized": .bool(false),
+                "special": .bool(type != .userDefined),
+            ])
+        }
+    }
+
+    private func prefix(byDefault: Bool) -> Int? {
+        vocabulary.addsBOS ?? byDefault ? vocabulary.bosTokenID : nil
+    }
+
+    /// Begins and ends texts with the tokens that the file asks for; null where there are none.
+    private func postProcessor(_ prefix: Int?) -> JSONValue {
+        let suffix = vocabulary.addsEOS ?? false ? vocabulary.eosTokenID : nil
+        guard prefix != nil || suffix != nil else { return .null }
+        func special(_ id: Int?, _ type: Int) -> [JSONValue] {
+            guard let content = content(of: id) else { return [] }
+            return [.object(["SpecialToken": .object(["id": content, "type_id": .integer(type)])])]
+        }
+        func sequence(_ name: String, _ type: Int) -> [JSONValue] {
+            special(prefix, type) + [.object(["Sequence": .object(["id": .string(name), "type_id": .integer(type)])])]
+                + special(suffix, type)
+        }
+        var tokens = JSONObject()
+        for id in [prefix, suffix].compactMap({ $0 }) {
+            guard let content = content(of: id), let name = content.stringValue else { continue }
+            tokens[name] = .object(["id": content, "ids": .array([.integer(id)]), "tokens": .array([content])])
+        }
+        return .object([
+            "type": .string("TemplateProcessing"), "single": .array(sequence("A", 0)),
+            "pair": .array(sequence("A", 0) + sequence("B", 1)), "special_tokens": .object(tokens),
+        ])
+    }
+}
