@@ -110,7 +110,7 @@ size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t hea
     size_t keys = (key_count > query_count ? key_count : query_count) + 48, pitch = (head_size + 15) / 16 * 16;
     size_t packed = 5 * keys * pitch + 4 * 48 * pitch + 2 * 48 * 48 + 2 * 48;
     size_t direct = 4 * (keys + pitch);
-    return packed + direct;
+    return packed + direct + 15;  // to start at a cache line
 }
 
 void tspeft_attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,

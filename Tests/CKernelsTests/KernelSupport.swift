@@ -1,4 +1,5 @@
 import CKernels
+import Foundation
 import Testing
 
 /// Sizes around the widths of vectors and of the kernels' blocks.
@@ -43,19 +44,17 @@ final class Buffer {
     let element: Element
     let count: Int
     let bytes: UnsafeMutableRawBufferPointer
-    private static let guardSize = 256
+    private static let guardSize = 64
 
     init(_ values: [Float], _ element: Element = .f32) {
         self.element = element
         count = values.count
         bytes = .allocate(byteCount: values.count * element.byteCount + Self.guardSize, alignment: 64)
-        for i in bytes.indices { bytes[i] = 0xA5 }
-        for (i, value) in values.enumerated() {
-            switch element {
-            case .f32: bytes.storeBytes(of: value, toByteOffset: i * 4, as: Float.self)
-            case .bf16: bytes.storeBytes(of: bf16Bits(value), toByteOffset: i * 2, as: UInt16.self)
-            case .f16: bytes.storeBytes(of: Float16(value), toByteOffset: i * 2, as: Float16.self)
-            }
+        memset(bytes.baseAddress!, 0xA5, bytes.count)
+        switch element {
+        case .f32: values.withUnsafeBytes { bytes.copyMemory(from: $0) }
+        case .bf16: values.map(bf16Bits).withUnsafeBytes { bytes.copyMemory(from: $0) }
+        case .f16: values.map { Float16($0) }.withUnsafeBytes { bytes.copyMemory(from: $0) }
         }
     }
 
@@ -72,12 +71,10 @@ final class Buffer {
     var values: [Float] {
         let end = count * element.byteCount
         #expect(bytes[end...].allSatisfy { $0 == 0xA5 }, "written beyond the end")
-        return (0..<count).map { i in
-            switch element {
-            case .f32: bytes.load(fromByteOffset: i * 4, as: Float.self)
-            case .bf16: Float(bitPattern: UInt32(bytes.load(fromByteOffset: i * 2, as: UInt16.self)) << 16)
-            case .f16: Float(bytes.load(fromByteOffset: i * 2, as: Float16.self))
-            }
+        switch element {
+        case .f32: return Array(UnsafeBufferPointer(start: floatPointer, count: count))
+        case .bf16: return bits.map { Float(bitPattern: $0 << 16) }
+        case .f16: return bits.map { Float(Float16(bitPattern: UInt16($0))) }
         }
     }
 

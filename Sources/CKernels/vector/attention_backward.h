@@ -98,7 +98,7 @@ static void attention_backward(const void *q, const void *k, const void *v, cons
     size_t pitch = round_up(head_size, LANES);
     backward_call call = {q, out, dout, dq, lse, dtype, q_stride, heads, head_size, pitch, queries,
                           (size_t)segment->query_start, scale, 0, 0, 0, 0, 0, 0};
-    call.keys_transposed = scratch;
+    call.keys_transposed = line_start(scratch);
     call.values_transposed = call.keys_transposed + padded * head_size;
     call.keys = call.values_transposed + padded * head_size;
     call.dk = call.keys + padded * pitch;

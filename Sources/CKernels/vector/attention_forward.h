@@ -175,7 +175,8 @@ static void forward_direct(const forward_call *call, size_t head_begin, size_t h
     }
 }
 
-/// Segments with fewer queries than this are not worth packing the keys and values.
+/// Segments with fewer queries than this are not worth packing the keys and values (measured for prefixes of 30 to 1000
+/// keys).
 #define FEW_QUERIES 4
 
 static void attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,
@@ -186,13 +187,13 @@ static void attention_forward(const void *q, const void *k, const void *v, void 
     forward_call call = {q, k, v, out, lse, dtype, q_stride, kv_stride, heads, heads / kv_heads, head_size,
                          round_up(head_size, LANES), scale, segment, queries, prefix + queries, prefix};
     size_t padded = round_up(call.keys, BLOCK);
-    float *keys = scratch, *values = keys + padded * head_size, *rest = values + padded * call.pitch;
+    float *keys = line_start(scratch), *values = keys + padded * head_size, *rest = values + padded * call.pitch;
     size_t group_end;
     for (size_t head = head_begin; head < head_end; head = group_end) {
         size_t kv_head = head / call.group;
         group_end = (kv_head + 1) * call.group < head_end ? (kv_head + 1) * call.group : head_end;
         if (queries < FEW_QUERIES) {
-            forward_direct(&call, head, group_end, scratch);
+            forward_direct(&call, head, group_end, keys);
             continue;
         }
         row_source key_rows = kv_rows(&call, k, kv_head), value_rows = kv_rows(&call, v, kv_head);

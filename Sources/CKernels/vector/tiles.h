@@ -58,6 +58,9 @@ static void multiply(size_t vectors, size_t depth, const float *a, size_t a_row,
     }
 }
 
+/// The first float from `p` on that starts a cache line, so that no vector of a packed block spans two.
+INLINE float *line_start(float *p) { return (float *)(((uintptr_t)p + 63) & ~(uintptr_t)63); }
+
 INLINE size_t round_up(size_t x, size_t unit) { return (x + unit - 1) / unit * unit; }
 
 /// Where the rows of a matrix of `dtype` are: row i at element first + i * stride, but the first `prefix_count` rows
