@@ -18,6 +18,8 @@ package final class Tokenizer: Sendable {
     private let rawMatcher: AddedTokenMatcher
     private let normalizedMatcher: AddedTokenMatcher
     private let specialTokens: Set<Int32>
+    /// What added tokens decode as where that is not their own text: found in normalized text, they give that back.
+    private let normalizedTexts: [Int32: [UInt8]]
 
     /// Assembles a tokenizer from what a file said.
     init(_ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, chatTemplateText: String?) {
@@ -26,11 +28,12 @@ package final class Tokenizer: Sendable {
         self.eosTokenID = eosTokenID
         vocabularySize = parts.tokens.idBound
         rawMatcher = AddedTokenMatcher(parts.added.filter { !$0.isNormalized }.map { ($0.content, $0) })
-        normalizedMatcher = AddedTokenMatcher(
-            parts.added.filter(\.isNormalized).map { token in
-                let content = TrackedText(bytes: token.content, offset: 0, isTracked: false)
-                return (parts.normalizers.reduce(content) { $1.apply(to: $0) }.bytes, token)
-            }.filter { !$0.0.isEmpty })
+        let normalized = parts.added.filter(\.isNormalized).map { token in
+            let content = TrackedText(bytes: token.content, offset: 0, isTracked: false)
+            return (pattern: parts.normalizers.reduce(content) { $1.apply(to: $0) }.bytes, token: token)
+        }
+        normalizedMatcher = AddedTokenMatcher(normalized.filter { !$0.pattern.isEmpty })
+        normalizedTexts = Dictionary(normalized.map { ($0.token.id, $0.pattern) }) { first, _ in first }
         specialTokens = Set(parts.added.filter(\.isSpecial).map(\.id))
         var template: ChatTemplate?
         var problem: String?
@@ -67,7 +70,7 @@ package final class Tokenizer: Sendable {
     }
 
     /// The tokens of a text that is given in pieces, encoded as the whole that they make up, and for each token whether it
-    /// is scored: whether its first byte comes from a scored piece.
+    /// is scored: whether any of it comes from a scored piece, as a token may hold the space before an answer and its first word.
     package func encode(
         _ segments: [ChatSegment], addingSpecialTokens: Bool = false
     ) -> (tokens: [Int32], scored: [Bool]) {
@@ -77,32 +80,38 @@ package final class Tokenizer: Sendable {
             bytes.append(contentsOf: segment.text.utf8)
             ends.append(bytes.count)
         }
-        var sink = TokenSink(tracksStarts: true)
+        var sink = TokenSink(tracksSources: true)
         encode(utf8: bytes, addingSpecialTokens: addingSpecialTokens, into: &sink)
         var segment = 0
-        let scored = sink.starts.map { start in
-            while segment < ends.count, start >= ends[segment] { segment += 1 }
-            return segment < segments.count && segments[segment].isScored
+        let scored = sink.sources.map { source in
+            while segment < ends.count, source.lowerBound >= ends[segment] { segment += 1 }
+            var touched = segment
+            while touched < ends.count {
+                if segments[touched].isScored, !segments[touched].text.isEmpty, !source.isEmpty { return true }
+                if source.upperBound <= ends[touched] { return false }
+                touched += 1
+            }
+            return false
         }
         return (sink.ids, scored)
     }
 
     private func encode(utf8 bytes: [UInt8], addingSpecialTokens: Bool, into sink: inout TokenSink) {
-        if addingSpecialTokens { for id in parts.prefix { sink.append(id, at: 0) } }
+        if addingSpecialTokens { for id in parts.prefix { sink.append(id, for: 0..<0) } }
         var merger = PairMerger()
         for stretch in rawMatcher.stretches(in: bytes) {
             if let id = stretch.token {
-                sink.append(id, at: stretch.range.lowerBound)
+                sink.append(id, for: stretch.range)
                 continue
             }
             let beginsSource = stretch.range.lowerBound == 0
             let plain = TrackedText(
                 bytes: stretch.range.count == bytes.count ? bytes : Array(bytes[stretch.range]),
-                offset: stretch.range.lowerBound, isTracked: sink.tracksStarts)
+                offset: stretch.range.lowerBound, isTracked: sink.tracksSources)
             let text = parts.normalizers.reduce(plain) { $1.apply(to: $0) }
             for stretch in normalizedMatcher.stretches(in: text.bytes) {
                 if let id = stretch.token {
-                    sink.append(id, at: stretch.range.lowerBound, of: text)
+                    sink.append(id, for: stretch.range, of: text)
                 } else {
                     let piece = stretch.range.count == text.bytes.count ? text : text.copy(stretch.range)
                     let begins = beginsSource && stretch.range.lowerBound == 0
@@ -110,7 +119,7 @@ package final class Tokenizer: Sendable {
                 }
             }
         }
-        if addingSpecialTokens { for id in parts.suffix { sink.append(id, at: bytes.count) } }
+        if addingSpecialTokens { for id in parts.suffix { sink.append(id, for: bytes.count..<bytes.count) } }
     }
 
     private func encode(_ piece: WordList, using merger: inout PairMerger, into sink: inout TokenSink) {
@@ -130,7 +139,7 @@ package final class Tokenizer: Sendable {
     package func decode(_ ids: [Int32], skippingSpecialTokens: Bool = true) -> String {
         let texts = ids.compactMap { id -> [UInt8]? in
             if skippingSpecialTokens, specialTokens.contains(id) { return nil }
-            return parts.tokens[id].map { Array($0) }
+            return text(of: id)
         }
         return parts.decoder.decode(texts)
     }
@@ -138,7 +147,11 @@ package final class Tokenizer: Sendable {
     /// The bytes that one token adds to a text, special or not; none for an id without a token. A character may be spread
     /// over several tokens: see `TokenStream`.
     package func bytes(ofToken id: Int32) -> [UInt8] {
-        parts.tokens[id].map { parts.decoder.bytes(of: Array($0)) } ?? []
+        text(of: id).map(parts.decoder.bytes(of:)) ?? []
+    }
+
+    private func text(of id: Int32) -> [UInt8]? {
+        normalizedTexts[id] ?? parts.tokens[id].map { Array($0) }
     }
 
     /// Whether a token is special: no text of its own, left out by `decode`.

@@ -26,23 +26,87 @@ package struct ChatSegment: Sendable, Equatable {
     }
 }
 
-/// A model's way to write a conversation as one text.
+/// A model's way to write a conversation as one text: the Jinja template of its tokenizer, run as written.
+///
+/// So every family of templates is read alike (ChatML, Llama, Mistral, Zephyr, Gemma, Phi), with whatever a model's
+/// version of it does: default system messages, trimming, spaces. A template that uses what the interpreter does not know
+/// is refused with the reason.
 package struct ChatTemplate: Sendable {
-    /// Reads a template. `bosToken` and `eosToken` are what it calls `bos_token` and `eos_token`.
+    private let statements: [JinjaStatement]
+    private let bosToken: String
+    private let eosToken: String
+
+    /// Reads a template. `bosToken` and `eosToken` are what it calls `bos_token` and `eos_token`; empty leaves them
+    /// undefined.
+    ///
+    /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
     package init(jinja: String, bosToken: String, eosToken: String) throws(TokenizationError) {
-        throw .unsupportedTemplate(problem: "none is read yet")
+        statements = try JinjaParser.statements(of: jinja)
+        self.bosToken = bosToken
+        self.eosToken = eosToken
+        let trial = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
+        do throws(TokenizationError) {
+            guard try render(trial).contains(where: { $0.isScored && $0.text.contains("b") }) else {
+                throw .unsupportedTemplate(problem: "it does not write what the assistant says")
+            }
+        } catch .conversationRefused {
+            // It wants another form of conversation; the user's may have it.
+        }
     }
 
-    /// The template in a Jinja text; nil where it uses what this program does not know.
+    /// The template in a Jinja text; nil where it cannot be used.
     package static func detect(_ jinja: String, bosToken: String = "", eosToken: String = "") -> ChatTemplate? {
         try? ChatTemplate(jinja: jinja, bosToken: bosToken, eosToken: eosToken)
     }
 
-    /// The conversation in the template's form. Throws `conversationRefused` where the template does, such as for roles
-    /// that do not alternate.
+    /// The conversation in the template's form. What the assistant says is scored, and with it the token that ends its turn.
+    ///
+    /// Throws `conversationRefused` where the template does, such as for roles that do not alternate.
     package func render(
         _ messages: [ChatMessage], addingGenerationPrompt: Bool = false
     ) throws(TokenizationError) -> [ChatSegment] {
-        []
+        var variables: [String: JinjaValue] = [
+            "messages": .list(
+                messages.map { message in
+                    let content = JinjaText(message.content, isMarked: message.role == "assistant")
+                    return .dictionary([("role", .plain(message.role)), ("content", .text(content))])
+                }),
+            "add_generation_prompt": .bool(addingGenerationPrompt),
+            "tools": .none,
+            "documents": .none,
+        ]
+        if !bosToken.isEmpty { variables["bos_token"] = .plain(bosToken) }
+        if !eosToken.isEmpty { variables["eos_token"] = .plain(eosToken) }
+        let text = try JinjaInterpreter.run(statements, variables: variables)
+        return segments(of: text)
+    }
+
+    /// The stretches of a finished conversation, the token after each turn of the assistant's added to it.
+    private func segments(of text: JinjaText) -> [ChatSegment] {
+        var segments: [ChatSegment] = []
+        for piece in text.pieces {
+            if piece.isMarked || segments.last?.isScored != true {
+                segments.append(ChatSegment(text: piece.text, isScored: piece.isMarked))
+                continue
+            }
+            let end = endOfTurn(in: piece.text)
+            segments[segments.count - 1].text += String(piece.text.unicodeScalars.prefix(end))
+            segments.append(
+                ChatSegment(text: String(piece.text.unicodeScalars.dropFirst(end)), isScored: false))
+        }
+        return segments.filter { !$0.text.isEmpty }
+    }
+
+    /// The length in scalars of the end token at the beginning of a text; 0 without one. That is the model's own end token,
+    /// perhaps after spaces, or else what looks like `<...>` without white space inside.
+    private func endOfTurn(in text: String) -> Int {
+        let scalars = Array(text.unicodeScalars)
+        let end = Array(eosToken.unicodeScalars)
+        let start = scalars.firstIndex { $0 != " " } ?? scalars.count
+        if !end.isEmpty, scalars[start...].starts(with: end) { return start + end.count }
+        guard scalars.first == "<" else { return 0 }
+        let stop = scalars.dropFirst().firstIndex { $0 == ">" || $0 == "<" || JinjaText.isSpace($0) }
+        guard let stop, scalars[stop] == ">" else { return 0 }
+        return stop + 1
     }
 }

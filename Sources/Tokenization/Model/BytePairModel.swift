@@ -48,12 +48,12 @@ struct BytePairModel: Sendable {
         if word.count <= tokens.longestText, let id = tokens.id(of: text.bytes, word),
             ignoresMerges || isWhole[Int(id)]
         {
-            sink.append(id, at: word.lowerBound, of: text)
+            sink.append(id, for: word, of: text)
             return
         }
         split(word, of: text.bytes, into: &merger.symbols)
         merger.mergeAll(merges, in: text.bytes)
-        for symbol in merger.symbols { sink.append(symbol.id, at: symbol.start, of: text) }
+        for symbol in merger.symbols { sink.append(symbol.id, for: symbol.start..<symbol.end, of: text) }
     }
 
     /// Which tokens merging gives back from their own text.

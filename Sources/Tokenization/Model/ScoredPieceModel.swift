@@ -26,12 +26,12 @@ struct ScoredPieceModel: Sendable {
         merger.mergeAll(ranking, in: text.bytes)
         for symbol in merger.symbols {
             if symbol.id >= 0 {
-                sink.append(symbol.id, at: symbol.start, of: text)
+                sink.append(symbol.id, for: symbol.start..<symbol.end, of: text)
                 continue
             }
             for index in symbol.start..<symbol.end {
                 let id = byteTokens[Int(text.bytes[index])]
-                sink.append(id >= 0 ? id : unknownToken, at: index, of: text)
+                sink.append(id >= 0 ? id : unknownToken, for: index..<index + 1, of: text)
             }
         }
     }

@@ -1,25 +1,28 @@
-/// Collects the tokens of a text, and where in the text each begins if that was asked for.
+/// Collects the tokens of a text, and which part of the text each stands for if that was asked for.
 struct TokenSink {
-    /// Whether `starts` is filled.
-    let tracksStarts: Bool
+    /// Whether `sources` is filled.
+    let tracksSources: Bool
     private(set) var ids: [Int32] = []
-    /// For each token the byte of the source text at which it begins; empty unless tracked.
-    private(set) var starts: [Int] = []
+    /// For each token the bytes of the source text that it stands for; empty unless tracked.
+    private(set) var sources: [Range<Int>] = []
 
     /// An empty sink.
-    init(tracksStarts: Bool = false) {
-        self.tracksStarts = tracksStarts
+    init(tracksSources: Bool = false) {
+        self.tracksSources = tracksSources
     }
 
-    /// Adds a token that begins at byte `index` of `text`.
-    mutating func append(_ id: Int32, at index: Int, of text: TrackedText) {
-        append(id, at: tracksStarts ? text.origin(of: index) : 0)
-    }
-
-    /// Adds a token that begins at byte `start` of the source text.
-    mutating func append(_ id: Int32, at start: Int) {
+    /// Adds a token that stands for a stretch of `text`, which is not empty.
+    mutating func append(_ id: Int32, for range: Range<Int>, of text: TrackedText) {
         ids.append(id)
-        if tracksStarts { starts.append(start) }
+        if tracksSources {
+            sources.append(text.origin(of: range.lowerBound)..<text.origin(of: range.upperBound - 1) + 1)
+        }
+    }
+
+    /// Adds a token that stands for a stretch of the source text.
+    mutating func append(_ id: Int32, for source: Range<Int>) {
+        ids.append(id)
+        if tracksSources { sources.append(source) }
     }
 }
 
