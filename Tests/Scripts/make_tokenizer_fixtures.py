@@ -159,9 +159,8 @@ def smollm2(path):
     tokenizer = Tokenizer(
         models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[tuple(m.split(" ")) for m in merges])
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-    )
+    gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), gpt2])
     tokenizer.decoder = decoders.ByteLevel()
     control = gguf.TokenType.CONTROL
     tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t, k in zip(tokens, types) if k == control])
@@ -195,7 +194,9 @@ def with_fallback(vocabulary):
 
 
 def bos_template(token, identifier):
-    return processors.TemplateProcessing(single=f"{token} $A", pair=f"{token} $A {token} $B", special_tokens=[(token, identifier)])
+    return processors.TemplateProcessing(
+        single=f"{token} $A", pair=f"{token} $A {token} $B", special_tokens=[(token, identifier)]
+    )
 
 
 def small_tokenizers(lines):
@@ -230,9 +231,8 @@ def small_tokenizers(lines):
     made["mistral-form"] = mistral
 
     # Llama 3: byte-level, its own expression, whole words before merges.
-    split = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(LLAMA3), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3), "isolated"), letters])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     vocabulary3, merges3 = train(lines, split, 1000, sorted(alphabet))
     # Words that no merge makes, which only whole-word lookup finds.
