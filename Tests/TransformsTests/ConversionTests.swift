@@ -77,4 +77,71 @@ import Tokenization
         let read = try LlamaConfiguration(configuration: written, file: "config.json")
         #expect(read == llama3)
     }
+
+    /// A SentencePiece vocabulary over a, b, c and the mark: scores fall with the id, so that no two pairs tie.
+    static var scored: GGUFVocabulary {
+        let bytes = (0...255).map { byte -> [UInt8] in
+            let digits = String(byte, radix: 16, uppercase: true)
+            return Array("<0x\(digits.count == 1 ? "0" : "")\(digits)>".utf8)
+        }
+        let pieces = ["▁a", "ab", "bc", "abc", "▁ab", "ca", "cab", "▁", "a", "b", "c", "é", "▁abc"]
+        var vocabulary = GGUFVocabulary(
+            file: "f", model: "llama",
+            tokens: ["<unk>", "<s>", "</s>"].map { Array($0.utf8) } + bytes + pieces.map { Array($0.utf8) })
+        vocabulary.types = [.unknown, .control, .control]
+        vocabulary.types += [GGUFVocabulary.TokenType](repeating: .byte, count: 256)
+        vocabulary.types += [GGUFVocabulary.TokenType](repeating: .normal, count: pieces.count)
+        vocabulary.scores = vocabulary.tokens.indices.map { -Float($0) }
+        vocabulary.bosTokenID = 1
+        vocabulary.eosTokenID = 2
+        vocabulary.unknownTokenID = 0
+        return vocabulary
+    }
+
+    @Test func scoredPiecesGiveTheSameIdsAsMerges() throws {
+        try withTemporaryFolder { folder in
+            let export = GGUFTokenizerExport(Self.scored)
+            let directory = try AtomicDirectory(folder + "/out")
+            try directory.write("tokenizer.json", text: try export.tokenizer().text(indent: 2))
+            try directory.write("tokenizer_config.json", text: export.configuration.text(indent: 2))
+            try directory.commit()
+            let written = try Tokenizer.load(modelPath: folder + "/out")
+            let original = try Self.scored.makeTokenizer()
+            var random = RandomStream(seed: 12)
+            for _ in 0..<200 {
+                let length = random.nextIndex(below: 12)
+                let text = String((0..<length).map { _ in Array("aabbcc é\n")[random.nextIndex(below: 9)] })
+                #expect(written.encode(text) == original.encode(text), "'\(text)'")
+                #expect(
+                    written.encode(text, addingSpecialTokens: true) == original.encode(text, addingSpecialTokens: true))
+                #expect(written.decode(original.encode(text)) == original.decode(original.encode(text)))
+            }
+        }
+    }
+
+    @Test func llama3sFactorsBecomeItsScalingAndOthersAreRefused() throws {
+        let bytes = try readSmallFile(fixture("golden/llama-lora-dense/model/config.json"), limit: 1 << 20)
+        guard case .object(var members) = try JSONValue.parse(bytes) else { return }
+        members["rope_parameters"] = nil
+        members["rope_theta"] = .integer(500_000)
+        members["head_dim"] = .integer(16)
+        let plain = try LlamaConfiguration(configuration: .object(members), file: "f")
+        members["rope_scaling"] = .object([
+            "rope_type": .string("llama3"), "factor": .integer(32), "low_freq_factor": .integer(1),
+            "high_freq_factor": .integer(4), "original_max_position_embeddings": .integer(8192),
+        ])
+        let scaled = try LlamaConfiguration(configuration: .object(members), file: "f")
+        var factors = zip(plain.inverseFrequencies, scaled.inverseFrequencies).map { $0 / $1 }
+        members["rope_scaling"] = nil
+        let written = try HuggingFaceConfiguration.adding(
+            .factors(factors), scaled.inverseFrequencies, to: members, file: "f")
+        #expect(written["rope_scaling"]?["rope_type"] == .string("llama3"))
+        #expect(written["rope_scaling"]?["original_max_position_embeddings"] == .integer(8192))
+        factors[2] *= 1.5
+        var others = scaled.inverseFrequencies
+        others[2] /= 1.5
+        #expect(throws: TransformError.self) {
+            try HuggingFaceConfiguration.adding(.factors(factors), others, to: members, file: "f")
+        }
+    }
 }

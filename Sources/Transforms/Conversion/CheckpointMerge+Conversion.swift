@@ -48,6 +48,10 @@ extension CheckpointMerge {
                     module?.source ?? entry.name, update: module.flatMap { update(of: $0) }, as: type
                 ) { try writer.append($0) }
                 if module != nil { changes[entry.name] = change }
+                // What is done with need not stay resident.
+                if let record = base.record(of: module?.source ?? entry.name) {
+                    base.checkpoint.advise(record, willNeed: false)
+                }
                 done += entry.shape.reduce(1, *)
                 progress(done, total)
             }

@@ -10,8 +10,15 @@ struct GGUFTokenizerExport {
 
     /// The tokenizer of a GGUF file's metadata; throws `TokenizationError`.
     init(_ metadata: GGUFMetadata, file: String) throws {
-        vocabulary = try GGUFVocabulary(metadata, file: file)
-        paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
+        self.init(
+            try GGUFVocabulary(metadata, file: file),
+            paddingTokenID: metadata["tokenizer.ggml.padding_token_id"]?.intValue)
+    }
+
+    /// The tokenizer of a vocabulary.
+    init(_ vocabulary: GGUFVocabulary, paddingTokenID: Int? = nil) {
+        self.vocabulary = vocabulary
+        self.paddingTokenID = paddingTokenID
     }
 
     /// `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such form here.

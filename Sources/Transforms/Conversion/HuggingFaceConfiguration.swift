@@ -17,12 +17,20 @@ enum HuggingFaceConfiguration {
     static func config(
         of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?, file: String
     ) throws -> JSONValue {
-        for scaling in scalings(of: model) {
-            let json = config(
-                of: model, scaling: scaling, dtype: dtype, tiedEmbeddings: tiedEmbeddings,
-                paddingTokenID: paddingTokenID)
-            let read = try LlamaConfiguration(configuration: json, file: "config.json")
-            if agree(read.inverseFrequencies, model.inverseFrequencies) { return json }
+        let json = config(
+            of: model, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID)
+        return try adding(model.rotaryScaling, model.inverseFrequencies, to: json, file: file)
+    }
+
+    /// `config` with the `rope_scaling` that gives these frequencies; throws `TransformError.unsupported` if there is none.
+    static func adding(
+        _ scaling: RotaryScaling, _ frequencies: [Float], to config: JSONObject, file: String
+    ) throws -> JSONValue {
+        var config = config
+        for candidate in candidates(for: scaling) {
+            config["rope_scaling"] = candidate
+            let read = try LlamaConfiguration(configuration: .object(config), file: "config.json")
+            if agree(read.inverseFrequencies, frequencies) { return .object(config) }
         }
         throw TransformError.unsupported(
             path: file,
@@ -40,9 +48,9 @@ enum HuggingFaceConfiguration {
     }
 
     private static func config(
-        of model: LlamaConfiguration, scaling: JSONValue, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?
-    ) -> JSONValue {
-        .object([
+        of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?
+    ) -> JSONObject {
+        [
             "architectures": .array([.string("LlamaForCausalLM")]),
             "attention_bias": .bool(model.hasAttentionBias),
             "attention_dropout": .number("0.0"),
@@ -62,13 +70,12 @@ enum HuggingFaceConfiguration {
             "pad_token_id": paddingTokenID.map { .integer($0) } ?? .null,
             "pretraining_tp": .integer(1),
             "rms_norm_eps": .real(model.rmsNormEpsilon),
-            "rope_scaling": scaling,
             "rope_theta": .real(model.rotaryBase),
             "tie_word_embeddings": .bool(tiedEmbeddings),
             "torch_dtype": .string(dtype == .bf16 ? "bfloat16" : dtype == .f16 ? "float16" : "float32"),
             "use_cache": .bool(true),
             "vocab_size": .integer(model.vocabularySize),
-        ])
+        ]
     }
 
     private static func endTokens(_ model: LlamaConfiguration) -> JSONValue? {
@@ -79,9 +86,9 @@ enum HuggingFaceConfiguration {
         }
     }
 
-    /// What `rope_scaling` may say to give the model's frequencies, likeliest first.
-    private static func scalings(of model: LlamaConfiguration) -> [JSONValue] {
-        switch model.rotaryScaling {
+    /// What `rope_scaling` may say to give a scaling's frequencies, likeliest first.
+    private static func candidates(for scaling: RotaryScaling) -> [JSONValue] {
+        switch scaling {
         case .standard: return [.null]
         case .linear(let factor): return [.object(["rope_type": .string("linear"), "factor": .real(factor)])]
         case .llama3(let factor, let low, let high, let original):

@@ -38,6 +38,8 @@ extension CheckpointMerge {
                 try file.write($0)
             }
             dtypes.append(dtype)
+            // What is done with need not stay resident.
+            if let record = base.record(of: module.source) { checkpoint.advise(record, willNeed: false) }
         }
 
         for (index, path) in checkpoint.files.enumerated() {

@@ -10,11 +10,18 @@ package enum SparsityReport {
         table.addRule()
         for (place, entry) in ranking.entries.enumerated() {
             table.add([
-                "\(place + 1)", entry.module, significant(entry.tau),
+                "\(place + 1)", entry.module, tau(entry.tau),
                 entry.rank == 0 ? "rank 0" : percent(entry.sparsity), "\(entry.active)", "\(entry.tokens)",
             ])
         }
         return table.lines
+    }
+
+    /// The modules of a selection, one a line, under a line that says how they were chosen.
+    package static func selection(_ selection: ModuleSelection) -> [String] {
+        let considered = selection.consideredCount.map { " of \($0)" } ?? ""
+        let rule = selection.keep.map { " (--keep \($0))" } ?? ""
+        return ["kept: \(selection.modules.count)\(considered) modules\(rule)"] + selection.modules.map { "  " + $0 }
     }
 
     /// Sparsity in percent by layer and projection, with averages, and the population standard deviation over all cells.
@@ -51,15 +58,9 @@ package enum SparsityReport {
 
     private static func cell(_ value: Double?) -> String { value.map { percent($0) } ?? "-" }
 
-    /// Four significant digits, with an exponent where that is shorter.
-    private static func significant(_ value: Float) -> String {
-        let size = abs(Double(value))
-        if size == 0 { return "0" }
-        if size >= 1e-3, size < 1e4 { return fixed(Double(value), size >= 1 ? 3 : size >= 0.1 ? 4 : 6) }
-        var exponent = 0
-        var scaled = size
-        while scaled >= 10 { (scaled, exponent) = (scaled / 10, exponent + 1) }
-        while scaled < 1 { (scaled, exponent) = (scaled * 10, exponent - 1) }
-        return (value < 0 ? "-" : "") + fixed(scaled, 3) + "e\(exponent)"
+    /// Four or so significant digits, with an exponent where the number is small.
+    private static func tau(_ value: Float) -> String {
+        let value = Double(value)
+        return abs(value) >= 0.01 || value == 0 ? fixed(value, 4) : scientific(value, 3)
     }
 }
