@@ -60,20 +60,21 @@ struct ThresholdWatch {
     }
 }
 
-/// A number with three significant digits, as a message has it.
+/// A number with three significant digits in scientific notation, as a message has it: 2.19e-4.
 func shortText(_ value: some BinaryFloatingPoint) -> String {
-    let number = Double(value)
+    var number = Double(value)
     guard number.isFinite, number != 0 else { return number == 0 ? "0" : "\(number)" }
-    var scale = 1.0
-    var magnitude = abs(number)
-    while magnitude >= 1000 {
-        magnitude /= 10
-        scale *= 10
+    var exponent = 0
+    while abs(number) >= 9.995 {
+        number /= 10
+        exponent += 1
     }
-    while magnitude < 100 {
-        magnitude *= 10
-        scale /= 10
+    while abs(number) < 0.9995 {
+        number *= 10
+        exponent -= 1
     }
-    let digits = magnitude.rounded()
-    return "\(Double(Float((number < 0 ? -1 : 1) * digits * scale)))"
+    let digits = Int((abs(number) * 100).rounded())
+    let fraction = digits % 100
+    let mantissa = "\(digits / 100).\(fraction < 10 ? "0" : "")\(fraction)"
+    return (number < 0 ? "-" : "") + mantissa + (exponent == 0 ? "" : "e\(exponent)")
 }

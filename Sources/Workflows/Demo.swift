@@ -1,0 +1,231 @@
+import CheckpointIO
+import Data
+import Glibc
+import TensorCore
+import Training
+import Transforms
+
+/// The whole way from a base to a deployable checkpoint, on a small model and real data: what `demo` is asked to do.
+package struct DemoRequest: Sendable {
+    /// The folder with `tiny-llama` and `sst2`.
+    package var fixturesPath: String
+    /// Where the demo's files go; must not exist.
+    package var workPath: String
+    /// Optimizer steps.
+    package var steps = 600
+    /// Seed of initial values, data order and dropout.
+    package var seed: UInt64 = 0
+    /// How to compute.
+    package var compute = ComputeOptions()
+
+    /// A request with the demo's own settings.
+    package init(fixturesPath: String, workPath: String) {
+        self.fixturesPath = fixturesPath
+        self.workPath = workPath
+    }
+}
+
+/// What the demo is at.
+package enum DemoEvent: Sendable {
+    /// A step begins: what it is for, and the command that does the same.
+    case begins(purpose: String, command: String)
+    /// Lines of its result.
+    case result([String])
+    /// Progress of training.
+    case training(TrainProgress)
+    /// Progress of an evaluation: records done and in all.
+    case evaluating(done: Int, total: Int)
+}
+
+/// One line of the demo's closing table, all of it measured in the run.
+package struct DemoRow: Sendable {
+    /// What was evaluated.
+    package let name: String
+    /// Share of the test records answered rightly.
+    package let accuracy: Double
+    /// Mean loss of the scored tokens.
+    package let loss: Double
+    /// Mean sparsity over the test file; nil where there are no gates.
+    package let sparsity: Double?
+    /// Adapted modules; nil where there is no adapter.
+    package let modules: Int?
+    /// Bytes of the tensors' file: the adapter's, or the model's where there is none.
+    package let byteCount: Int
+    /// Seconds that making it took.
+    package let seconds: Double
+    /// Seconds of the evaluation.
+    package let evaluationSeconds: Double
+}
+
+/// Runs inject, train, eval, rank-modules, prune, merge and eval again, and gives the closing table.
+package func runDemo(
+    _ request: DemoRequest, shouldStop: @escaping () -> Bool = { false },
+    report: @escaping (DemoEvent) throws -> Void
+) throws -> [DemoRow] {
+    try Demo(request, shouldStop: shouldStop, report: report).run()
+}
+
+/// Sentiment of film reviews (SST-2) with the settings that the tiny model's README gives, and s and lambda found on this task.
+private struct Demo {
+    let request: DemoRequest
+    let shouldStop: () -> Bool
+    let report: (DemoEvent) throws -> Void
+
+    private enum Settings {
+        static let rank = 8
+        static let alpha = 16.0
+        static let learningRate = 2e-3
+        static let batchSize = 32
+        static let stepSize = 5e-4
+        static let lambda = 1e-5
+        static let keep = "50%"
+    }
+
+    init(
+        _ request: DemoRequest, shouldStop: @escaping () -> Bool, report: @escaping (DemoEvent) throws -> Void
+    ) {
+        self.request = request
+        self.shouldStop = shouldStop
+        self.report = report
+    }
+
+    private var base: String { joinedPath(request.fixturesPath, "tiny-llama") }
+    private var testData: String { joinedPath(request.fixturesPath, "sst2/test.json") }
+    private func path(_ name: String) -> String { joinedPath(request.workPath, name) }
+
+    func run() throws -> [DemoRow] {
+        for needed in [joinedPath(base, "config.json"), testData] where access(needed, R_OK) != 0 {
+            throw WorkflowError.missing(
+                path: needed, what: "the demo's model and data are missing; name their folder with --fixtures")
+        }
+        guard mkdir(request.workPath, 0o777) == 0 || errno == EEXIST else {
+            throw WorkflowError.cannotCreate(request.workPath, reason: systemMessage(errno))
+        }
+        var rows: [DemoRow] = []
+        rows.append(try evaluate("base", base: base, adapter: nil, modelFile: base, seconds: 0, modules: nil))
+
+        try begin("put gated adapters around the chosen projections", "inject", [base, "--rank \(Settings.rank)"])
+        let (injected, injectSeconds) = try timed { try inject() }
+        try report(
+            .result(["\(injected.match.modules.count) modules, \(grouped(injected.parameterCount)) trainable numbers"]))
+
+        try begin(
+            "train adapters and thresholds", "train",
+            ["--steps \(request.steps) --learning-rate 2e-3 --batch-size 32 --s \(scientific(Settings.stepSize, 0))"])
+        let (trained, trainSeconds) = try timed { try train() }
+        try report(.result(Self.lines(trained)))
+        let tuned = try evaluate(
+            "tuned", base: base, adapter: path("tuned"), modelFile: path("tuned"),
+            seconds: injectSeconds + trainSeconds, modules: injected.match.modules.count)
+        rows.append(tuned)
+
+        try begin("rank the modules by the tokens that they skip", "rank-modules", [path("tuned")])
+        let ranking = try rankModules(RankRequest(adapterPath: path("tuned")))
+        try report(.result(SparsityReport.layers(ranking.ranking.table)))
+
+        try begin("keep the half that skips least", "prune", [path("tuned"), "--keep \(Settings.keep)"])
+        let (pruned, pruneSeconds) = try timed {
+            try pruneAdapter(
+                PruneRequest(
+                    adapterPath: path("tuned"), choice: .keep(Settings.keep), outputPath: path("pruned")))
+        }
+        try report(.result(["kept \(pruned.selection.modules.count) of \(pruned.moduleCount) modules"]))
+        rows.append(
+            try evaluate(
+                "pruned", base: base, adapter: path("pruned"), modelFile: path("pruned"), seconds: pruneSeconds,
+                modules: pruned.selection.modules.count))
+
+        try begin("write a checkpoint that needs no adapter", "merge", [base, "--adapter " + path("tuned")])
+        let (merged, mergeSeconds) = try timed {
+            try mergeAdapter(
+                MergeRequest(basePath: base, adapterPath: path("tuned"), outputPath: path("merged")))
+        }
+        try report(
+            .result([
+                "\(merged.mergedCount) of \(merged.modules.count) modules merged, "
+                    + "\(percent(merged.changedShareOfCheckpoint)) % of the weights changed, largest change "
+                    + scientific(Double(merged.largestChange))
+            ]))
+        rows.append(
+            try evaluate(
+                "merged", base: path("merged"), adapter: nil, modelFile: path("merged"), seconds: mergeSeconds,
+                modules: nil))
+        return rows
+    }
+
+    private func begin(_ purpose: String, _ command: String, _ arguments: [String]) throws {
+        if shouldStop() { throw TrainingError.interrupted(step: 0, savedAt: nil) }
+        try report(.begins(purpose: purpose, command: "tspeft \(command) " + arguments.joined(separator: " ")))
+    }
+
+    private func inject() throws -> InjectReport {
+        var inject = InjectRequest(basePath: base, outputPath: path("adapter"))
+        inject.method = "ts-lora"
+        inject.rank = Settings.rank
+        inject.alpha = Settings.alpha
+        inject.seed = request.seed
+        return try injectAdapter(inject)
+    }
+
+    private func train() throws -> TrainReport {
+        var train = TrainRequest(
+            basePath: base, adapterPath: path("adapter"), dataPath: joinedPath(request.fixturesPath, "sst2/train.json"),
+            outputPath: path("tuned"))
+        train.evaluationPath = joinedPath(request.fixturesPath, "sst2/dev.json")
+        train.loading.endOfText = false
+        train.training.learningRate = Settings.learningRate
+        train.training.batchSize = Settings.batchSize
+        train.training.length = .steps(request.steps)
+        train.training.thresholds = ThresholdSettings(stepSize: Settings.stepSize, lambda: Settings.lambda)
+        train.training.seed = request.seed
+        train.compute = request.compute
+        return try trainAdapter(
+            train, progress: { try report(.training($0)) }, shouldStop: shouldStop)
+    }
+
+    private static func lines(_ trained: TrainReport) -> [String] {
+        var line = "loss \(fixed(trained.finalLoss, 4)), \(fixed(trained.tokensPerSecond, 0)) tokens/s"
+        if let gates = trained.gates { line += ", mean sparsity \(percent(gates.meanSparsity)) % on dev.json" }
+        return [line]
+    }
+
+    private func evaluate(
+        _ name: String, base: String, adapter: String?, modelFile: String, seconds: Double, modules: Int?
+    ) throws -> DemoRow {
+        try begin(
+            "measure the \(name) model on SST-2's test file", "eval",
+            [base] + (adapter.map { ["--adapter " + $0] } ?? []) + ["--data " + testData])
+        var evaluate = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: testData)
+        evaluate.loading.endOfText = false
+        evaluate.compute = request.compute
+        let result = try evaluateModel(evaluate) { _, done, total in
+            try report(.evaluating(done: done, total: total))
+        }
+        try report(
+            .result([
+                "accuracy \(percent(result.accuracy ?? .nan)) %, loss \(fixed(result.loss.meanLoss, 4))"
+            ]))
+        return DemoRow(
+            name: name, accuracy: result.accuracy ?? .nan, loss: result.loss.meanLoss, sparsity: result.meanSparsity,
+            modules: modules, byteCount: Self.tensorBytes(modelFile), seconds: seconds,
+            evaluationSeconds: result.seconds)
+    }
+
+    /// Bytes of the safetensors files in a directory that hold weights, training states left out.
+    private static func tensorBytes(_ directory: String) -> Int {
+        directoryEntries(directory).filter { $0 == "adapter_model.safetensors" || $0.hasPrefix("model") }
+            .filter { $0.hasSuffix(".safetensors") }
+            .reduce(0) { total, name in
+                var facts = stat()
+                return stat(joinedPath(directory, name), &facts) == 0 ? total + Int(facts.st_size) : total
+            }
+    }
+}
+
+/// A value and the seconds that making it took.
+private func timed<R>(_ body: () throws -> R) rethrows -> (R, Double) {
+    let start = ContinuousClock.now
+    let value = try body()
+    let elapsed = ContinuousClock.now - start
+    return (value, Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18)
+}

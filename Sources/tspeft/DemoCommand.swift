@@ -1,0 +1,114 @@
+import ArgumentParser
+import CheckpointIO
+@preconcurrency import Glibc
+import Workflows
+
+struct DemoCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "demo",
+        abstract: "Go the whole way on a small model: inject, train, eval, rank, prune, merge, eval.",
+        discussion: """
+            Adapts the small Llama model in Fixtures/ to the sentiment of film reviews (SST-2) in about two minutes on \
+            two cores, and prints a table of what it measured.
+            """)
+
+    @Option(help: ArgumentHelp("Folder with tiny-llama and sst2; found beside the program's sources by itself."))
+    var fixtures: String?
+
+    @Option(name: .shortAndLong, help: "Keep the demo's files here, a directory; removed at the end without.")
+    var output: String?
+
+    @Option(help: "Optimizer steps.")
+    var steps = 600
+
+    @Option(help: "Seed.")
+    var seed: UInt64 = 0
+
+    @OptionGroup(title: "Computation")
+    var compute: ComputeArguments
+
+    func validate() throws {
+        if steps < 1 { throw ValidationError("--steps must be at least 1, not \(steps)") }
+    }
+
+    func run() throws {
+        Signals.stopInOrder()
+        let work: String
+        if let output {
+            guard access(output, F_OK) != 0 else {
+                throw WorkflowError.outputExists(output, remedy: "name a new directory with -o")
+            }
+            work = output
+        } else {
+            work = try temporaryFolder()
+        }
+        defer { if output == nil { removeTree(work) } }
+        var request = DemoRequest(fixturesPath: try fixtures ?? foundFixtures(), workPath: work)
+        request.steps = steps
+        request.seed = seed
+        request.compute = compute.options
+        let view = TrainView(logInterval: 50)
+        let start = ContinuousClock.now
+        let rows = try runDemo(request, shouldStop: { Signals.stopRequested }) { event in
+            switch event {
+            case .begins(let purpose, let command):
+                Terminal.endProgress()
+                Terminal.note("\n# \(purpose)\n$ \(command)")
+            case .result(let lines):
+                Terminal.endProgress()
+                for line in lines { Terminal.note(line) }
+            case .training(let progress): view.show(progress)
+            case .evaluating(let done, let total): Terminal.progress("\(done) of \(total) records")
+            }
+        }
+        let elapsed = ContinuousClock.now - start
+        Terminal.note("")
+        var table = TextTable([.left, .right, .right, .right, .right, .right, .right, .right])
+        table.add(["model", "accuracy", "loss", "sparsity", "modules", "size", "made in", "eval"])
+        table.addRule()
+        for row in rows {
+            table.add([
+                row.name, percent(row.accuracy) + " %", fixed(row.loss, 4),
+                row.sparsity.map { percent($0) + " %" } ?? "-", row.modules.map(String.init) ?? "-",
+                byteText(row.byteCount), row.seconds > 0 ? durationText(row.seconds) : "-",
+                durationText(row.evaluationSeconds),
+            ])
+        }
+        for line in table.lines { Terminal.result(line) }
+        Terminal.result(
+            "accuracy, loss and sparsity on the 872 records of SST-2's test file; "
+                + "\(durationText(Double(elapsed.components.seconds))) in all")
+        if let output { Terminal.result("files kept in \(output)") }
+    }
+
+    /// Fixtures beside the sources: upwards from the program, then from the current folder.
+    private func foundFixtures() throws -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+        var starts: [String] = []
+        if length > 0 { starts.append(String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)) }
+        if let current = getcwd(nil, 0) {
+            starts.append(String(cString: current))
+            free(current)
+        }
+        for start in starts {
+            var folder = start
+            while folder != "/", !folder.isEmpty {
+                let candidate = joinedPath(folder, "Fixtures")
+                if access(joinedPath(candidate, "tiny-llama/config.json"), R_OK) == 0 { return candidate }
+                folder = parentDirectory(of: folder)
+            }
+        }
+        throw WorkflowError.missing(
+            path: "Fixtures", what: "the demo's model and data were not found; name their folder with --fixtures")
+    }
+
+    private func temporaryFolder() throws -> String {
+        let root = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        var template = Array(joinedPath(root, "tspeft-demo-XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw WorkflowError.cannotCreate(root, reason: systemMessage(errno))
+        }
+        return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    }
+}

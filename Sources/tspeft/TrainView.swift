@@ -1,0 +1,67 @@
+import Training
+import Workflows
+
+/// Shows a training run: one line that is rewritten on a terminal, plain lines elsewhere.
+final class TrainView {
+    private let logInterval: Int
+    private var recent: [StepReport] = []
+    private var firstStep: Int?
+    private var seconds = 0.0
+
+    init(logInterval: Int) {
+        self.logInterval = logInterval
+    }
+
+    func show(_ progress: TrainProgress) {
+        switch progress {
+        case .loaded(let examples, let tokens, let scored, let truncated, let steps):
+            let cut = truncated > 0 ? ", \(grouped(truncated)) truncated" : ""
+            Terminal.note(
+                "\(grouped(examples)) examples, \(grouped(tokens)) tokens (\(grouped(scored)) scored\(cut)); "
+                    + "\(grouped(steps)) steps")
+        case .ready(let parameters, let modules, let dtype, let threads):
+            Terminal.note(
+                "training \(grouped(parameters)) numbers in \(modules) modules, \(dtype.rawValue), \(threads) threads")
+        case .resumed(let step): Terminal.note("resumed after step \(step)")
+        case .measuring(let source, let examples):
+            Terminal.note("measuring the gates over \(examples) records of \(source)")
+        case .training(.step(let report)): show(report)
+        case .training(.evaluation(let step, let loss, _)):
+            Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
+        case .training(.checkpoint(let step, let path)): Terminal.note("step \(step)  saved \(path)")
+        case .training(.warning(let text)): Terminal.note("warning: \(text)")
+        }
+    }
+
+    private func show(_ report: StepReport) {
+        firstStep = firstStep ?? report.step - 1
+        seconds += report.seconds
+        recent.append(report)
+        if recent.count > logInterval { recent.removeFirst() }
+        let line = text(report)
+        if Terminal.isInteractive {
+            Terminal.progress(line)
+        } else if report.step % logInterval == 0 || report.step == report.totalSteps || report.step == 1 {
+            Terminal.note(line)
+        }
+    }
+
+    private func text(_ report: StepReport) -> String {
+        let loss = recent.reduce(0) { $0 + $1.loss } / Double(recent.count)
+        let speed = Double(recent.reduce(0) { $0 + $1.tokens }) / max(1e-9, recent.reduce(0) { $0 + $1.seconds })
+        let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))
+        var text =
+            "step \(report.step)/\(report.totalSteps)  epoch \(fixed(report.epoch, 2))  loss \(fixed(loss, 4))  "
+            + "lr \(scientific(report.learningRate))  \(fixed(speed, 0)) tokens/s"
+        if let sparsity = report.sparsity, let taus = report.tauRange {
+            text +=
+                "  sparsity \(percent(sparsity)) %  tau \(scientific(Double(taus.lowerBound)))"
+                + "..\(scientific(Double(taus.upperBound)))"
+        }
+        return text + "  left \(durationText(perStep * Double(report.totalSteps - report.step)))"
+    }
+
+    func finish() {
+        Terminal.endProgress()
+    }
+}
