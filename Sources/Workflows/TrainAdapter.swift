@@ -163,6 +163,11 @@ package func trainAdapter(
         gates: taus.isEmpty ? nil : (statistics.meanSparsity, taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
+    try run.logEnd([
+        "steps": .integer(report.steps), "seconds": .real(report.trainingSeconds),
+        "tokens_per_second": .real(report.tokensPerSecond), "product_share": .real(report.productShare),
+        "peak_tensor_bytes": .integer(report.peakTensorBytes),
+    ])
     try run.finish(
         tuned(directory, adapter, statistics, request, report, evaluation: evaluationExamples?.count))
     return report

@@ -131,6 +131,13 @@ final class RunDirectory {
         try append(JSONValue.object(line).text() + "\n")
     }
 
+    /// Appends the closing line with figures of the whole run.
+    func logEnd(_ figures: JSONObject) throws {
+        var line: JSONObject = ["event": .string("end")]
+        for (key, value) in figures.members { line[key] = value }
+        try append(JSONValue.object(line).text() + "\n")
+    }
+
     private func append(_ text: String) throws {
         let logPath = joinedPath(path, TrainingOutput.logFile)
         if logDescriptor < 0 {
