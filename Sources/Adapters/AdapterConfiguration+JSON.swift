@@ -171,11 +171,7 @@ private struct FieldReader {
         if let text = value.stringValue {
             if allowsAllLinear, text.lowercased() == TargetSpecification.allLinearName { return .allLinear }
             if text.isEmpty, !allowsAllLinear { return nil }
-            do {
-                try PathExpression.check(text)
-            } catch {
-                throw wrong(name, "a regular expression", value)
-            }
+            // Compiled when it is matched: an adapter whose tensors name its modules can do without.
             return .expression(text)
         }
         let names = try strings(name) ?? []

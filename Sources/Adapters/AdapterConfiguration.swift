@@ -137,12 +137,22 @@ package struct AdapterConfiguration: Sendable, Equatable {
 
     private static func firstMatch<Value>(_ entries: [PatternEntry<Value>], _ path: String) -> Value? {
         entries.first { entry in
-            if entry.pattern.utf8.allSatisfy(isWordByte) {
-                return TargetMatch.name(entry.pattern, matches: path)
-            }
+            if let answer = plainMatch(entry.pattern, path) { return answer }
             // `init` has compiled every pattern, so this one compiles.
             return (try? endingExpression(entry.pattern))?.matchesWhole(path) ?? false
         }?.value
+    }
+
+    /// What the expression for `pattern` says of `path` where both are plain paths, without compiling it: files with an
+    /// entry for each of hundreds of modules are common. A dot matches any byte, as it does in the expression.
+    private static func plainMatch(_ pattern: String, _ path: String) -> Bool? {
+        let (pattern, path) = (Array(pattern.utf8), Array(path.utf8))
+        guard pattern.allSatisfy(isPathByte), path.allSatisfy(isPathByte) else { return nil }
+        guard !pattern.isEmpty, pattern.count <= path.count else { return false }
+        let start = path.count - pattern.count
+        let dot = UInt8(ascii: ".")
+        return (start == 0 || path[start - 1] == dot)
+            && zip(pattern, path[start...]).allSatisfy { $0 == $1 || $0 == dot }
     }
 
     private static func endingExpression(_ pattern: String) throws(AdapterError) -> PathExpression {
@@ -150,10 +160,10 @@ package struct AdapterConfiguration: Sendable, Equatable {
         return try PathExpression(#"(.*\.)?("# + pattern + ")$")
     }
 
-    private static func isWordByte(_ byte: UInt8) -> Bool {
+    private static func isPathByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "."):
             true
         default: false
         }

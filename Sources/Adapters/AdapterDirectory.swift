@@ -71,10 +71,7 @@ package struct AdapterDirectory: Sendable {
         let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
         try Self.refuseStrangers(tensors, known: Set(ordered.map(\.name)), file: file)
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
-        if let statistics, let stranger = statistics.modules.first(where: { !known.contains($0.module) }) {
-            throw .malformed(
-                file: file, what: "the statistics", expected: "entries of adapted modules", found: stranger.module)
-        }
+        try Self.check(statistics, known: known, configuration: configuration, file: file)
         self.path = path
         self.configuration = configuration
         self.modules = modules
@@ -197,6 +194,23 @@ extension AdapterDirectory {
             }
             guard seen.insert(tensor.name).inserted else {
                 throw .unknownTensor(file: file, tensor: tensor.name, reason: "is there twice")
+            }
+        }
+    }
+
+    private static func check(
+        _ statistics: AdapterStatistics?, known: Set<String>, configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) {
+        for entry in statistics?.modules ?? [] {
+            guard known.contains(entry.module) else {
+                throw .malformed(
+                    file: file, what: "the statistics", expected: "entries of adapted modules", found: entry.module)
+            }
+            let rank = configuration.rank(for: entry.module)
+            for sums in [entry.innerSums, entry.activeInnerSums].compactMap({ $0 }) where sums.count != rank * rank {
+                throw .malformed(
+                    file: file, what: "the statistics of '\(entry.module)'", expected: "\(rank) x \(rank) inner sums",
+                    found: "\(sums.count)")
             }
         }
     }

@@ -200,6 +200,17 @@ struct SampleAdapter {
                 .contains("up_proj.tau' holds a NaN"))
     }
 
+    @Test func innerSumsOfAnotherRankAreRefused() throws {
+        let adapter = try SampleAdapter.gated()
+        var entry = try #require(adapter.statistics?.modules[0])
+        entry.activeInnerSums = [1]
+        #expect(throws: AdapterError.self) {
+            try AdapterDirectory(
+                configuration: adapter.configuration, modules: adapter.modules, tensors: adapter.tensors,
+                thresholds: adapter.thresholds, statistics: AdapterStatistics(source: "s", modules: [entry]))
+        }
+    }
+
     @Test func strangeKeyInAFileIsRefused() throws {
         try withTemporaryFolder { folder in
             try SampleAdapter.dense().write(to: folder + "/out")

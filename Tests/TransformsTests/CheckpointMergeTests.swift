@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import Glibc
 import Models
 import TensorCore
 import TestSupport
@@ -255,6 +256,18 @@ import Testing
                 }
                 #expect(isExact)
             }
+        }
+    }
+
+    @Test func singleFileBaseIsWrittenUnderTheNameThatLoadersLookFor() throws {
+        try withTemporaryFolder { folder in
+            let path = try makeBase(in: folder)
+            guard rename(path + "/model.safetensors", path + "/other.safetensors") == 0 else { return }
+            let base = try ModelCheckpoint.open(path + "/other.safetensors")
+            let report = try CheckpointMerge(base: base, adapter: try goldenAdapter()).write(to: folder + "/merged")
+            #expect(report.tensorFiles == ["model.safetensors"])
+            #expect(try ModelCheckpoint.open(folder + "/merged").tensorNames == base.tensorNames)
+            #expect(!pathExists(folder + "/merged/other.safetensors"))
         }
     }
 

@@ -150,6 +150,7 @@ package struct CheckpointMerge {
             },
             gates: adapter.configuration.isGated ? gates : nil, source: plan.source,
             checkpointWeightCount: base.checkpoint.tensors.reduce(0) { $0 + $1.elementCount }, tensorFiles: files,
-            dtypes: Set(dtypes.map(\.rawValue)).sorted())
+            dtypes: Set(dtypes.map(\.rawValue)).sorted(),
+            droppedTensors: base.checkpoint.layout == .gguf ? base.unknownTensors : [])
     }
 }

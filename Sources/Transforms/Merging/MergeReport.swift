@@ -26,6 +26,9 @@ package struct MergeReport: Sendable {
     /// The type that changed tensors are stored in, or each of them.
     package let dtypes: [String]
 
+    /// Tensors of the base that no Llama model has and that a conversion therefore left out, by their own names.
+    package let droppedTensors: [String]
+
     /// Modules whose weights changed.
     package var mergedCount: Int { modules.count { $0.changedCount > 0 } }
     /// Modules that were left as the base has them because their gates never open.

@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import Transforms
 
 /// What a merge did, in words and as a table.
@@ -30,7 +31,35 @@ package enum MergeText {
                     + "mean \(percent(mean, 3)) %, largest \(percent(worst?.plan.expectedError ?? 0, 3)) %"
                     + (worst.map { " (\($0.plan.module))" } ?? ""))
         }
+        if !report.droppedTensors.isEmpty {
+            lines.append("left out, because no Llama model has them: \(report.droppedTensors.joined(separator: ", "))")
+        }
         return lines
+    }
+
+    /// The report as JSON, for other programs.
+    package static func json(_ report: MergeReport) -> JSONValue {
+        .object([
+            "merged": .integer(report.mergedCount),
+            "total": .integer(report.modules.count),
+            "gates": report.gates.map { .string($0.rawValue) } ?? .null,
+            "statistics": report.source.map { .string($0) } ?? .null,
+            "changed_share_of_merged": .real(report.changedShareOfMerged),
+            "changed_share_of_checkpoint": .real(report.changedShareOfCheckpoint),
+            "largest_change": .real(report.largestChange),
+            "dtypes": .array(report.dtypes.map { .string($0) }),
+            "files": .array(report.tensorFiles.map { .string($0) }),
+            "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
+            "modules": .array(
+                report.modules.map { module in
+                    .object([
+                        "module": .string(module.plan.module), "factor": .real(module.plan.factor),
+                        "expected_error": .real(module.plan.expectedError),
+                        "never_fires": .bool(module.plan.neverFires), "weights": .integer(module.weightCount),
+                        "changed": .integer(module.changedCount), "largest_change": .real(module.largestChange),
+                    ])
+                }),
+        ])
     }
 
     /// One line a module: factor on the update, expected error, share of weights changed, largest change.

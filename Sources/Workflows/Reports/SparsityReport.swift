@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import Transforms
 
 /// The plain-text tables of `rank-modules` and of the target matching.
@@ -15,6 +16,24 @@ package enum SparsityReport {
             ])
         }
         return table.lines
+    }
+
+    /// A ranking as JSON, for other programs.
+    package static func json(_ ranking: ModuleRanking) -> JSONValue {
+        let table = ranking.table
+        return .object([
+            "source": .string(ranking.source),
+            "average": table.average.map { .real($0) } ?? .null,
+            "standard_deviation": table.standardDeviation.map { .real($0) } ?? .null,
+            "modules": .array(
+                ranking.entries.map { entry in
+                    .object([
+                        "module": .string(entry.module), "tau": .real(entry.tau), "sparsity": .real(entry.sparsity),
+                        "active": .integer(entry.active), "tokens": .integer(entry.tokens),
+                        "rank": .integer(entry.rank),
+                    ])
+                }),
+        ])
     }
 
     /// The modules of a selection, one a line, under a line that says how they were chosen.
