@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import Models
 import TensorCore
 import Transforms
@@ -58,6 +59,10 @@ package struct InjectReport: Sendable {
 /// Makes a new adapter for a base: initialised as peft does it, so that the model's output is as it was.
 package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
+    for input in [request.basePath] + [request.selectionPath].compactMap({ $0 })
+    where wouldReplace(request.outputPath, input: input) {
+        throw TransformError.outputIsInput(path: request.outputPath)
+    }
     let (kind, isGated) = try AdapterKind.named(request.method)
     var configuration = try AdapterConfiguration(
         kind: kind, isGated: isGated, rank: request.rank, alpha: request.alpha, dropout: request.dropout,

@@ -6,6 +6,7 @@ import Evaluation
 import Models
 import TensorCore
 import Training
+import Transforms
 
 /// What `train` is asked to do.
 package struct TrainRequest: Sendable {
@@ -93,6 +94,10 @@ package func trainAdapter(
     shouldStop: @escaping () -> Bool = { false }
 ) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
+    let paths = [request.basePath, request.adapterPath, request.dataPath] + [request.evaluationPath].compactMap { $0 }
+    if !request.resumes, paths.contains(where: { wouldReplace(request.outputPath, input: $0) }) {
+        throw TransformError.outputIsInput(path: request.outputPath)
+    }
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
     guard let adapter = session.adapter, let directory = session.directory else {

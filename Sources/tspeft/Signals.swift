@@ -15,8 +15,9 @@ enum Signals {
         sigaddset(&set, SIGINT)
         sigaddset(&set, SIGTERM)
         pthread_sigmask(SIG_BLOCK, &set, nil)
-        // A closed pipe is an error of a write, not the end of the program.
+        // A closed pipe and a file beyond the allowed size are errors of a write, not the end of the program.
         signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
         var thread = pthread_t()
         pthread_create(
             &thread, nil,

@@ -22,8 +22,8 @@ struct TSPEFT: ParsableCommand {
             """,
         version: "tspeft \(ToolVersion.current)",
         subcommands: [
-            InjectCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self,
-
+            InjectCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self, RankModulesCommand.self,
+            PruneCommand.self, MergeCommand.self,
         ])
 
     static func main() {

@@ -1,7 +1,6 @@
 import Adapters
 import CheckpointIO
 import Compute
-import Glibc
 import Models
 import TensorCore
 
@@ -85,7 +84,7 @@ package struct CheckpointMerge {
         progress: Progress = { _, _ in }
     ) throws -> MergeReport {
         for input in [base.checkpoint.path] + base.checkpoint.files + [adapter.path].compactMap({ $0 }) {
-            if Self.isAtOrInside(input, output) { throw TransformError.outputIsInput(path: output) }
+            if wouldReplace(output, input: input) { throw TransformError.outputIsInput(path: output) }
         }
         let directory = try AtomicDirectory(output, replacing: replacing)
         let context = ComputeContext(dtype: .f32, threadCount: threadCount)
@@ -108,22 +107,6 @@ package struct CheckpointMerge {
         try directory.write(MergeRecord.fileName, text: record.text)
         try directory.commit()
         return report
-    }
-
-    /// Whether replacing `output` would destroy `input`: they are the same file or directory, or the one lies in the other.
-    private static func isAtOrInside(_ input: String, _ output: String) -> Bool {
-        guard let input = realpath(input, nil), let output = realpath(output, nil) else { return false }
-        defer {
-            free(input)
-            free(output)
-        }
-        var (left, right) = (stat(), stat())
-        if stat(input, &left) == 0, stat(output, &right) == 0, left.st_dev == right.st_dev,
-            left.st_ino == right.st_ino
-        {
-            return true
-        }
-        return String(cString: input).hasPrefix(String(cString: output) + "/")
     }
 
     /// The update of a module; the plan's modules all have one.

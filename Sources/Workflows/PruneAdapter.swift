@@ -1,0 +1,72 @@
+import Adapters
+import CheckpointIO
+import Transforms
+
+/// What `prune` is asked to do.
+package struct PruneRequest: Sendable {
+    /// Which modules are kept.
+    package enum Choice: Sendable {
+        /// So many by rising sparsity, as `50%` or `40`.
+        case keep(String)
+        /// Those of a selection file.
+        case selection(path: String)
+    }
+
+    /// The adapter.
+    package var adapterPath: String
+    /// Which modules are kept.
+    package var choice: Choice
+    /// Where the pruned adapter goes.
+    package var outputPath: String
+    /// Whether an existing output is replaced.
+    package var replaces = false
+
+    /// A request that replaces nothing.
+    package init(adapterPath: String, choice: Choice, outputPath: String) {
+        self.adapterPath = adapterPath
+        self.choice = choice
+        self.outputPath = outputPath
+    }
+}
+
+/// What `prune` did.
+package struct PruneReport: Sendable {
+    /// The kept modules.
+    package let selection: ModuleSelection
+    /// Modules of the adapter before.
+    package let moduleCount: Int
+    /// Numbers of the adapter before, thresholds included.
+    package let parameterCount: Int
+    /// Numbers that are left, thresholds included.
+    package let keptParameterCount: Int
+    /// Mean sparsity before and of the kept modules; nil without statistics.
+    package let sparsity: (before: Double, kept: Double)?
+}
+
+/// Writes the adapter with only the chosen modules.
+///
+/// Throws what reading the adapter throws, `TransformError.outputIsInput` for an output that would replace the adapter,
+/// what `rankModules` throws for a rule, `AdapterError.unknownModule` for a selected module that is not there.
+package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
+    let adapter = try AdapterDirectory.read(request.adapterPath)
+    guard !wouldReplace(request.outputPath, input: request.adapterPath) else {
+        throw TransformError.outputIsInput(path: request.outputPath)
+    }
+    let selection: ModuleSelection
+    switch request.choice {
+    case .keep(let text):
+        selection = try ModuleRanking(adapter).selection(KeepRule(text), adapter: adapter.displayName)
+    case .selection(let path):
+        selection = try ModuleSelection.read(path)
+    }
+    let pruned = try adapter.pruned(to: selection)
+    try pruned.write(to: request.outputPath, replacing: request.replaces)
+    var sparsity: (before: Double, kept: Double)?
+    if adapter.configuration.isGated, let before = adapter.statistics, let kept = pruned.statistics {
+        sparsity = (before.meanSparsity, kept.meanSparsity)
+    }
+    return PruneReport(
+        selection: selection, moduleCount: adapter.modules.count,
+        parameterCount: adapter.parameterCount + adapter.thresholds.count,
+        keptParameterCount: pruned.parameterCount + pruned.thresholds.count, sparsity: sparsity)
+}

@@ -1,0 +1,80 @@
+import Adapters
+import CheckpointIO
+import Transforms
+
+/// What `rank-modules` is asked to do.
+package struct RankRequest: Sendable {
+    /// The trained, gated adapter.
+    package var adapterPath: String
+    /// How many modules to choose, such as `50%` or `40`; nil for no choice.
+    package var keep: String?
+    /// Where the choice goes; nil for nowhere.
+    package var selectionPath: String?
+    /// Whether an existing file there is replaced.
+    package var replaces = false
+
+    /// A request for the ranking alone.
+    package init(adapterPath: String) {
+        self.adapterPath = adapterPath
+    }
+}
+
+/// The ranking of an adapter's modules, and the choice among them where one was asked for.
+package struct RankReport: Sendable {
+    /// The adapter's path.
+    package let adapter: String
+    /// The modules by rising sparsity.
+    package let ranking: ModuleRanking
+    /// The chosen modules.
+    package let selection: ModuleSelection?
+
+    /// The report as JSON.
+    package var json: JSONValue {
+        let table = ranking.table
+        func number(_ value: Double?) -> JSONValue { value.map { .real($0) } ?? .null }
+        var object: JSONObject = [
+            "adapter": .string(adapter), "source": .string(ranking.source),
+            "modules": .array(
+                ranking.entries.map {
+                    .object([
+                        "module": .string($0.module), "tau": .real($0.tau), "sparsity": .real($0.sparsity),
+                        "tokens": .integer($0.tokens), "active": .integer($0.active), "rank": .integer($0.rank),
+                    ])
+                }),
+            "table": .object([
+                "layers": .array(table.layers.map { .string($0) }),
+                "projections": .array(table.projections.map { .string($0) }),
+                "sparsity": .array(table.cells.map { .array($0.map(number)) }),
+                "layer_averages": .array(table.layers.indices.map { number(table.average(ofLayer: $0)) }),
+                "projection_averages": .array(
+                    table.projections.indices.map { number(table.average(ofProjection: $0)) }),
+                "projection_standard_deviations": .array(
+                    table.projections.indices.map { number(table.standardDeviation(ofProjection: $0)) }),
+                "average": number(table.average), "standard_deviation": number(table.standardDeviation),
+            ]),
+        ]
+        if let selection { object["selection"] = selection.json }
+        return .object(object)
+    }
+}
+
+/// Ranks an adapter's modules by the sparsity that its statistics hold, and writes the choice among them where one is
+/// wanted.
+///
+/// Throws what reading the adapter throws, `TransformError.notGated`, `.badKeepRule`, `AdapterError.missingStatistics`,
+/// `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
+package func rankModules(_ request: RankRequest) throws -> RankReport {
+    if request.selectionPath != nil, request.keep == nil {
+        throw WorkflowError.conflict("-o writes a selection, so it needs --keep, such as --keep 50%")
+    }
+    let rule = try request.keep.map { text throws(TransformError) in try KeepRule(text) }
+    let adapter = try AdapterDirectory.read(request.adapterPath)
+    let ranking = try ModuleRanking(adapter)
+    let selection = try rule.map { rule throws(TransformError) in
+        try ranking.selection(rule, adapter: adapter.displayName)
+    }
+    if let selection, let path = request.selectionPath {
+        try selection.write(to: path, replacing: request.replaces)
+    }
+    return RankReport(adapter: adapter.displayName, ranking: ranking, selection: selection)
+}

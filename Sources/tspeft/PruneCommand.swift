@@ -1,0 +1,50 @@
+import ArgumentParser
+import Workflows
+
+struct PruneCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune",
+        abstract: "Keep only some modules of an adapter.",
+        discussion: """
+            Writes an adapter with the modules that fewest tokens skip (--keep), or with those of a selection \
+            (--select). What is kept stays as it was trained; to train the kept modules afresh, give the selection of \
+            'rank-modules' to 'inject --select'.
+            """)
+
+    @Argument(help: "The adapter; --keep needs a trained one with gates.")
+    var adapter: String
+
+    @Option(help: "How many modules to keep, by rising sparsity: a share such as 50%, or a number such as 40.")
+    var keep: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Keep the modules of this selection of rank-modules (JSON with a list 'modules').", valueName: "file"))
+    var select: String?
+
+    @Option(name: .shortAndLong, help: "Where the pruned adapter goes, a directory.")
+    var output: String
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    func validate() throws {
+        if (keep == nil) == (select == nil) { throw ValidationError("give either --keep or --select") }
+    }
+
+    func run() throws {
+        let choice = keep.map { PruneRequest.Choice.keep($0) } ?? .selection(path: select ?? "")
+        var request = PruneRequest(adapterPath: adapter, choice: choice, outputPath: output)
+        request.replaces = force
+        let report = try pruneAdapter(request)
+        Terminal.result("kept           \(report.selection.modules.count) of \(report.moduleCount) modules")
+        Terminal.result(
+            "numbers        \(grouped(report.keptParameterCount)) of \(grouped(report.parameterCount)), "
+                + "\(percent(Double(report.keptParameterCount) / Double(max(1, report.parameterCount)))) %")
+        if let sparsity = report.sparsity {
+            Terminal.result(
+                "mean sparsity  \(percent(sparsity.kept)) % of the kept modules, \(percent(sparsity.before)) % of all")
+        }
+        Terminal.result("written to     \(output)")
+    }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import Transforms
+import Workflows
+
+struct RankModulesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rank-modules",
+        abstract: "Rank modules by how many tokens skip them.",
+        discussion: """
+            The modules by rising sparsity, the share of tokens that their gates skip, over the tokens that 'train' \
+            measured last; then the same by layer and projection, with averages and the population standard deviation. \
+            The first modules matter most: --keep chooses them, -o writes the choice for 'inject --select' (to train them \
+            afresh) and 'prune --select'.
+            """)
+
+    @Argument(help: "The trained adapter, one with gates.")
+    var adapter: String
+
+    @Option(help: "How many of the first modules to choose: a share such as 50%, or a number such as 40.")
+    var keep: String?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the choice to this file, JSON.", valueName: "file"))
+    var output: String?
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func validate() throws {
+        if output != nil, keep == nil { throw ValidationError("-o writes a choice of modules: give --keep too") }
+    }
+
+    func run() throws {
+        var request = RankRequest(adapterPath: adapter)
+        request.keep = keep
+        request.selectionPath = output
+        request.replaces = force
+        let report = try rankModules(request)
+        if json {
+            Terminal.result(report.json.text(indent: 2))
+        } else {
+            print(report)
+        }
+        if let output { Terminal.note("selection written to \(output)") }
+    }
+
+    private func print(_ report: RankReport) {
+        Terminal.result("\(report.adapter): \(report.ranking.entries.count) modules, over \(report.ranking.source)")
+        Terminal.result()
+        for line in SparsityReport.ranking(report.ranking) { Terminal.result(line) }
+        Terminal.result()
+        Terminal.result("sparsity in percent by layer and projection")
+        Terminal.result()
+        for line in SparsityReport.layers(report.ranking.table) { Terminal.result(line) }
+        guard let selection = report.selection, let keep = selection.keep else { return }
+        Terminal.result()
+        Terminal.result("--keep \(keep): \(selection.modules.count) of \(report.ranking.entries.count) modules")
+        for module in selection.modules { Terminal.result(module) }
+    }
+}
