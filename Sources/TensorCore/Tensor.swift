@@ -20,6 +20,7 @@ package final class Tensor {
 
     private let pool: BufferPool
     private let block: UnsafeMutableRawPointer
+    private let blockSize: Int
 
     /// A tensor with undefined contents, but for zeros in the room behind its rows.
     package init(_ shape: [Int], _ dtype: DType = .f32, pool: BufferPool) {
@@ -34,13 +35,13 @@ package final class Tensor {
         capacityRows =
             shape.count == 1 ? 1 : (rows + Self.rowRounding - 1) / Self.rowRounding * Self.rowRounding
         let rowBytes = columns * dtype.byteCount
-        block = pool.take(capacityRows * rowBytes)
+        (block, blockSize) = pool.take(capacityRows * rowBytes)
         (block + rows * rowBytes).initializeMemory(
             as: UInt8.self, repeating: 0, count: (capacityRows - rows) * rowBytes)
     }
 
     deinit {
-        pool.give(block, capacityRows * columns * dtype.byteCount)
+        pool.give(block, size: blockSize)
     }
 
     /// A tensor of zeros.
