@@ -30,29 +30,8 @@ package struct RankReport: Sendable {
 
     /// The report as JSON.
     package var json: JSONValue {
-        let table = ranking.table
-        func number(_ value: Double?) -> JSONValue { value.map { .real($0) } ?? .null }
-        var object: JSONObject = [
-            "adapter": .string(adapter), "source": .string(ranking.source),
-            "modules": .array(
-                ranking.entries.map {
-                    .object([
-                        "module": .string($0.module), "tau": .real($0.tau), "sparsity": .real($0.sparsity),
-                        "tokens": .integer($0.tokens), "active": .integer($0.active), "rank": .integer($0.rank),
-                    ])
-                }),
-            "table": .object([
-                "layers": .array(table.layers.map { .string($0) }),
-                "projections": .array(table.projections.map { .string($0) }),
-                "sparsity": .array(table.cells.map { .array($0.map(number)) }),
-                "layer_averages": .array(table.layers.indices.map { number(table.average(ofLayer: $0)) }),
-                "projection_averages": .array(
-                    table.projections.indices.map { number(table.average(ofProjection: $0)) }),
-                "projection_standard_deviations": .array(
-                    table.projections.indices.map { number(table.standardDeviation(ofProjection: $0)) }),
-                "average": number(table.average), "standard_deviation": number(table.standardDeviation),
-            ]),
-        ]
+        var object: JSONObject = ["adapter": .string(adapter)]
+        for (key, value) in SparsityReport.json(ranking).members { object[key] = value }
         if let selection { object["selection"] = selection.json }
         return .object(object)
     }

@@ -18,6 +18,8 @@ package enum WorkflowError: ReportableError, Equatable {
     case unsuitableData(path: String, problem: String)
     /// A run's saved inputs are not those of now.
     case resumeMismatch(path: String, what: String, saved: String, given: String)
+    /// A name or pattern selects nothing of what is at `path`.
+    case matchesNothing(path: String, what: String, reason: String?, nearest: [String])
     /// The program's own result fails a check.
     case failedCheck(String)
 
@@ -33,6 +35,9 @@ package enum WorkflowError: ReportableError, Equatable {
         case .unsuitableData(let path, let problem): "\(path): \(problem)"
         case .resumeMismatch(let path, let what, let saved, let given):
             "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
+        case .matchesNothing(let path, let what, let reason, let nearest):
+            "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
+                + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
         case .failedCheck(let text): text
         }
     }
@@ -42,7 +47,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .badOption, .conflict, .unknownName: .usage
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
-        case .unsuitableData, .resumeMismatch: .badData
+        case .unsuitableData, .resumeMismatch, .matchesNothing: .badData
         case .failedCheck: .failedSelfCheck
         }
     }

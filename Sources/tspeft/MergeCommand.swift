@@ -30,6 +30,9 @@ struct MergeCommand: ParsableCommand {
     @Flag(help: "Print every module, not just the five with the largest error.")
     var modules = false
 
+    @Flag(help: "Print JSON.")
+    var json = false
+
     @Flag(help: "Replace an existing output.")
     var force = false
 
@@ -46,7 +49,15 @@ struct MergeCommand: ParsableCommand {
             Terminal.progress("merging: \(percent(Double(done) / Double(max(1, total)), 0)) %")
         }
         Terminal.endProgress()
-        for line in MergeSummary.lines(report, listsAll: modules) { Terminal.result(line) }
+        if json {
+            Terminal.result(MergeText.json(report).text(indent: 2))
+        } else {
+            for line in MergeText.summary(report) { Terminal.result(line) }
+            if report.gates != nil || modules {
+                Terminal.result()
+                for line in MergeText.table(report, listsAll: modules) { Terminal.result(line) }
+            }
+        }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)
         Terminal.note("written to \(output) in \(durationText(elapsed))")
     }

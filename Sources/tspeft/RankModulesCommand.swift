@@ -54,9 +54,8 @@ struct RankModulesCommand: ParsableCommand {
         Terminal.result("sparsity in percent by layer and projection")
         Terminal.result()
         for line in SparsityReport.layers(report.ranking.table) { Terminal.result(line) }
-        guard let selection = report.selection, let keep = selection.keep else { return }
+        guard let selection = report.selection else { return }
         Terminal.result()
-        Terminal.result("--keep \(keep): \(selection.modules.count) of \(report.ranking.entries.count) modules")
-        for module in selection.modules { Terminal.result(module) }
+        for line in SparsityReport.selection(selection) { Terminal.result(line) }
     }
 }

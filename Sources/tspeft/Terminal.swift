@@ -1,4 +1,6 @@
+import CheckpointIO
 @preconcurrency import Glibc
+import TensorCore
 import Workflows
 
 /// Where output goes: results to stdout, everything else to stderr.
@@ -8,17 +10,26 @@ enum Terminal {
 
     /// A line of the result.
     static func result(_ line: String = "") {
-        write(line + "\n", to: STDOUT_FILENO)
+        _ = resultText(printable(line, keepingLines: true) + "\n")
     }
 
-    /// Text of the result without a line's end.
+    /// Text of the result as it is, without a line's end; false where nobody reads any more.
+    ///
+    /// Ends the program where it can't be stored: a result that is lost is a failure.
     static func resultText(_ text: String) -> Bool {
-        write(text, to: STDOUT_FILENO)
+        let code = write(text, to: STDOUT_FILENO)
+        guard code == 0 || code == EPIPE else {
+            TemporaryOutputs.removeAll()
+            note("tspeft: standard output cannot be written: \(systemMessage(code))")
+            exit(ExitStatus.inputOutput.rawValue)
+        }
+        return code == 0
     }
 
     /// A line of progress that stays.
     static func note(_ line: String) {
-        write((isInteractive ? "\r\u{1B}[K" : "") + line + "\n", to: STDERR_FILENO)
+        write(
+            (isInteractive ? "\r\u{1B}[K" : "") + printable(line, keepingLines: false) + "\n", to: STDERR_FILENO)
     }
 
     /// A line of progress that the next one replaces; nothing where stderr is no terminal.
@@ -34,18 +45,29 @@ enum Terminal {
         if isInteractive { write("\r\u{1B}[K", to: STDERR_FILENO) }
     }
 
-    /// False where nobody reads any more.
-    @discardableResult private static func write(_ text: String, to descriptor: Int32) -> Bool {
+    /// The text with control characters, which names in a file may hold to play tricks on a terminal, shown as they are
+    /// written in Swift.
+    private static func printable(_ text: String, keepingLines: Bool) -> String {
+        func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+            scalar.properties.generalCategory != .control || keepingLines && scalar == "\n"
+        }
+        guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }
+        return text.unicodeScalars.map { isHarmless($0) ? String($0) : $0.escaped(asASCII: true) }.joined()
+    }
+
+    /// 0, or the errno of what went wrong.
+    @discardableResult private static func write(_ text: String, to descriptor: Int32) -> Int32 {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if written < 0 {
-                if errno == EINTR { continue }
-                return false
+                let code = errno
+                if code == EINTR { continue }
+                return code
             }
             rest = rest.dropFirst(written)
         }
-        return true
+        return 0
     }
 }
 

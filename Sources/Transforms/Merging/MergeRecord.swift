@@ -16,10 +16,10 @@ package struct MergeRecord: Sendable {
     private static let fileLimit = 64 << 20
 
     /// One object a merge, oldest first.
-    private(set) var merges: [JSONValue]
+    package private(set) var merges: [JSONValue]
 
     /// The record in a base's directory; without one, a record of no merges.
-    static func read(inDirectory directory: String) throws -> MergeRecord {
+    package static func read(inDirectory directory: String) throws -> MergeRecord {
         let path = joinedPath(directory, fileName)
         guard pathKind(path) == .regularFile else { return MergeRecord(merges: []) }
         let bytes = try readSmallFile(path, limit: fileLimit)

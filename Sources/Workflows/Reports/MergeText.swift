@@ -6,6 +6,10 @@ import Transforms
 package enum MergeText {
     /// Modules that are named in a line at most; the table has them all.
     private static let nameLimit = 3
+    /// Modules up to which the table lists all of them unasked.
+    private static let shortTableLimit = 10
+    /// Modules with the largest expected error that it lists where there are more.
+    private static let worstCount = 5
 
     /// The closing lines of a merge: modules merged, share of weights changed, largest change, expected error.
     package static func summary(_ report: MergeReport) -> [String] {
@@ -20,15 +24,14 @@ package enum MergeText {
         }
         lines.append(
             "weights changed: \(percent(report.changedShareOfMerged)) % of the merged tensors, "
-                + "\(percent(report.changedShareOfCheckpoint)) % of the checkpoint; largest change \(report.largestChange)"
+                + "\(percent(report.changedShareOfCheckpoint)) % of the checkpoint; largest change "
+                + scientific(Double(report.largestChange))
         )
         if let gates = report.gates, let source = report.source {
-            let errors = report.modules.map(\.plan.expectedError)
             let worst = report.modules.max { $0.plan.expectedError < $1.plan.expectedError }
-            let mean = errors.isEmpty ? 0 : errors.reduce(0, +) / Double(errors.count)
             lines.append(
                 "expected error of replacing the gates (--gates \(gates.rawValue)), relative to |W0 x| over \(source): "
-                    + "mean \(percent(mean, 3)) %, largest \(percent(worst?.plan.expectedError ?? 0, 3)) %"
+                    + "mean \(percent(meanError(report), 3)) %, largest \(percent(worst?.plan.expectedError ?? 0, 3)) %"
                     + (worst.map { " (\($0.plan.module))" } ?? ""))
         }
         if !report.droppedTensors.isEmpty {
@@ -63,18 +66,43 @@ package enum MergeText {
     }
 
     /// One line a module: factor on the update, expected error, share of weights changed, largest change.
-    package static func table(_ report: MergeReport) -> [String] {
+    ///
+    /// Of many modules only those with the largest expected error are listed unless `listsAll`; the mean is of all.
+    /// Modules whose gates never open are left out.
+    package static func table(_ report: MergeReport, listsAll: Bool) -> [String] {
+        let merged = report.modules.filter { !$0.plan.neverFires }
+        let isGated = report.gates != nil
+        let isShort = !listsAll && merged.count > shortTableLimit
         var table = TextTable([.left, .right, .right, .right, .right])
-        table.add(["module", "factor", "error %", "changed %", "largest"])
+        table.add([
+            isShort ? "module (worst \(worstCount))" : "module", "factor", "error %", "changed %",
+            "largest change",
+        ])
         table.addRule()
-        for module in report.modules {
+        for module in isShort ? worst(of: merged) : merged {
             let share = module.weightCount == 0 ? 0 : Double(module.changedCount) / Double(module.weightCount)
             table.add([
                 module.plan.module, fixed(Double(module.plan.factor), 4), percent(module.plan.expectedError, 3),
-                percent(share), "\(module.largestChange)",
+                percent(share), scientific(Double(module.largestChange)),
             ])
         }
+        if isGated {
+            table.addRule()
+            table.add(["mean of all \(report.modules.count)", "", percent(meanError(report), 3)])
+        }
         return table.lines
+    }
+
+    /// Over all modules; those that are left as they were, and so merged exactly, count as 0.
+    private static func meanError(_ report: MergeReport) -> Double {
+        report.modules.reduce(0) { $0 + $1.plan.expectedError } / Double(max(1, report.modules.count))
+    }
+
+    private static func worst(of modules: [MergeReport.Module]) -> [MergeReport.Module] {
+        let order = modules.indices.sorted {
+            (-modules[$0].plan.expectedError, $0) < (-modules[$1].plan.expectedError, $1)
+        }
+        return order.prefix(worstCount).map { modules[$0] }
     }
 
     private static func names(_ modules: [MergeReport.Module]) -> String {

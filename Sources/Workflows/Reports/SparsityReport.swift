@@ -18,13 +18,10 @@ package enum SparsityReport {
         return table.lines
     }
 
-    /// A ranking as JSON, for other programs.
-    package static func json(_ ranking: ModuleRanking) -> JSONValue {
-        let table = ranking.table
-        return .object([
+    /// A ranking and its table as JSON, for other programs.
+    package static func json(_ ranking: ModuleRanking) -> JSONObject {
+        [
             "source": .string(ranking.source),
-            "average": table.average.map { .real($0) } ?? .null,
-            "standard_deviation": table.standardDeviation.map { .real($0) } ?? .null,
             "modules": .array(
                 ranking.entries.map { entry in
                     .object([
@@ -32,7 +29,22 @@ package enum SparsityReport {
                         "active": .integer(entry.active), "tokens": .integer(entry.tokens),
                         "rank": .integer(entry.rank),
                     ])
-                }),
+                }), "table": json(ranking.table),
+        ]
+    }
+
+    private static func json(_ table: SparsityTable) -> JSONValue {
+        func numbers(_ values: [Double?]) -> JSONValue { .array(values.map(number)) }
+        func number(_ value: Double?) -> JSONValue { value.map { .real($0) } ?? .null }
+        let columns = table.projections.indices
+        return .object([
+            "layers": .array(table.layers.map { .string($0) }),
+            "projections": .array(table.projections.map { .string($0) }),
+            "sparsity": .array(table.cells.map(numbers)),
+            "layer_averages": numbers(table.layers.indices.map { table.average(ofLayer: $0) }),
+            "projection_averages": numbers(columns.map { table.average(ofProjection: $0) }),
+            "projection_standard_deviations": numbers(columns.map { table.standardDeviation(ofProjection: $0) }),
+            "average": number(table.average), "standard_deviation": number(table.standardDeviation),
         ])
     }
 

@@ -1,0 +1,160 @@
+import Adapters
+import CheckpointIO
+import Models
+
+extension Inspection {
+    /// What was found as JSON, for other programs; `kind` says which of the three it is.
+    package var json: JSONValue {
+        switch self {
+        case .checkpoint(let checkpoint): .object(checkpoint.json)
+        case .adapter(let adapter): .object(adapter.json)
+        case .run(let run): .object(run.json)
+        }
+    }
+}
+
+extension CheckpointInspection {
+    fileprivate var json: JSONObject {
+        var object: JSONObject = [
+            "kind": .string("checkpoint"), "path": .string(checkpoint.path),
+            "layout": .string(checkpoint.layout == .gguf ? "gguf" : "huggingface"),
+            "files": .array(
+                zip(checkpoint.files, fileSizes).map { file, size in
+                    .object(["name": .string(lastPathComponent(file)), "bytes": .integer(size)])
+                }),
+            "tensors": .integer(checkpoint.tensors.count), "elements": .integer(elementCount),
+            "types": .array(
+                totals.map {
+                    .object([
+                        "type": .string($0.encoding), "tensors": .integer($0.tensors),
+                        "elements": .integer($0.elements), "bytes": .integer($0.bytes),
+                    ])
+                }),
+            "parameters": parameterCount.map { .integer($0) } ?? .null,
+            "model": model.map { .object($0.json) } ?? .null,
+            "model_problem": modelProblem.map { .string($0) } ?? .null,
+        ]
+        object["tokenizer"] =
+            tokenizer.map { tokenizer in
+                .object([
+                    "tokens": .integer(tokenizer.vocabularySize),
+                    "bos_token_id": tokenizer.bosTokenID.map { .integer(Int($0)) } ?? .null,
+                    "eos_token_id": tokenizer.eosTokenID.map { .integer(Int($0)) } ?? .null,
+                    "has_chat_template": .bool(tokenizer.chatTemplate != nil),
+                    "chat_template_problem": tokenizer.chatTemplateProblem.map { .string($0) } ?? .null,
+                ])
+            } ?? .null
+        object["tokenizer_problem"] = tokenizerProblem.map { .string($0) } ?? .null
+        if !merges.isEmpty { object["merges"] = .array(merges) }
+        if let tensors { object["tensor_table"] = tensors.json }
+        return object
+    }
+}
+
+extension ModelCheckpoint {
+    fileprivate var json: JSONObject {
+        [
+            "architecture": .string(configuration.architecture),
+            "layers": .integer(configuration.layerCount),
+            "hidden_size": .integer(configuration.hiddenSize),
+            "intermediate_size": .integer(configuration.intermediateSize),
+            "heads": .integer(configuration.headCount),
+            "key_value_heads": .integer(configuration.keyValueHeadCount),
+            "head_size": .integer(configuration.headSize),
+            "positions": .integer(configuration.maximumPositions),
+            "rms_norm_epsilon": .real(configuration.rmsNormEpsilon),
+            "rotary_base": .real(configuration.rotaryBase),
+            "rotary_scaling": configuration.rotaryScaling.json,
+            "vocabulary_size": .integer(configuration.vocabularySize),
+            "tied_embeddings": .bool(configuration.tiedEmbeddings),
+            "attention_bias": .bool(configuration.hasAttentionBias),
+            "mlp_bias": .bool(configuration.hasMLPBias),
+            "linear_modules": .array(
+                linearModules.map {
+                    .object([
+                        "path": .string($0.path), "shape": .array([.integer($0.outputSize), .integer($0.inputSize)]),
+                    ])
+                }),
+            "unused_tensors": .array(unknownTensors.map { .string($0) }),
+            "fingerprint": .string(fingerprint().digest),
+        ]
+    }
+}
+
+extension RotaryScaling {
+    fileprivate var json: JSONValue {
+        switch self {
+        case .standard: .null
+        case .linear(let factor): .object(["type": .string("linear"), "factor": .real(factor)])
+        case .llama3(let factor, let low, let high, let original):
+            .object([
+                "type": .string("llama3"), "factor": .real(factor), "low_frequency_factor": .real(low),
+                "high_frequency_factor": .real(high), "original_positions": .integer(original),
+            ])
+        case .factors(let factors):
+            .object(["type": .string("factors"), "factors": .array(factors.map { .real($0) })])
+        }
+    }
+}
+
+extension AdapterInspection {
+    fileprivate var json: JSONObject {
+        let configuration = adapter.configuration
+        var object: JSONObject = [
+            "kind": .string("adapter"), "path": .string(adapter.displayName),
+            "method": .string(configuration.methodName), "gated": .bool(configuration.isGated),
+            "rank": .integer(configuration.rank), "alpha": .real(configuration.alpha),
+            "dropout": .real(configuration.dropout), "rslora": .bool(configuration.usesRSLoRA),
+            "targets": .string(configuration.targets.summary),
+            "excluded": configuration.excluded.map { .string($0.summary) } ?? .null,
+            "parameters": .integer(adapter.parameterCount + adapter.thresholds.count), "bytes": .integer(byteCount),
+            "modules": .array(
+                adapter.modules.map { module in
+                    var entry: JSONObject = [
+                        "module": .string(module), "rank": .integer(configuration.rank(for: module)),
+                        "scaling": .real(configuration.scaling(for: module)),
+                    ]
+                    if let tau = adapter.threshold(module) { entry["tau"] = .real(tau) }
+                    if let statistics = adapter.statistics?[module] {
+                        entry["sparsity"] = .real(statistics.sparsity)
+                        entry["tokens"] = .integer(statistics.tokens)
+                    }
+                    return .object(entry)
+                }),
+            "base": .object([
+                "path": configuration.baseModelPath.map { .string($0) } ?? .null,
+                "fingerprint": adapter.base.map { .string($0.digest) } ?? .null,
+            ]),
+            "training": adapter.training ?? .null, "history": .array(adapter.history),
+        ]
+        if configuration.isGated, let statistics = adapter.statistics {
+            object["mean_sparsity"] = .real(statistics.meanSparsity)
+            object["statistics_source"] = .string(statistics.source)
+        }
+        if let step { object["checkpoint_step"] = .integer(step) }
+        if let tensors { object["tensor_table"] = tensors.json }
+        return object
+    }
+}
+
+extension RunInspection {
+    fileprivate var json: JSONObject {
+        [
+            "kind": .string("run"), "path": .string(path), "last_step": lastStep ?? .null,
+            "last_evaluation": lastEvaluation ?? .null, "checkpoints": .array(checkpoints.map { .string($0) }),
+        ]
+    }
+}
+
+extension [InspectedTensor] {
+    fileprivate var json: JSONValue {
+        .array(
+            map {
+                .object([
+                    "name": .string($0.record.name), "type": .string($0.record.encoding.description),
+                    "shape": .array($0.record.shape.map { .integer($0) }), "file": .string($0.file),
+                    "offset": .integer($0.record.offset), "bytes": .integer($0.record.byteCount),
+                ])
+            })
+    }
+}

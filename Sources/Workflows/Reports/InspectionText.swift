@@ -1,0 +1,316 @@
+import Adapters
+import CheckpointIO
+import Models
+
+/// What `inspect` found, as lines of text.
+package enum InspectionText {
+    /// Names that a line lists at most.
+    private static let nameLimit = 8
+    /// Decimal digits of numbers that are no counts.
+    private static let digits = 4
+
+    /// The lines for whatever was found.
+    package static func lines(_ inspection: Inspection) -> [String] {
+        switch inspection {
+        case .checkpoint(let checkpoint): lines(checkpoint)
+        case .adapter(let adapter): lines(adapter)
+        case .run(let run): lines(run)
+        }
+    }
+
+    // MARK: Checkpoint
+
+    private static func lines(_ found: CheckpointInspection) -> [String] {
+        var facts = Facts()
+        facts.add("path", found.checkpoint.path)
+        facts.add("layout", layout(found))
+        if let name = found.checkpoint.metadata?["general.name"]?.stringValue { facts.add("name", name) }
+        if let model = found.model { add(model, to: &facts) }
+        if let problem = found.modelProblem { facts.add("model", "not usable: \(problem)") }
+        if let count = found.parameterCount { facts.add("parameters", grouped(count)) }
+        addTokenizer(found, to: &facts)
+        for merge in found.merges {
+            let adapter = merge["adapter"]
+            facts.add(
+                "merged with",
+                (adapter?["path"]?.stringValue ?? "an adapter") + " (\(adapter?["method"]?.stringValue ?? "unknown")"
+                    + (merge["gates"]?.stringValue.map { ", --gates \($0)" } ?? "") + ")")
+        }
+        var lines = facts.lines + [""] + encodings(found)
+        if found.checkpoint.files.count > 1 {
+            lines += [""] + files(found)
+        }
+        return lines + tensorLines(found.tensors, showsFile: found.checkpoint.files.count > 1)
+    }
+
+    private static func layout(_ found: CheckpointInspection) -> String {
+        let size = byteText(found.fileSizes.reduce(0, +))
+        let count = found.checkpoint.files.count
+        switch found.checkpoint.layout {
+        case .gguf: return "GGUF, \(size)"
+        case .huggingFace: return "Hugging Face, \(count) safetensors file\(count == 1 ? "" : "s"), \(size)"
+        }
+    }
+
+    private static func add(_ model: ModelCheckpoint, to facts: inout Facts) {
+        let configuration = model.configuration
+        facts.add("architecture", configuration.architecture)
+        facts.add("layers", "\(configuration.layerCount)")
+        facts.add(
+            "hidden size", "\(grouped(configuration.hiddenSize)), \(grouped(configuration.intermediateSize)) in the MLP"
+        )
+        facts.add(
+            "attention",
+            "\(configuration.headCount) heads of \(configuration.headSize), "
+                + "\(configuration.keyValueHeadCount) for keys and values")
+        facts.add(
+            "positions",
+            "\(grouped(configuration.maximumPositions)), rotary base "
+                + "\(number(configuration.rotaryBase))\(scaling(configuration.rotaryScaling))")
+        facts.add("norm epsilon", scientific(Double(configuration.rmsNormEpsilon), 0))
+        let biased = [
+            configuration.hasAttentionBias ? "attention" : nil, configuration.hasMLPBias ? "MLP" : nil,
+        ].compactMap { $0 }
+        if !biased.isEmpty { facts.add("biases", biased.joined(separator: ", ")) }
+        facts.add(
+            "vocabulary",
+            "\(grouped(configuration.vocabularySize)), output head "
+                + (configuration.tiedEmbeddings ? "tied to the embedding" : "of its own"))
+        facts.add("linear modules", "\(modules(model.linearModules.map(\.path)))")
+        if !model.unknownTensors.isEmpty {
+            facts.add("not used", "\(model.unknownTensors.count) tensors: \(list(model.unknownTensors))")
+        }
+    }
+
+    private static func scaling(_ scaling: RotaryScaling) -> String {
+        switch scaling {
+        case .standard: ""
+        case .linear(let factor): ", linear scaling by \(number(factor))"
+        case .llama3(let factor, _, _, let original):
+            ", llama3 scaling by \(number(factor)) from \(grouped(original)) positions"
+        case .factors(let factors): ", \(factors.count) frequency factors"
+        }
+    }
+
+    private static func addTokenizer(_ found: CheckpointInspection, to facts: inout Facts) {
+        if let problem = found.tokenizerProblem { facts.add("tokenizer", "not usable: \(problem)") }
+        guard let tokenizer = found.tokenizer else { return }
+        func token(_ id: Int32?) -> String {
+            id.map { "'\(String(decoding: tokenizer.bytes(ofToken: $0), as: UTF8.self))' (\($0))" } ?? "none"
+        }
+        facts.add(
+            "tokenizer",
+            "\(grouped(tokenizer.vocabularySize)) tokens, begin \(token(tokenizer.bosTokenID)), "
+                + "end \(token(tokenizer.eosTokenID))")
+        let problem = tokenizer.chatTemplateProblem.map { "not usable: \($0)" }
+        facts.add("chat template", problem ?? (tokenizer.chatTemplate == nil ? "none" : "yes"))
+    }
+
+    private static func encodings(_ found: CheckpointInspection) -> [String] {
+        var table = TextTable([.left, .right, .right, .right])
+        table.add(["type", "tensors", "elements", "size"])
+        table.addRule()
+        for total in found.totals {
+            table.add([
+                total.encoding, grouped(total.tensors), grouped(total.elements), byteText(total.bytes),
+            ])
+        }
+        if found.totals.count > 1 {
+            table.addRule()
+            table.add([
+                "together", grouped(found.checkpoint.tensors.count), grouped(found.elementCount),
+                byteText(found.totals.reduce(0) { $0 + $1.bytes }),
+            ])
+        }
+        return table.lines
+    }
+
+    private static func files(_ found: CheckpointInspection) -> [String] {
+        var table = TextTable([.left, .right, .right])
+        table.add(["file", "tensors", "size"])
+        table.addRule()
+        for (index, file) in found.checkpoint.files.enumerated() {
+            let count = found.checkpoint.tensors.count { $0.fileIndex == index }
+            table.add([lastPathComponent(file), grouped(count), byteText(found.fileSizes[index])])
+        }
+        return table.lines
+    }
+
+    // MARK: Adapter
+
+    private static func lines(_ found: AdapterInspection) -> [String] {
+        let adapter = found.adapter
+        let configuration = adapter.configuration
+        var facts = Facts()
+        facts.add("path", adapter.displayName)
+        facts.add("method", configuration.methodName)
+        if let step = found.step { facts.add("state", "checkpoint of a training run, after step \(step)") }
+        facts.add("modules", modules(adapter.modules))
+        let ranks = Set(adapter.modules.map { configuration.rank(for: $0) }).sorted()
+        facts.add("rank", ranks.map(String.init).joined(separator: ", "))
+        let scalings = Set(adapter.modules.map { configuration.scaling(for: $0) }).sorted()
+        facts.add(
+            "alpha",
+            "\(number(configuration.alpha)), scaling "
+                + scalings.map { number(Double($0)) }.joined(separator: ", ")
+                + (configuration.usesRSLoRA ? " (rsLoRA)" : ""))
+        if configuration.dropout > 0 { facts.add("dropout", number(configuration.dropout)) }
+        facts.add("targets", targets(configuration.targets))
+        if let excluded = configuration.excluded { facts.add("excluded", targets(excluded)) }
+        facts.add(
+            "numbers", "\(grouped(adapter.parameterCount + adapter.thresholds.count)), \(byteText(found.byteCount))")
+        addGates(adapter, to: &facts)
+        facts.add("base", base(adapter))
+        addTraining(adapter.training, to: &facts)
+        for event in adapter.history { facts.add("history", history(event)) }
+        return facts.lines + tensorLines(found.tensors, showsFile: false)
+    }
+
+    private static func targets(_ targets: TargetSpecification) -> String {
+        if case .names(let names) = targets, names.count > nameLimit { return "\(names.count) modules by name" }
+        return targets.summary
+    }
+
+    private static func addGates(_ adapter: AdapterDirectory, to facts: inout Facts) {
+        guard adapter.configuration.isGated else { return }
+        let taus = adapter.thresholds.values
+        if let low = taus.min(), let high = taus.max() {
+            facts.add("tau", "\(scientific(Double(low))) to \(scientific(Double(high)))")
+        }
+        guard let statistics = adapter.statistics else {
+            facts.add("sparsity", "not measured")
+            return
+        }
+        let values = statistics.modules.map(\.sparsity)
+        facts.add(
+            "sparsity",
+            "\(percent(statistics.meanSparsity)) % in the mean, \(percent(values.min() ?? 0)) to "
+                + "\(percent(values.max() ?? 0)) %, over \(statistics.source)")
+        let silent = statistics.modules.count { $0.active == 0 }
+        if silent > 0 { facts.add("never open", "the gates of \(silent) modules") }
+    }
+
+    private static func base(_ adapter: AdapterDirectory) -> String {
+        let path = adapter.configuration.baseModelPath ?? "not named"
+        guard let base = adapter.base else { return "\(path), no fingerprint" }
+        return "\(path), \(base.entries.count) tensors, fingerprint \(base.digest)"
+    }
+
+    private static func addTraining(_ training: JSONValue?, to facts: inout Facts) {
+        guard let training else {
+            facts.add("training", "none recorded")
+            return
+        }
+        func value(_ key: String) -> Double? { training[key]?.doubleValue }
+        var parts: [String] = []
+        if let steps = training["optimizer_steps"]?.intValue {
+            parts.append("\(grouped(steps)) steps" + (training["data"]?.stringValue.map { " on \($0)" } ?? ""))
+        }
+        if let size = training["batch_size"]?.intValue { parts.append("\(size) examples a pass") }
+        if let rate = value("learning_rate") {
+            let schedule = training["schedule"]?.stringValue.map { ", \($0)" } ?? ""
+            parts.append("learning rate \(scientific(rate, 1))\(schedule)")
+        }
+        if let s = value("s"), let lambda = value("lambda") {
+            parts.append("s \(scientific(s, 1)), lambda \(scientific(lambda, 1))")
+        }
+        if let seed = training["seed"]?.intValue { parts.append("seed \(seed)") }
+        facts.add("training", parts.joined(separator: ", "))
+        var losses: [String] = []
+        if let loss = value("final_loss") { losses.append("\(fixed(loss, digits)) at the end") }
+        if let loss = value("evaluation_loss") {
+            losses.append(
+                fixed(loss, digits) + (training["evaluation_data"]?.stringValue.map { " over \($0)" } ?? ""))
+        }
+        if !losses.isEmpty { facts.add("loss", losses.joined(separator: ", ")) }
+    }
+
+    private static func history(_ event: JSONValue) -> String {
+        let name = event["event"]?.stringValue ?? "changed"
+        let parent = event["parent"]?.stringValue.map { " from \($0)" } ?? ""
+        let count = event["parent_modules"]?.intValue.map { " with \($0) modules" } ?? ""
+        let keep = event["selection"]?["keep"]?.stringValue.map { ", --keep \($0)" } ?? ""
+        return name + parent + count + keep
+    }
+
+    // MARK: Run
+
+    private static func lines(_ run: RunInspection) -> [String] {
+        var facts = Facts()
+        facts.add("path", run.path)
+        facts.add("state", "a training run that is not finished: it has no adapter yet")
+        if let step = run.lastStep {
+            facts.add(
+                "last step",
+                "\(step["step"]?.intValue ?? 0), epoch \(fixed(step["epoch"]?.doubleValue ?? 0, 2)), loss "
+                    + fixed(step["loss"]?.doubleValue ?? .nan, digits)
+                    + (step["sparsity"]?.doubleValue.map { ", sparsity \(percent($0)) %" } ?? ""))
+        } else {
+            facts.add("last step", "none logged")
+        }
+        if let evaluation = run.lastEvaluation {
+            facts.add(
+                "evaluation",
+                "loss \(fixed(evaluation["loss"]?.doubleValue ?? .nan, digits)) after step "
+                    + "\(evaluation["step"]?.intValue ?? 0)")
+        }
+        facts.add("checkpoints", run.checkpoints.isEmpty ? "none" : run.checkpoints.joined(separator: ", "))
+        if !run.checkpoints.isEmpty { facts.add("to go on", "tspeft train with the same arguments and --resume") }
+        return facts.lines
+    }
+
+    // MARK: Parts
+
+    private static func tensorLines(_ tensors: [InspectedTensor]?, showsFile: Bool) -> [String] {
+        guard let tensors else { return [] }
+        var table = TextTable([.left, .left, .left, .right, .left])
+        table.add(["tensor", "type", "shape", "size", showsFile ? "file" : ""])
+        table.addRule()
+        for tensor in tensors {
+            table.add([
+                tensor.record.name, tensor.record.encoding.description, "\(tensor.record.shape)",
+                byteText(tensor.record.byteCount), showsFile ? tensor.file : "",
+            ])
+        }
+        return [""] + table.lines
+    }
+
+    /// The number of modules, and how many of them each projection has: `30: 6 q_proj, 6 k_proj, ...`.
+    private static func modules(_ paths: [String]) -> String {
+        var names: [String] = []
+        var counts: [String: Int] = [:]
+        for path in paths {
+            let name = path.split(separator: ".").last.map(String.init) ?? path
+            if counts[name] == nil { names.append(name) }
+            counts[name, default: 0] += 1
+        }
+        return "\(paths.count): " + list(names.map { "\(counts[$0] ?? 0) \($0)" })
+    }
+
+    private static func list(_ words: [String]) -> String {
+        let shown = words.prefix(nameLimit).joined(separator: ", ")
+        return words.count > nameLimit ? shown + " and \(words.count - nameLimit) more" : shown
+    }
+
+    /// A setting as a person would write it: `16`, `0.05`, `1e-05`.
+    private static func number(_ value: Double) -> String {
+        if let whole = Int(exactly: value) { return grouped(whole) }
+        return value.magnitude >= 1e-3 ? trimmed(fixed(value, 6)) : scientific(value)
+    }
+
+    private static func trimmed(_ text: String) -> String {
+        var text = text
+        while text.last == "0" { text.removeLast() }
+        if text.last == "." { text.removeLast() }
+        return text
+    }
+
+    /// Lines of a label and what it says.
+    private struct Facts {
+        private var table = TextTable([.left, .left])
+
+        mutating func add(_ label: String, _ text: String) { table.add([label, text]) }
+
+        var lines: [String] { table.lines }
+    }
+}
