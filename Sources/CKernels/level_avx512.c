@@ -7,7 +7,8 @@
 #include "dropout_stream.h"
 #include "levels.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
+                             apply_to = function)
 #include "vector/lanes_avx512.h"
 
 #include "vector/kernel_table.h"

@@ -6,8 +6,8 @@
 // Element types of activations. Statistics, norms, gradients of adapter tensors and optimizer state are always float.
 enum { TSPEFT_F32 = 0, TSPEFT_BF16 = 1, TSPEFT_F16 = 2 };
 
-// Matrices are row-major and contiguous ([rows, width]) unless a stride (in elements) is given. No function allocates or
-// keeps state. `dtype` is TSPEFT_F32 or TSPEFT_BF16 and is the type of every `void *` operand unless said otherwise.
+// Matrices are row-major and contiguous ([rows, width]) unless a stride (in elements) is given. No function allocates
+// or keeps state. `dtype` is TSPEFT_F32 or TSPEFT_BF16 and is the type of every `void *` operand unless said otherwise.
 
 /// dst[i] = src[i], converted; any of the three types to F32, F32 to any of the three (nearest, ties to even).
 /// bf16 denormals are kept.
@@ -21,8 +21,8 @@ void tspeft_rmsnorm_backward(const float *x, const float *weight, const float *i
                              float *dx, size_t rows, size_t width);
 
 /// Rotary embedding in place, rotate-half layout (Hugging Face): for each row, head and i < head_size/2,
-/// (x[i], x[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s) with c, s from row positions[row] of cosine and sine
-/// ([positions, head_size/2]). direction -1 turns back (the backward pass: s -> -s).
+/// (x[i], x[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s) with c, s from row positions[row] of cosine and
+/// sine ([positions, head_size/2]). direction -1 turns back (the backward pass: s -> -s).
 void tspeft_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
                  int direction, size_t rows, size_t heads, size_t head_size);
 
@@ -49,17 +49,18 @@ void tspeft_scatter_add_rows(const void *src, const int32_t *indices, void *dst,
 /// index alone (so any split of the work gives the same mask); kept with probability 1 - rate and multiplied by
 /// 1 / (1 - rate), else 0. dst may be src. The same call on a gradient is the backward pass. (dropout_stream.h has the
 /// stream; every level and dtype draws the same mask.)
-void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key, float rate);
+void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key,
+                    float rate);
 
-/// Softmax cross entropy. For each row of float logits [rows, width] with target t >= 0: losses[i] = logsumexp - logit_t
-/// (float), and, unless dlogits is NULL, dlogits_i = (softmax - onehot) * scale in `dtype`. dlogits may overlay logits
-/// exactly at its start of each row only when dtype is F32 (in place); otherwise it is another buffer. A row with t < 0 gets loss 0 and
-/// gradient 0.
+/// Softmax cross entropy. For each row of float logits [rows, width] with target t >= 0: losses[i] is
+/// logsumexp - logit_t (float), and, unless dlogits is NULL, dlogits_i = (softmax - onehot) * scale in `dtype`. dlogits
+/// may overlay logits exactly at its start of each row only when dtype is F32 (in place); otherwise it is another
+/// buffer. A row with t < 0 gets loss 0 and gradient 0.
 void tspeft_cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
                           float *losses, size_t rows, size_t width);
 
-/// One run of queries and the keys it sees. Query j (0 <= j < query_count; row query_start + j of q, out, lse) attends to
-/// key rows [prefix_start, prefix_start + prefix_count) and [key_start, key_start + j].
+/// One run of queries and the keys it sees. Query j (0 <= j < query_count; row query_start + j of q, out, lse) attends
+/// to key rows [prefix_start, prefix_start + prefix_count) and [key_start, key_start + j].
 typedef struct {
     int64_t query_start, query_count, key_start, prefix_start, prefix_count;
 } tspeft_attention_segment;
@@ -70,22 +71,23 @@ size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t hea
 
 /// Causal attention of one segment for query heads [head_begin, head_end): softmax(scale q k') v.
 /// q, out: [.., heads * head_size], row strides q_stride (out has the same); k, v: [.., kv_heads * head_size], stride
-/// kv_stride. Query head h uses kv head h / (heads / kv_heads). lse (may be NULL): float [query rows, heads] receives the log of the
-/// softmax's denominator (log sum exp of the scaled scores). Arithmetic in float.
+/// kv_stride. Query head h uses kv head h / (heads / kv_heads). lse (may be NULL): float [query rows, heads] receives
+/// the log of the softmax's denominator (log sum exp of the scaled scores). Arithmetic in float. Heads that share a kv
+/// head are best done in one call: it reads or packs the keys and values once for them.
 void tspeft_attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,
                               size_t q_stride, size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size,
                               float scale, const tspeft_attention_segment *segment, size_t head_begin, size_t head_end,
                               float *scratch);
-/// The backward pass for kv heads [kv_begin, kv_end) of a segment without prefix (prefix_count 0): writes (not adds) the
-/// rows of dq for the query heads of these groups and of dk, dv. Shapes and strides as their forward operands.
+/// The backward pass for kv heads [kv_begin, kv_end) of a segment without prefix (prefix_count 0): writes (not adds)
+/// the rows of dq for the query heads of these groups and of dk, dv. Shapes and strides as their forward operands.
 void tspeft_attention_backward(const void *q, const void *k, const void *v, const void *out, const void *dout,
                                const float *lse, void *dq, void *dk, void *dv, int dtype, size_t q_stride,
                                size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size, float scale,
                                const tspeft_attention_segment *segment, size_t kv_begin, size_t kv_end, float *scratch);
 
 /// R of the QR decomposition (Householder, in double) of b [rows, width], upper triangular, written row-major
-/// [width, width] in float with zeros below; |B z| = |R z| for every z, for rank-deficient and zero B too (rows < width as well).
-/// scratch: rows * width doubles.
+/// [width, width] in float with zeros below; |B z| = |R z| for every z, for rank-deficient and zero B too (rows < width
+/// as well). scratch: rows * width doubles.
 void tspeft_householder_r(const float *b, size_t rows, size_t width, float *r, double *scratch);
 
 /// Sum of squares in double.
@@ -93,17 +95,19 @@ double tspeft_sum_squares(const float *x, size_t count);
 /// First index of a NaN or infinity, or -1.
 int64_t tspeft_first_nonfinite(const float *x, size_t count);
 
-/// One AdamW step (Loshchilov and Hutter, as PyTorch orders it): p -= lr*decay*p; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
-/// p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad. correction_i is
-/// 1 - beta_i^step of the float betas given here: 1 - b2 in float differs from that in double by 5e-5 of it at 0.999.
+/// One AdamW step (Loshchilov and Hutter, as PyTorch orders it): p -= lr*decay*p; m = b1 m + (1-b1) g;
+/// v = b2 v + (1-b2) g^2; p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad.
+/// correction_i is 1 - beta_i^step of the float betas given here: 1 - b2 in float differs from that in double by 5e-5
+/// of it at 0.999.
 void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
                   float beta1, float beta2, float eps, float decay, float correction1, float correction2);
 
-/// sums[i][j] += sum over rows of weight_row * z_i z_j, double [width, width] (both triangles); weights NULL means 1 each.
+/// sums[i][j] += sum over rows of weight_row * z_i z_j, double [width, width] (both triangles); weights NULL means 1
+/// each.
 void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width);
 
-/// Processor features for messages and tests: 0 plain, 1 AVX2+FMA, 2 AVX-512. `tspeft_limit_level` caps what later calls use (tests of the
-/// plain path; also read from TSPEFT_CPU_LEVEL by the program).
+/// Processor features for messages and tests: 0 plain, 1 AVX2+FMA, 2 AVX-512. `tspeft_limit_level` caps what later
+/// calls use (tests of the plain path; also read from TSPEFT_CPU_LEVEL by the program).
 int tspeft_cpu_level(void);
 /// Whether the processor multiplies BF16 in hardware (AVX-512 BF16 or AMX).
 int tspeft_multiplies_bf16(void);

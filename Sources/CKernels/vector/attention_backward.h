@@ -15,8 +15,8 @@ typedef struct {
 } backward_call;
 
 /// Scores to probabilities and gradients of products to gradients of scores, both in place, for 6 queries and a block
-/// of keys of which query i sees first_visible + i, at most `depth`; all BLOCK columns are written, zeros where a key is
-/// not seen.
+/// of keys of which query i sees first_visible + i, at most `depth`; all BLOCK columns are written, with zeros where a
+/// key is not seen.
 INLINE void score_gradients(float *p_rows, float *ds_rows, size_t depth, ptrdiff_t first_visible, const float *lse,
                             const float *means) {
     for (size_t i = 0; i < TILE_ROWS; i++) {
@@ -66,8 +66,8 @@ static void backward_head(const backward_call *call, size_t head) {
                 size_t seen_vectors = (depth + LANES - 1) / LANES;
                 ptrdiff_t first_visible = (ptrdiff_t)(start + row + 1) - (ptrdiff_t)key;
                 float *p_rows = p_block + row * BLOCK, *ds_rows = ds_block + row * BLOCK;
-                multiply(seen_vectors, width, q_block + row * pitch, pitch, 1, call->keys_transposed + key * width, BLOCK,
-                         p_rows, BLOCK, 0);
+                multiply(seen_vectors, width, q_block + row * pitch, pitch, 1, call->keys_transposed + key * width,
+                         BLOCK, p_rows, BLOCK, 0);
                 multiply(seen_vectors, width, dout_block + row * pitch, pitch, 1, call->values_transposed + key * width,
                          BLOCK, ds_rows, BLOCK, 0);
                 score_gradients(p_rows, ds_rows, depth, first_visible, lse + row, means + row);
@@ -80,8 +80,8 @@ static void backward_head(const backward_call *call, size_t head) {
                 float *dv = call->dv + (key + column) * pitch, *dk = call->dk + (key + column) * pitch;
                 multiply(vectors, depth, p_block + skipped * BLOCK + column, 1, BLOCK, dout_block + skipped * pitch,
                          pitch, dv, pitch, 1);
-                multiply(vectors, depth, ds_block + skipped * BLOCK + column, 1, BLOCK, q_block + skipped * pitch, pitch,
-                         dk, pitch, 1);
+                multiply(vectors, depth, ds_block + skipped * BLOCK + column, 1, BLOCK, q_block + skipped * pitch,
+                         pitch, dk, pitch, 1);
             }
         }
         unpack_rows(dq_block, pitch, count, width, call->scale, call->dq, call->dtype, first + start * call->q_stride,

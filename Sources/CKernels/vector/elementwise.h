@@ -133,8 +133,8 @@ INLINE void dropout_loop(const void *src, void *dst, int dtype, size_t count, ui
             dropout_step(src, dst, dtype, i, GANG * LANES, block, (uint32_t)(index + (i - start)), (uint32_t)threshold,
                          scale, GANG);
         for (; i < end; i += LANES)
-            dropout_step(src, dst, dtype, i, end - i, block, (uint32_t)(index + (i - start)), (uint32_t)threshold, scale,
-                         1);
+            dropout_step(src, dst, dtype, i, end - i, block, (uint32_t)(index + (i - start)), (uint32_t)threshold,
+                         scale, 1);
         i = end;
     }
 }

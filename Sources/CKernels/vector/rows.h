@@ -7,7 +7,8 @@ INLINE float dot_loop(const void *a, size_t a_first, const void *b, size_t b_fir
     for (; i + 4 * LANES <= count; i += 4 * LANES)
         for (size_t part = 0; part < 4; part++) {
             size_t at = i + part * LANES;
-            sums[part] = v_fma(v_load(a, dtype, a_first + at, LANES), v_load(b, dtype, b_first + at, LANES), sums[part]);
+            vf x = v_load(a, dtype, a_first + at, LANES), y = v_load(b, dtype, b_first + at, LANES);
+            sums[part] = v_fma(x, y, sums[part]);
         }
     for (; i < count; i += LANES)
         sums[0] = v_fma(v_load(a, dtype, a_first + i, count - i), v_load(b, dtype, b_first + i, count - i), sums[0]);
@@ -168,7 +169,8 @@ INLINE void cross_entropy_loop(const float *logits, const int32_t *targets, floa
         const float *x = logits + first;
         if (targets[row] < 0) {
             losses[row] = 0;
-            for (size_t j = 0; dlogits && j < width; j += LANES) v_store(dlogits, dtype, first + j, width - j, v_zero());
+            for (size_t j = 0; dlogits && j < width; j += LANES)
+                v_store(dlogits, dtype, first + j, width - j, v_zero());
             continue;
         }
         size_t target = (size_t)targets[row];
