@@ -103,6 +103,11 @@ package struct TargetMatch: Sendable {
             of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern), candidates: candidates,
             outputHead: outputHead)
         for hit in hits where hit.modules.isEmpty {
+            if let layersToTransform, candidates.contains(where: { Self.name(hit.target, matches: $0.path) }) {
+                throw .badSetting(
+                    name: "layers", expected: "such that one of them has a '\(hit.target)'",
+                    found: layersToTransform.map(String.init).joined(separator: ", "))
+            }
             throw .matchesNothing(
                 target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules.map(\.path)))
         }

@@ -119,29 +119,10 @@ private func inspectAdapter(_ path: String, _ pattern: String?) throws -> Adapte
 }
 
 private func inspectRun(_ path: String) throws -> RunInspection {
-    let log = try lastEvents(joinedPath(path, TrainingOutput.logFile), ["step", "evaluation"])
+    let log = try RunLog(path: joinedPath(path, TrainingOutput.logFile)).lastEvents(["step", "evaluation"])
     return RunInspection(
         path: path, lastStep: log["step"], lastEvaluation: log["evaluation"],
         checkpoints: RunDirectory.checkpoints(in: path).map(lastPathComponent))
-}
-
-/// The last event of each kind in a log, which is read from its end; lines that are no JSON, such as one that a killed
-/// program left half written, are passed over.
-private func lastEvents(_ path: String, _ kinds: Set<String>) throws -> [String: JSONValue] {
-    var found: [String: JSONValue] = [:]
-    try MappedFile.open(path).withBytes { bytes in
-        var end = bytes.count
-        while end > 0, found.count < kinds.count {
-            let start = (bytes[..<end].lastIndex(of: UInt8(ascii: "\n")) ?? -1) + 1
-            if let event = try? JSONValue.parse(Array(bytes[start..<end])), let kind = event["event"]?.stringValue,
-                kinds.contains(kind), found[kind] == nil
-            {
-                found[kind] = event
-            }
-            end = start - 1
-        }
-    }
-    return found
 }
 
 private func select(

@@ -125,13 +125,16 @@ package func trainAdapter(
             parameters: adapter.parameters.reduce(0) { $0 + $1.value.count } + adapter.thresholds.count,
             modules: adapter.projections.count, dtype: session.context.dtype, threads: session.context.threadCount))
     let run = try output.begin()
+    var isFinished = false
+    defer { if !isFinished { run.giveUp() } }
+    var tally = RunTally()
     if let checkpoint = run.checkpointToResume {
         let state = try run.readState(checkpoint, adapter: directory, inputs: inputs)
         try loop.restore(state, source: checkpoint)
+        tally.losses = try run.recentLosses(endingAt: loop.step, count: RunTally.lossCount)
         try progress(.resumed(step: loop.step))
     }
 
-    var tally = RunTally()
     session.context.products.measuresTime = true
     var callbacks = TrainingCallbacks(
         report: { event in
@@ -175,6 +178,7 @@ package func trainAdapter(
     ])
     try run.finish(
         tuned(directory, adapter, statistics, request, report, evaluation: evaluationExamples?.count))
+    isFinished = true
     return report
 }
 
@@ -219,16 +223,20 @@ private func tuned(
 private struct RunTally {
     private(set) var seconds = 0.0
     private(set) var tokens = 0
-    private var losses: [Double] = []
+    /// Of the last steps.
+    var losses: [Double] = []
 
-    /// Mean over the last steps, up to ten.
+    /// Steps whose losses are kept.
+    static let lossCount = 10
+
+    /// Mean over the last steps.
     var recentLoss: Double { losses.isEmpty ? .nan : losses.reduce(0, +) / Double(losses.count) }
 
     mutating func add(_ report: StepReport) {
         seconds += report.seconds
         tokens += report.tokens
         losses.append(report.loss)
-        if losses.count > 10 { losses.removeFirst() }
+        if losses.count > Self.lossCount { losses.removeFirst() }
     }
 }
 

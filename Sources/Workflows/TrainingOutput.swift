@@ -201,6 +201,18 @@ final class RunDirectory {
         return try TrainingState(record: record, tensors: values.tensors, momentTensors: moments, source: checkpoint)
     }
 
+    /// The losses of the last steps of the run that goes on, as its log has them; none where it has no log.
+    func recentLosses(endingAt step: Int, count: Int) throws -> [Double] {
+        let log = RunLog(path: joinedPath(path, TrainingOutput.logFile))
+        return pathKind(log.path) == .nothing ? [] : try log.losses(endingAt: step, count: count)
+    }
+
+    /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.
+    func giveUp() {
+        guard checkpointToResume == nil, Self.checkpoints(in: path).isEmpty, removeTree(path) else { return }
+        if let asidePath { rename(asidePath, path) }
+    }
+
     /// Puts the finished adapter into the run's directory, its configuration last, and lets go of what a forced run put
     /// aside.
     func finish(_ directory: AdapterDirectory) throws {

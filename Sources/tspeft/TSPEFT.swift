@@ -3,6 +3,7 @@ import CKernels
 import CheckpointIO
 @preconcurrency import Glibc
 import TensorCore
+import Workflows
 
 /// The program: a tree of commands, one file each.
 @main
@@ -31,6 +32,7 @@ struct TSPEFT: ParsableCommand {
         limitKernelsAsAsked()
         Signals.watch()
         do {
+            try checkCommandName()
             var command = try parseAsRoot()
             try command.run()
         } catch let error as any ReportableError {
@@ -41,6 +43,13 @@ struct TSPEFT: ParsableCommand {
         } catch {
             exit(withError: error)
         }
+    }
+
+    /// Names the commands where the first argument is none of them.
+    private static func checkCommandName() throws(WorkflowError) {
+        guard let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), name != "help" else { return }
+        let known = configuration.subcommands.compactMap { $0.configuration.commandName }
+        if !known.contains(name) { throw .unknownName(what: "command", found: name, known: known) }
     }
 
     /// libgomp, which the matrix products run on, lets idle threads spin, which costs a busy machine dearly; it reads its settings

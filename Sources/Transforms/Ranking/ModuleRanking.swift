@@ -68,7 +68,7 @@ package struct ModuleRanking: Sendable {
     }
 
     /// What to do about an adapter without statistics.
-    package static let statisticsRemedy = "run 'tspeft train' on it, or 'tspeft eval' on tokens of your choice, first"
+    package static let statisticsRemedy = "train it first: 'tspeft train' measures its gates at the end"
 
     /// The modules that `rule` keeps, in checkpoint order: the first of the ranking, never one of rank 0.
     ///
