@@ -64,8 +64,7 @@ package final class MatrixProducts {
         seconds += Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
     }
 
-    /// c [m, n] = a [m, k] b [k, n] (+ bias [n], F32), or c += a b where `accumulates`; a b is multiplied by
-    /// `scale` before it is added.
+    /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
     ///
     /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie in
     /// their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the types.
