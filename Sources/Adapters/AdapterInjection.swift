@@ -133,13 +133,13 @@ package final class InjectedAdapter {
     /// Brings what methods derive from their parameters up to date; needed after each change of a parameter.
     package func prepare() {
         let needed = projections.reduce(0) { max($0, $1.method.preparationScratchCount) }
-        // One row of doubles a thread.
-        let scratch = context.tensor([context.threadCount, max(16, 2 * needed)], .f32)
+        // Doubles in a vector of floats, as behind the rows of a matrix there would be room that is cleared.
+        let scratch = context.tensor([context.threadCount * max(16, 2 * needed)], .f32)
         context.parallelItems(projections.count) { item, thread in
-            let row = scratch.address + thread * scratch.rowByteCount
+            let part = scratch.address + thread * scratch.rowByteCount / context.threadCount
             let projection = projections[item]
             projection.method.prepare(
-                scratch: row.assumingMemoryBound(to: Double.self),
+                scratch: part.assumingMemoryBound(to: Double.self),
                 wantsNorms: projection.gate != nil || projection.observer != nil)
         }
     }

@@ -95,6 +95,7 @@ extension Tape {
         record {
             guard let dout = out.takeGradient() else { return }
             let scratch = context.attentionScratch(shape, segments)
+            let part = scratch.count / context.threadCount
             q.addGradient(context) { dq, _ in
                 k.addGradient(context) { dk, _ in
                     v.addGradient(context) { dv, _ in
@@ -105,7 +106,7 @@ extension Tape {
                                 q.value.address, k.value.address, v.value.address, out.value.address, dout.address,
                                 logSums.floats, dq.address, dk.address, dv.address, dout.dtype.kernelCode,
                                 dq.columns, dk.columns, shape.headCount, shape.keyValueHeadCount, shape.headSize,
-                                shape.scale, &segment, head, head + 1, scratch.floats + thread * scratch.columns)
+                                shape.scale, &segment, head, head + 1, scratch.floats + thread * part)
                         }
                     }
                 }
@@ -124,23 +125,24 @@ extension ComputeContext {
         precondition(q.columns == shape.headCount * shape.headSize && k.columns == v.columns)
         precondition(k.columns == shape.keyValueHeadCount * shape.headSize)
         let scratch = attentionScratch(shape, segments)
+        let part = scratch.count / threadCount
         parallelItems(segments.count * shape.headCount) { item, thread in
             var segment = segments[item / shape.headCount]
             let head = item % shape.headCount
             tspeft_attention_forward(
                 q.address, k.address, v.address, out.address, logSums?.floats, q.dtype.kernelCode, q.columns,
                 k.columns, shape.headCount, shape.keyValueHeadCount, shape.headSize, shape.scale, &segment, head,
-                head + 1, scratch.floats + thread * scratch.columns)
+                head + 1, scratch.floats + thread * part)
         }
     }
 
-    /// One row of scratch memory a thread.
+    /// Scratch memory, an equal part for each thread. A vector: behind the rows of a matrix there would be room that is cleared.
     fileprivate func attentionScratch(_ shape: AttentionShape, _ segments: [tspeft_attention_segment]) -> Tensor {
         let queries = segments.reduce(0) { max($0, $1.query_count) }
         let keys = segments.reduce(0) { max($0, $1.query_count + $1.prefix_count) }
         // A multiple of 16 floats keeps each thread's part on cache lines of its own.
         let size = tspeft_attention_scratch(Int(queries), Int(keys), shape.headSize)
-        return tensor([threadCount, (size + 15) / 16 * 16], .f32)
+        return tensor([threadCount * ((size + 15) / 16 * 16)], .f32)
     }
 }
 
