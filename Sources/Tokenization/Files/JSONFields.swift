@@ -38,9 +38,8 @@ struct JSONFields {
 
     /// The error that field `key` is not what it must be.
     func malformed(_ key: String, _ expected: String) -> TokenizationError {
-        let found = object[key] == nil ? "is missing" : "is not \(expected)"
-        return .malformed(
-            file: file, problem: "'\(place(of: key))' \(found)" + (object[key] == nil ? " (\(expected))" : ""))
+        let found = self[key] == nil ? "is missing (\(expected))" : "is not \(expected)"
+        return .malformed(file: file, problem: "'\(place(of: key))' \(found)")
     }
 
     /// A text.

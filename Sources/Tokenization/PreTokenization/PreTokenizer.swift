@@ -89,22 +89,37 @@ enum SplitPattern: Sendable, Equatable {
     }
 
     private func matches(_ scalar: Unicode.Scalar) -> Bool {
-        let properties = scalar.properties
-        switch (self, properties.generalCategory) {
-        case (.numbers, .decimalNumber), (.numbers, .letterNumber), (.numbers, .otherNumber): return true
-        case (.punctuation, .connectorPunctuation), (.punctuation, .dashPunctuation),
-            (.punctuation, .openPunctuation), (.punctuation, .closePunctuation),
-            (.punctuation, .initialPunctuation), (.punctuation, .finalPunctuation),
-            (.punctuation, .otherPunctuation):
-            return true
-        case (.punctuation, _):
-            // ASCII's symbols count too.
-            switch scalar.value {
-            case 0x21...0x2F, 0x3A...0x40, 0x5B...0x60, 0x7B...0x7E: return true
+        switch self {
+        case .numbers:
+            if scalar.isASCII { return (0x30...0x39).contains(scalar.value) }
+            switch scalar.properties.generalCategory {
+            case .decimalNumber, .letterNumber, .otherNumber: return true
             default: return false
             }
-        case (.whiteSpace, _): return properties.isWhitespace
-        default: return false
+        case .whiteSpace: return scalar.properties.isWhitespace
+        case .punctuation: return Self.isPunctuation(scalar)
+        case .words, .literal: return false
+        }
+    }
+
+    /// The Unicode version of the table of punctuation in `tokenizers` (its crate `unicode_categories`), and the two
+    /// characters that were punctuation in it and are not today.
+    private static let punctuationUnicodeVersion = 8
+    private static let formerPunctuation: [UInt32] = [0x166D, 0x111C9]
+
+    private static func isPunctuation(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        // ASCII's symbols count too.
+        case 0x21...0x2F, 0x3A...0x40, 0x5B...0x60, 0x7B...0x7E: return true
+        case ..<0x80: return false
+        default: break
+        }
+        switch scalar.properties.generalCategory {
+        case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation, .initialPunctuation,
+            .finalPunctuation, .otherPunctuation:
+            return (scalar.properties.age?.major ?? .max) <= punctuationUnicodeVersion
+        default:
+            return formerPunctuation.contains(scalar.value)
         }
     }
 }

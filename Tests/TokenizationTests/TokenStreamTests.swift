@@ -1,0 +1,43 @@
+import TestSupport
+import Testing
+
+@testable import Tokenization
+
+@Suite struct TokenStreamTests {
+    @Test(arguments: References.names)
+    func streamedTextIsTheDecodedText(name: String) throws {
+        let tokenizer = try References.tokenizer(name)
+        // Bytes that no character begins with come out alike only where the decoder works byte by byte as well.
+        for record in try References.nastyRecords() where String(validating: record.bytes, as: UTF8.self) != nil {
+            let ids = tokenizer.encode(bytes: record.bytes)
+            var stream = TokenStream(tokenizer)
+            var streamed = Array((ids.map { stream.append($0) }.joined() + stream.finish()).utf8)
+            let decoded = Array(tokenizer.decode(ids).utf8)
+            // A stream continues a text, so the space before its first word stays.
+            if streamed.count == decoded.count + 1, streamed[0] == UInt8(ascii: " ") { streamed.removeFirst() }
+            #expect(streamed == decoded, "\(name), \(record.name)")
+        }
+    }
+
+    @Test func unfinishedCharactersAreHeldBack() throws {
+        let tokenizer = try References.tokenizer("tiny-llama")
+        let ids = tokenizer.encode("\u{1F409}")
+        try #require(ids.count > 1)
+        var stream = TokenStream(tokenizer)
+        let pieces = ids.map { stream.append($0) } + [stream.finish()]
+        #expect(pieces == [String](repeating: "", count: ids.count - 1) + ["\u{1F409}", ""])
+        let unfinished = [stream.append(ids[0]), stream.finish()]
+        #expect(unfinished == ["", "\u{FFFD}"])
+    }
+
+    @Test func specialTokensAndStrangeIDsGiveNothing() throws {
+        let tokenizer = try References.tokenizer("smollm2")
+        var stream = TokenStream(tokenizer)
+        let end = try #require(tokenizer.eosTokenID)
+        let ids: [Int32] = [end, -1, .max]
+        let pieces = ids.map { stream.append($0) } + [stream.finish()]
+        #expect(pieces == ["", "", "", ""])
+        #expect(tokenizer.decode([-1, Int32.max]) == "")
+        #expect(tokenizer.bytes(ofToken: 2) == Array("<|im_end|>".utf8))
+    }
+}
