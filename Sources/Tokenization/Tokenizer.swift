@@ -56,21 +56,23 @@ package final class Tokenizer: Sendable {
 
     /// The tokens of `text`. Added tokens that stand in it, such as `<|im_end|>`, become those tokens.
     ///
-    /// - Parameter addingSpecialTokens: whether to add what the tokenizer adds around a text, such as the beginning token.
+    /// - Parameter addingSpecialTokens: whether to add what the tokenizer adds around a text, such as the beginning
+    /// token.
     package func encode(_ text: String, addingSpecialTokens: Bool = false) -> [Int32] {
         var sink = TokenSink()
         encode(utf8: Array(text.utf8), addingSpecialTokens: addingSpecialTokens, into: &sink)
         return sink.ids
     }
 
-    /// The tokens of text in UTF-8. Invalid bytes count as U+FFFD, one for each maximal part of a character, as Python's
-    /// `bytes.decode(errors="replace")` has it.
+    /// The tokens of text in UTF-8. Invalid bytes count as U+FFFD, one for each maximal part of a character, as
+    /// Python's `bytes.decode(errors="replace")` has it.
     package func encode(bytes: [UInt8], addingSpecialTokens: Bool = false) -> [Int32] {
         encode(String(decoding: bytes, as: UTF8.self), addingSpecialTokens: addingSpecialTokens)
     }
 
-    /// The tokens of a text that is given in pieces, encoded as the whole that they make up, and for each token whether it
-    /// is scored: whether any of it comes from a scored piece, as a token may hold the space before an answer and its first word.
+    /// The tokens of a text that is given in pieces, encoded as the whole that they make up, and for each token whether
+    /// it is scored: whether any of it comes from a scored piece, as a token may hold the space before an answer and
+    /// its first word.
     package func encode(
         _ segments: [ChatSegment], addingSpecialTokens: Bool = false
     ) -> (tokens: [Int32], scored: [Bool]) {
@@ -144,8 +146,8 @@ package final class Tokenizer: Sendable {
         return parts.decoder.decode(texts)
     }
 
-    /// The bytes that one token adds to a text, special or not; none for an id without a token. A character may be spread
-    /// over several tokens: see `TokenStream`.
+    /// The bytes that one token adds to a text, special or not; none for an id without a token. A character may be
+    /// spread over several tokens: see `TokenStream`.
     package func bytes(ofToken id: Int32) -> [UInt8] {
         text(of: id).map(parts.decoder.bytes(of:)) ?? []
     }

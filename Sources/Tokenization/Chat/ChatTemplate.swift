@@ -29,8 +29,8 @@ package struct ChatSegment: Sendable, Equatable {
 /// A model's way to write a conversation as one text: the Jinja template of its tokenizer, run as written.
 ///
 /// So every family of templates is read alike (ChatML, Llama, Mistral, Zephyr, Gemma, Phi), with whatever a model's
-/// version of it does: default system messages, trimming, spaces. A template that uses what the interpreter does not know
-/// is refused with the reason.
+/// version of it does: default system messages, trimming, spaces. A template that uses what the interpreter does not
+/// know is refused with the reason.
 package struct ChatTemplate: Sendable {
     private let statements: [JinjaStatement]
     private let bosToken: String
@@ -59,7 +59,8 @@ package struct ChatTemplate: Sendable {
         try? ChatTemplate(jinja: jinja, bosToken: bosToken, eosToken: eosToken)
     }
 
-    /// The conversation in the template's form. What the assistant says is scored, and with it the token that ends its turn.
+    /// The conversation in the template's form. What the assistant says is scored, and with it the token that ends its
+    /// turn.
     ///
     /// Throws `conversationRefused` where the template does, such as for roles that do not alternate.
     package func render(
@@ -97,8 +98,8 @@ package struct ChatTemplate: Sendable {
         return segments.filter { !$0.text.isEmpty }
     }
 
-    /// The length in scalars of the end token at the beginning of a text; 0 without one. That is the model's own end token,
-    /// perhaps after spaces, or else what looks like `<...>` without white space inside.
+    /// The length in scalars of the end token at the beginning of a text; 0 without one. That is the model's own end
+    /// token, perhaps after spaces, or else what looks like `<...>` without white space inside.
     private func endOfTurn(in text: String) -> Int {
         let scalars = Array(text.unicodeScalars)
         let end = Array(eosToken.unicodeScalars)

@@ -1,7 +1,7 @@
 /// Runs the statements of a Jinja template.
 ///
-/// Knows what chat templates use, as Jinja 3 has it; anything else is an error that names it. Deterministic: the current
-/// date, which some templates ask for, is not defined, so that they fall back to the date they name.
+/// Knows what chat templates use, as Jinja 3 has it; anything else is an error that names it. Deterministic: the
+/// current date, which some templates ask for, is not defined, so that they fall back to the date they name.
 struct JinjaInterpreter {
     /// Statements and loop turns that one run may take, and bytes that one text may have: far more than a conversation
     /// needs, so that only a hostile template meets them.

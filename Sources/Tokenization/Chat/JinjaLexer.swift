@@ -29,7 +29,8 @@ enum JinjaWord: Sendable, Equatable {
 /// Cuts a Jinja template into parts, with the white space rules that chat templates are written for: `trim_blocks` (the
 /// line feed after a block goes), `lstrip_blocks` (the indentation before a block goes), and the signs `-` and `+`.
 struct JinjaLexer {
-    /// Words allowed in one tag: beyond any real template, and little enough that no chain of operators exhausts the stack.
+    /// Words allowed in one tag: beyond any real template, and little enough that no chain of operators exhausts the
+    /// stack.
     private static let wordLimit = 1000
 
     private let scalars: [Unicode.Scalar]

@@ -101,8 +101,8 @@ indirect enum JinjaValue: Sendable {
     }
 }
 
-/// A text of which stretches are marked as what the assistant says; the marks survive joining and trimming, and so show in
-/// the finished conversation where its words have ended up.
+/// A text of which stretches are marked as what the assistant says; the marks survive joining and trimming, and so show
+/// in the finished conversation where its words have ended up.
 struct JinjaText: Sendable {
     private(set) var pieces: [(text: String, isMarked: Bool)] = []
 

@@ -100,8 +100,8 @@ package struct GGUFVocabulary: Sendable {
 }
 
 extension GGUFVocabulary {
-    /// The tokenizer. Throws `unsupported` for a model or a pre-tokenizer that is not known, `malformed` for a vocabulary
-    /// that contradicts itself.
+    /// The tokenizer. Throws `unsupported` for a model or a pre-tokenizer that is not known, `malformed` for a
+    /// vocabulary that contradicts itself.
     package func makeTokenizer() throws(TokenizationError) -> Tokenizer {
         guard tokens.count <= TokenTable.idLimit else {
             throw .unsupported(file: file, feature: "a vocabulary of \(tokens.count) tokens")

@@ -127,8 +127,8 @@ struct BytePairModel: Sendable {
 }
 
 extension TokenTable {
-    /// The tokens as the bytes that they stand for. A text with characters outside the alphabet stands for none: only an
-    /// added token has one, and that is found before any word is cut.
+    /// The tokens as the bytes that they stand for. A text with characters outside the alphabet stands for none: only
+    /// an added token has one, and that is found before any word is cut.
     fileprivate func decoded(by alphabet: ByteAlphabet) -> TokenTable {
         var table = TokenTable(capacity: count)
         for id in 0..<Int32(idBound) {

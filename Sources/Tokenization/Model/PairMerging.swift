@@ -20,7 +20,8 @@ let noMerge = UInt64.max
 ///
 /// Keeps its working memory, so that one value serves many words.
 struct PairMerger {
-    /// Words of more symbols take the heap (n log n), shorter ones repeated passes (quadratic, but with a tiny constant).
+    /// Words of more symbols take the heap (n log n), shorter ones repeated passes (quadratic, but with a tiny
+    /// constant).
     var longestScan = 48
 
     /// The symbols of the word: set before `mergeAll`, what is left of them after it.

@@ -126,8 +126,8 @@ enum SplitPattern: Sendable, Equatable {
 
 /// One step that cuts text into words, and may rewrite it.
 enum PreTokenizer: Sendable, Equatable {
-    /// GPT-2's: perhaps a space before each word so far, perhaps a split by its pattern. The bytes of the words are then
-    /// what the model sees, so this is the last step of all.
+    /// GPT-2's: perhaps a space before each word so far, perhaps a split by its pattern. The bytes of the words are
+    /// then what the model sees, so this is the last step of all.
     case byteLevel(addsPrefixSpace: Bool, splits: Bool)
     case split(SplitPattern, behavior: SplitBehavior, inverted: Bool)
     /// SentencePiece's: spaces become `replacement`, one may be added before the text, and words begin with it.

@@ -53,8 +53,8 @@ enum ScalarClass: Sendable {
 enum WordPattern: Sendable, Equatable {
     /// GPT-2's.
     case gpt2
-    /// Llama 3's: contractions in any case, a letter run may take one other character before it, numbers in groups of at
-    /// most `longestNumber` digits (3 there, 1 in Qwen 2's pattern).
+    /// Llama 3's: contractions in any case, a letter run may take one other character before it, numbers in groups of
+    /// at most `longestNumber` digits (3 there, 1 in Qwen 2's pattern).
     case llama3(longestNumber: Int)
 
     /// The pattern for a regular expression as tokenizer files spell it; nil for an unknown one.
@@ -164,8 +164,8 @@ enum WordPattern: Sendable, Equatable {
         runEnd(of: .lineBreak, bytes, start, end)
     }
 
-    /// `\s+(?!\S)|\s+`: a run of white space but for its last character, which goes to the next word, unless the run ends
-    /// the text or is that character alone.
+    /// `\s+(?!\S)|\s+`: a run of white space but for its last character, which goes to the next word, unless the run
+    /// ends the text or is that character alone.
     private static func spaceEnd(_ bytes: [UInt8], _ start: Int, _ end: Int) -> Int {
         var index = start
         var last = start
