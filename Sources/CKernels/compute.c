@@ -139,7 +139,7 @@ double tspeft_sum_squares(const float *x, size_t count) { return kernels()->sum_
 int64_t tspeft_first_nonfinite(const float *x, size_t count) { return kernels()->first_nonfinite(x, count); }
 
 void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  float beta1, float beta2, float eps, float decay, float correction1, float correction2) {
+                  double beta1, double beta2, float eps, float decay, float correction1, float correction2) {
     kernels()->adamw(parameter, grad, m, v, count, gradient_scale, lr, beta1, beta2, eps, decay, correction1,
                      correction2);
 }

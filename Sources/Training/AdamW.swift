@@ -71,8 +71,8 @@ package final class AdamW {
             let slot = slots[item]
             tspeft_adamw(
                 slot.parameter.value.floats, slot.parameter.gradient.floats, slot.mean.floats, slot.meanSquare.floats,
-                slot.parameter.value.count, Float(gradientScale), Float(rate), Float(settings.beta1),
-                Float(settings.beta2), Float(settings.epsilon), Float(settings.weightDecay), Float(correction1),
+                slot.parameter.value.count, Float(gradientScale), Float(rate), settings.beta1, settings.beta2,
+                Float(settings.epsilon), Float(settings.weightDecay), Float(correction1),
                 Float(correction2))
         }
     }

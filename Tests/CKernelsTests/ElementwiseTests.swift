@@ -103,9 +103,8 @@ import Testing
     @Test(arguments: KernelLevel.all)
     func adamWTakesItsSteps(level: KernelLevel) {
         var numbers = Numbers(seed: 7)
-        let (b1, b2, lr, decay, eps, clip) = (
-            Float(0.9), Float(0.999), Float(1e-3), Float(0.1), Float(1e-8), Float(0.5)
-        )
+        let (b1, b2) = (0.9, 0.999)
+        let (lr, decay, eps, clip) = (Float(1e-3), Float(0.1), Float(1e-8), Float(0.5))
         for size in oddSizes {
             let start = numbers.floats(size)
             let parameter = Buffer(start), m = Buffer(count: size), v = Buffer(count: size)
@@ -114,7 +113,7 @@ import Testing
             )
             for step in 1...3 {
                 let gradient = Buffer(numbers.floats(size))
-                let c1 = 1 - pow(Double(b1), Double(step)), c2 = 1 - pow(Double(b2), Double(step))
+                let c1 = 1 - pow(b1, Double(step)), c2 = 1 - pow(b2, Double(step))
                 level.kernels.adamw(
                     parameter.floatPointer, gradient.floatPointer, m.floatPointer, v.floatPointer, size, clip, lr, b1,
                     b2,
@@ -122,14 +121,14 @@ import Testing
                 for (i, value) in gradient.values.enumerated() {
                     let g = Double(clip) * Double(value)
                     p64[i] -= Double(lr) * Double(decay) * p64[i]
-                    m64[i] = Double(b1) * m64[i] + (1 - Double(b1)) * g
-                    v64[i] = Double(b2) * v64[i] + (1 - Double(b2)) * g * g
+                    m64[i] = b1 * m64[i] + (1 - b1) * g
+                    v64[i] = b2 * v64[i] + (1 - b2) * g * g
                     p64[i] -= Double(lr) * (m64[i] / c1) / ((v64[i] / c2).squareRoot() + Double(eps))
                 }
             }
             #expect(agree(parameter.values, p64, tolerance: 3e-7))
             #expect(agree(m.values, m64, tolerance: 1e-6, floor: 0.1))
-            #expect(agree(v.values, v64, tolerance: 1e-6, floor: 1e-3))
+            #expect(agree(v.values, v64, tolerance: 1e-6, floor: 1e-4))
         }
     }
 }

@@ -39,13 +39,17 @@ import Training
             let modules = try #require(reference["modules"]?.objectValue)
             let gates = run.adapter.projections.filter { $0.gate != nil }
             #expect(modules.count == gates.count)
+            // A tau that steps have brought close to 0 keeps the rounding of the steps: PyTorch's own float32 is off by
+            // 1.8e-5 of such a one in llama-lora-plain-sgd-tau. So errors are relative to the step's largest tau.
+            let largestTau = modules.members.reduce(0) { max($0, abs($1.value["tau"]?.doubleValue ?? 0)) }
             let largestG = gates.map { abs($0.gate!.stepGradient) }.max() ?? 0
             for projection in gates {
                 let gate = projection.gate!
                 let expected = try #require(modules[projection.path])
                 let place = "\(projection.path), step \(index)"
                 try #expect(gate.stepSparsity == #require(expected["sparsity"]?.doubleValue), "sparsity of \(place)")
-                try expectClose(Double(gate.tau), expected["tau"]?.doubleValue, Tolerance.relative, "tau of \(place)")
+                let tau = try #require(expected["tau"]?.doubleValue)
+                #expect(abs(Double(gate.tau) - tau) <= Tolerance.relative * largestTau, "tau of \(place)")
                 let g = try #require(expected["g"]?.doubleValue)
                 #expect(abs(gate.stepGradient - g) <= Tolerance.gradient * largestG, "g of \(place)")
             }

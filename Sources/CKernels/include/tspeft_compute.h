@@ -97,10 +97,9 @@ int64_t tspeft_first_nonfinite(const float *x, size_t count);
 
 /// One AdamW step (Loshchilov and Hutter, as PyTorch orders it): p -= lr*decay*p; m = b1 m + (1-b1) g;
 /// v = b2 v + (1-b2) g^2; p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad.
-/// correction_i is 1 - beta_i^step of the float betas given here: 1 - b2 in float differs from that in double by 5e-5
-/// of it at 0.999.
+/// correction_i is 1 - beta_i^step. The betas are double because 1 - b2 would lose 5e-5 of itself in float at 0.999.
 void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  float beta1, float beta2, float eps, float decay, float correction1, float correction2);
+                  double beta1, double beta2, float eps, float decay, float correction1, float correction2);
 
 /// sums[i][j] += sum over rows of weight_row * z_i z_j, double [width, width] (both triangles); weights NULL means 1
 /// each.

@@ -172,13 +172,13 @@ static int64_t first_nonfinite(const float *x, size_t count) {
 }
 
 static void adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  float beta1, float beta2, float eps, float decay, float correction1, float correction2) {
+                  double beta1, double beta2, float eps, float decay, float correction1, float correction2) {
     vf shrink = v_set(1 - lr * decay);
     for (size_t i = 0; i < count; i += LANES) {
         size_t left = count - i;
         vf g = v_load(grad, TSPEFT_F32, i, left) * v_set(gradient_scale);
-        vf first = v_load(m, TSPEFT_F32, i, left) * v_set(beta1) + v_set(1 - beta1) * g;
-        vf second = v_load(v, TSPEFT_F32, i, left) * v_set(beta2) + v_set(1 - beta2) * g * g;
+        vf first = v_load(m, TSPEFT_F32, i, left) * v_set((float)beta1) + v_set((float)(1 - beta1)) * g;
+        vf second = v_load(v, TSPEFT_F32, i, left) * v_set((float)beta2) + v_set((float)(1 - beta2)) * g * g;
         vf step = v_set(lr) * (first / v_set(correction1)) / (v_sqrt(second / v_set(correction2)) + v_set(eps));
         v_store(m, TSPEFT_F32, i, left, first);
         v_store(v, TSPEFT_F32, i, left, second);
