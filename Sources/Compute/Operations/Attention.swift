@@ -126,13 +126,15 @@ extension ComputeContext {
         precondition(k.columns == shape.keyValueHeadCount * shape.headSize)
         let scratch = attentionScratch(shape, segments)
         let part = scratch.count / threadCount
-        parallelItems(segments.count * shape.headCount) { item, thread in
-            var segment = segments[item / shape.headCount]
-            let head = item % shape.headCount
+        // The query heads that share a key head go together, so that keys are packed once for all of them.
+        let group = shape.headCount / shape.keyValueHeadCount
+        parallelItems(segments.count * shape.keyValueHeadCount) { item, thread in
+            var segment = segments[item / shape.keyValueHeadCount]
+            let head = item % shape.keyValueHeadCount * group
             tspeft_attention_forward(
                 q.address, k.address, v.address, out.address, logSums?.floats, q.dtype.kernelCode, q.columns,
                 k.columns, shape.headCount, shape.keyValueHeadCount, shape.headSize, shape.scale, &segment, head,
-                head + 1, scratch.floats + thread * part)
+                head + group, scratch.floats + thread * part)
         }
     }
 
