@@ -158,7 +158,9 @@ package func trainAdapter(
         evaluationExamples.map { (request.evaluationPath!, $0) }
         ?? (request.dataPath, Array(data.examples.prefix(statisticsRecordLimit)))
     try progress(.measuring(source: source, examples: examples.count))
-    let (measured, statistics) = try measureGates(session, adapter, examples, source: source)
+    let (measured, statistics) = try measureGates(session, adapter, examples, source: source) { _ in
+        if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
+    }
     if evaluationExamples != nil {
         let event = TrainingEvent.evaluation(
             step: loop.step, loss: measured.meanLoss, details: ["perplexity": .real(measured.perplexity)])
@@ -182,14 +184,16 @@ package func trainAdapter(
     return report
 }
 
-/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did.
+/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did. `progress` is told how
+/// many examples are done, and may throw to stop.
 package func measureGates(
-    _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String
+    _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String,
+    progress: (Int) throws -> Void = { _ in }
 ) throws -> (LossResult, AdapterStatistics) {
     let collector = StatisticsCollector(collectingInnerSums: true)
     adapter.observe(collector)
     defer { adapter.observe(nil) }
-    let result = try evaluateLoss(session.model, examples)
+    let result = try evaluateLoss(session.model, examples, progress: progress)
     let name = lastPathComponent(source)
     return (
         result,

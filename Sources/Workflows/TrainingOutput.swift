@@ -111,6 +111,9 @@ final class RunDirectory {
             .sorted { $0.0 < $1.0 }.map { joinedPath(path, $0.1) }
     }
 
+    /// The checkpoint of the latest step; nil before the first.
+    var newestCheckpoint: String? { Self.checkpoints(in: path).last }
+
     /// Appends an event to the log. Throws `CheckpointError.writeFailed`.
     func log(_ event: TrainingEvent) throws {
         var line: JSONObject
