@@ -45,6 +45,9 @@ let package = Package(
             ]),
 
         .target(name: "TestSupport", dependencies: ["CheckpointIO", "TensorCore"], path: "Tests/TestSupport"),
+        .target(
+            name: "ModelTestSupport", dependencies: ["Adapters", "Models", "Compute", "TensorCore", "TestSupport"],
+            path: "Tests/ModelTestSupport"),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"]),
         .testTarget(name: "CKernelsTests", dependencies: ["CKernels", "TestSupport"]),
         .testTarget(
@@ -67,17 +70,19 @@ let package = Package(
         .testTarget(
             name: "AdaptersTests",
             dependencies: [
-                "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+                "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport", "ModelTestSupport",
             ]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
                 "Training", "Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+                "ModelTestSupport",
             ]),
         .testTarget(
             name: "EvaluationTests",
             dependencies: [
                 "Evaluation", "Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore", "TestSupport",
+                "ModelTestSupport",
             ]),
         .testTarget(
             name: "TransformsTests",
