@@ -17,11 +17,16 @@ package func pathExists(_ path: String) -> Bool {
     access(path, F_OK) == 0
 }
 
-/// An empty folder of its own for one test, removed after `body`.
-package func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
+/// An empty folder, which the caller removes.
+package func makeTemporaryFolder() throws -> String {
     var template = Array("/tmp/tspeft-test-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw TemporaryFolderError() }
-    let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+}
+
+/// An empty folder of its own for one test, removed after `body`.
+package func withTemporaryFolder<R>(_ body: (String) throws -> R) throws -> R {
+    let path = try makeTemporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: path) }
     return try body(path)
 }

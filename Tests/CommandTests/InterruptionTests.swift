@@ -1,0 +1,63 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Ctrl-C.
+@Suite struct InterruptionTests {
+    /// Waits until a file has a number of lines, or the program ends.
+    func wait(for lines: Int, in path: String, of running: Program.Running) throws {
+        while running.isRunning {
+            if pathExists(path), try readFile(path).count(where: { $0 == UInt8(ascii: "\n") }) >= lines { return }
+            usleep(2000)
+        }
+    }
+
+    @Test func interruptedTrainingSavesAndResumesToTheSameBits() throws {
+        let run = try TinyRun.shared.get()
+        try withTemporaryFolder { folder in
+            let program = Program(folder: folder)
+            func arguments(_ output: String) -> [String] {
+                [
+                    "train", TinyRun.base, "--adapter", run.path("adapter"), "--data", run.path("records.json"),
+                    "--eval-data", run.path("records.json"), "--eval-limit", "2", "--steps", "30", "--batch-size", "1",
+                    "--s", "1e-3", "--dtype", "f32", "--threads", "1", "-o", output,
+                ]
+            }
+            let running = try program.begin(arguments("stopped"))
+            try wait(for: 3, in: folder + "/stopped/log.jsonl", of: running)
+            running.interrupt()
+            let stopped = try running.finish()
+            #expect(stopped.status == 130, "\(stopped.errors)")
+            #expect(stopped.output.isEmpty)
+            #expect(stopped.errorLines.last?.contains("--resume") == true, "\(stopped.errors)")
+            let left = try names(in: folder + "/stopped")
+            #expect(left.count == 2 && left[0].hasPrefix("checkpoint-") && left[1] == "log.jsonl", "\(left)")
+
+            let inspected = try program.run(["inspect", "stopped"])
+            #expect(inspected.status == 0)
+            #expect(inspected.output.contains("not finished"))
+            #expect(inspected.output.contains("last step"))
+            let mistaken = try program.run(["eval", TinyRun.base, "--adapter", "stopped", "--data", "none"])
+            #expect(mistaken.status == 66)
+
+            let resumed = try program.run(arguments("stopped") + ["--resume"])
+            #expect(resumed.status == 0, "\(resumed.errors)")
+            #expect(resumed.errors.contains("resumed after step"))
+            let straight = try program.run(arguments("straight"))
+            #expect(straight.status == 0, "\(straight.errors)")
+            for file in ["adapter_model.safetensors", "tspeft_statistics.safetensors"] {
+                #expect(try readFile(folder + "/stopped/" + file) == readFile(folder + "/straight/" + file), "\(file)")
+            }
+        }
+    }
+
+    @Test func interruptedEvaluationEndsAtOnce() throws {
+        let program = Program(folder: fixture("sst2"))
+        let running = try program.begin(["eval", TinyRun.base, "--data", "train.json", "--threads", "1"])
+        usleep(400_000)
+        running.interrupt()
+        let outcome = try running.finish()
+        #expect(outcome.status == 130)
+        #expect(outcome.output.isEmpty)
+    }
+}

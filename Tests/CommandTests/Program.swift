@@ -1,0 +1,90 @@
+import Foundation
+import TestSupport
+
+/// The built program, run as a user runs it.
+struct Program {
+    /// What a run left.
+    struct Outcome {
+        /// The exit code; of a run that a signal ended, minus its number.
+        let status: Int32
+        /// What stdout got.
+        let output: String
+        /// What stderr got.
+        let errors: String
+
+        /// The lines of stderr.
+        var errorLines: [String] { errors.split(separator: "\n").map(String.init) }
+    }
+
+    /// The program that was built with these tests: it lies beside the test bundle, debug or release.
+    static let path: String = {
+        let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        return (bundle as NSString).deletingLastPathComponent + "/tspeft"
+    }()
+
+    /// Where the program runs; relative paths are in it.
+    let folder: String
+
+    /// Runs the program to its end.
+    func run(_ arguments: [String], environment: [String: String] = [:]) throws -> Outcome {
+        try begin(arguments, environment: environment).finish()
+    }
+
+    /// Runs a line of a shell in which `$T` is the program.
+    func shell(_ line: String) throws -> Outcome {
+        try Running("/bin/sh", ["-c", line], in: folder, environment: ["T": Self.path]).finish()
+    }
+
+    /// Starts the program.
+    func begin(_ arguments: [String], environment: [String: String] = [:]) throws -> Running {
+        try Running(Self.path, arguments, in: folder, environment: environment)
+    }
+
+    /// A program that runs.
+    final class Running {
+        private let process = Process()
+        private let streams: String
+
+        fileprivate init(
+            _ program: String, _ arguments: [String], in folder: String, environment: [String: String]
+        ) throws {
+            streams = try makeTemporaryFolder()
+            process.executableURL = URL(fileURLWithPath: program)
+            process.arguments = arguments
+            process.currentDirectoryURL = URL(fileURLWithPath: folder)
+            process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+            process.standardInput = FileHandle.nullDevice
+            // Files, because a pipe that nobody empties would stop the program.
+            process.standardOutput = try Self.file(streams + "/out")
+            process.standardError = try Self.file(streams + "/err")
+            try process.run()
+        }
+
+        private static func file(_ path: String) throws -> FileHandle {
+            try writeFile(path, "")
+            return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        }
+
+        /// Whether it has not ended.
+        var isRunning: Bool { process.isRunning }
+
+        /// Sends SIGINT, as Ctrl-C does.
+        func interrupt() { process.interrupt() }
+
+        /// Waits for the end.
+        func finish() throws -> Outcome {
+            process.waitUntilExit()
+            defer { try? FileManager.default.removeItem(atPath: streams) }
+            let status = process.terminationStatus
+            return Outcome(
+                status: process.terminationReason == .exit ? status : -status,
+                output: String(decoding: try readFile(streams + "/out"), as: UTF8.self),
+                errors: String(decoding: try readFile(streams + "/err"), as: UTF8.self))
+        }
+    }
+}
+
+/// Paths of everything under a folder, sorted.
+func contents(of folder: String) -> [String] {
+    (FileManager.default.enumerator(atPath: folder)?.allObjects as? [String] ?? []).sorted()
+}
