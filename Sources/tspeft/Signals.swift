@@ -35,8 +35,7 @@ enum Signals {
     private static func receive() {
         let isFirst = !requested.exchange(true, ordering: .sequentiallyConsistent)
         if isFirst, stopsInOrder.load(ordering: .sequentiallyConsistent) { return }
-        TemporaryOutputs.removeAll()
-        _exit(ExitStatus.interrupted.rawValue)
+        TemporaryOutputs.removeAllAndExit(ExitStatus.interrupted.rawValue)
     }
 
     /// From now on the first signal only sets `stopRequested`.

@@ -60,4 +60,24 @@ import Testing
         #expect(outcome.status == 130)
         #expect(outcome.output.isEmpty)
     }
+
+    @Test func interruptedMergeLeavesAWholeCheckpointOrNothing() throws {
+        let run = try TinyRun.shared.get()
+        let program = Program(folder: run.folder)
+        try withTemporaryFolder { folder in
+            let arguments = ["merge", TinyRun.base, "--adapter", "tuned", "--threads", "1", "-o"]
+            #expect(try program.run(arguments + [folder + "/whole"]).status == 0)
+            let whole = contents(of: folder + "/whole")
+            for attempt in 0..<12 {
+                let output = folder + "/attempt-\(attempt)"
+                let running = try program.begin(arguments + [output])
+                usleep(UInt32(20_000 + 10_000 * attempt))
+                running.interrupt()
+                let outcome = try running.finish()
+                #expect(outcome.status == 130 || outcome.status == 0, "\(outcome.errors)")
+                if pathExists(output) { #expect(contents(of: output) == whole) }
+            }
+            #expect(try names(in: folder).allSatisfy { $0 == "whole" || $0.hasPrefix("attempt-") })
+        }
+    }
 }

@@ -106,11 +106,10 @@ package final class AtomicDirectory {
         precondition(isOpen, "the directory has ended")
         do {
             try syncDirectory(temporaryPath)
-            if isReplacing, pathKind(path) == .directory {
-                // After the exchange the temporary name is the old directory's.
-                try renameOutput(temporaryPath, to: path, .exchanging)
-            } else {
-                try renameOutput(temporaryPath, to: path, .exclusive)
+            // After an exchange the temporary name is the old directory's.
+            let mode: RenameMode = isReplacing && pathKind(path) == .directory ? .exchanging : .exclusive
+            try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
+                try renameOutput(temporaryPath, to: path, mode)
             }
         } catch {
             abandon()

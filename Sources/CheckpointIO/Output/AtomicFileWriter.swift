@@ -110,7 +110,9 @@ package final class AtomicFileWriter {
         descriptor = -1
         guard close(closing) == 0 else { throw failed(errno) }
         do {
-            try renameOutput(temporaryPath, to: path, isReplacing ? .replacing : .exclusive)
+            try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
+                try renameOutput(temporaryPath, to: path, isReplacing ? .replacing : .exclusive)
+            }
         } catch {
             abandon()
             throw error

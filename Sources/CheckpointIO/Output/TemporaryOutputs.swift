@@ -15,8 +15,28 @@ package enum TemporaryOutputs {
         paths.withLock { _ = $0.remove(path) }
     }
 
-    /// Removes every temporary output from the disk; for the moment before the process exits. Not safe inside a signal
+    /// Runs `body`, which gives an output its name, so that no removal comes between: the name never stands for a part.
+    static func undisturbed(_ body: () throws(CheckpointError) -> Void) throws(CheckpointError) {
+        try paths.withLock { _ throws(CheckpointError) in try body() }
+    }
+
+    /// How long one who has registered an output may still be about to create it, in microseconds.
+    private static let creationTime: UInt32 = 2000
+
+    /// Removes every temporary output and ends the process while others still write to them. Not safe inside a signal
     /// handler: call it from the thread that learns of the signal.
+    package static func removeAllAndExit(_ status: Int32) -> Never {
+        paths.withLock { paths in
+            // Nobody begins an output while the lock is held, but one just begun may appear after the first look.
+            for pass in 0..<3 {
+                if pass > 0 { usleep(creationTime) }
+                for path in paths { removeTree(path) }
+            }
+            _exit(status)
+        }
+    }
+
+    /// Removes every temporary output from the disk; for the moment before the process exits.
     package static func removeAll() {
         let all = paths.withLock { paths in
             defer { paths = [] }
