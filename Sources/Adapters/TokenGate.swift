@@ -51,7 +51,8 @@ package final class TokenGate {
     /// The mean r of the current step's tokens; 0 for none.
     package var stepMeanRatio: Float { stepTokens == 0 ? 0 : Float(stepRatioSum / Double(stepTokens)) }
 
-    /// Equation 3 for each token: S_i = 1 where r_i >= tau.
+    /// Equation 3 for each token: S_i = 1 where r_i >= tau. A token whose r is NaN passes, so that a broken update reaches the loss,
+    /// where it is noticed, and is not skipped in silence.
     ///
     /// - Parameters:
     ///   - updateNorms: |M(x_i)|, [tokens].
@@ -67,7 +68,7 @@ package final class TokenGate {
             let update = updateNorms[index]
             let ratio = update == 0 ? 0 : update / outputNorms[index]
             ratios[index] = ratio
-            if ratio >= tau {
+            if !(ratio < tau) {
                 isActive[index] = true
                 rows.append(Int32(index))
             }

@@ -36,6 +36,11 @@ import Testing
         #expect(decision.active == .rows([]) && decision.activeCount == 0)
     }
 
+    @Test func brokenUpdateIsNotHidden() {
+        let decision = decide(TokenGate(tau: 0.5), [.nan, .infinity, 0], [1, .infinity, 1])
+        #expect(decision.isActive == [true, true, false])
+    }
+
     /// Tokens: mu >= 0 or not, active or not, and mu of either zero. Equation 15 takes mu where its sign says that the decision was
     /// right, and lambda for each active token.
     @Test func gradientEstimateIsEquation15() {
