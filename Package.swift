@@ -75,7 +75,8 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+                "Training", "Evaluation", "Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore",
+                "TestSupport",
                 "ModelTestSupport",
             ]),
         .testTarget(

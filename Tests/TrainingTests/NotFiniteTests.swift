@@ -1,0 +1,61 @@
+import Adapters
+import Compute
+import Data
+import ModelTestSupport
+import Models
+import TensorCore
+import Testing
+import Training
+
+/// A NaN or an infinity ends a run with the step and the module where it came up.
+@Suite struct NotFiniteTests {
+    /// Overwrites one element.
+    private func poison(_ tensor: Tensor, at index: Int = 3, with value: Float = .nan) {
+        var values = tensor.toArray()
+        values[index] = value
+        tensor.copy(from: values)
+    }
+
+    private func projection(_ bench: TrainingBench, _ path: String) -> any Projection {
+        bench.adapted.model.projections.first { $0.path == path }!
+    }
+
+    @Test(arguments: [Float.nan, .infinity]) func brokenBaseWeightIsNamed(value: Float) throws {
+        let bench = try TrainingBench()
+        _ = try bench.loop.takeStep()
+        let module = "model.layers.1.mlp.gate_proj"
+        poison(projection(bench, module).frozen.weight, with: value)
+        let before = bench.loop.state
+        let expected = TrainingError.notFinite(what: "the loss", step: 2, module: module)
+        #expect(throws: expected) { try bench.loop.takeStep() }
+        #expect(expected.exitStatus == .failedSelfCheck)
+        #expect("\(expected)".contains("step 2") && "\(expected)".contains(module))
+        // Neither parameters nor thresholds have moved, and the model's projections are those of before.
+        #expect(zip(before.tensors, bench.loop.state.tensors).allSatisfy { $0.values == $1.values })
+        #expect(before.thresholds == bench.loop.state.thresholds)
+        #expect(bench.adapted.model.projections.count { $0 is GatedProjection } == 15)
+        #expect(bench.adapted.model.projections.count { $0 is PlainProjection } == 6)
+    }
+
+    /// A gate must not hide a broken update: |M| is NaN, and a NaN is not below tau.
+    @Test(arguments: [true, false]) func brokenAdapterIsNamed(isGated: Bool) throws {
+        let bench = try TrainingBench {
+            $0.isGated = isGated
+            $0.tau = 0.001
+        }
+        let wrapped = bench.adapted.adapter.projections[7]
+        poison(wrapped.method.parameters[1].value)
+        bench.adapted.adapter.prepare()
+        #expect(throws: TrainingError.notFinite(what: "the loss", step: 1, module: wrapped.path)) {
+            try bench.loop.takeStep()
+        }
+    }
+
+    @Test func brokenHeadIsNoModuleOutput() throws {
+        let bench = try TrainingBench()
+        poison(bench.adapted.model.head.weight)
+        let expected = TrainingError.notFinite(what: "the loss", step: 1, module: nil)
+        #expect(throws: expected) { try bench.loop.takeStep() }
+        #expect("\(expected)".contains("all module outputs are finite"))
+    }
+}

@@ -1,0 +1,210 @@
+import Adapters
+import CheckpointIO
+import Data
+import Evaluation
+import ModelTestSupport
+import Models
+import TensorCore
+import Testing
+import Training
+
+/// What a step and a run do.
+@Suite struct TrainingLoopTests {
+    /// The same sums in another order.
+    private static let orderTolerance = 1e-5
+
+    /// A bench without dropout, whose masks belong to batches, and with gates that decide both ways.
+    private func bench(_ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> TrainingBench {
+        var configuration = TrainingBench.configuration
+        change(&configuration)
+        let bench = try TrainingBench(configuration) { $0.dropout = 0 }
+        try bench.adapted.closeGatesHalfway(over: TrainingBench.examples.map(\.tokens))
+        return bench
+    }
+
+    /// Loss, mu, g, token counts and gradients are those of the whole step: the mean is over all its scored tokens.
+    @Test func microBatchesEqualOneBatch() throws {
+        let (parts, whole) = (try bench(), try bench())
+        let groups = [TrainingBench.examples[0..<1], TrainingBench.examples[1..<3], TrainingBench.examples[3..<7]]
+        let batches = groups.map { Batch.packing(Array($0)) }
+        #expect(Set(batches.map(\.scoredCount)).count == 3, "micro-batches of different weight")
+        let reports = [
+            try parts.loop.takeStep(on: batches), try whole.loop.takeStep(on: [Batch.packing(TrainingBench.examples)]),
+        ]
+        #expect(abs(reports[0].loss / reports[1].loss - 1) < Self.orderTolerance)
+        #expect(reports[0].tokens == reports[1].tokens && reports[0].scoredTokens == reports[1].scoredTokens)
+        #expect(reports[0].sparsity == reports[1].sparsity)
+        #expect(abs(reports[0].gradientNorm / reports[1].gradientNorm - 1) < Self.orderTolerance)
+        for (one, other) in zip(parts.adapted.adapter.parameters, whole.adapted.adapter.parameters) {
+            #expect(relativeError(one.gradient.toArray(), other.gradient.toArray()) < 1e-4, "\(one.name)")
+        }
+        let gates = zip(parts.adapted.adapter.projections, whole.adapted.adapter.projections).map {
+            ($0.gate!, $1.gate!)
+        }
+        let largest = gates.reduce(0) { max($0, abs($1.1.stepGradient)) }
+        for (one, other) in gates {
+            #expect(one.stepTokens == other.stepTokens && one.stepActiveTokens == other.stepActiveTokens)
+            #expect(one.stepActiveTokens > 0 && one.stepSparsity > 0)
+            #expect(abs(one.stepGradient - other.stepGradient) < 1e-4 * largest)
+            #expect(abs(one.tau - other.tau) < 1e-4 * 0.005)
+        }
+    }
+
+    @Test func lossIsTheOneThatEvaluationMeasures() throws {
+        let bench = try bench()
+        let measured = try evaluateLoss(bench.adapted.model, TrainingBench.examples)
+        let report = try bench.loop.takeStep(on: [Batch.packing(TrainingBench.examples)])
+        #expect(report.loss == measured.meanLoss)
+        #expect(report.scoredTokens == measured.scoredTokens && report.tokens == measured.tokens)
+        // After the step it is another.
+        #expect(try evaluateLoss(bench.adapted.model, TrainingBench.examples).meanLoss != measured.meanLoss)
+    }
+
+    @Test func dropoutDiffersByStepAndBatchAndIsOffOutside() throws {
+        var configuration = TrainingBench.configuration
+        configuration.learningRate = 0
+        configuration.thresholds.stepSize = 0
+        configuration.optimizer.weightDecay = 0
+        let bench = try TrainingBench(configuration) { $0.dropout = 0.5 }
+        let batch = Batch.packing(TrainingBench.examples)
+        let before = try evaluateLoss(bench.adapted.model, TrainingBench.examples).meanLoss
+        // Nothing changes but the mask.
+        let losses = try (0..<2).map { _ in try bench.loop.takeStep(on: [batch]).loss }
+        let twice = try bench.loop.takeStep(on: [batch, batch]).loss
+        #expect(Set(losses + [twice, before]).count == 4)
+        #expect(try evaluateLoss(bench.adapted.model, TrainingBench.examples).meanLoss == before)
+    }
+
+    @Test func clippingScalesTheGradientToTheLimit() throws {
+        let free = try bench { $0.gradientClipping = 0 }
+        let report = try free.loop.takeStep()
+        let squares = free.adapted.adapter.parameters.flatMap { $0.gradient.toArray() }
+            .reduce(0) { $0 + Double($1) * Double($1) }
+        #expect(abs(report.gradientNorm / squares.squareRoot() - 1) < 1e-6)
+
+        let clipped = try bench { $0.gradientClipping = report.gradientNorm / 4 }
+        #expect(try clipped.loop.takeStep().gradientNorm == report.gradientNorm, "the norm before clipping")
+        let loose = try bench { $0.gradientClipping = report.gradientNorm * 4 }
+        _ = try loose.loop.takeStep()
+        for (index, moment) in free.loop.state.moments.enumerated() {
+            // After a first step the mean is (1 - beta1) times the gradient that AdamW was handed.
+            let mean = clipped.loop.state.moments[index].mean
+            #expect(relativeError(mean.map { 4 * $0 }, moment.mean) < 1e-5)
+            #expect(loose.loop.state.moments[index].mean == moment.mean)
+        }
+    }
+
+    @Test func learningRateFollowsTheScheduleAndThresholdsOnlyIfAsked() throws {
+        for follows in [false, true] {
+            let bench = try bench {
+                $0.thresholdsFollowSchedule = follows
+                $0.thresholds.epsilon = 0
+            }
+            let before = bench.adapted.adapter.projections.map { $0.gate!.tau }
+            let report = try bench.loop.takeStep()
+            // The warm-up's first factor is 0.
+            #expect(report.learningRate == 0)
+            for (projection, tau) in zip(bench.adapted.adapter.projections, before) {
+                // A first step of equation 20 is s, whatever g is.
+                let expected = Double(tau) + (follows ? 0 : projection.gate!.stepGradient > 0 ? 0.005 : -0.005)
+                #expect(abs(Double(projection.gate!.tau) - expected) < 1e-7)
+            }
+            #expect(try bench.loop.takeStep().learningRate == 0.5e-2)
+            #expect(try bench.loop.takeStep().learningRate == 1e-2)
+        }
+    }
+
+    @Test func stepsEndWithTheEpoch() throws {
+        let bench = try bench()
+        let reports = try (0..<6).map { _ in try bench.loop.takeStep() }
+        let epochs: [Double] = [4.0 / 7, 1, 1 + 4.0 / 7, 2, 2 + 4.0 / 7, 3]
+        #expect(reports.map(\.epoch) == epochs)
+        let tokens = TrainingBench.examples.reduce(0) { $0 + $1.tokens.count }
+        for epoch in 0..<3 { #expect(reports[2 * epoch].tokens + reports[2 * epoch + 1].tokens == tokens) }
+        #expect(reports.map(\.step) == [1, 2, 3, 4, 5, 6] && reports.allSatisfy { $0.totalSteps == 6 })
+    }
+
+    @Test func runLengthsAreCounted() {
+        var configuration = TrainingConfiguration()
+        configuration.batchSize = 4
+        configuration.accumulation = 2
+        func steps(_ length: TrainingLength, _ examples: Int) -> Int {
+            configuration.length = length
+            return configuration.stepCount(exampleCount: examples)
+        }
+        #expect(steps(.steps(17), 3) == 17)
+        #expect(steps(.epochs(3), 16) == 6)
+        #expect(steps(.epochs(3), 17) == 9)
+        #expect(steps(.epochs(0.5), 17) == 2)
+        #expect(steps(.epochs(0.01), 17) == 1)
+    }
+
+    /// What a run tells, shortened.
+    private func events(_ bench: TrainingBench, stopAfter: Int? = nil) throws -> ([String], error: TrainingError?) {
+        var events: [String] = []
+        var callbacks = TrainingCallbacks()
+        callbacks.report = { event in
+            switch event {
+            case .step(let report): events.append("step \(report.step)")
+            case .evaluation(let step, let loss, _): events.append("evaluation \(step) \(loss)")
+            case .checkpoint(let step, let path): events.append("checkpoint \(step) \(path)")
+            case .warning: break
+            }
+        }
+        callbacks.evaluate = { (0.5, [:]) }
+        callbacks.save = { state in "c\(state.step)" }
+        callbacks.shouldStop = { bench.loop.step == stopAfter }
+        do {
+            try bench.loop.run(callbacks)
+            return (events, nil)
+        } catch let error as TrainingError {
+            return (events, error)
+        }
+    }
+
+    @Test func evaluationsAndCheckpointsComeInTime() throws {
+        let bench = try bench {
+            $0.length = .steps(5)
+            $0.evaluationInterval = 2
+            $0.checkpointInterval = 3
+        }
+        let (events, error) = try events(bench)
+        #expect(error == nil)
+        #expect(
+            events == [
+                "step 1", "step 2", "evaluation 2 0.5", "step 3", "checkpoint 3 c3", "step 4", "evaluation 4 0.5",
+                "step 5", "checkpoint 5 c5",
+            ])
+    }
+
+    @Test func stoppedRunSavesAndSaysWhere() throws {
+        let stopped = try events(bench(), stopAfter: 2)
+        #expect(stopped.0 == ["step 1", "step 2", "checkpoint 2 c2"])
+        #expect(stopped.error == .interrupted(step: 2, savedAt: "c2"))
+        #expect(stopped.error?.exitStatus == .interrupted)
+        // Asked after the last step there is nothing to stop.
+        let done = try events(bench(), stopAfter: 6)
+        #expect(done.error == nil && done.0.last == "checkpoint 6 c6")
+    }
+
+    @Test func settingsThatCannotBeAreRefused() throws {
+        let model = try AdaptedModel()
+        func error(_ examples: [Example], _ change: (inout TrainingConfiguration) -> Void) -> TrainingError? {
+            var configuration = TrainingConfiguration()
+            change(&configuration)
+            do {
+                _ = try TrainingLoop(model.model, model.adapter, examples: examples, source: "file", configuration)
+                return nil
+            } catch { return error }
+        }
+        let examples = TrainingBench.examples
+        #expect(
+            error(examples) { $0.batchSize = 0 }
+                == .badSetting(name: "--batch-size", expected: "at least 1", found: "0"))
+        #expect(
+            error(examples) { $0.accumulation = -1 }
+                == .badSetting(name: "--accumulation", expected: "at least 1", found: "-1"))
+        #expect(error([]) { _ in } == .noExamples("file"))
+        #expect(error(examples) { _ in } == nil)
+    }
+}
