@@ -18,7 +18,7 @@ import Training
     }
 
     @Test(arguments: [
-        AdamWSettings(), AdamWSettings(beta1: 0.8, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1),
+        AdamWSettings(), AdamWSettings(beta1: 0.8, beta2: 0.95, epsilon: 0.05, weightDecay: 0.1),
     ])
     func stepsAreThoseOfTheDefinition(settings: AdamWSettings) {
         let context = ComputeContext(dtype: .f32, threadCount: 2)

@@ -114,12 +114,14 @@ import Training
         }
     }
 
+    /// Of five examples the second step has one, where its second batch would belong to the next epoch.
     @Test func stepsEndWithTheEpoch() throws {
-        let bench = try bench()
+        let examples = Array(TrainingBench.examples.prefix(5))
+        let bench = try TrainingBench(examples: examples)
         let reports = try (0..<6).map { _ in try bench.loop.takeStep() }
-        let epochs: [Double] = [4.0 / 7, 1, 1 + 4.0 / 7, 2, 2 + 4.0 / 7, 3]
+        let epochs: [Double] = [4.0 / 5, 1, 1 + 4.0 / 5, 2, 2 + 4.0 / 5, 3]
         #expect(reports.map(\.epoch) == epochs)
-        let tokens = TrainingBench.examples.reduce(0) { $0 + $1.tokens.count }
+        let tokens = examples.reduce(0) { $0 + $1.tokens.count }
         for epoch in 0..<3 { #expect(reports[2 * epoch].tokens + reports[2 * epoch + 1].tokens == tokens) }
         #expect(reports.map(\.step) == [1, 2, 3, 4, 5, 6] && reports.allSatisfy { $0.totalSteps == 6 })
     }

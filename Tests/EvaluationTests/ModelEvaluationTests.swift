@@ -1,0 +1,136 @@
+import Adapters
+import Compute
+import Data
+import Evaluation
+import Foundation
+import ModelTestSupport
+import Models
+import TensorCore
+import Testing
+
+/// Loss and choices over whole models.
+@Suite struct ModelEvaluationTests {
+    /// Sums in another order, in F32.
+    private static let tolerance = 1e-5
+
+    /// log p of each token after the first, from the logits of the sequence by itself, in double precision.
+    private func logProbabilities(_ model: AdaptedModel, _ tokens: [Int32]) throws -> [Double] {
+        let logits = try model.logits([tokens]).map(Double.init)
+        let vocabulary = logits.count / tokens.count
+        return (1..<tokens.count).map { index in
+            let row = logits[(index - 1) * vocabulary..<index * vocabulary]
+            let largest = row.max()!
+            let sum = row.reduce(0) { $0 + exp($1 - largest) }
+            return row[row.startIndex + Int(tokens[index])] - largest - log(sum)
+        }
+    }
+
+    private func gatedModel() throws -> AdaptedModel {
+        let model = try AdaptedModel()
+        try model.closeGatesHalfway(over: [AdaptedModel.tokens(60, seed: 1)])
+        return model
+    }
+
+    @Test func lossIsMinusTheLogProbabilityOfScoredTokens() throws {
+        let model = try gatedModel()
+        let examples = (0..<3).map { index -> Example in
+            let tokens = AdaptedModel.tokens(5 + 4 * index, seed: UInt64(10 + index))
+            return Example(tokens: tokens, scored: tokens.indices.map { $0 % 3 != 0 })
+        }
+        let result = try evaluateLoss(model.model, examples)
+        var expected = 0.0
+        var scored = 0
+        for example in examples {
+            for (index, logProbability) in try logProbabilities(model, example.tokens).enumerated()
+            where example.scored[index + 1] {
+                expected -= logProbability
+                scored += 1
+            }
+        }
+        #expect(result.scoredTokens == scored && result.tokens == 5 + 9 + 13)
+        #expect(abs(result.lossSum / expected - 1) < Self.tolerance)
+        #expect(result.meanLoss == result.lossSum / Double(scored))
+        #expect(abs(result.perplexity / exp(expected / Double(scored)) - 1) < 1e-3)
+    }
+
+    /// More tokens than go through the model at a time: the groups add up, and progress counts examples.
+    @Test func lossDoesNotDependOnTheGroups() throws {
+        let model = try gatedModel()
+        let examples = (0..<30).map { index -> Example in
+            let tokens = AdaptedModel.tokens(index == 7 ? 128 : 60 + index, seed: UInt64(index))
+            return Example(tokens: tokens, scored: tokens.map { _ in true })
+        }
+        #expect(examples.reduce(0) { $0 + $1.tokens.count } > evaluationTokenBudget)
+        var progress: [Int] = []
+        let together = try evaluateLoss(model.model, examples) { progress.append($0) }
+        #expect(progress.count == 2 && progress.last == 30)
+        let alone = try examples.map { try evaluateLoss(model.model, [$0]) }
+        #expect(together.scoredTokens == alone.reduce(0) { $0 + $1.scoredTokens })
+        #expect(together.tokens == alone.reduce(0) { $0 + $1.tokens })
+        let sum = alone.reduce(0) { $0 + $1.lossSum }
+        #expect(abs(together.lossSum / sum - 1) < Self.tolerance)
+    }
+
+    @Test func progressMayStopTheEvaluation() throws {
+        struct Stop: Error {}
+        let model = try gatedModel()
+        let example = Example(tokens: [1, 2, 3], scored: [true, true, true])
+        #expect(throws: Stop.self) { try evaluateLoss(model.model, [example]) { _ in throw Stop() } }
+    }
+
+    /// Items of several lengths: choices of one token and of several, one that begins like another.
+    private static let items: [ChoiceItem] = (0..<4).map { index in
+        let seed = UInt64(20 + 10 * index)
+        let first = AdaptedModel.tokens(3, seed: seed)
+        return ChoiceItem(
+            prompt: AdaptedModel.tokens(1 + 6 * index, seed: seed + 1),
+            choices: [first, Array(first.prefix(2)), AdaptedModel.tokens(1, seed: seed + 2)],
+            names: ["a", "b", "c"], correct: index % 3, line: index + 1)
+    }
+
+    @Test func choiceScoresAreThoseOfPromptAndChoiceLaidEndToEnd() throws {
+        let model = try gatedModel()
+        let result = try scoreChoices(model.model, Self.items)
+        var tokens = 0
+        var correct = 0
+        for (index, item) in Self.items.enumerated() {
+            let expected = try item.choices.map { choice in
+                try logProbabilities(model, item.prompt + choice).suffix(choice.count).reduce(0, +)
+            }
+            for (found, expected) in zip(result.scores[index], expected) {
+                #expect(abs(found / expected - 1) < Self.tolerance, "item \(index)")
+            }
+            let best = expected.indices.max { expected[$0] < expected[$1] }!
+            #expect(result.predictions[index] == best)
+            correct += best == item.correct ? 1 : 0
+            tokens += item.prompt.count + item.choices.reduce(0) { $0 + $1.count }
+        }
+        #expect(result.correct == correct && result.accuracy == Double(correct) / 4)
+        #expect(result.tokens == tokens, "each prompt passes once")
+    }
+
+    @Test func ofEqualChoicesTheFirstIsTaken() throws {
+        let item = ChoiceItem(
+            prompt: [5, 6], choices: [[9], [9], [9]], names: ["a", "b", "c"], correct: 0, line: 1)
+        let result = try scoreChoices(gatedModel().model, [item])
+        #expect(result.scores[0][0] == result.scores[0][1] && result.predictions == [0] && result.correct == 1)
+    }
+
+    @Test func manyItemsAreScoredInGroups() throws {
+        let model = try gatedModel()
+        let items = (0..<25).map { index in
+            ChoiceItem(
+                prompt: AdaptedModel.tokens(100, seed: UInt64(index)), choices: [[1, 2], [3]], names: ["a", "b"],
+                correct: 0, line: index + 1)
+        }
+        var progress: [Int] = []
+        let result = try scoreChoices(model.model, items) { progress.append($0) }
+        #expect(progress.count == 2 && progress.last == 25)
+        for index in [0, 18, 19, 20, 24] {
+            let alone = try scoreChoices(model.model, [items[index]])
+            for (one, other) in zip(result.scores[index], alone.scores[0]) {
+                #expect(abs(one / other - 1) < Self.tolerance)
+            }
+        }
+    }
+}
