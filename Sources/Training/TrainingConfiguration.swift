@@ -45,14 +45,30 @@ package struct TrainingConfiguration: Sendable, Equatable {
     /// The defaults.
     package init() {}
 
-    /// The optimizer steps of a run over `exampleCount` examples: an epoch's last step takes what is left.
-    package func stepCount(exampleCount: Int) -> Int {
+    /// More steps than any run can make, and few enough to be counted exactly.
+    private static let stepLimit = 1 << 50
+
+    /// The optimizer steps of a run over `exampleCount` examples, which is positive: an epoch's last step takes what is left.
+    /// Throws `badSetting` for counts below 1, epochs that are not above 0, and more steps than can be counted.
+    package func stepCount(exampleCount: Int) throws(TrainingError) -> Int {
+        for (name, value) in [("--batch-size", batchSize), ("--accumulation", accumulation)] where value < 1 {
+            throw .badSetting(name: name, expected: "at least 1", found: String(value))
+        }
         switch length {
-        case .steps(let steps): return steps
+        case .steps(let steps):
+            guard (1...Self.stepLimit).contains(steps) else {
+                throw .badSetting(name: "--steps", expected: "between 1 and \(Self.stepLimit)", found: String(steps))
+            }
+            return steps
         case .epochs(let epochs):
-            let perStep = batchSize * accumulation
-            let perEpoch = (exampleCount + perStep - 1) / perStep
-            return max(1, Int((epochs * Double(perEpoch)).rounded(.up)))
+            let (product, overflows) = batchSize.multipliedReportingOverflow(by: accumulation)
+            let perEpoch = overflows ? 1 : (exampleCount - 1) / product + 1
+            let steps = (epochs * Double(perEpoch)).rounded(.up)
+            guard epochs > 0, steps <= Double(Self.stepLimit) else {
+                throw .badSetting(
+                    name: "--epochs", expected: "above 0 and at most \(Self.stepLimit / perEpoch)", found: "\(epochs)")
+            }
+            return max(1, Int(steps))
         }
     }
 

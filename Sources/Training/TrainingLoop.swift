@@ -40,11 +40,12 @@ package final class TrainingLoop {
     private let context: ComputeContext
     private let optimizer: AdamW
     private let schedule: LearningRateSchedule
-    private let totalSteps: Int
     private let examples: [Example]
     private var order: DataOrder
     private var watch: ThresholdWatch
 
+    /// Steps of the whole run.
+    package let totalSteps: Int
     /// Steps done.
     package private(set) var step = 0
 
@@ -53,11 +54,9 @@ package final class TrainingLoop {
         _ model: LlamaModel, _ adapter: InjectedAdapter, examples: [Example], source: String,
         _ configuration: TrainingConfiguration
     ) throws(TrainingError) {
-        for (name, value) in [
-            ("--batch-size", configuration.batchSize), ("--accumulation", configuration.accumulation),
-            ("--log-every", configuration.logInterval),
-        ] where value < 1 {
-            throw .badSetting(name: name, expected: "at least 1", found: String(value))
+        guard configuration.logInterval >= 1 else {
+            throw .badSetting(
+                name: "--log-every", expected: "at least 1", found: String(configuration.logInterval))
         }
         guard
             let order = DataOrder(
@@ -70,7 +69,7 @@ package final class TrainingLoop {
         self.examples = examples
         self.order = order
         context = model.context
-        totalSteps = configuration.stepCount(exampleCount: examples.count)
+        totalSteps = try configuration.stepCount(exampleCount: examples.count)
         optimizer = AdamW(adapter.parameters, configuration.optimizer, model.context)
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
@@ -110,9 +109,9 @@ package final class TrainingLoop {
     /// One optimizer step over the next examples.
     package func takeStep() throws -> StepReport {
         let perEpoch = order.count
-        let batches = (0..<configuration.accumulation).reduce(into: [Batch]()) { batches, index in
-            // An epoch's end ends the step: no step mixes two epochs.
-            if index > 0, order.position.index == 0 { return }
+        var batches: [Batch] = []
+        // An epoch's end ends the step: no step mixes two epochs.
+        while batches.isEmpty || batches.count < configuration.accumulation && order.position.index > 0 {
             let indices = order.nextInEpoch(atMost: configuration.batchSize)
             batches.append(Batch.packing(indices.map { examples[$0] }))
         }

@@ -119,7 +119,7 @@ package func trainAdapter(
         .loaded(
             examples: data.examples.count, tokens: data.tokenCount, scored: data.scoredCount,
             truncated: data.truncatedCount,
-            steps: request.training.stepCount(exampleCount: data.examples.count)))
+            steps: loop.totalSteps))
     try progress(
         .ready(
             parameters: adapter.parameters.reduce(0) { $0 + $1.value.count } + adapter.thresholds.count,

@@ -126,19 +126,25 @@ import Training
         #expect(reports.map(\.step) == [1, 2, 3, 4, 5, 6] && reports.allSatisfy { $0.totalSteps == 6 })
     }
 
-    @Test func runLengthsAreCounted() {
+    @Test func runLengthsAreCounted() throws {
         var configuration = TrainingConfiguration()
         configuration.batchSize = 4
         configuration.accumulation = 2
-        func steps(_ length: TrainingLength, _ examples: Int) -> Int {
+        func steps(_ length: TrainingLength, _ examples: Int) throws -> Int {
             configuration.length = length
-            return configuration.stepCount(exampleCount: examples)
+            return try configuration.stepCount(exampleCount: examples)
         }
-        #expect(steps(.steps(17), 3) == 17)
-        #expect(steps(.epochs(3), 16) == 6)
-        #expect(steps(.epochs(3), 17) == 9)
-        #expect(steps(.epochs(0.5), 17) == 2)
-        #expect(steps(.epochs(0.01), 17) == 1)
+        #expect(try steps(.steps(17), 3) == 17)
+        #expect(try steps(.epochs(3), 16) == 6)
+        #expect(try steps(.epochs(3), 17) == 9)
+        #expect(try steps(.epochs(0.5), 17) == 2)
+        #expect(try steps(.epochs(0.01), 17) == 1)
+        configuration.batchSize = .max
+        #expect(try steps(.epochs(3), 16) == 3)
+        for length: TrainingLength in [.epochs(1e300), .epochs(.nan), .epochs(0), .epochs(-1), .steps(0), .steps(.max)]
+        {
+            #expect(throws: TrainingError.self, "\(length)") { try steps(length, 16) }
+        }
     }
 
     /// What a run tells, shortened.
