@@ -40,11 +40,7 @@ struct TrainingOutput {
             guard request.replaces else {
                 throw .outputExists(path, remedy: "use --force to replace it, or --resume to go on with it")
             }
-            guard
-                access(joinedPath(path, logFile), F_OK) == 0
-                    || access(
-                        joinedPath(path, PEFTNames.configurationFile), F_OK) == 0
-            else {
+            guard holdsRunOrAdapter(path) else {
                 throw .outputExists(path, remedy: "it is no training run or adapter, so --force does not replace it")
             }
             guard access(path + asideSuffix, F_OK) != 0 else {
@@ -55,13 +51,21 @@ struct TrainingOutput {
         return TrainingOutput(path: path, resumes: false, movesAside: exists)
     }
 
+    /// Whether there is a directory that training or `inject` has made.
+    private static func holdsRunOrAdapter(_ path: String) -> Bool {
+        [logFile, PEFTNames.configurationFile].contains { access(joinedPath(path, $0), F_OK) == 0 }
+    }
+
     /// Makes the directory, or finds the checkpoint to go on from. Throws `cannotCreate`, `missing`.
     func begin() throws -> RunDirectory {
         if resumes {
             guard let newest = RunDirectory.checkpoints(in: path).last else {
                 throw WorkflowError.missing(path: path, what: "no checkpoint to resume from")
             }
-            return RunDirectory(path: path, checkpointToResume: newest, asidePath: nil)
+            // A forced run that was stopped has put the old one aside, which goes once the new one is done.
+            let aside = path + Self.asideSuffix
+            return RunDirectory(
+                path: path, checkpointToResume: newest, asidePath: Self.holdsRunOrAdapter(aside) ? aside : nil)
         }
         if movesAside, rename(path, path + Self.asideSuffix) != 0 {
             throw WorkflowError.cannotCreate(path, reason: systemMessage(errno))

@@ -1,0 +1,217 @@
+import Adapters
+import CheckpointIO
+import Foundation
+import TensorCore
+import TestSupport
+import Testing
+import Training
+import Workflows
+
+/// Training as a workflow: what stands on disk before, while and after.
+@Suite(.serialized) struct TrainAdapterTests {
+    private func training<R>(_ body: (TinyTraining) throws -> R) throws -> R {
+        try withTemporaryFolder { try body(TinyTraining($0)) }
+    }
+
+    private func status(_ error: (any Error)?) -> TensorCore.ExitStatus? { (error as? any ReportableError)?.exitStatus }
+
+    /// Stopped inside an epoch and at the end of one.
+    @Test func stoppedAndResumedRunGivesTheFilesOfAnUninterruptedOne() throws {
+        try training { tiny in
+            let whole = try tiny.train(tiny.request("whole"))
+            #expect(whole.error == nil && whole.steps == [1, 2, 3, 4, 5, 6])
+            #expect(
+                try names(in: tiny.folder + "/whole")
+                    == [
+                        "README.md", PEFTNames.configurationFile, PEFTNames.tensorFile, "checkpoint-000002",
+                        "checkpoint-000004", "checkpoint-000006", "log.jsonl", PEFTNames.recordFile,
+                        PEFTNames.statisticsFile,
+                    ].sorted())
+
+            for stop in [2, 3] {
+                let name = "stopped-\(stop)"
+                let stopped = try tiny.train(tiny.request(name), stopAfter: stop)
+                let checkpoint = "\(tiny.folder)/\(name)/checkpoint-00000\(stop)"
+                #expect(stopped.error as? TrainingError == .interrupted(step: stop, savedAt: checkpoint))
+                #expect(status(stopped.error) == .interrupted)
+                #expect(!pathExists("\(tiny.folder)/\(name)/\(PEFTNames.configurationFile)"), "no adapter yet")
+                let resumed = try tiny.train(tiny.request(name) { $0.resumes = true })
+                #expect(resumed.error == nil && resumed.steps == Array((stop + 1)...6))
+                #expect(try tiny.result(name) == tiny.result("whole"))
+                #expect(try tiny.log(name, "step", "loss") == tiny.log("whole", "step", "loss"))
+                #expect(try tiny.log(name, "step", "step") == (1...6).map { .integer($0) })
+                let statistics = try ["whole", name].map {
+                    try AdapterDirectory.read("\(tiny.folder)/\($0)").statistics?.modules
+                }
+                #expect(statistics[0] == statistics[1] && statistics[0]?.count == 18)
+            }
+        }
+    }
+
+    @Test func runDoneAlreadyResumesToItself() throws {
+        try training { tiny in
+            _ = try tiny.train(tiny.request("run") { $0.training.length = .steps(2) })
+            let before = try tiny.result("run")
+            let again = try tiny.train(
+                tiny.request("run") {
+                    $0.training.length = .steps(2)
+                    $0.resumes = true
+                })
+            #expect(again.error == nil && again.steps.isEmpty)
+            #expect(try tiny.result("run") == before)
+        }
+    }
+
+    @Test func onlyTheNewestCheckpointsAreKept() throws {
+        try training { tiny in
+            let run = try tiny.train(
+                tiny.request("run") {
+                    $0.training.checkpointInterval = 1
+                    $0.keptCheckpoints = 2
+                })
+            #expect(run.error == nil)
+            #expect(
+                try names(in: tiny.folder + "/run").filter { $0.hasPrefix("checkpoint") }
+                    == ["checkpoint-000005", "checkpoint-000006"])
+            // Each is a whole adapter by itself.
+            let last = try AdapterDirectory.read(tiny.folder + "/run/checkpoint-000006")
+            let final = try AdapterDirectory.read(tiny.folder + "/run")
+            #expect(last.thresholds == final.thresholds)
+            #expect(zip(last.tensors, final.tensors).allSatisfy { $0.name == $1.name && $0.values == $1.values })
+        }
+    }
+
+    @Test func resumingOtherInputsIsRefusedAndChangesNothing() throws {
+        try training { tiny in
+            _ = try tiny.train(tiny.request("run"), stopAfter: 2)
+            let state = tiny.folder + "/run/checkpoint-000002/training_state.json"
+            let before = try readFile(state)
+            func refusal(_ change: (inout TrainRequest) -> Void) throws -> String {
+                let run = try tiny.train(
+                    tiny.request("run") {
+                        $0.resumes = true
+                        change(&$0)
+                    })
+                #expect(status(run.error) == .badData && run.steps.isEmpty)
+                return run.error.map { "\($0)" } ?? ""
+            }
+            #expect(
+                try refusal { $0.training.learningRate = 1e-3 }.contains("learning_rate was 0.002 and is now 0.001"))
+            #expect(try refusal { $0.training.length = .epochs(3) }.contains("epochs was"))
+            #expect(try refusal { $0.compute.precision = .bf16 }.contains("dtype was"))
+            #expect(try refusal { $0.compute.threadCount = 1 }.contains("threads was 2 and is now 1"))
+            #expect(try refusal { $0.loading.promptMasking = false }.contains("data was"))
+            #expect(try readFile(state) == before)
+            #expect(try tiny.train(tiny.request("run") { $0.resumes = true }).error == nil)
+        }
+    }
+
+    @Test func resumingNothingIsAMissingInput() throws {
+        try training { tiny in
+            let absent = try tiny.train(tiny.request("run") { $0.resumes = true })
+            #expect(status(absent.error) == .missingInput && !pathExists(tiny.folder + "/run"))
+            try FileManager.default.createDirectory(
+                atPath: tiny.folder + "/run", withIntermediateDirectories: false)
+            let empty = try tiny.train(tiny.request("run") { $0.resumes = true })
+            #expect(status(empty.error) == .missingInput)
+        }
+    }
+
+    @Test func damagedCheckpointIsRefused() throws {
+        try training { tiny in
+            _ = try tiny.train(tiny.request("run"), stopAfter: 2)
+            let checkpoint = tiny.folder + "/run/checkpoint-000002/"
+            let record = try readFile(checkpoint + "training_state.json")
+            try writeFile(checkpoint + "training_state.json", Array(record.prefix(record.count / 2)))
+            #expect(status(try tiny.train(tiny.request("run") { $0.resumes = true }).error) == .badData)
+            try writeFile(checkpoint + "training_state.json", record)
+            let moments = try readFile(checkpoint + "training_state.safetensors")
+            try writeFile(checkpoint + "training_state.safetensors", Array(moments.dropLast()))
+            #expect(status(try tiny.train(tiny.request("run") { $0.resumes = true }).error) == .badData)
+            try writeFile(checkpoint + "training_state.safetensors", moments)
+            #expect(try tiny.train(tiny.request("run") { $0.resumes = true }).error == nil)
+        }
+    }
+
+    /// Without force nothing is touched; with it the old run stands aside until the new one is done, whether that comes to its
+    /// end at once or is stopped and resumed.
+    @Test func forcedRunKeepsTheOldOneUntilItIsDone() throws {
+        try training { tiny in
+            let aside = tiny.folder + "/run.replaced"
+            _ = try tiny.train(tiny.request("run") { $0.training.length = .steps(1) })
+            let old = try tiny.result("run")
+            #expect(status(try tiny.train(tiny.request("run")).error) == .cannotCreate)
+            #expect(try tiny.result("run") == old && !pathExists(aside))
+
+            let forced = tiny.request("run") { $0.replaces = true }
+            #expect(status(try tiny.train(forced, stopAfter: 2).error) == .interrupted)
+            #expect(try readFile(aside + "/" + PEFTNames.tensorFile) == old)
+            #expect(try names(in: tiny.folder + "/run") == ["checkpoint-000002", "log.jsonl"])
+            // A second force would have nowhere to put this one.
+            #expect(status(try tiny.train(forced).error) == .cannotCreate)
+
+            #expect(try tiny.train(tiny.request("run") { $0.resumes = true }).error == nil)
+            #expect(try tiny.result("run") != old)
+            #expect(!pathExists(aside))
+
+            #expect(try tiny.train(forced).error == nil)
+            #expect(!pathExists(aside))
+        }
+    }
+
+    @Test func forceDoesNotReplaceWhatIsNoRun() throws {
+        try training { tiny in
+            try FileManager.default.createDirectory(
+                atPath: tiny.folder + "/run", withIntermediateDirectories: false)
+            try writeFile(tiny.folder + "/run/letter.txt", "dear")
+            #expect(status(try tiny.train(tiny.request("run") { $0.replaces = true }).error) == .cannotCreate)
+            #expect(try names(in: tiny.folder + "/run") == ["letter.txt"])
+        }
+    }
+
+    @Test func evaluationAlongTheWayIsLogged() throws {
+        try training { tiny in
+            let run = try tiny.train(
+                tiny.request("run") {
+                    $0.evaluationPath = tiny.records
+                    $0.evaluationLimit = 4
+                    $0.training.evaluationInterval = 2
+                })
+            #expect(run.error == nil)
+            // The last one is measured with the adapter as it is saved.
+            #expect(try tiny.log("run", "evaluation", "step") == [2, 4, 6].map { .integer($0) })
+            let adapter = try AdapterDirectory.read(tiny.folder + "/run")
+            #expect(adapter.statistics?.source.hasPrefix("4 records of records.json (") == true)
+            let losses = try tiny.log("run", "evaluation", "loss").compactMap(\.doubleValue)
+            var request = EvaluateRequest(
+                basePath: TinyTraining.base, adapterPath: tiny.folder + "/run", dataPath: tiny.records)
+            request.limit = 4
+            request.compute = ComputeOptions(precision: .f32, threadCount: 2)
+            let report = try evaluateModel(request)
+            #expect(report.loss.meanLoss == losses.last)
+            #expect(report.modules.map(\.sparsity) == adapter.statistics?.modules.map(\.sparsity))
+        }
+    }
+
+    /// Counts from outside may be anything; none may trap or run forever.
+    @Test func settingsBeyondReasonAreRefusedOrHarmless() throws {
+        try training { tiny in
+            func error(_ change: @escaping (inout TrainingConfiguration) -> Void) throws -> (any Error)? {
+                try tiny.train(tiny.request("run") { change(&$0.training) }).error
+            }
+            for length: TrainingLength in [
+                .epochs(1e300), .epochs(.nan), .epochs(0), .epochs(-1), .steps(0), .steps(-3),
+            ] {
+                #expect(status(try error { $0.length = length }) == .usage, "\(length)")
+            }
+            #expect(!pathExists(tiny.folder + "/run"))
+            let all = try tiny.train(
+                tiny.request("run") {
+                    $0.training.batchSize = .max
+                    $0.training.accumulation = .max
+                    $0.training.length = .epochs(1)
+                })
+            #expect(all.error == nil && all.steps == [1])
+        }
+    }
+}
