@@ -49,7 +49,7 @@ import Testing
     }
 
     @Test func packedSequencesGiveTheLogitsOfEachAlone() throws {
-        let adapted = try AdaptedModel()
+        let adapted = try AdaptedModel { $0.threadCount = 2 }
         try adapted.closeGatesHalfway(over: Self.sequences)
         let collector = StatisticsCollector(collectingInnerSums: false)
         adapted.adapter.observe(collector)
@@ -76,7 +76,7 @@ import Testing
     }
 
     @Test func gradientsOfPackedSequencesAreSumsOfThoseOfEachAlone() throws {
-        let adapted = try AdaptedModel()
+        let adapted = try AdaptedModel { $0.threadCount = 2 }
         try adapted.closeGatesHalfway(over: Self.sequences)
         for projection in adapted.adapter.projections { projection.lambda = 1e-3 }
         let scored = Self.sequences.reduce(0) { $0 + $1.count - 1 }

@@ -9,7 +9,7 @@ import Workflows
     private func request(_ tiny: TinyTraining, adapter: Bool) -> EvaluateRequest {
         var request = EvaluateRequest(
             basePath: TinyTraining.base, adapterPath: adapter ? tiny.adapter : nil, dataPath: tiny.records)
-        request.compute = ComputeOptions(precision: .f32, threadCount: 2)
+        request.compute = ComputeOptions(precision: .f32, threadCount: 1)
         return request
     }
 

@@ -40,7 +40,7 @@ struct TinyTraining {
         request.training.warmupSteps = 1
         request.training.thresholds = ThresholdSettings(stepSize: 2e-3, lambda: 1e-4)
         request.training.checkpointInterval = 2
-        request.compute = ComputeOptions(precision: .f32, threadCount: 2)
+        request.compute = ComputeOptions(precision: .f32, threadCount: 1)
         change(&request)
         return request
     }

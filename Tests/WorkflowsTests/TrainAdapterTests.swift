@@ -99,7 +99,7 @@ import Workflows
                 try refusal { $0.training.learningRate = 1e-3 }.contains("learning_rate was 0.002 and is now 0.001"))
             #expect(try refusal { $0.training.length = .epochs(3) }.contains("epochs was"))
             #expect(try refusal { $0.compute.precision = .bf16 }.contains("dtype was"))
-            #expect(try refusal { $0.compute.threadCount = 1 }.contains("threads was 2 and is now 1"))
+            #expect(try refusal { $0.compute.threadCount = 2 }.contains("threads was 1 and is now 2"))
             #expect(try refusal { $0.loading.promptMasking = false }.contains("data was"))
             #expect(try readFile(state) == before)
             #expect(try tiny.train(tiny.request("run") { $0.resumes = true }).error == nil)
@@ -186,10 +186,31 @@ import Workflows
             var request = EvaluateRequest(
                 basePath: TinyTraining.base, adapterPath: tiny.folder + "/run", dataPath: tiny.records)
             request.limit = 4
-            request.compute = ComputeOptions(precision: .f32, threadCount: 2)
+            request.compute = ComputeOptions(precision: .f32, threadCount: 1)
             let report = try evaluateModel(request)
             #expect(report.loss.meanLoss == losses.last)
             #expect(report.modules.map(\.sparsity) == adapter.statistics?.modules.map(\.sparsity))
+        }
+    }
+
+    /// The warm-up's first rate is 0, the second step leaves B at the end of the range of F32, the third finds out.
+    @Test func divergedRunKeepsItsCheckpoints() throws {
+        try training { tiny in
+            let run = try tiny.train(
+                tiny.request("run") {
+                    $0.training.learningRate = 3e38
+                    $0.training.checkpointInterval = 1
+                })
+            guard case .notFinite(_, step: 3, module: let module)? = run.error as? TrainingError else {
+                Issue.record("\(String(describing: run.error))")
+                return
+            }
+            #expect(module?.hasPrefix("model.layers.0.") == true && status(run.error) == .failedSelfCheck)
+            #expect(
+                try names(in: tiny.folder + "/run") == ["checkpoint-000001", "checkpoint-000002", "log.jsonl"])
+            let first = try AdapterDirectory.read(tiny.folder + "/run/checkpoint-000001")
+            let start = try AdapterDirectory.read(tiny.adapter)
+            #expect(zip(first.tensors, start.tensors).allSatisfy { $0.values == $1.values })
         }
     }
 
