@@ -180,6 +180,10 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
             try AtomicDirectory(folder + "/home", replacing: true)
         }
         #expect(error.exitStatus == .cannotCreate && error.description.contains("neither a model nor an adapter"))
+        // A project of another kind may have this file too.
+        try writeFile(folder + "/home/config.json", "{}")
+        #expect(throws: error) { try AtomicDirectory(folder + "/home", replacing: true) }
+        #expect(try names(in: folder + "/home") == ["config.json", "letter.txt"])
         try writeFile(folder + "/file", "")
         #expect(throws: CheckpointError.self) { try AtomicDirectory(folder + "/file", replacing: true) }
         #expect(throws: CheckpointError.self) { try AtomicDirectory(folder + "/none/model") }

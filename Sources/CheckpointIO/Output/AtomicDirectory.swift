@@ -10,11 +10,15 @@ package final class AtomicDirectory {
     private let isReplacing: Bool
     private var isOpen = true
 
-    /// Files that show that a directory is an output of this program or one like it, so that it may be replaced: nobody
-    /// who types a wrong name with `--force` should lose a home directory.
-    private static let marks: Set<String> = [
-        "adapter_config.json", "config.json", "training_state.json", "model.safetensors", "adapter_model.safetensors",
-    ]
+    /// Files that only an adapter, a training's checkpoint or a merged checkpoint has.
+    private static let marks: Set<String> = ["adapter_config.json", "training_state.json", "tspeft_merge.json"]
+
+    /// Whether a directory with these names is an output of this program or one like it, so that it may be replaced: nobody
+    /// who types a wrong name with `--force` should lose a project, which often has a `config.json` too.
+    private static func mayBeReplaced(_ names: [String]) -> Bool {
+        names.isEmpty || !marks.isDisjoint(with: names)
+            || names.contains("config.json") && names.contains { $0.hasSuffix(".safetensors") }
+    }
 
     /// Begins a directory at `path`.
     ///
@@ -31,6 +35,11 @@ package final class AtomicDirectory {
             TemporaryOutputs.remove(temporaryPath)
             throw creationFailure(path, code)
         }
+    }
+
+    /// A hidden directory inside `directory` for files that are to be moved out of it one by one; it is never committed.
+    package static func staging(in directory: String) throws(CheckpointError) -> AtomicDirectory {
+        try AtomicDirectory(temporarySibling(of: joinedPath(directory, "staging")))
     }
 
     deinit { abandon() }
@@ -54,7 +63,7 @@ package final class AtomicDirectory {
             throw .cannotCreate(path: path, reason: "something that is not a directory is there")
         }
         let names = directoryEntries(target)
-        guard names.isEmpty || !marks.isDisjoint(with: names) else {
+        guard mayBeReplaced(names) else {
             throw .cannotCreate(
                 path: path,
                 reason:
