@@ -45,7 +45,7 @@ struct TrainingOutput {
             }
             guard access(path + asideSuffix, F_OK) != 0 else {
                 throw .outputExists(
-                    path + asideSuffix, remedy: "it holds what an earlier --force put aside; remove it first")
+                    path + asideSuffix, remedy: "it holds what an earlier --force put aside; move it back or remove it")
             }
         }
         return TrainingOutput(path: path, resumes: false, movesAside: exists)
@@ -75,8 +75,10 @@ struct TrainingOutput {
             if movesAside { rename(path + Self.asideSuffix, path) }
             throw WorkflowError.cannotCreate(path, reason: reason)
         }
-        return RunDirectory(
-            path: path, checkpointToResume: nil, asidePath: movesAside ? path + Self.asideSuffix : nil)
+        let aside = movesAside ? path + Self.asideSuffix : nil
+        // A run is worth nothing before its first checkpoint.
+        TemporaryOutputs.add(path, aside: aside)
+        return RunDirectory(path: path, checkpointToResume: nil, asidePath: aside)
     }
 
     /// The name of the checkpoint after `step`.
@@ -148,14 +150,24 @@ final class RunDirectory {
     private func append(_ text: String) throws {
         let logPath = joinedPath(path, TrainingOutput.logFile)
         if logDescriptor < 0 {
-            logDescriptor = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+            logDescriptor = open(logPath, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
             guard logDescriptor >= 0 else {
                 throw CheckpointError.writeFailed(path: logPath, code: errno)
             }
+            // A program that was killed may have left half a line, which must not swallow the next one.
+            var last = UInt8(ascii: "\n")
+            let size = lseek(logDescriptor, 0, SEEK_END)
+            if size > 0, pread(logDescriptor, &last, 1, size - 1) == 1, last != UInt8(ascii: "\n") {
+                try write("\n", toLog: logPath)
+            }
         }
+        try write(text, toLog: logPath)
+    }
+
+    private func write(_ text: String, toLog logPath: String) throws {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
-            let written = rest.withUnsafeBytes { write(logDescriptor, $0.baseAddress, $0.count) }
+            let written = rest.withUnsafeBytes { Glibc.write(logDescriptor, $0.baseAddress, $0.count) }
             if written < 0 {
                 if errno == EINTR { continue }
                 throw CheckpointError.writeFailed(path: logPath, code: errno)
@@ -181,6 +193,7 @@ final class RunDirectory {
         guard case .object(var record) = state.record else { preconditionFailure("a state's record is an object") }
         record["inputs"] = .object(inputs.facts)
         try output.write(TrainingState.recordFile, text: JSONValue.object(record).text(indent: 2) + "\n")
+        TemporaryOutputs.remove(path)
         try output.commit()
         for old in Self.checkpoints(in: path).dropLast(keeping) { removeTree(old) }
         return target
@@ -216,27 +229,35 @@ final class RunDirectory {
 
     /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.
     func giveUp() {
+        TemporaryOutputs.remove(path)
         guard checkpointToResume == nil, Self.checkpoints(in: path).isEmpty, removeTree(path) else { return }
         if let asidePath { rename(asidePath, path) }
     }
 
     /// Puts the finished adapter into the run's directory, its configuration last, and lets go of what a forced run put
-    /// aside.
+    /// aside. Of a finished run that was resumed the old configuration goes first.
     func finish(_ directory: AdapterDirectory) throws {
-        let staging = try AtomicDirectory(joinedPath(path, "adapter"))
+        let staging = try AtomicDirectory.staging(in: path)
+        defer { staging.abandon() }
         try directory.write(into: staging)
-        let names = directoryEntries(staging.temporaryPath).sorted { first, second in
-            (first == PEFTNames.configurationFile ? 1 : 0, first) < (
-                second == PEFTNames.configurationFile ? 1 : 0, second
-            )
+        let configuration = joinedPath(path, PEFTNames.configurationFile)
+        guard unlink(configuration) == 0 || errno == ENOENT else {
+            throw CheckpointError.writeFailed(path: configuration, code: errno)
         }
-        for name in names {
-            let target = joinedPath(path, name)
-            guard rename(staging.temporaryPath(of: name), target) == 0 else {
-                throw CheckpointError.writeFailed(path: target, code: errno)
-            }
+        for name in directoryEntries(staging.temporaryPath) where name != PEFTNames.configurationFile {
+            try move(name, outOf: staging)
         }
-        staging.abandon()
+        try syncDirectory(path)
+        try move(PEFTNames.configurationFile, outOf: staging)
+        try syncDirectory(path)
+        TemporaryOutputs.remove(path)
         if let asidePath { removeTree(asidePath) }
+    }
+
+    private func move(_ name: String, outOf staging: AtomicDirectory) throws {
+        let target = joinedPath(path, name)
+        guard rename(staging.temporaryPath(of: name), target) == 0 else {
+            throw CheckpointError.writeFailed(path: target, code: errno)
+        }
     }
 }

@@ -3,10 +3,14 @@ import CheckpointIO
 import Synchronization
 import TensorCore
 
-/// SIGINT and SIGTERM: a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs removed.
+/// SIGINT and SIGTERM: a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs
+/// removed. A later second signal ends the former too.
 enum Signals {
     private static let requested = Atomic<Bool>(false)
     private static let stopsInOrder = Atomic<Bool>(false)
+
+    /// How long further signals count as the first one: `timeout` and some shells send one to the program and one to its group.
+    private static let echoTime = Duration.seconds(2)
 
     /// Starts the thread that receives the signals. Must come before any other thread: they inherit the mask.
     static func watch() {
@@ -27,18 +31,22 @@ enum Signals {
                 sigaddset(&set, SIGINT)
                 sigaddset(&set, SIGTERM)
                 var number: Int32 = 0
-                while sigwait(&set, &number) == 0 { Signals.receive() }
+                var first: ContinuousClock.Instant?
+                while sigwait(&set, &number) == 0 { Signals.receive(&first) }
                 return nil
             }, nil)
     }
 
-    private static func receive() {
-        let isFirst = !requested.exchange(true, ordering: .sequentiallyConsistent)
-        if isFirst, stopsInOrder.load(ordering: .sequentiallyConsistent) { return }
+    /// - Parameter first: when the first signal came, where one has.
+    private static func receive(_ first: inout ContinuousClock.Instant?) {
+        let now = ContinuousClock.now
+        first = first ?? now
+        requested.store(true, ordering: .sequentiallyConsistent)
+        if stopsInOrder.load(ordering: .sequentiallyConsistent), now - first! < echoTime { return }
         TemporaryOutputs.removeAllAndExit(ExitStatus.interrupted.rawValue)
     }
 
-    /// From now on the first signal only sets `stopRequested`.
+    /// From now on the first signal, with those right after it, only sets `stopRequested`.
     static func stopInOrder() {
         stopsInOrder.store(true, ordering: .sequentiallyConsistent)
     }

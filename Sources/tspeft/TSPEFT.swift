@@ -41,6 +41,8 @@ struct TSPEFT: ParsableCommand {
             Terminal.note("tspeft: \(error)")
             Glibc.exit(error.exitStatus.rawValue)
         } catch {
+            Terminal.endProgress()
+            TemporaryOutputs.removeAll()
             exit(withError: error)
         }
     }

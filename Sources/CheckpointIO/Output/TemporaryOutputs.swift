@@ -2,17 +2,20 @@ import CKernels
 import Glibc
 import Synchronization
 
-/// The temporary files and directories that outputs are being written to now, so that a program that is told to stop can
-/// remove them. The only state that the whole process shares: an interrupted program has no other way to find them.
+/// The temporary files and directories that outputs are being written to now, and directories that are worth nothing yet, so
+/// that a program that is told to stop can remove them. The only state that the whole process shares: an interrupted program has no other way to find them.
 package enum TemporaryOutputs {
-    private static let paths = Mutex<Set<String>>([])
+    /// Each path with that of what stood there before and was put aside, if anything was.
+    private static let paths = Mutex<[String: String?]>([:])
 
-    static func add(_ path: String) {
-        paths.withLock { _ = $0.insert(path) }
+    /// Registers a path that has no worth yet; on removal what was put aside at `aside` takes the place again.
+    package static func add(_ path: String, aside: String? = nil) {
+        paths.withLock { _ = $0.updateValue(aside, forKey: path) }
     }
 
-    static func remove(_ path: String) {
-        paths.withLock { _ = $0.remove(path) }
+    /// Lets go of a path: what is there is whole now, or gone.
+    package static func remove(_ path: String) {
+        paths.withLock { _ = $0.removeValue(forKey: path) }
     }
 
     /// Runs `body`, which gives an output its name, so that no removal comes between: the name never stands for a part.
@@ -30,8 +33,9 @@ package enum TemporaryOutputs {
             // Nobody begins an output while the lock is held, but one just begun may appear after the first look.
             for pass in 0..<3 {
                 if pass > 0 { usleep(creationTime) }
-                for path in paths { removeTree(path) }
+                for path in paths.keys { removeTree(path) }
             }
+            for case (let path, let aside?) in paths { rename(aside, path) }
             _exit(status)
         }
     }
@@ -39,10 +43,13 @@ package enum TemporaryOutputs {
     /// Removes every temporary output from the disk; for the moment before the process exits.
     package static func removeAll() {
         let all = paths.withLock { paths in
-            defer { paths = [] }
+            defer { paths = [:] }
             return paths
         }
-        for path in all { removeTree(path) }
+        for (path, aside) in all {
+            removeTree(path)
+            if let aside { rename(aside, path) }
+        }
     }
 }
 
@@ -81,8 +88,8 @@ func trimmingTrailingSlashes(_ path: String) -> String {
     return String(trimmed)
 }
 
-/// Makes the names in a directory durable.
-func syncDirectory(_ path: String) throws(CheckpointError) {
+/// Makes the names in a directory durable. Throws `writeFailed`.
+package func syncDirectory(_ path: String) throws(CheckpointError) {
     let descriptor = retryingOnInterrupt { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw .writeFailed(path: path, code: errno) }
     defer { close(descriptor) }
