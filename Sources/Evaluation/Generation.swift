@@ -40,7 +40,7 @@ package func generate(
     }
     var result = GenerationResult()
     guard limit > 0 else { return result }
-    let cache = model.makeCache(capacity: min(positions, prompt.count + limit))
+    let cache = model.makeCache(capacity: prompt.count + min(positions - prompt.count, limit))
     var stream = options.stream()
     var pending = prompt
     while true {

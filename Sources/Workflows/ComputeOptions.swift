@@ -34,10 +34,14 @@ package struct ComputeOptions: Sendable {
         }
     }
 
-    /// A context for these options.
+    /// More threads than help any machine.
+    private static let threadLimit = 1024
+
+    /// A context for these options. Throws `badOption`.
     package func makeContext() throws(WorkflowError) -> ComputeContext {
-        if let threadCount, threadCount < 1 {
-            throw .badOption(name: "--threads", expected: "at least 1", found: String(threadCount))
+        if let threadCount, !(1...Self.threadLimit).contains(threadCount) {
+            throw .badOption(
+                name: "--threads", expected: "between 1 and \(Self.threadLimit)", found: String(threadCount))
         }
         return ComputeContext(dtype: dtype, threadCount: threadCount ?? ComputeContext.availableThreads)
     }

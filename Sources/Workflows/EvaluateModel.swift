@@ -119,6 +119,10 @@ package func evaluateModel(
     if let limit = request.limit, limit < 1 {
         throw WorkflowError.badOption(name: "--limit", expected: "at least 1", found: String(limit))
     }
+    guard request.newTokenLimit >= 1 else {
+        throw WorkflowError.badOption(
+            name: "--max-new-tokens", expected: "at least 1", found: String(request.newTokenLimit))
+    }
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
     loading.collectsChoices = true

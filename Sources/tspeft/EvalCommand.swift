@@ -41,6 +41,10 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup(title: "Computation")
     var compute: ComputeArguments
 
+    func validate() throws {
+        try checkCounts([("--limit", limit), ("--max-new-tokens", maxNewTokens)])
+    }
+
     func run() throws {
         var request = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: data)
         request.mode = mode

@@ -45,7 +45,7 @@ struct GenerateCommand: ParsableCommand {
     var compute: ComputeArguments
 
     func validate() throws {
-        if maxTokens < 1 { throw ValidationError("--max-tokens must be at least 1, not \(maxTokens)") }
+        try checkCounts([("--max-tokens", maxTokens), ("--top-k", topK)])
         if system != nil, !chat { throw ValidationError("--system needs --chat") }
     }
 

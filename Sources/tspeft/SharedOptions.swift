@@ -18,6 +18,18 @@ struct ComputeArguments: ParsableArguments {
 
 extension ComputeOptions.Precision: ExpressibleByArgument {}
 
+/// The largest count that an option may have: far beyond use, and small enough that no sum or product of two overflows.
+private let countLimit = Int(Int32.max)
+
+/// Throws `ValidationError` for a count that is given and below `least` or beyond the limit.
+func checkCounts(_ counts: [(name: String, value: Int?)], least: Int = 1) throws {
+    for (name, value) in counts {
+        guard let value else { continue }
+        if value < least { throw ValidationError("\(name) must be at least \(least), not \(value)") }
+        if value > countLimit { throw ValidationError("\(name) must be at most \(countLimit), not \(value)") }
+    }
+}
+
 /// How records become examples.
 struct LoadingArguments: ParsableArguments {
     @Option(
@@ -32,7 +44,7 @@ struct LoadingArguments: ParsableArguments {
     var noEndOfText = false
 
     func validate() throws {
-        if let maxLength, maxLength < 2 { throw ValidationError("--max-length must be at least 2, not \(maxLength)") }
+        try checkCounts([("--max-length", maxLength)], least: 2)
     }
 
     var options: LoadingOptions {

@@ -75,6 +75,8 @@ enum Terminal {
 func durationText(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds >= 0 else { return "-" }
     if seconds < 60 { return "\(fixed(seconds, 1)) s" }
+    // Beyond a thousand years it is a guess, and soon no Int any more.
+    guard seconds < 3e10 else { return "-" }
     let whole = Int(seconds.rounded())
     if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
     return "\(whole / 3600) h \(whole % 3600 / 60) min"

@@ -122,8 +122,9 @@ struct TrainCommand: ParsableCommand {
                 throw ValidationError("\(name) must be above 0, not \(value)")
             }
         }
-        for (name, value) in [("--learning-rate", learningRate), ("--lambda", lambda), ("--weight-decay", weightDecay)]
-        {
+        for (name, value) in [
+            ("--learning-rate", learningRate), ("--lambda", lambda), ("--weight-decay", weightDecay), ("--clip", clip),
+        ] {
             if let value, !(value >= 0 && value.isFinite) {
                 throw ValidationError("\(name) must be 0 or more, not \(value)")
             }
@@ -131,15 +132,12 @@ struct TrainCommand: ParsableCommand {
         for (name, value) in [("--tau-beta1", tauBeta1), ("--tau-beta2", tauBeta2)] where !(0..<1).contains(value) {
             throw ValidationError("\(name) must be at least 0 and below 1, not \(value)")
         }
-        let counts = [
+        try checkCounts([
             ("--steps", steps), ("--batch-size", batchSize), ("--accumulation", accumulation),
             ("--eval-every", evalEvery), ("--save-every", saveEvery), ("--log-every", logEvery),
             ("--eval-limit", evalLimit), ("--keep-checkpoints", keepCheckpoints),
-        ]
-        for (name, value) in counts {
-            if let value, value < 1 { throw ValidationError("\(name) must be at least 1, not \(value)") }
-        }
-        if warmup < 0 { throw ValidationError("--warmup must be 0 or more, not \(warmup)") }
+        ])
+        try checkCounts([("--warmup", warmup)], least: 0)
     }
 
     func run() throws {

@@ -67,6 +67,7 @@ import Testing
         Mistake("rank-modules tuned --keep 50% -o records.json", 73, "records.json", "--force"),
         Mistake("train BASE --adapter adapter --data records.json -o tuned", 73, "tuned", "--force", "--resume"),
         Mistake("train BASE --adapter adapter --data records.json -o empty --force", 73, "empty"),
+        Mistake("inject BASE -o project --force", 73, "project", "neither a model nor an adapter"),
         Mistake("inject BASE -o empty/there/new", 73, "No such file or directory"),
         Mistake("inject other -o other --force", 73, "would replace the input"),
         Mistake("prune tuned --keep 50% -o tuned --force", 73, "would replace the input"),
@@ -75,6 +76,9 @@ import Testing
         Mistake(train + " --data records.json --resume", 66, "no run to resume"),
         // Options.
         Mistake("eval BASE --data records.json --threads 0", 64, "--threads", "not 0"),
+        Mistake("eval BASE --data records.json --threads 3000000000", 64, "--threads", "1024"),
+        Mistake("generate BASE -p hello -n 4 --threads 1025", 64, "--threads", "1024"),
+        Mistake("train BASE --adapter adapter --data records.json --epochs 1e30 -o new", 64, "--epochs", "1e+30"),
         Mistake("frobnicate tuned", 64, "'frobnicate'", "rank-modules"),
     ]
 
@@ -85,6 +89,9 @@ import Testing
             try files.copyItem(atPath: run.path(name), toPath: folder + "/" + name)
         }
         try files.createDirectory(atPath: folder + "/empty", withIntermediateDirectories: false)
+        try files.createDirectory(atPath: folder + "/project", withIntermediateDirectories: false)
+        try writeFile(folder + "/project/config.json", "{}")
+        try writeFile(folder + "/project/notes.txt", "dear")
         let model = try readFile(TinyRun.base + "/model.safetensors")
         for name in ["truncated", "other", "copy"] {
             try files.copyItem(atPath: TinyRun.base, toPath: folder + "/" + name)
@@ -131,6 +138,20 @@ import Testing
         ("inject BASE --foo -o new", "Unknown option '--foo'"), ("inject BASE", "-o"),
         ("train BASE --adapter a --data d -o new --steps 0", "--steps must be at least 1, not 0"),
         ("train BASE --adapter a --data d -o new --epochs 1 --steps 1", "not both"),
+        ("train BASE --adapter a --data d -o new --steps 3000000000", "--steps must be at most 2147483647"),
+        ("train BASE --adapter a --data d -o new --batch-size 9223372036854775807", "--batch-size must be at most"),
+        ("train BASE --adapter a --data d -o new --accumulation 9223372036854775807", "--accumulation must be at most"),
+        ("train BASE --adapter a --data d -o new --warmup=-1", "--warmup must be at least 0, not -1"),
+        ("train BASE --adapter a --data d -o new --warmup 9223372036854775807", "--warmup must be at most"),
+        ("train BASE --adapter a --data d -o new --clip=-1", "--clip must be 0 or more, not -1.0"),
+        ("train BASE --adapter a --data d -o new --clip nan", "--clip must be 0 or more, not nan"),
+        ("train BASE --adapter a --data d -o new --epochs inf", "--epochs must be above 0"),
+        ("train BASE --adapter a --data d -o new --max-length 9223372036854775807", "--max-length must be at most"),
+        ("generate BASE -p hello -n 9223372036854775807", "--max-tokens must be at most 2147483647"),
+        ("eval BASE --data d --max-new-tokens 0", "--max-new-tokens must be at least 1, not 0"),
+        ("eval BASE --data d --max-new-tokens 9223372036854775807", "--max-new-tokens must be at most"),
+        ("eval BASE --data d --limit 0", "--limit must be at least 1"),
+        ("demo --steps 9223372036854775807", "--steps must be at most"),
         ("prune a -o new", "either --keep or --select"), ("rank-modules a -o new", "--keep"),
         ("merge BASE --adapter a -o new --gates half", "half"),
     ])
