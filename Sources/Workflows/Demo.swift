@@ -10,7 +10,7 @@ import Transforms
 package struct DemoRequest: Sendable {
     /// The folder with `tiny-llama` and `sst2`.
     package var fixturesPath: String
-    /// Where the demo's files go; must not exist.
+    /// Where the demo's files go: a directory that is empty or does not exist.
     package var workPath: String
     /// Optimizer steps.
     package var steps = 600
@@ -44,6 +44,8 @@ package struct DemoRow: Sendable {
     package let name: String
     /// Share of the test records answered rightly.
     package let accuracy: Double
+    /// The test records.
+    package let records: Int
     /// Mean loss of the scored tokens.
     package let loss: Double
     /// Mean sparsity over the test file; nil where there are no gates.
@@ -58,12 +60,18 @@ package struct DemoRow: Sendable {
     package let evaluationSeconds: Double
 }
 
-/// Runs inject, train, eval, rank-modules, prune, merge and eval again, and gives the closing table.
+/// Runs inject, train, eval, rank-modules, prune, merge and eval again, and gives the closing table. Throws
+/// `WorkflowError.interrupted` where `shouldStop` says so.
 package func runDemo(
     _ request: DemoRequest, shouldStop: @escaping () -> Bool = { false },
     report: @escaping (DemoEvent) throws -> Void
 ) throws -> [DemoRow] {
-    try Demo(request, shouldStop: shouldStop, report: report).run()
+    do {
+        return try Demo(request, shouldStop: shouldStop, report: report).run()
+    } catch TrainingError.interrupted {
+        // Its words are about the run's directory, which is the demo's own affair.
+        throw WorkflowError.interrupted("the demo was interrupted")
+    }
 }
 
 /// Sentiment of film reviews (SST-2) with the settings that the tiny model's README gives, and s and lambda found on this task.
@@ -99,48 +107,48 @@ private struct Demo {
             throw WorkflowError.missing(
                 path: needed, what: "the demo's model and data are missing; name their folder with --fixtures")
         }
+        try begin("make a place for the files", "mkdir -p " + CommandText.quoted(request.workPath))
         guard mkdir(request.workPath, 0o777) == 0 || errno == EEXIST else {
             throw WorkflowError.cannotCreate(request.workPath, reason: systemMessage(errno))
         }
         var rows: [DemoRow] = []
         rows.append(try evaluate("base", base: base, adapter: nil, modelFile: base, seconds: 0, modules: nil))
 
-        try begin("put gated adapters around the chosen projections", "inject", [base, "--rank \(Settings.rank)"])
-        let (injected, injectSeconds) = try timed { try inject() }
+        let injectRequest = injectRequest
+        try begin("put gated adapters around the chosen projections", injectRequest.command)
+        let (injected, injectSeconds) = try timed { try injectAdapter(injectRequest) }
         try report(
             .result(["\(injected.match.modules.count) modules, \(grouped(injected.parameterCount)) trainable numbers"]))
 
-        try begin(
-            "train adapters and thresholds", "train",
-            ["--steps \(request.steps) --learning-rate 2e-3 --batch-size 32 --s \(scientific(Settings.stepSize, 0))"])
-        let (trained, trainSeconds) = try timed { try train() }
+        let trainRequest = trainRequest
+        try begin("train adapters and thresholds", trainRequest.command)
+        let (trained, trainSeconds) = try timed {
+            try trainAdapter(trainRequest, progress: { try report(.training($0)) }, shouldStop: shouldStop)
+        }
         try report(.result(Self.lines(trained)))
         let tuned = try evaluate(
             "tuned", base: base, adapter: path("tuned"), modelFile: path("tuned"),
             seconds: injectSeconds + trainSeconds, modules: injected.match.modules.count)
         rows.append(tuned)
 
-        try begin("rank the modules by the tokens that they skip", "rank-modules", [path("tuned")])
-        let ranking = try rankModules(RankRequest(adapterPath: path("tuned")))
+        let rankRequest = RankRequest(adapterPath: path("tuned"))
+        try begin("rank the modules by the tokens that they skip", rankRequest.command)
+        let ranking = try rankModules(rankRequest)
         try report(.result(SparsityReport.layers(ranking.ranking.table)))
 
-        try begin("keep the half that skips least", "prune", [path("tuned"), "--keep \(Settings.keep)"])
-        let (pruned, pruneSeconds) = try timed {
-            try pruneAdapter(
-                PruneRequest(
-                    adapterPath: path("tuned"), choice: .keep(Settings.keep), outputPath: path("pruned")))
-        }
+        let pruneRequest = PruneRequest(
+            adapterPath: path("tuned"), choice: .keep(Settings.keep), outputPath: path("pruned"))
+        try begin("keep the half that skips least", pruneRequest.command)
+        let (pruned, pruneSeconds) = try timed { try pruneAdapter(pruneRequest) }
         try report(.result(["kept \(pruned.selection.modules.count) of \(pruned.moduleCount) modules"]))
         rows.append(
             try evaluate(
                 "pruned", base: base, adapter: path("pruned"), modelFile: path("pruned"), seconds: pruneSeconds,
                 modules: pruned.selection.modules.count))
 
-        try begin("write a checkpoint that needs no adapter", "merge", [base, "--adapter " + path("tuned")])
-        let (merged, mergeSeconds) = try timed {
-            try mergeAdapter(
-                MergeRequest(basePath: base, adapterPath: path("tuned"), outputPath: path("merged")))
-        }
+        let mergeRequest = MergeRequest(basePath: base, adapterPath: path("tuned"), outputPath: path("merged"))
+        try begin("write a checkpoint that needs no adapter", mergeRequest.command)
+        let (merged, mergeSeconds) = try timed { try mergeAdapter(mergeRequest) }
         try report(
             .result([
                 "\(merged.mergedCount) of \(merged.modules.count) modules merged, "
@@ -154,21 +162,25 @@ private struct Demo {
         return rows
     }
 
-    private func begin(_ purpose: String, _ command: String, _ arguments: [String]) throws {
-        if shouldStop() { throw TrainingError.interrupted(step: 0, savedAt: nil) }
-        try report(.begins(purpose: purpose, command: "tspeft \(command) " + arguments.joined(separator: " ")))
+    private func begin(_ purpose: String, _ command: String) throws {
+        try goOn()
+        try report(.begins(purpose: purpose, command: command))
     }
 
-    private func inject() throws -> InjectReport {
+    private func goOn() throws {
+        if shouldStop() { throw TrainingError.interrupted(step: 0, savedAt: nil) }
+    }
+
+    private var injectRequest: InjectRequest {
         var inject = InjectRequest(basePath: base, outputPath: path("adapter"))
         inject.method = "ts-lora"
         inject.rank = Settings.rank
         inject.alpha = Settings.alpha
         inject.seed = request.seed
-        return try injectAdapter(inject)
+        return inject
     }
 
-    private func train() throws -> TrainReport {
+    private var trainRequest: TrainRequest {
         var train = TrainRequest(
             basePath: base, adapterPath: path("adapter"), dataPath: joinedPath(request.fixturesPath, "sst2/train.json"),
             outputPath: path("tuned"))
@@ -180,8 +192,7 @@ private struct Demo {
         train.training.thresholds = ThresholdSettings(stepSize: Settings.stepSize, lambda: Settings.lambda)
         train.training.seed = request.seed
         train.compute = request.compute
-        return try trainAdapter(
-            train, progress: { try report(.training($0)) }, shouldStop: shouldStop)
+        return train
     }
 
     private static func lines(_ trained: TrainReport) -> [String] {
@@ -193,13 +204,12 @@ private struct Demo {
     private func evaluate(
         _ name: String, base: String, adapter: String?, modelFile: String, seconds: Double, modules: Int?
     ) throws -> DemoRow {
-        try begin(
-            "measure the \(name) model on SST-2's test file", "eval",
-            [base] + (adapter.map { ["--adapter " + $0] } ?? []) + ["--data " + testData])
         var evaluate = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: testData)
         evaluate.loading.endOfText = false
         evaluate.compute = request.compute
+        try begin("measure the \(name) model on SST-2's test file", evaluate.command)
         let result = try evaluateModel(evaluate) { _, done, total in
+            try goOn()
             try report(.evaluating(done: done, total: total))
         }
         try report(
@@ -207,9 +217,9 @@ private struct Demo {
                 "accuracy \(percent(result.accuracy ?? .nan)) %, loss \(fixed(result.loss.meanLoss, 4))"
             ]))
         return DemoRow(
-            name: name, accuracy: result.accuracy ?? .nan, loss: result.loss.meanLoss, sparsity: result.meanSparsity,
-            modules: modules, byteCount: Self.tensorBytes(modelFile), seconds: seconds,
-            evaluationSeconds: result.seconds)
+            name: name, accuracy: result.accuracy ?? .nan, records: result.records, loss: result.loss.meanLoss,
+            sparsity: result.meanSparsity, modules: modules, byteCount: Self.tensorBytes(modelFile),
+            seconds: seconds, evaluationSeconds: result.seconds)
     }
 
     /// Bytes of the safetensors files in a directory that hold weights, training states left out.

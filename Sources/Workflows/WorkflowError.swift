@@ -20,6 +20,8 @@ package enum WorkflowError: ReportableError, Equatable {
     case resumeMismatch(path: String, what: String, saved: String, given: String)
     /// A name or pattern selects nothing of what is at `path`.
     case matchesNothing(path: String, what: String, reason: String?, nearest: [String])
+    /// A signal asked for an end before there was a result.
+    case interrupted(String)
     /// The program's own result fails a check.
     case failedCheck(String)
 
@@ -38,7 +40,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .matchesNothing(let path, let what, let reason, let nearest):
             "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
-        case .failedCheck(let text): text
+        case .interrupted(let text), .failedCheck(let text): text
         }
     }
 
@@ -48,6 +50,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
         case .unsuitableData, .resumeMismatch, .matchesNothing: .badData
+        case .interrupted: .interrupted
         case .failedCheck: .failedSelfCheck
         }
     }

@@ -28,7 +28,7 @@ struct DemoCommand: ParsableCommand {
     var compute: ComputeArguments
 
     func validate() throws {
-        if steps < 1 { throw ValidationError("--steps must be at least 1, not \(steps)") }
+        try checkCounts([("--steps", steps)])
     }
 
     func run() throws {
@@ -41,26 +41,20 @@ struct DemoCommand: ParsableCommand {
             work = output
         } else {
             work = try temporaryFolder()
+            TemporaryOutputs.add(work)
         }
-        defer { if output == nil { removeTree(work) } }
+        defer {
+            if output == nil {
+                removeTree(work)
+                TemporaryOutputs.remove(work)
+            }
+        }
         var request = DemoRequest(fixturesPath: try fixtures ?? foundFixtures(), workPath: work)
         request.steps = steps
         request.seed = seed
         request.compute = compute.options
-        let view = TrainView(logInterval: 50)
         let start = ContinuousClock.now
-        let rows = try runDemo(request, shouldStop: { Signals.stopRequested }) { event in
-            switch event {
-            case .begins(let purpose, let command):
-                Terminal.endProgress()
-                Terminal.note("\n# \(purpose)\n$ \(command)")
-            case .result(let lines):
-                Terminal.endProgress()
-                for line in lines { Terminal.note(line) }
-            case .training(let progress): view.show(progress)
-            case .evaluating(let done, let total): Terminal.progress("\(done) of \(total) records")
-            }
-        }
+        let rows = try makeRows(request)
         let elapsed = ContinuousClock.now - start
         Terminal.note("")
         var table = TextTable([.left, .right, .right, .right, .right, .right, .right, .right])
@@ -76,9 +70,32 @@ struct DemoCommand: ParsableCommand {
         }
         for line in table.lines { Terminal.result(line) }
         Terminal.result(
-            "accuracy, loss and sparsity on the 872 records of SST-2's test file; "
+            "accuracy, loss and sparsity on the \(grouped(rows[0].records)) records of SST-2's test file; "
                 + "\(durationText(Double(elapsed.components.seconds))) in all")
         if let output { Terminal.result("files kept in \(output)") }
+    }
+
+    /// Goes the whole way and tells each step. Throws `interrupted`.
+    private func makeRows(_ request: DemoRequest) throws -> [DemoRow] {
+        let view = TrainView(logInterval: 50)
+        do {
+            return try runDemo(request, shouldStop: { Signals.stopRequested }) { event in
+                switch event {
+                case .begins(let purpose, let command):
+                    Terminal.endProgress()
+                    Terminal.note("")
+                    Terminal.note("# \(purpose)")
+                    Terminal.note("$ \(command)")
+                case .result(let lines):
+                    Terminal.endProgress()
+                    for line in lines { Terminal.note(line) }
+                case .training(let progress): view.show(progress)
+                case .evaluating(let done, let total): Terminal.progress("\(done) of \(total) records")
+                }
+            }
+        } catch WorkflowError.interrupted(let text) {
+            throw WorkflowError.interrupted(text + (output.map { "; what it made is in \($0)" } ?? ""))
+        }
     }
 
     /// Fixtures beside the sources: upwards from the program, then from the current folder.

@@ -71,6 +71,17 @@ struct Program {
         /// Sends SIGINT, as Ctrl-C does.
         func interrupt() { process.interrupt() }
 
+        /// From now on no file that it writes may have more than `size` bytes.
+        func limitFiles(to size: Int) throws {
+            let tool = try Process.run(
+                URL(fileURLWithPath: "/usr/bin/env"),
+                arguments: ["prlimit", "--pid", "\(process.processIdentifier)", "--fsize=\(size)"])
+            tool.waitUntilExit()
+            guard tool.terminationStatus == 0 else {
+                throw UnusableRun(command: "prlimit", errors: "it ended with \(tool.terminationStatus)")
+            }
+        }
+
         /// Waits for the end.
         func finish() throws -> Outcome {
             process.waitUntilExit()
