@@ -8,7 +8,8 @@ let package = Package(
         .executable(name: "tspeft", targets: ["tspeft"])
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+        // Its plugin writes the manual pages, whose form changes with its minor versions.
+        .package(url: "https://github.com/apple/swift-argument-parser", .upToNextMinor(from: "1.8.2"))
     ],
     targets: [
         // System libraries, from Debian's packages.

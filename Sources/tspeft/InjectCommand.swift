@@ -104,10 +104,16 @@ struct InjectCommand: ParsableCommand {
     }
 }
 
+/// The largest number of a layer that is thought of; a range is written out, so that there must be one.
+private let layerLimit = 100_000
+
 /// Layers from text such as `0-3,8`.
 private func parseLayers(_ text: String) throws -> [Int] {
     try text.split(separator: ",", omittingEmptySubsequences: false).flatMap { part -> [Int] in
         let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+        if let last = ends.last, let last, last > layerLimit {
+            throw ValidationError("--layers \(text): no layer has a number above \(layerLimit), such as \(last)")
+        }
         switch ends.count {
         case 1: if let layer = ends[0], layer >= 0 { return [layer] }
         case 2: if let first = ends[0], let last = ends[1], first >= 0, first <= last { return Array(first...last) }

@@ -150,6 +150,8 @@ import Testing
         ("generate BASE -p hello -n 9223372036854775807", "--max-tokens must be at most 2147483647"),
         ("eval BASE --data d --max-new-tokens 0", "--max-new-tokens must be at least 1, not 0"),
         ("eval BASE --data d --max-new-tokens 9223372036854775807", "--max-new-tokens must be at most"),
+        ("inject BASE -o new --layers 0-9223372036854775807", "no layer has a number above 100000"),
+        ("inject BASE -o new --layers 3-1", "no layer or range"),
         ("eval BASE --data d --limit 0", "--limit must be at least 1"),
         ("demo --steps 9223372036854775807", "--steps must be at most"),
         ("prune a -o new", "either --keep or --select"), ("rank-modules a -o new", "--keep"),
