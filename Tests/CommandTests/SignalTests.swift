@@ -34,7 +34,8 @@ import Testing
             let before = contents(of: folder)
             let running = try Program(folder: folder).begin(
                 arguments(
-                    run, "--data", fixture("sst2/train.json"), "--steps", "1", "--batch-size", "100000", "-o", "tuned",
+                    run, "--data", fixture("sst2/train.json"), "--steps", "1", "--batch-size", "32", "--accumulation",
+                    "1000", "-o", "tuned",
                     "--force"))
             while running.isRunning, !pathExists(folder + "/tuned.replaced") { usleep(2000) }
             #expect(!pathExists(folder + "/tuned/adapter_config.json"))
