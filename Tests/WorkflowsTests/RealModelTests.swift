@@ -19,26 +19,28 @@ private let realModelPath = packageRoot + "/Tests/Models/smollm2.gguf"
 struct RealModelTests {
     private struct Greedy: Decodable {
         let prompt: String
-        let prompt_ids: [Int32]
-        let generated_ids: [Int32]
+        let promptIds: [Int32]
+        let generatedIds: [Int32]
     }
 
     /// The bound on logits of a float32 run that the project promises.
     private static let logitTolerance: Float = 1e-3
 
     private func reference() throws -> Greedy {
-        try JSONDecoder().decode(
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(
             Greedy.self, from: Data(contentsOf: URL(fileURLWithPath: fixture("smollm2/greedy.json"))))
     }
 
     @Test func logitsAgreeWithTransformersInF32() throws {
         let reference = try reference()
         let session = try ModelSession(basePath: realModelPath, ComputeOptions(precision: .f32, threadCount: 2))
-        #expect(session.tokenizer.encode(reference.prompt) == reference.prompt_ids)
+        #expect(session.tokenizer.encode(reference.prompt) == reference.promptIds)
         let tape = Tape(session.context, isRecording: false)
         let hidden = try session.model.forward(
-            reference.prompt_ids, TokenLayout(lengths: [reference.prompt_ids.count]), on: tape)
-        let rows = reference.prompt_ids.indices.map(Int32.init)
+            reference.promptIds, TokenLayout(lengths: [reference.promptIds.count]), on: tape)
+        let rows = reference.promptIds.indices.map(Int32.init)
         let logits = tape.logits(hidden, head: session.model.head, rows: rows).toArray()
         let file = try SafetensorsFile.open(fixture("smollm2/logits.safetensors"))
         let expected = try file.floats(of: file.requiredRecord("logits"))
@@ -53,10 +55,10 @@ struct RealModelTests {
         let reference = try reference()
         let session = try ModelSession(basePath: realModelPath, ComputeOptions(precision: precision, threadCount: 2))
         let result = try generate(
-            session.model, prompt: session.tokenizer.encode(reference.prompt), limit: reference.generated_ids.count,
+            session.model, prompt: session.tokenizer.encode(reference.prompt), limit: reference.generatedIds.count,
             endTokens: session.endTokens, .greedy)
         // BF16 rounds, so only the first words must agree there.
-        let count = precision == .f32 ? reference.generated_ids.count : 2
-        #expect(Array(result.tokens.prefix(count)) == Array(reference.generated_ids.prefix(count)))
+        let count = precision == .f32 ? reference.generatedIds.count : 2
+        #expect(Array(result.tokens.prefix(count)) == Array(reference.generatedIds.prefix(count)))
     }
 }

@@ -82,6 +82,13 @@ struct TrainingBenchmark {
         try lines.write(toFile: path, atomically: true, encoding: .utf8)
     }
 
+    /// Reads the snake_case of logs.
+    private var decoder: JSONDecoder {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return decoder
+    }
+
     private func runTSPEFT(adapter: String, data: String, work: String) throws -> TrainingFigures {
         let output = work + "/run"
         try? FileManager.default.removeItem(atPath: output)
@@ -93,15 +100,15 @@ struct TrainingBenchmark {
         guard result.status == 0 else { throw ChildFailure(description: "tspeft train failed") }
         struct Event: Decodable {
             let event: String
-            let tokens_per_second: Double?
-            let product_share: Double?
+            let tokensPerSecond: Double?
+            let productShare: Double?
         }
         let log = try String(contentsOfFile: output + "/log.jsonl", encoding: .utf8)
-        let events = try log.split(separator: "\n").map { try JSONDecoder().decode(Event.self, from: Data($0.utf8)) }
-        let speeds = events.filter { $0.event == "step" }.compactMap(\.tokens_per_second).dropFirst(Self.warmup)
+        let events = try log.split(separator: "\n").map { try decoder.decode(Event.self, from: Data($0.utf8)) }
+        let speeds = events.filter { $0.event == "step" }.compactMap(\.tokensPerSecond).dropFirst(Self.warmup)
         return TrainingFigures(
             tokensPerSecond: median(Array(speeds)), peakResidentBytes: result.peakResidentBytes,
-            productShare: events.last { $0.event == "end" }?.product_share)
+            productShare: events.last { $0.event == "end" }?.productShare)
     }
 
     private func runPeer(_ script: String, _ arguments: [String]) throws -> TrainingFigures {
@@ -112,13 +119,13 @@ struct TrainingBenchmark {
                 "--dtype", options.dtype,
             ] + arguments, environment: ["OMP_WAIT_POLICY": "PASSIVE"])
         guard result.status == 0 else { throw ChildFailure(description: "\(script) failed") }
-        struct Figures: Decodable { let tok_s_median: Double }
+        struct Figures: Decodable { let tokSMedian: Double }
         guard let line = result.output.split(separator: "\n").last else {
             throw ChildFailure(description: "\(script) printed nothing")
         }
-        let figures = try JSONDecoder().decode(Figures.self, from: Data(line.utf8))
+        let figures = try decoder.decode(Figures.self, from: Data(line.utf8))
         return TrainingFigures(
-            tokensPerSecond: figures.tok_s_median, peakResidentBytes: result.peakResidentBytes, productShare: nil)
+            tokensPerSecond: figures.tokSMedian, peakResidentBytes: result.peakResidentBytes, productShare: nil)
     }
 
     private func printTable(_ contestants: [Contestant], _ figures: [[TrainingFigures]]) {
