@@ -32,6 +32,7 @@ package final class GatedProjection: Projection {
     package func forward(_ x: Variable, on tape: Tape) -> Variable {
         let context = tape.context
         let h = tape.linear(x, frozen)
+        if tape.isRecording { h.requireGradient() }
         let update = method.update(of: h.value, input: x.value, dropoutKey: dropoutKey)
         var decision: GateDecision?
         if gate != nil || observer != nil {

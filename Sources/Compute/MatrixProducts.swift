@@ -13,6 +13,10 @@ package final class MatrixProducts {
     private let stream: dnnl_stream_t
     private var cache: [Key: CompiledProduct] = [:]
 
+    /// Compiled products that are kept. A gated run meets many numbers of active tokens; past this all are let go and compiled
+    /// again as they are met, which costs about a second in thousands of steps.
+    private static let cacheLimit = 4096
+
     /// Seconds spent in products so far, where `measuresTime` is on.
     package private(set) var seconds = 0.0
     /// Whether products are timed; a benchmark asks for it.
@@ -138,6 +142,7 @@ package final class MatrixProducts {
         let product = CompiledProduct(
             primitive: primitive!, engine: engine, source: source, weights: weights, result: result,
             bias: key.hasBias ? bias : nil)
+        if cache.count >= Self.cacheLimit { cache.removeAll() }
         cache[key] = product
         return product
     }

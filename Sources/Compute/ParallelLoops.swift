@@ -12,10 +12,13 @@ extension ComputeContext {
             if count > 0 { body(0..<count) }
             return
         }
-        onThreads(parts) { part, _ in
-            let begin = count * part / parts
-            let end = count * (part + 1) / parts
-            if begin < end { body(begin..<end) }
+        // libgomp may give fewer threads than asked for (OMP_THREAD_LIMIT, OMP_DYNAMIC): each takes its share of the parts.
+        onThreads(parts) { thread, threads in
+            for part in stride(from: thread, to: parts, by: threads) {
+                let begin = count * part / parts
+                let end = count * (part + 1) / parts
+                if begin < end { body(begin..<end) }
+            }
         }
     }
 

@@ -5,7 +5,7 @@ package final class Variable {
     /// The value, [tokens, width].
     package let value: Tensor
     /// Whether the backward pass has business here. False for anything that only the frozen base led to.
-    package let needsGradient: Bool
+    package private(set) var needsGradient: Bool
     /// The gradient, of the value's shape and type; nil where nothing has been added yet.
     package private(set) var gradient: Tensor?
 
@@ -13,6 +13,11 @@ package final class Variable {
     package init(_ value: Tensor, needsGradient: Bool) {
         self.value = value
         self.needsGradient = needsGradient
+    }
+
+    /// Says that something trainable has been added to the value in place. Must come before the value is used further.
+    package func requireGradient() {
+        needsGradient = true
     }
 
     /// Lets `write` add to the gradient. `write` is handed the gradient and whether it holds a sum already: if so it adds,

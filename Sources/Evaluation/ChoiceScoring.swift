@@ -35,6 +35,12 @@ package func scoreChoices(
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(layout.tokens, layout.layout, on: tape)
         let losses = tape.crossEntropy(hidden, head: model.head, rows: layout.rows, targets: layout.targets)
+        guard losses.sum.isFinite else {
+            let done = result.predictions.count
+            throw EvaluationError.lossNotFinite(
+                records: done + 1...done + group.count,
+                module: try model.firstProjectionNotFinite(layout.tokens, layout.layout))
+        }
         result.tokens += layout.tokens.count
         var next = 0
         for item in group {

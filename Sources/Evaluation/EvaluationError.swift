@@ -7,6 +7,8 @@ package enum EvaluationError: ReportableError, Equatable {
     /// Logits from which no token can be chosen; `token` is the first that is not a number, nil where all are -infinity.
     case unusableLogits(token: Int?)
 
+    /// The loss of some record is NaN or infinite; the records' numbers, from 1, and the first module with such an output.
+    case lossNotFinite(records: ClosedRange<Int>, module: String?)
     /// A prompt is empty or longer than the model's positions.
     case promptLength(tokens: Int, limit: Int)
 
@@ -14,6 +16,10 @@ package enum EvaluationError: ReportableError, Equatable {
         switch self {
         case .badSamplingOption(let name, let value, let expected):
             "\(name) is \(value); \(expected) is needed"
+        case .lossNotFinite(let records, let module):
+            "the loss of one of the records \(records.lowerBound) to \(records.upperBound) is not finite; "
+                + (module.map { "the first module with a NaN or infinity in its output is \($0)" }
+                    ?? "all module outputs are finite")
         case .promptLength(let tokens, let limit):
             "the prompt has \(tokens) tokens; the model takes 1 to \(limit)"
         case .unusableLogits(.some(let token)):
@@ -27,7 +33,7 @@ package enum EvaluationError: ReportableError, Equatable {
         switch self {
         case .badSamplingOption: .usage
         case .promptLength: .badData
-        case .unusableLogits: .failedSelfCheck
+        case .unusableLogits, .lossNotFinite: .failedSelfCheck
         }
     }
 }

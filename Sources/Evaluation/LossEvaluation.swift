@@ -59,6 +59,12 @@ package func evaluateLoss(
         let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
         let losses = tape.crossEntropy(
             hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] })
+        guard losses.sum.isFinite else {
+            throw EvaluationError.lossNotFinite(
+                records: done + 1...done + group.count,
+                module: try model.firstProjectionNotFinite(
+                    batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count))))
+        }
         result.lossSum += losses.sum
         result.scoredTokens += rows.count
         result.tokens += batch.tokens.count

@@ -47,8 +47,7 @@ package final class LlamaModel {
         configuration = checkpoint.configuration
         let configuration = checkpoint.configuration
         let loader = WeightLoader(checkpoint: checkpoint, context: context)
-        rotaryTable = RotaryTable(
-            inverseFrequencies: configuration.inverseFrequencies, positions: configuration.maximumPositions, context)
+        rotaryTable = RotaryTable(inverseFrequencies: configuration.inverseFrequencies, context)
         finalNorm = try loader.vector("model.norm.weight")
         head = try loader.linear(configuration.tiedEmbeddings ? "model.embed_tokens" : "lm_head")
         layers = try (0..<configuration.layerCount).map { index in
@@ -199,6 +198,8 @@ private struct WeightLoader {
             context.convert(part, into: tensor, at: start)
             start = end
         }
+        // The copy is what is computed with; the mapped pages need not stay in memory.
+        if let record = checkpoint.record(of: name) { checkpoint.checkpoint.advise(record, willNeed: false) }
         return tensor
     }
 }

@@ -6,17 +6,18 @@ struct ThresholdWatch {
     private static let deadSteps = 20
     /// The share of a run after which r is compared with what tau can reach: B, and so r, starts at 0.
     private static let firstLook = 0.25
-    /// tau moves by about s a step (equation 20 normalises g), so this share of s * steps is what it may count on.
-    private static let reachableShare = 1.0
-
     private let settings: ThresholdSettings
     private let totalSteps: Int
+    private let reach: Double
     private var silentSteps: [Int]
     private var reported: Set<Int> = []
     private var hasLooked = false
 
-    init(_ settings: ThresholdSettings, totalSteps: Int, moduleCount: Int) {
+    /// - Parameter rateSum: alpha_k of equation 20 summed over the run: the number of steps where it is 1 throughout.
+    init(_ settings: ThresholdSettings, totalSteps: Int, rateSum: Double, moduleCount: Int) {
         self.settings = settings
+        // tau moves by about alpha_k s a step, since equation 20 normalises g.
+        reach = settings.stepSize * rateSum
         self.totalSteps = totalSteps
         silentSteps = [Int](repeating: 0, count: moduleCount)
     }
@@ -45,7 +46,6 @@ struct ThresholdWatch {
                 guard let gate = projection.gate, gate.stepTokens > 0 else { return nil }
                 return gate.stepMeanRatio
             }.sorted()
-            let reach = Self.reachableShare * settings.stepSize * Double(totalSteps)
             let outOfReach = ratios.filter { Double($0) > reach }.count
             if !ratios.isEmpty, outOfReach * 2 > ratios.count {
                 let median = ratios[ratios.count / 2]

@@ -8,6 +8,8 @@ package enum TrainingError: ReportableError, Equatable {
     case badSetting(name: String, expected: String, found: String)
     /// The loss or a gradient is NaN or infinite.
     case notFinite(what: String, step: Int, module: String?)
+    /// A threshold has become NaN or infinite.
+    case thresholdNotFinite(step: Int, module: String, gradient: Double)
     /// A saved state belongs to a run with other settings or data.
     case stateMismatch(path: String, what: String, saved: String, given: String)
     /// A saved state is not whole.
@@ -24,6 +26,9 @@ package enum TrainingError: ReportableError, Equatable {
                 + (module.map { "; the first module with a NaN or infinity in its output is \($0)" }
                     ?? "; all module outputs are finite")
                 + "; try a smaller learning rate or --dtype f32"
+        case .thresholdNotFinite(let step, let module, let gradient):
+            "step \(step): tau of \(module) is not finite (its gradient estimate g is \(gradient)); "
+                + "try a smaller --s or --lambda"
         case .stateMismatch(let path, let what, let saved, let given):
             "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
         case .badState(let path, let problem): "\(path): cannot resume: \(problem)"
@@ -36,7 +41,7 @@ package enum TrainingError: ReportableError, Equatable {
         switch self {
         case .noExamples, .stateMismatch, .badState: .badData
         case .badSetting: .usage
-        case .notFinite: .failedSelfCheck
+        case .notFinite, .thresholdNotFinite: .failedSelfCheck
         case .interrupted: .interrupted
         }
     }

@@ -9,8 +9,9 @@ import TensorCore
 package struct TrainingCallbacks {
     /// Is told of steps, evaluations, checkpoints and warnings.
     package var report: (TrainingEvent) throws -> Void
-    /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log.
-    package var evaluate: (() throws -> (loss: Double, details: JSONObject))?
+    /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log; nil where it was cut short
+    /// because `shouldStop` says so.
+    package var evaluate: (() throws -> (loss: Double, details: JSONObject)?)?
     /// Saves a checkpoint of the state and gives its path.
     package var save: ((TrainingState) throws -> String)?
     /// Whether a signal asked for an end.
@@ -19,7 +20,7 @@ package struct TrainingCallbacks {
     /// Callbacks; all may be left out.
     package init(
         report: @escaping (TrainingEvent) throws -> Void = { _ in },
-        evaluate: (() throws -> (loss: Double, details: JSONObject))? = nil,
+        evaluate: (() throws -> (loss: Double, details: JSONObject)?)? = nil,
         save: ((TrainingState) throws -> String)? = nil, shouldStop: @escaping () -> Bool = { false }
     ) {
         self.report = report
@@ -73,8 +74,11 @@ package final class TrainingLoop {
         optimizer = AdamW(adapter.parameters, configuration.optimizer, model.context)
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
+        let rates = (0..<totalSteps).reduce(0) { [schedule] in
+            $0 + (configuration.thresholdsFollowSchedule ? schedule.factor(at: $1) : 1)
+        }
         watch = ThresholdWatch(
-            configuration.thresholds, totalSteps: totalSteps, moduleCount: adapter.projections.count)
+            configuration.thresholds, totalSteps: totalSteps, rateSum: rates, moduleCount: adapter.projections.count)
         for projection in adapter.projections { projection.lambda = configuration.thresholds.lambda }
     }
 
@@ -87,8 +91,9 @@ package final class TrainingLoop {
                 try callbacks.report(.warning(warning))
             }
             let isLast = step == totalSteps
-            if let evaluate = callbacks.evaluate, !isLast, Self.isDue(configuration.evaluationInterval, step) {
+            if let evaluate = callbacks.evaluate, !isLast, Self.isDue(configuration.evaluationInterval, step),
                 let result = try evaluate()
+            {
                 try callbacks.report(.evaluation(step: step, loss: result.loss, details: result.details))
             }
             let stops = callbacks.shouldStop()
@@ -131,12 +136,16 @@ package final class TrainingLoop {
         for (index, batch) in batches.enumerated() {
             adapter.useDropout(masks.forked(UInt64(index)))
             lossSum += try forwardAndBackward(batch, scale: scale)
+            guard lossSum.isFinite else {
+                throw TrainingError.notFinite(
+                    what: "the loss", step: step + 1, module: try firstModuleNotFinite(batches, masks))
+            }
         }
         adapter.useDropout(nil)
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
             throw TrainingError.notFinite(
-                what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches))
+                what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches, masks))
         }
         let factor = schedule.factor(at: step)
         let clipping = configuration.gradientClipping
@@ -145,7 +154,14 @@ package final class TrainingLoop {
         optimizer.step(rate: configuration.learningRate * factor, gradientScale: gradientScale)
         let thresholdRate = configuration.thresholdsFollowSchedule ? factor : 1
         let gates = adapter.projections.compactMap(\.gate)
-        for gate in gates { gate.updateThreshold(configuration.thresholds, rate: thresholdRate) }
+        for projection in adapter.projections {
+            guard let gate = projection.gate else { continue }
+            gate.updateThreshold(configuration.thresholds, rate: thresholdRate)
+            guard gate.tau.isFinite else {
+                throw TrainingError.thresholdNotFinite(
+                    step: step + 1, module: projection.path, gradient: gate.stepGradient)
+            }
+        }
         adapter.prepare()
         step += 1
         let elapsed = ContinuousClock.now - start
@@ -166,22 +182,18 @@ package final class TrainingLoop {
         let losses = tape.crossEntropy(
             hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale)
         let sum = losses.sum
-        guard sum.isFinite else {
-            throw TrainingError.notFinite(what: "the loss", step: step + 1, module: try firstModuleNotFinite([batch]))
-        }
-        tape.runBackward()
+        if sum.isFinite { tape.runBackward() }
         return sum
     }
 
-    /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches.
-    private func firstModuleNotFinite(_ batches: [Batch]) throws -> String? {
-        let probe = FinitenessProbe()
-        model.replaceProjections { FiniteCheckedProjection($0, probe) }
-        defer { model.replaceProjections { ($0 as? FiniteCheckedProjection)?.inner } }
-        for batch in batches {
-            let tape = Tape(context, isRecording: false)
-            _ = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
-            if let path = probe.firstPath { return path }
+    /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches, dropout masks
+    /// as in the step.
+    private func firstModuleNotFinite(_ batches: [Batch], _ masks: RandomStream) throws -> String? {
+        defer { adapter.useDropout(nil) }
+        for (index, batch) in batches.enumerated() {
+            adapter.useDropout(masks.forked(UInt64(index)))
+            let layout = TokenLayout(lengths: batch.sequences.map(\.count))
+            if let path = try model.firstProjectionNotFinite(batch.tokens, layout) { return path }
         }
         return nil
     }
@@ -231,30 +243,5 @@ package final class TrainingLoop {
         step = state.step
         optimizer.resume(atStep: state.step)
         adapter.prepare()
-    }
-}
-
-/// Where a NaN or infinity was first seen.
-private final class FinitenessProbe {
-    var firstPath: String?
-}
-
-/// A projection that notes whether its output is finite.
-private final class FiniteCheckedProjection: Projection {
-    let inner: any Projection
-    private let probe: FinitenessProbe
-
-    init(_ inner: any Projection, _ probe: FinitenessProbe) {
-        self.inner = inner
-        self.probe = probe
-    }
-
-    var path: String { inner.path }
-    var frozen: FrozenLinear { inner.frozen }
-
-    func forward(_ x: Variable, on tape: Tape) -> Variable {
-        let output = inner.forward(x, on: tape)
-        if probe.firstPath == nil, output.value.toArray().contains(where: { !$0.isFinite }) { probe.firstPath = path }
-        return output
     }
 }

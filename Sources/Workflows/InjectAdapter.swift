@@ -74,6 +74,11 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     let match = try configuration.match(
         base.linearModules, selection: selection?.modules)
+    if match.modules.contains(where: { $0.path == CheckpointNames.outputHeadModule }) {
+        throw WorkflowError.unsupported(
+            "the output head '\(CheckpointNames.outputHeadModule)' cannot be adapted: only the projections inside the layers can"
+        )
+    }
     if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
     let stream = RandomStream(seed: request.seed).forked("adapter")
     let tensors = match.modules.flatMap { module in

@@ -147,8 +147,15 @@ package func trainAdapter(
         }, shouldStop: shouldStop)
     if let evaluationExamples {
         callbacks.evaluate = {
-            let result = try evaluateLoss(session.model, evaluationExamples)
-            return (result.meanLoss, ["perplexity": .real(result.perplexity)])
+            struct CutShort: Error {}
+            do {
+                let result = try evaluateLoss(session.model, evaluationExamples) { _ in
+                    if shouldStop() { throw CutShort() }
+                }
+                return (result.meanLoss, ["perplexity": .real(result.perplexity)])
+            } catch is CutShort {
+                return nil
+            }
         }
     }
     try loop.run(callbacks)
@@ -184,14 +191,14 @@ package func trainAdapter(
     return report
 }
 
-/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did. `progress` is told how
-/// many examples are done, and may throw to stop.
+/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did (nothing for a dense
+/// adapter). `progress` is told how many examples are done, and may throw to stop.
 package func measureGates(
     _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String,
     progress: (Int) throws -> Void = { _ in }
 ) throws -> (LossResult, AdapterStatistics) {
     let collector = StatisticsCollector(collectingInnerSums: true)
-    adapter.observe(collector)
+    if adapter.configuration.isGated { adapter.observe(collector) }
     defer { adapter.observe(nil) }
     let result = try evaluateLoss(session.model, examples, progress: progress)
     let name = lastPathComponent(source)
@@ -219,7 +226,8 @@ private func tuned(
     training["tokens_per_second"] = .real(report.tokensPerSecond)
     return try AdapterDirectory(
         configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
-        thresholds: adapter.thresholds, statistics: statistics, base: directory.base,
+        thresholds: adapter.thresholds, statistics: adapter.configuration.isGated ? statistics : nil,
+        base: directory.base,
         training: .object(training), history: directory.history)
 }
 
@@ -261,7 +269,7 @@ struct RunInputs {
             "base": .string(base), "examples": .integer(data.examples.count),
             "data": .string(String(hash, radix: 16)), "method": .string(adapter.configuration.methodName),
             "modules": .integer(adapter.modules.count), "dtype": .string(dtype.rawValue),
-            "threads": .integer(threads),
+            "threads": .integer(threads), "adapter": adapter.configuration.json,
         ]
     }
 }

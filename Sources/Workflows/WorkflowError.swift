@@ -22,6 +22,8 @@ package enum WorkflowError: ReportableError, Equatable {
     case matchesNothing(path: String, what: String, reason: String?, nearest: [String])
     /// A signal asked for an end before there was a result.
     case interrupted(String)
+    /// Sound, but more than this program can do.
+    case unsupported(String)
     /// The program's own result fails a check.
     case failedCheck(String)
 
@@ -40,7 +42,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .matchesNothing(let path, let what, let reason, let nearest):
             "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
-        case .interrupted(let text), .failedCheck(let text): text
+        case .interrupted(let text), .unsupported(let text), .failedCheck(let text): text
         }
     }
 
@@ -51,6 +53,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .outputExists, .cannotCreate: .cannotCreate
         case .unsuitableData, .resumeMismatch, .matchesNothing: .badData
         case .interrupted: .interrupted
+        case .unsupported: .unsupported
         case .failedCheck: .failedSelfCheck
         }
     }

@@ -58,7 +58,8 @@ import Training
     }
 
     @Test func casesAreThere() {
-        #expect(GoldenCase.all.count >= 4)
+        let isOurFolder = ProcessInfo.processInfo.environment["TSPEFT_GOLDEN"] == nil
+        #expect(GoldenCase.all.count >= (isOurFolder ? 4 : 1))
     }
 
     fileprivate static func expectNear(
@@ -174,6 +175,7 @@ private final class GoldenRun {
             let path = projection.path
             let trace = try #require(observer.traces[path])
             let r = atRealTokens(try reference.floats(of: reference.requiredRecord(path + ".r")))
+            #expect(trace.ratios.count == r.count)
             for (found, expected) in zip(trace.ratios, r) {
                 try expectClose(Double(found), Double(expected), 1e-5, "r of \(path)")
             }

@@ -85,8 +85,9 @@ extension Tape {
         -> Variable
     {
         let context = context
-        let out = Variable(context.tensor(q.value.shape), needsGradient: isRecording)
-        let logSums = isRecording ? context.tensor([q.value.rows, shape.headCount], .f32) : nil
+        let needsGradient = q.needsGradient || k.needsGradient || v.needsGradient
+        let out = Variable(context.tensor(q.value.shape), needsGradient: needsGradient)
+        let logSums = isRecording && needsGradient ? context.tensor([q.value.rows, shape.headCount], .f32) : nil
         let segments = layout.segments.map(\.kernelSegment)
         context.attention(
             q: q.value, k: k.value, v: v.value, out: out.value, logSums: logSums, shape, segments)

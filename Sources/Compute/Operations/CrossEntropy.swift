@@ -28,7 +28,7 @@ extension Tape {
         let vocabulary = head.outputSize
         let width = head.inputSize
         let rows = context.gatherRows(hidden.value, scored)
-        let dRows = isRecording ? context.tensor(rows.shape) : nil
+        let dRows = isRecording && hidden.needsGradient ? context.tensor(rows.shape) : nil
         var losses = [Float](repeating: 0, count: scored.count)
         let fitting = Self.chunkBytes / (vocabulary * 4) / Tensor.rowRounding * Tensor.rowRounding
         let chunk = max(Tensor.rowRounding, min(fitting, 1024))
@@ -56,8 +56,10 @@ extension Tape {
             if let dLogits, let dRows {
                 let dPart = context.tensor(part.shape)
                 context.products.multiplyRows(dLogits, head.weight, .plain, into: dPart, n: width, k: vocabulary)
-                (dRows.address + start * dRows.rowByteCount).copyMemory(
-                    from: dPart.address, byteCount: count * dRows.rowByteCount)
+                withExtendedLifetime(dPart) {
+                    (dRows.address + start * dRows.rowByteCount).copyMemory(
+                        from: dPart.address, byteCount: count * dRows.rowByteCount)
+                }
             }
             start += count
         }

@@ -5,7 +5,8 @@ extension Tape {
     /// silu(gate) * up, elementwise, silu(z) = z / (1 + exp(-z)); all [tokens, width] in the computation's type.
     package func siluProduct(gate: Variable, up: Variable) -> Variable {
         let context = context
-        let out = Variable(context.tensor(gate.value.shape), needsGradient: isRecording)
+        let needsGradient = gate.needsGradient || up.needsGradient
+        let out = Variable(context.tensor(gate.value.shape), needsGradient: needsGradient)
         let code = out.value.dtype.kernelCode
         let size = out.value.dtype.byteCount
         context.parallel(out.value.count, grain: 4096) { range in
@@ -13,6 +14,7 @@ extension Tape {
             tspeft_silu_mul_forward(
                 gate.value.address + offset, up.value.address + offset, out.value.address + offset, code, range.count)
         }
+        guard needsGradient else { return out }
         record {
             guard let dout = out.takeGradient() else { return }
             gate.addGradient(context) { dgate, gateAccumulates in
@@ -33,7 +35,8 @@ extension Tape {
     /// The residual stream x [tokens, width] F32 plus a layer's contribution y in the computation's type: F32.
     package func residual(_ x: Variable, plus y: Variable) -> Variable {
         let context = context
-        let out = Variable(context.tensor(x.value.shape, .f32), needsGradient: isRecording)
+        let needsGradient = x.needsGradient || y.needsGradient
+        let out = Variable(context.tensor(x.value.shape, .f32), needsGradient: needsGradient)
         let code = y.value.dtype.kernelCode
         let size = y.value.dtype.byteCount
         context.parallel(out.value.count, grain: 4096) { range in
@@ -41,6 +44,7 @@ extension Tape {
             target.update(from: x.value.floats + range.lowerBound, count: range.count)
             tspeft_add(target, y.value.address + range.lowerBound * size, code, range.count)
         }
+        guard needsGradient else { return out }
         record {
             guard let dout = out.takeGradient() else { return }
             if y.needsGradient {

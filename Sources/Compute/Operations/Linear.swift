@@ -27,7 +27,7 @@ extension Tape {
     package func linear(_ x: Variable, _ layer: FrozenLinear) -> Variable {
         let context = context
         let y = Variable(
-            context.tensor([x.value.rows, layer.outputSize], x.value.dtype), needsGradient: isRecording)
+            context.tensor([x.value.rows, layer.outputSize], x.value.dtype), needsGradient: x.needsGradient)
         context.products.multiplyRows(
             x.value, layer.weight, .transposed, bias: layer.bias, into: y.value, n: layer.outputSize,
             k: layer.inputSize)

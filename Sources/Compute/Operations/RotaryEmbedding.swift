@@ -2,24 +2,38 @@ import CKernels
 import Glibc
 import TensorCore
 
-/// Cosines and sines of rotary position embedding for every position of a model.
-package struct RotaryTable {
+/// Cosines and sines of rotary position embedding, for as many positions as have been asked for.
+package final class RotaryTable {
     /// [positions, headSize / 2], F32.
-    package let cosine: Tensor
+    package private(set) var cosine: Tensor
     /// [positions, headSize / 2], F32.
-    package let sine: Tensor
+    package private(set) var sine: Tensor
 
-    /// The table for `inverseFrequencies` (radians a position, headSize / 2 of them) and positions 0..<count.
+    private let inverseFrequencies: [Float]
+    private let context: ComputeContext
+
+    /// A table without positions for `inverseFrequencies` (radians a position, headSize / 2 of them).
+    package init(inverseFrequencies: [Float], _ context: ComputeContext) {
+        self.inverseFrequencies = inverseFrequencies
+        self.context = context
+        cosine = context.tensor([0, inverseFrequencies.count], .f32)
+        sine = context.tensor([0, inverseFrequencies.count], .f32)
+    }
+
+    /// Makes sure that the table has the positions 0..<count; it at least doubles when it grows.
     ///
     /// Angles are products in F32, as transformers computes them.
-    package init(inverseFrequencies: [Float], positions count: Int, _ context: ComputeContext) {
-        cosine = context.tensor([count, inverseFrequencies.count], .f32)
-        sine = context.tensor([count, inverseFrequencies.count], .f32)
-        for position in 0..<count {
+    package func reserve(positions count: Int) {
+        guard count > cosine.rows else { return }
+        let rows = max(count, 2 * cosine.rows, 256)
+        let width = inverseFrequencies.count
+        cosine = context.tensor([rows, width], .f32)
+        sine = context.tensor([rows, width], .f32)
+        for position in 0..<rows {
             for (index, frequency) in inverseFrequencies.enumerated() {
                 let angle = Float(position) * frequency
-                cosine.floats[position * inverseFrequencies.count + index] = Float(cos(Double(angle)))
-                sine.floats[position * inverseFrequencies.count + index] = Float(sin(Double(angle)))
+                cosine.floats[position * width + index] = Float(cos(Double(angle)))
+                sine.floats[position * width + index] = Float(sin(Double(angle)))
             }
         }
     }
@@ -46,6 +60,7 @@ extension ComputeContext {
         _ x: Tensor, _ table: RotaryTable, positions: [Int32], headSize: Int, direction: Int32
     ) {
         precondition(positions.count == x.rows && x.columns % headSize == 0)
+        table.reserve(positions: Int(positions.max() ?? -1) + 1)
         positions.withUnsafeBufferPointer { positions in
             parallel(x.rows, grain: 8) { rows in
                 tspeft_rope(
