@@ -3,8 +3,9 @@ import CheckpointIO
 extension AdapterDirectory {
     /// Writes the adapter to a new directory at `path`, which appears complete or not at all.
     ///
-    /// With `replacing`, an adapter that is there is replaced at the end. `addingFiles` may put further files (a training
-    /// state, a log) into the directory before it gets its name. Throws `CheckpointError`, and what `addingFiles` throws.
+    /// With `replacing`, an adapter that is there is replaced at the end. `addingFiles` may put further files (a
+    /// training state, a log) into the directory before it gets its name. Throws `CheckpointError`, and what
+    /// `addingFiles` throws.
     package func write(
         to path: String, replacing: Bool = false, addingFiles: (AtomicDirectory) throws -> Void = { _ in }
     ) throws {

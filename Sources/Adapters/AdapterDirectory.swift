@@ -28,7 +28,8 @@ package struct AdapterStatistics: Sendable, Equatable {
 
 /// An adapter as a directory holds it: configuration, tensors, thresholds, and what is known of its making.
 ///
-/// Dense ones are plain peft directories, gated ones have a `peft_type` that peft refuses and a tensor tau for each module.
+/// Dense ones are plain peft directories, gated ones have a `peft_type` that peft refuses and a tensor tau for each
+/// module.
 package struct AdapterDirectory: Sendable {
     /// Where it was read from, as given; nil for one that was made here.
     package var path: String?
@@ -36,7 +37,8 @@ package struct AdapterDirectory: Sendable {
     package var configuration: AdapterConfiguration
     /// The paths of the adapted modules, in the base's order where that is known.
     package private(set) var modules: [String]
-    /// Every adapter tensor but the thresholds: the modules in order, the tensors of each as `AdapterKind.tensors` says.
+    /// Every adapter tensor but the thresholds: the modules in order, the tensors of each as `AdapterKind.tensors`
+    /// says.
     package private(set) var tensors: [AdapterTensor]
     /// Tau of each module; empty for a dense adapter.
     package private(set) var thresholds: [String: Float]
@@ -147,8 +149,8 @@ package struct AdapterDirectory: Sendable {
             base: base, training: training, history: history, path: path, file: displayName)
     }
 
-    /// Throws `.wrongBase` unless `found`, the fingerprint of `basePath`, is that of the base the adapter was made for. A
-    /// directory without a fingerprint (peft's) passes; `validated(against:)` still checks its shapes.
+    /// Throws `.wrongBase` unless `found`, the fingerprint of `basePath`, is that of the base the adapter was made for.
+    /// A directory without a fingerprint (peft's) passes; `validated(against:)` still checks its shapes.
     package func check(base found: BaseFingerprint, basePath: String) throws(AdapterError) {
         guard let base, let difference = base.difference(from: found) else { return }
         throw .wrongBase(adapter: displayName, base: basePath, difference: difference)

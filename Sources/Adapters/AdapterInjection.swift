@@ -33,7 +33,8 @@ extension AdapterKind {
 }
 
 extension LoRA {
-    /// A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default for a linear layer) and B zero.
+    /// A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default for a linear layer) and B
+    /// zero.
     fileprivate static func initialTensors(module: LinearModule, rank: Int, _ stream: RandomStream) -> [AdapterTensor] {
         var stream = stream
         let bound = 1 / Double(module.inputSize).squareRoot()
@@ -61,7 +62,8 @@ package final class InjectedAdapter {
 
     /// Swaps the projections of `model` that `tensors` belong to for adapted ones.
     ///
-    /// Throws `AdapterError` where a tensor is missing, belongs to no projection of the model or has a shape that does not fit.
+    /// Throws `AdapterError` where a tensor is missing, belongs to no projection of the model or has a shape that does
+    /// not fit.
     ///
     /// - Parameters:
     ///   - tensors: as the adapter's file has them.

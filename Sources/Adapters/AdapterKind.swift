@@ -2,7 +2,8 @@
 ///
 /// A further kind is a case here, its tensors in `tensors`, and the file with its arithmetic.
 package enum AdapterKind: String, Sendable, CaseIterable {
-    /// M(x) = scaling B A dropout(x); Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685.
+    /// M(x) = scaling B A dropout(x); Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv
+    /// 2106.09685.
     case lora
 
     /// The extent of one axis of an adapter tensor.

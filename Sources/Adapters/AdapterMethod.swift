@@ -18,8 +18,8 @@ package final class AdapterParameter {
     }
 }
 
-/// The update M(x) of one projection: the seam between the gate and the formula. Models, training and transforms know nothing else of
-/// a method.
+/// The update M(x) of one projection: the seam between the gate and the formula. Models, training and transforms know
+/// nothing else of a method.
 package protocol AdapterMethod: AnyObject {
     /// What is trained, in the order of the file.
     var parameters: [AdapterParameter] { get }
@@ -27,9 +27,9 @@ package protocol AdapterMethod: AnyObject {
     /// Doubles that `prepare` needs for itself.
     var preparationScratchCount: Int { get }
 
-    /// Brings what is derived from the parameters up to date: once before the first batch after they changed. Takes no memory
-    /// from the pool and touches only this module, so that modules can be prepared side by side. `wantsNorms` says whether
-    /// `norms()` will be asked for.
+    /// Brings what is derived from the parameters up to date: once before the first batch after they changed. Takes no
+    /// memory from the pool and touches only this module, so that modules can be prepared side by side. `wantsNorms`
+    /// says whether `norms()` will be asked for.
     func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool)
 
     /// Starts a batch.
@@ -46,7 +46,8 @@ package protocol AdapterUpdate: AnyObject {
     /// |M(x_i)| of each token, [tokens] F32.
     func norms() -> Tensor
 
-    /// z = A x of each token [tokens, rank] F32, where M(x) is linear in such a vector: for the sums that merging needs.
+    /// z = A x of each token [tokens, rank] F32, where M(x) is linear in such a vector: for the sums that merging
+    /// needs.
     var innerActivations: Tensor? { get }
 
     /// output_i += M(x_i) for the active tokens; other rows keep every bit.

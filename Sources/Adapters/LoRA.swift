@@ -2,8 +2,9 @@ import CKernels
 import Compute
 import TensorCore
 
-/// Low-rank adaptation: M(x) = scaling B A dropout(x) (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685).
-/// scaling is alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732); A is [rank, inputSize], B is [outputSize, rank].
+/// Low-rank adaptation: M(x) = scaling B A dropout(x) (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+/// arXiv 2106.09685). scaling is alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732); A is [rank, inputSize], B
+/// is [outputSize, rank].
 ///
 /// |M(x)| is taken from z = A x, which is only `rank` long: |scaling B z| = |R z| with scaling B = Q R, R from Householder reflections
 /// in double precision. A skipped token so costs no product as wide as the layer.

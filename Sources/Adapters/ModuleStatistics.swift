@@ -1,7 +1,7 @@
 /// What a pass over a set of tokens saw at one gated module.
 ///
-/// Everything is a sum over tokens, so that parts of a pass add up. Norms are Euclidean; M is the whole update including
-/// its scaling, W0 x includes the projection's bias; r = |M| / |W0 x| (arXiv 2511.16147, section 3.1).
+/// Everything is a sum over tokens, so that parts of a pass add up. Norms are Euclidean; M is the whole update
+/// including its scaling, W0 x includes the projection's bias; r = |M| / |W0 x| (arXiv 2511.16147, section 3.1).
 package struct ModuleStatistics: Sendable, Equatable {
     /// The module's path, such as `model.layers.0.self_attn.q_proj`.
     package let module: String

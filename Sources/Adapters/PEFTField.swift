@@ -61,8 +61,8 @@ struct PEFTField: Sendable {
         PEFTField(name: name, initial: initial, effect: .harmless)
     }
 
-    /// The starts that leave the base's weights alone. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA subtract from the base what
-    /// they put into the adapter, and peft does so again at loading.
+    /// The starts that leave the base's weights alone. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA subtract from the base
+    /// what they put into the adapter, and peft does so again at loading.
     private static let plainStarts: [JSONValue] = [
         .bool(true), .bool(false), .string("gaussian"), .string("eva"), .string("orthogonal"),
     ]

@@ -1,5 +1,5 @@
-/// The names that adapter directories use on disk: files, tensor keys and fields, as peft 0.21 has them, and tspeft's own
-/// beside them.
+/// The names that adapter directories use on disk: files, tensor keys and fields, as peft 0.21 has them, and tspeft's
+/// own beside them.
 package enum PEFTNames {
     /// Configuration of the adapter, JSON.
     package static let configurationFile = "adapter_config.json"

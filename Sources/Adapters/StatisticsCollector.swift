@@ -9,7 +9,8 @@ package final class StatisticsCollector: GateObserver {
     private var order: [String] = []
     private let collectsInnerSums: Bool
 
-    /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only on demand.
+    /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only
+    /// on demand.
     package init(collectingInnerSums: Bool) {
         collectsInnerSums = collectingInnerSums
     }

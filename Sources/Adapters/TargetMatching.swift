@@ -9,8 +9,8 @@ package enum TargetSpecification: Sendable, Equatable {
     /// Paths, or their last components: `q_proj` stands for every path that is `q_proj` or ends in `.q_proj`.
     case names([String])
 
-    /// What a command-line argument means: `all-linear`; a comma list of names (letters, digits, `_`, `-`, `.`); anything
-    /// else is a regular expression. Throws `.badSetting` for an empty name, `.badExpression`.
+    /// What a command-line argument means: `all-linear`; a comma list of names (letters, digits, `_`, `-`, `.`);
+    /// anything else is a regular expression. Throws `.badSetting` for an empty name, `.badExpression`.
     package init(argument: String) throws(AdapterError) {
         if argument.lowercased() == Self.allLinearName {
             self = .allLinear
@@ -84,11 +84,12 @@ package struct TargetMatch: Sendable {
 
     /// Selects from `linearModules` by peft's rules (`check_target_module_exists` of peft 0.21).
     ///
-    /// - A list entry matches exactly or as `endswith("." + entry)`; a string is a regular expression for the whole path;
-    ///   `all-linear` leaves `outputHead` out.
+    /// - A list entry matches exactly or as `endswith("." + entry)`; a string is a regular expression for the whole
+    ///   path; `all-linear` leaves `outputHead` out.
     /// - Exclusions come first, as names or an expression.
     /// - With `layersToTransform`, a module that a list entry matched by its ending also has to lie in one of these
-    ///   layers: the first number after a component that `layersPattern` names, or after any component where that is empty.
+    ///   layers: the first number after a component that `layersPattern` names, or after any component where that is
+    ///   empty.
     /// - `selection` (from `rank-modules`) restricts further; each of its modules must be matched.
     ///
     /// Throws `.matchesNothing` for a target that selects nothing (where peft is silent unless all of them do),

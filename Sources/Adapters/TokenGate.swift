@@ -18,8 +18,9 @@ package struct GateDecision: Sendable {
     package let activeCount: Int
 }
 
-/// The token-level gate of TS-PEFT ("TS-PEFT: Unveiling Token-Level Redundancy in Parameter-Efficient Fine-Tuning", arXiv 2511.16147):
-/// the update M(x_i) is applied where its size relative to the frozen output reaches the threshold tau.
+/// The token-level gate of TS-PEFT ("TS-PEFT: Unveiling Token-Level Redundancy in Parameter-Efficient Fine-Tuning",
+/// arXiv 2511.16147): the update M(x_i) is applied where its size relative to the frozen output reaches the threshold
+/// tau.
 ///
 /// Owns tau, its optimizer state and the sums of the current optimizer step.
 package final class TokenGate {
@@ -51,8 +52,8 @@ package final class TokenGate {
     /// The mean r of the current step's tokens; 0 for none.
     package var stepMeanRatio: Float { stepTokens == 0 ? 0 : Float(stepRatioSum / Double(stepTokens)) }
 
-    /// Equation 3 for each token: S_i = 1 where r_i >= tau. A token whose r is NaN passes, so that a broken update reaches the loss,
-    /// where it is noticed, and is not skipped in silence.
+    /// Equation 3 for each token: S_i = 1 where r_i >= tau. A token whose r is NaN passes, so that a broken update
+    /// reaches the loss, where it is noticed, and is not skipped in silence.
     ///
     /// - Parameters:
     ///   - updateNorms: |M(x_i)|, [tokens].
@@ -78,8 +79,8 @@ package final class TokenGate {
             ratios: ratios, isActive: isActive, active: count == ratios.count ? .all : .rows(rows), activeCount: count)
     }
 
-    /// Adds a batch to the step's sums. mu_i = sum_j dl/dh_ij [M(x_i)]_j (equation 9), [tokens], for skipped tokens too, l the loss of
-    /// the whole optimizer step:
+    /// Adds a batch to the step's sums. mu_i = sum_j dl/dh_ij [M(x_i)]_j (equation 9), [tokens], for skipped tokens
+    /// too, l the loss of the whole optimizer step:
     ///
     ///     g += sum_i { [(mu_i >= 0) == (r_i >= tau)] mu_i + (r_i >= tau) lambda }         (15)
     package func accumulate(mu: UnsafeBufferPointer<Float>, _ decision: GateDecision, lambda: Double) {

@@ -31,8 +31,8 @@ package final class Checkpoint: Sendable {
 
     /// Opens a Hugging Face directory, a `.safetensors` file or a GGUF file, and checks all headers.
     ///
-    /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of the
-    /// formats.
+    /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of
+    /// the formats.
     package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
         switch pathKind(path) {
         case .nothing, .regularFile, .other: return try openFile(path)

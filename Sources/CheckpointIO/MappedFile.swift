@@ -2,8 +2,8 @@ import Glibc
 
 /// A regular file mapped read-only into memory; owns the mapping and the file descriptor until it is released.
 ///
-/// If another program shortens the file while it is mapped, touching the lost pages ends this program (SIGBUS); nothing in
-/// a mapping can prevent that.
+/// If another program shortens the file while it is mapped, touching the lost pages ends this program (SIGBUS); nothing
+/// in a mapping can prevent that.
 package final class MappedFile: Sendable {
     /// The path as it was given.
     package let path: String

@@ -8,8 +8,8 @@ package enum Zstd {
 
     /// Unpacks a `.zst` file of one or more frames.
     ///
-    /// Throws `malformed` for anything but whole frames, `tooLarge` if more than `limit` bytes come out, and what opening a
-    /// file throws. Memory stays within what comes out, whatever the file claims.
+    /// Throws `malformed` for anything but whole frames, `tooLarge` if more than `limit` bytes come out, and what
+    /// opening a file throws. Memory stays within what comes out, whatever the file claims.
     package static func decompress(file path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
         let file = try MappedFile.open(path)
         let outcome = file.withBytes { bytes in

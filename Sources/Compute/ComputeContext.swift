@@ -3,7 +3,8 @@ import TensorCore
 
 /// What every operation needs: the type of activations, memory, threads and the compiled products.
 ///
-/// Belongs to one thread of control; libgomp, which oneDNN runs on, keeps a pool of threads for every thread that calls it.
+/// Belongs to one thread of control; libgomp, which oneDNN runs on, keeps a pool of threads for every thread that calls
+/// it.
 package final class ComputeContext {
     /// The type of activations and of frozen weights: F32 or BF16. Statistics, norms, gradients of adapter tensors and
     /// optimizer state are F32 in either.

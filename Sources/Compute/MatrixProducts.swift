@@ -3,8 +3,8 @@ import TensorCore
 
 /// Matrix products by oneDNN: the one place that imports it.
 ///
-/// A product is compiled for its shapes once and kept; callers round the number of tokens up to `Tensor.rowRounding`, so
-/// that few are ever compiled. Compiling one costs 0.3 to 1 ms, looking one up about 1 us.
+/// A product is compiled for its shapes once and kept; callers round the number of tokens up to `Tensor.rowRounding`,
+/// so that few are ever compiled. Compiling one costs 0.3 to 1 ms, looking one up about 1 us.
 ///
 /// Operands keep their plain row-major form. Packing weights in oneDNN's own format was measured on a processor with
 /// AVX-512 BF16 (2048 tokens, sizes of a 135M model): 935 against 919 GFLOP/s, for a second copy of every weight.
@@ -13,8 +13,8 @@ package final class MatrixProducts {
     private let stream: dnnl_stream_t
     private var cache: [Key: CompiledProduct] = [:]
 
-    /// Compiled products that are kept. A gated run meets many numbers of active tokens; past this all are let go and compiled
-    /// again as they are met, which costs about a second in thousands of steps.
+    /// Compiled products that are kept. A gated run meets many numbers of active tokens; past this all are let go and
+    /// compiled again as they are met, which costs about a second in thousands of steps.
     private static let cacheLimit = 4096
 
     /// Seconds spent in products so far, where `measuresTime` is on.
@@ -70,8 +70,9 @@ package final class MatrixProducts {
 
     /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
     ///
-    /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie in
-    /// their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the types.
+    /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie
+    /// in their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the
+    /// types.
     package func multiply(
         _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
         n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
@@ -89,8 +90,8 @@ package final class MatrixProducts {
         withExtendedLifetime((a, b, c, bias)) {}
     }
 
-    /// The product of each row of `a` [tokens, k] with a matrix, into `c` [tokens, n]: `multiply` with m = tokens rounded up
-    /// to `Tensor.rowRounding`, so that batches of similar size share a compiled product.
+    /// The product of each row of `a` [tokens, k] with a matrix, into `c` [tokens, n]: `multiply` with m = tokens
+    /// rounded up to `Tensor.rowRounding`, so that batches of similar size share a compiled product.
     package func multiplyRows(
         _ a: Tensor, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, n: Int, k: Int,
         accumulates: Bool = false

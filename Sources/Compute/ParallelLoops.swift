@@ -4,15 +4,16 @@ extension ComputeContext {
     /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
     package static var availableThreads: Int { Int(tspeft_available_threads()) }
 
-    /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut depends
-    /// on the count, the grain and the thread count alone, so results are the same in every run.
+    /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut
+    /// depends on the count, the grain and the thread count alone, so results are the same in every run.
     package func parallel(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
         let parts = min(threadCount, max(1, count / max(1, grain)))
         if parts <= 1 {
             if count > 0 { body(0..<count) }
             return
         }
-        // libgomp may give fewer threads than asked for (OMP_THREAD_LIMIT, OMP_DYNAMIC): each takes its share of the parts.
+        // libgomp may give fewer threads than asked for (OMP_THREAD_LIMIT, OMP_DYNAMIC): each takes its share of the
+        // parts.
         onThreads(parts) { thread, threads in
             for part in stride(from: thread, to: parts, by: threads) {
                 let begin = count * part / parts
@@ -22,8 +23,8 @@ extension ComputeContext {
         }
     }
 
-    /// Runs `body(item, thread)` for each item, thread t taking items t, t + threads, ...: for items of unequal cost that
-    /// write to places of their own. `thread` is below `threadCount`.
+    /// Runs `body(item, thread)` for each item, thread t taking items t, t + threads, ...: for items of unequal cost
+    /// that write to places of their own. `thread` is below `threadCount`.
     package func parallelItems(_ count: Int, _ body: (_ item: Int, _ thread: Int) -> Void) {
         let threads = min(threadCount, count)
         if threads <= 1 {

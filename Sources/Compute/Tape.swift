@@ -20,8 +20,8 @@ package final class Variable {
         needsGradient = true
     }
 
-    /// Lets `write` add to the gradient. `write` is handed the gradient and whether it holds a sum already: if so it adds,
-    /// if not it overwrites every element.
+    /// Lets `write` add to the gradient. `write` is handed the gradient and whether it holds a sum already: if so it
+    /// adds, if not it overwrites every element.
     package func addGradient(_ context: ComputeContext, _ write: (_ gradient: Tensor, _ accumulates: Bool) -> Void) {
         if let gradient {
             write(gradient, true)
@@ -47,9 +47,9 @@ package final class Variable {
 
 /// A record of operations, played backwards for gradients (reverse-mode differentiation).
 ///
-/// Each operation appends a closure that reads its output's gradient and adds to its inputs'. A closure is let go once it has
-/// run, and with it the tensors that only it needed. Operations may change a variable's value in place after the one that made
-/// it, where no earlier backward pass reads that value; their doc comments say so.
+/// Each operation appends a closure that reads its output's gradient and adds to its inputs'. A closure is let go once
+/// it has run, and with it the tensors that only it needed. Operations may change a variable's value in place after the
+/// one that made it, where no earlier backward pass reads that value; their doc comments say so.
 package final class Tape {
     /// Memory, threads and products of the operations.
     package let context: ComputeContext
@@ -68,8 +68,8 @@ package final class Tape {
         if isRecording { steps.append(backward) }
     }
 
-    /// Runs the backward passes from last to first. Gradients of the last outputs must be there already (the loss operation puts
-    /// them there).
+    /// Runs the backward passes from last to first. Gradients of the last outputs must be there already (the loss
+    /// operation puts them there).
     package func runBackward() {
         while let step = steps.popLast() { step() }
     }

@@ -18,7 +18,8 @@ package struct Dataset: Sendable {
     /// The length of the longest example in tokens.
     package var longestCount: Int { examples.reduce(0) { max($0, $1.tokens.count) } }
 
-    /// Reads a file of records: a JSON array or JSON lines, either also as `.zst`; see `TrainingRecord` for their forms.
+    /// Reads a file of records: a JSON array or JSON lines, either also as `.zst`; see `TrainingRecord` for their
+    /// forms.
     ///
     /// - Throws: the first thing that is wrong, with file, line and field; nothing is skipped.
     package static func load(

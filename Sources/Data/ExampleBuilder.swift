@@ -160,8 +160,8 @@ extension ExampleBuilder {
         return (example, count < draft.tokens.count)
     }
 
-    /// What has a prompt or is a conversation loses its left, but for a beginning-of-text token; the last thing that the
-    /// model is to say stays whole.
+    /// What has a prompt or is a conversation loses its left, but for a beginning-of-text token; the last thing that
+    /// the model is to say stays whole.
     private func cutPrompt(_ draft: Draft, _ place: RecordPlace) throws(DataError) -> (Example, Bool) {
         let scored = options.promptMasking ? draft.isSaid : Array(repeating: true, count: draft.isSaid.count)
         let answerStart = draft.answerStart ?? draft.tokens.count

@@ -2,9 +2,10 @@
 /// `extract_answer`): the first of the task's answer words that stands anywhere in the text, upper and lower case told
 /// apart.
 ///
-/// That program chooses the words by the data set's name; here the record's own possible answers choose them. Where they
-/// belong to one of its tasks, all words of that task are looked for, as there: a model that says `answer5` of four
-/// answers has answered, wrongly. Other possible answers are looked for themselves, without the white space around them.
+/// That program chooses the words by the data set's name; here the record's own possible answers choose them. Where
+/// they belong to one of its tasks, all words of that task are looked for, as there: a model that says `answer5` of
+/// four answers has answered, wrongly. Other possible answers are looked for themselves, without the white space around
+/// them.
 package struct AnswerExtraction: Sendable, Equatable {
     /// The words of LLM-Adapters' tasks: BoolQ; PIQA; SIQA, ARC and OpenBookQA; HellaSwag; WinoGrande.
     private static let tasks: [[String]] = [

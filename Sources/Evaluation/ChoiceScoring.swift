@@ -23,8 +23,8 @@ package struct ChoiceResult: Sendable {
 
 /// Scores the choices of each item: sum over a choice's tokens of log p(token | prompt, tokens before).
 ///
-/// The prompt of an item passes through the model once; each choice is a run of its own that sees the prompt and itself, which gives
-/// the same numbers as prompt and choice laid end to end for each choice.
+/// The prompt of an item passes through the model once; each choice is a run of its own that sees the prompt and
+/// itself, which gives the same numbers as prompt and choice laid end to end for each choice.
 package func scoreChoices(
     _ model: LlamaModel, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in }
 ) throws -> ChoiceResult {

@@ -4,10 +4,12 @@ import TensorCore
 package enum EvaluationError: ReportableError, Equatable {
     /// A sampling option is out of its range.
     case badSamplingOption(name: String, value: String, expected: String)
-    /// Logits from which no token can be chosen; `token` is the first that is not a number, nil where all are -infinity.
+    /// Logits from which no token can be chosen; `token` is the first that is not a number, nil where all are
+    /// -infinity.
     case unusableLogits(token: Int?)
 
-    /// The loss of some record is NaN or infinite; the records' numbers, from 1, and the first module with such an output.
+    /// The loss of some record is NaN or infinite; the records' numbers, from 1, and the first module with such an
+    /// output.
     case lossNotFinite(records: ClosedRange<Int>, module: String?)
     /// A prompt is empty or longer than the model's positions.
     case promptLength(tokens: Int, limit: Int)

@@ -17,8 +17,8 @@ package struct SamplingOptions: Sendable, Equatable {
 
     /// Options within their ranges.
     ///
-    /// - Throws: `badSamplingOption` for a temperature that is negative or not finite, a top-p outside of (0, 1], a top-k
-    ///   below 1.
+    /// - Throws: `badSamplingOption` for a temperature that is negative or not finite, a top-p outside of (0, 1], a
+    ///   top-k below 1.
     package init(
         temperature: Double = 0, topK: Int? = nil, topP: Double = 1, seed: UInt64 = 0
     ) throws(EvaluationError) {
@@ -48,10 +48,10 @@ package struct SamplingOptions: Sendable, Equatable {
 /// Chooses the next token from the logits of the vocabulary, [vocabularySize], float32.
 ///
 /// At temperature 0 the largest logit wins, of equal ones the lowest id, and nothing is drawn. Else one number is drawn
-/// and the token is chosen with the probability softmax(logits / temperature) among those that top-k and then top-p leave,
-/// in transformers' order and by its rules: top-k keeps every token whose logit equals the k-th largest; top-p keeps the
-/// smallest set of the likeliest tokens whose probability, after top-k, reaches topP (of equal ones the lower ids; there
-/// transformers leaves the order open). All sums are double.
+/// and the token is chosen with the probability softmax(logits / temperature) among those that top-k and then top-p
+/// leave, in transformers' order and by its rules: top-k keeps every token whose logit equals the k-th largest; top-p
+/// keeps the smallest set of the likeliest tokens whose probability, after top-k, reaches topP (of equal ones the lower
+/// ids; there transformers leaves the order open). All sums are double.
 ///
 /// - Throws: `unusableLogits` for NaN or +infinity, and where all logits are -infinity.
 package func sampleToken(

@@ -22,7 +22,8 @@ package struct LossResult: Sendable {
     package init() {}
 }
 
-/// Groups things in order so that each group's sizes sum to at most `budget`; one that is larger by itself is a group of its own.
+/// Groups things in order so that each group's sizes sum to at most `budget`; one that is larger by itself is a group
+/// of its own.
 func grouped<Element>(_ elements: [Element], budget: Int, size: (Element) -> Int) -> [[Element]] {
     var groups: [[Element]] = []
     var current: [Element] = []
@@ -41,7 +42,8 @@ func grouped<Element>(_ elements: [Element], budget: Int, size: (Element) -> Int
     return groups
 }
 
-/// Tokens of one pass in evaluation: large enough for the products to run at full speed, small enough to need little memory.
+/// Tokens of one pass in evaluation: large enough for the products to run at full speed, small enough to need little
+/// memory.
 package let evaluationTokenBudget = 2048
 
 /// The loss of `model`, adapter and gates as they are, over `examples`; dropout off, nothing recorded.

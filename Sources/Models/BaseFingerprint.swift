@@ -1,8 +1,8 @@
 import CheckpointIO
 import TensorCore
 
-/// What identifies a base checkpoint: names, shapes, types and a sample of the bytes of all its tensors. It is made to catch
-/// mistakes (another model, a merged model), not forgery.
+/// What identifies a base checkpoint: names, shapes, types and a sample of the bytes of all its tensors. It is made to
+/// catch mistakes (another model, a merged model), not forgery.
 package struct BaseFingerprint: Sendable, Equatable {
     /// One tensor's share.
     package struct Entry: Sendable, Equatable {
@@ -51,7 +51,8 @@ package struct BaseFingerprint: Sendable, Equatable {
         return hash.text
     }
 
-    /// In one sentence how `other`, the checkpoint at hand, differs from this one, the one recorded; nil if it does not.
+    /// In one sentence how `other`, the checkpoint at hand, differs from this one, the one recorded; nil if it does
+    /// not.
     package func difference(from other: BaseFingerprint) -> String? {
         if self == other { return nil }
         let found = Dictionary(other.entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })

@@ -1,5 +1,5 @@
-/// The names of a Llama model's tensors, in Hugging Face checkpoints and in GGUF files. On-disk names are spelled here and
-/// nowhere else.
+/// The names of a Llama model's tensors, in Hugging Face checkpoints and in GGUF files. On-disk names are spelled here
+/// and nowhere else.
 package enum CheckpointNames {
     /// The embedding matrix, [vocabularySize, hiddenSize].
     package static let embedding = "model.embed_tokens.weight"

@@ -2,7 +2,8 @@ import CheckpointIO
 import Compute
 import TensorCore
 
-/// A Llama-family decoder (Touvron et al., "LLaMA", arXiv 2302.13971; grouped-query attention as in Llama 2 and 3) with frozen weights.
+/// A Llama-family decoder (Touvron et al., "LLaMA", arXiv 2302.13971; grouped-query attention as in Llama 2 and 3) with
+/// frozen weights.
 ///
 /// Owns its weights in the context's type; embeddings are read from the checkpoint row by row.
 package final class LlamaModel {
@@ -143,7 +144,8 @@ package final class LlamaModel {
         return tape.residual(stream, plus: layer.down.forward(product, on: tape))
     }
 
-    /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded to the computation's type as the head's weight is.
+    /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded to the computation's type as the head's weight
+    /// is.
     private func embed(_ tokens: [Int32]) throws -> Tensor {
         let width = configuration.hiddenSize
         let rows = context.tensor([tokens.count, width], .f32)

@@ -18,8 +18,8 @@ package struct LinearModule: Sendable, Equatable {
     }
 }
 
-/// A Llama checkpoint seen by Hugging Face's names and row order, whatever its layout; every tensor that the architecture
-/// needs is there in the right shape.
+/// A Llama checkpoint seen by Hugging Face's names and row order, whatever its layout; every tensor that the
+/// architecture needs is there in the right shape.
 package final class ModelCheckpoint: Sendable {
     /// The files behind it.
     package let checkpoint: Checkpoint
@@ -36,8 +36,8 @@ package final class ModelCheckpoint: Sendable {
 
     /// Opens a Hugging Face directory, a safetensors file with `config.json` beside it, or a GGUF file.
     ///
-    /// Throws what `Checkpoint.open` throws, `ModelError` for a configuration that is missing, unsound or unsupported, and
-    /// for tensors that are missing or of the wrong shape.
+    /// Throws what `Checkpoint.open` throws, `ModelError` for a configuration that is missing, unsound or unsupported,
+    /// and for tensors that are missing or of the wrong shape.
     package static func open(_ path: String) throws -> ModelCheckpoint {
         let checkpoint = try Checkpoint.open(path)
         let model = try ModelCheckpoint(checkpoint)
@@ -78,7 +78,8 @@ package final class ModelCheckpoint: Sendable {
         unknownTensors = unknown + names.filter { Self.layer(of: $0).map { $0 >= layerCount } ?? false }
     }
 
-    /// As transformers does: a head that is there and differs from the embedding is not tied, whatever config.json says.
+    /// As transformers does: a head that is there and differs from the embedding is not tied, whatever config.json
+    /// says.
     private static func tensorsAllowTying(_ checkpoint: Checkpoint, _ records: [String: TensorRecord]) -> Bool {
         guard let head = records[CheckpointNames.outputHead], let embedding = records[CheckpointNames.embedding] else {
             return true
@@ -108,7 +109,8 @@ package final class ModelCheckpoint: Sendable {
         return records[name]
     }
 
-    /// Every linear layer: those of layer 0, 1, ... in the order q, k, v, o, gate, up, down, then an output head of its own.
+    /// Every linear layer: those of layer 0, 1, ... in the order q, k, v, o, gate, up, down, then an output head of its
+    /// own.
     package var linearModules: [LinearModule] {
         var modules: [LinearModule] = []
         for layer in 0..<configuration.layerCount {
@@ -141,8 +143,9 @@ package final class ModelCheckpoint: Sendable {
         ]
     }
 
-    /// Checks that every tensor of the architecture is there in the shape that the configuration gives, and no bias that
-    /// the configuration denies. Throws `missingTensor`, `wrongShape` or `unexpectedTensor` for the first that is not.
+    /// Checks that every tensor of the architecture is there in the shape that the configuration gives, and no bias
+    /// that the configuration denies. Throws `missingTensor`, `wrongShape` or `unexpectedTensor` for the first that is
+    /// not.
     package func validate() throws(ModelError) {
         let hidden = configuration.hiddenSize
         try check(CheckpointNames.embedding, [configuration.vocabularySize, hidden])
@@ -189,7 +192,8 @@ package final class ModelCheckpoint: Sendable {
 extension ModelCheckpoint {
     /// Decodes rows (along the first axis; nil is all) of the tensor `name` to floats, in Hugging Face's row order.
     ///
-    /// `destination` must have exactly as many elements. Throws `unknownTensor` and `CheckpointError.unsupportedEncoding`.
+    /// `destination` must have exactly as many elements. Throws `unknownTensor` and
+    /// `CheckpointError.unsupportedEncoding`.
     package func readFloats(
         _ name: String, rows: Range<Int>? = nil, into destination: UnsafeMutableBufferPointer<Float>
     ) throws {
@@ -232,8 +236,8 @@ extension ModelCheckpoint {
 
     /// The row of a GGUF file that holds Hugging Face's row `row` of a permuted tensor.
     ///
-    /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two next to
-    /// each other: row `half * headSize / 2 + i` of a head lies at `2 i + half`.
+    /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two
+    /// next to each other: row `half * headSize / 2 + i` of a head lies at `2 i + half`.
     package func storedRow(_ row: Int) -> Int {
         let size = configuration.headSize
         let (head, within) = row.quotientAndRemainder(dividingBy: size)

@@ -1,7 +1,7 @@
 import Compute
 
-/// A linear layer as a model calls it. A model never asks whether an adapter is there; injection swaps a plain projection for an
-/// adapted one.
+/// A linear layer as a model calls it. A model never asks whether an adapter is there; injection swaps a plain
+/// projection for an adapted one.
 package protocol Projection: AnyObject {
     /// The module's path in the Hugging Face layout, such as `model.layers.0.self_attn.q_proj`.
     var path: String { get }

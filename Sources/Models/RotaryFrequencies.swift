@@ -4,8 +4,8 @@ extension LlamaConfiguration {
     /// The angle that a pair of a head's elements turns by for each position (radians), headSize / 2 of them:
     /// base^(-2i/headSize), changed as `rotaryScaling` says.
     ///
-    /// Every step rounds to F32, as in transformers: what a unit in the last place here turns a late position by is more
-    /// than F32 activations lose elsewhere.
+    /// Every step rounds to F32, as in transformers: what a unit in the last place here turns a late position by is
+    /// more than F32 activations lose elsewhere.
     package var inverseFrequencies: [Float] {
         (0..<headSize / 2).map { index in
             let exponent = Float(2 * index) / Float(headSize)

@@ -7,8 +7,8 @@ package enum RotaryScaling: Sendable, Equatable {
     /// theta_i / factor, "Extending Context Window of Large Language Models via Positional Interpolation" (arXiv
     /// 2306.15595).
     case linear(factor: Double)
-    /// Llama 3.1's: with wavelength w = 2 pi / theta and L the original context, theta / factor where w > L / low, theta
-    /// where w < L / high, and in between (1 - s) theta / factor + s theta with s = (L / w - low) / (high - low).
+    /// Llama 3.1's: with wavelength w = 2 pi / theta and L the original context, theta / factor where w > L / low,
+    /// theta where w < L / high, and in between (1 - s) theta / factor + s theta with s = (L / w - low) / (high - low).
     case llama3(
         factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalMaximumPositions: Int)
     /// theta_i / factors[i], as GGUF files store the result of any static scaling; headSize / 2 numbers.

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Memory for tensors, kept for reuse: a training step asks for the same sizes again and again, and fresh pages cost more
-/// than the arithmetic on them.
+/// Memory for tensors, kept for reuse: a training step asks for the same sizes again and again, and fresh pages cost
+/// more than the arithmetic on them.
 ///
 /// Owns its blocks until `trim()` or the end of its life. Not thread-safe: one pool belongs to one thread of control.
 package final class BufferPool {
@@ -11,11 +11,12 @@ package final class BufferPool {
     /// From this size on blocks are aligned for, and ask for, huge pages.
     private static let hugePageSize = 2 << 20
 
-    /// A free block may serve a request down to this share of its size: batches differ in length from step to step, and the
-    /// blocks of the longest serve all.
+    /// A free block may serve a request down to this share of its size: batches differ in length from step to step, and
+    /// the blocks of the longest serve all.
     private static let leastUse = 0.6
 
-    /// Free blocks are given back to the system rather than let the pool hold more than this times what was ever in use.
+    /// Free blocks are given back to the system rather than let the pool hold more than this times what was ever in
+    /// use.
     private static let largestHoard = 1.2
 
     private var free: [Int: [UnsafeMutableRawPointer]] = [:]

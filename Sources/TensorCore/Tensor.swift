@@ -2,9 +2,9 @@ import Glibc
 
 /// A dense row-major array of F32 or BF16 in host memory; owns its block of a pool.
 ///
-/// Kernels see every tensor as a matrix of `rows` x `columns`, where `columns` is the last dimension. Behind the last row
-/// lies room up to a multiple of `rowRounding` rows, zero at first: a product may compute on rounded sizes (and so reuse
-/// its compiled kernel) without reading or writing anything that counts.
+/// Kernels see every tensor as a matrix of `rows` x `columns`, where `columns` is the last dimension. Behind the last
+/// row lies room up to a multiple of `rowRounding` rows, zero at first: a product may compute on rounded sizes (and so
+/// reuse its compiled kernel) without reading or writing anything that counts.
 package final class Tensor {
     /// Capacity is a multiple of this many rows.
     package static let rowRounding = 64

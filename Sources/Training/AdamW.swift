@@ -23,7 +23,8 @@ package struct AdamWSettings: Sendable, Equatable {
     }
 }
 
-/// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101) over adapter parameters, in F32.
+/// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101) over adapter parameters, in
+/// F32.
 ///
 /// Owns two moments a parameter.
 package final class AdamW {

@@ -48,8 +48,8 @@ package struct TrainingConfiguration: Sendable, Equatable {
     /// More steps than any run can make, and few enough to be counted exactly.
     private static let stepLimit = 1 << 50
 
-    /// The optimizer steps of a run over `exampleCount` examples, which is positive: an epoch's last step takes what is left.
-    /// Throws `badSetting` for counts below 1, epochs that are not above 0, and more steps than can be counted.
+    /// The optimizer steps of a run over `exampleCount` examples, which is positive: an epoch's last step takes what is
+    /// left. Throws `badSetting` for counts below 1, epochs that are not above 0, and more steps than can be counted.
     package func stepCount(exampleCount: Int) throws(TrainingError) -> Int {
         for (name, value) in [("--batch-size", batchSize), ("--accumulation", accumulation)] where value < 1 {
             throw .badSetting(name: name, expected: "at least 1", found: String(value))

@@ -5,12 +5,13 @@ import Data
 import Models
 import TensorCore
 
-/// What a run does besides computing; given by the caller, so that the loop knows neither files of results nor evaluation.
+/// What a run does besides computing; given by the caller, so that the loop knows neither files of results nor
+/// evaluation.
 package struct TrainingCallbacks {
     /// Is told of steps, evaluations, checkpoints and warnings.
     package var report: (TrainingEvent) throws -> Void
-    /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log; nil where it was cut short
-    /// because `shouldStop` says so.
+    /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log; nil where it
+    /// was cut short because `shouldStop` says so.
     package var evaluate: (() throws -> (loss: Double, details: JSONObject)?)?
     /// Saves a checkpoint of the state and gives its path.
     package var save: ((TrainingState) throws -> String)?
@@ -32,8 +33,8 @@ package struct TrainingCallbacks {
 
 /// Trains an injected adapter and its thresholds.
 ///
-/// Every random number is a function of the seed, the step and the module, and every sum has a fixed order, so a run gives the same bits
-/// each time on the same kind of processor and thread count, stopped and resumed or not.
+/// Every random number is a function of the seed, the step and the module, and every sum has a fixed order, so a run
+/// gives the same bits each time on the same kind of processor and thread count, stopped and resumed or not.
 package final class TrainingLoop {
     private let model: LlamaModel
     private let adapter: InjectedAdapter
@@ -186,8 +187,8 @@ package final class TrainingLoop {
         return sum
     }
 
-    /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches, dropout masks
-    /// as in the step.
+    /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches,
+    /// dropout masks as in the step.
     private func firstModuleNotFinite(_ batches: [Batch], _ masks: RandomStream) throws -> String? {
         defer { adapter.useDropout(nil) }
         for (index, batch) in batches.enumerated() {

@@ -3,8 +3,8 @@ import CheckpointIO
 import Data
 import TensorCore
 
-/// The state of a run after a step: with the same inputs and settings, what follows from it is bit for bit what would have
-/// followed without a stop. Random numbers need no state of their own; they are functions of seed and step.
+/// The state of a run after a step: with the same inputs and settings, what follows from it is bit for bit what would
+/// have followed without a stop. Random numbers need no state of their own; they are functions of seed and step.
 package struct TrainingState {
     /// One gate's threshold and its optimizer.
     package struct Threshold: Equatable {

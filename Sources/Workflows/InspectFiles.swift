@@ -70,8 +70,8 @@ package struct RunInspection: Sendable {
 
 /// Says what is at `path`: a checkpoint, an adapter or an unfinished training run.
 ///
-/// `pattern` asks for a table of the tensors whose names it matches, as a whole; `*` stands for any characters, `?` for one,
-/// `[...]` for one of a set. Throws what opening the files throws, and `WorkflowError.matchesNothing`.
+/// `pattern` asks for a table of the tensors whose names it matches, as a whole; `*` stands for any characters, `?` for
+/// one, `[...]` for one of a set. Throws what opening the files throws, and `WorkflowError.matchesNothing`.
 package func inspectFiles(_ path: String, tensors pattern: String? = nil) throws -> Inspection {
     if pathKind(path) == .directory {
         if pathKind(joinedPath(path, PEFTNames.configurationFile)) != .nothing {

@@ -23,7 +23,8 @@ package final class ModelSession {
 
     /// Opens `basePath` and loads the weights; checks and injects the adapter at `adapterPath` where one is given.
     ///
-    /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking them throws.
+    /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking
+    /// them throws.
     package init(basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions) throws {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)

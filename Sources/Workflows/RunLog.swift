@@ -15,8 +15,8 @@ struct RunLog {
         return found
     }
 
-    /// The losses of the `count` steps that end with `step`, oldest first; of a step that was made twice, because a run went
-    /// on from an older checkpoint, the later one.
+    /// The losses of the `count` steps that end with `step`, oldest first; of a step that was made twice, because a run
+    /// went on from an older checkpoint, the later one.
     func losses(endingAt step: Int, count: Int) throws -> [Double] {
         var losses: [Double] = []
         var wanted = step
@@ -32,8 +32,8 @@ struct RunLog {
         return losses.reversed()
     }
 
-    /// Hands events to `body`, the last first, until it returns false. Lines that are no JSON, such as one that a killed
-    /// program left half written, are passed over.
+    /// Hands events to `body`, the last first, until it returns false. Lines that are no JSON, such as one that a
+    /// killed program left half written, are passed over.
     private func visitFromEnd(_ body: (JSONValue) -> Bool) throws {
         try MappedFile.open(path).withBytes { bytes in
             var end = bytes.count

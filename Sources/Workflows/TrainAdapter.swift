@@ -83,12 +83,13 @@ package struct TrainReport: Sendable {
 /// Records of the training file that the statistics take where there is no evaluation file (NUMERICS, "Sparsity").
 private let statisticsRecordLimit = 512
 
-/// Trains an adapter: reads everything, runs the loop, leaves checkpoints and a log along the way and the adapter with its statistics at
-/// the end.
+/// Trains an adapter: reads everything, runs the loop, leaves checkpoints and a log along the way and the adapter with
+/// its statistics at the end.
 ///
 /// - Parameters:
 ///   - progress: is told what happens.
-///   - shouldStop: whether a signal asked for an end; the run then saves a checkpoint and throws `TrainingError.interrupted`.
+///   - shouldStop: whether a signal asked for an end; the run then saves a checkpoint and throws
+///     `TrainingError.interrupted`.
 package func trainAdapter(
     _ request: TrainRequest, progress: @escaping (TrainProgress) throws -> Void = { _ in },
     shouldStop: @escaping () -> Bool = { false }
@@ -191,8 +192,8 @@ package func trainAdapter(
     return report
 }
 
-/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did (nothing for a dense
-/// adapter). `progress` is told how many examples are done, and may throw to stop.
+/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did (nothing
+/// for a dense adapter). `progress` is told how many examples are done, and may throw to stop.
 package func measureGates(
     _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String,
     progress: (Int) throws -> Void = { _ in }

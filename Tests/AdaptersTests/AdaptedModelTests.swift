@@ -115,8 +115,8 @@ import Testing
         for (one, other) in zip(packed.g, alone.g) { #expect(abs(one - other) < 1e-4 * largest) }
     }
 
-    /// How far bf16 may be from f32 on the trained model, about three times what is seen: its operands have 8 bits, and each of six
-    /// layers adds its rounding to a stream that is F32.
+    /// How far bf16 may be from f32 on the trained model, about three times what is seen: its operands have 8 bits, and
+    /// each of six layers adds its rounding to a stream that is F32.
     private enum BF16 {
         /// Of the mean loss, relative.
         static let loss = 1e-3

@@ -149,7 +149,8 @@ import Testing
         }
     }
 
-    /// B's of which norms are hard to get: columns that all but cancel, columns that do, fewer rows than columns, nothing.
+    /// B's of which norms are hard to get: columns that all but cancel, columns that do, fewer rows than columns,
+    /// nothing.
     private static let difficultB: [(name: String, rank: Int, values: [Float])] = {
         let base = randomValues(20, seed: 1)
         let noise = randomValues(60, seed: 2)

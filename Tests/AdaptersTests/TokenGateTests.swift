@@ -41,8 +41,8 @@ import Testing
         #expect(decision.isActive == [true, true, false])
     }
 
-    /// Tokens: mu >= 0 or not, active or not, and mu of either zero. Equation 15 takes mu where its sign says that the decision was
-    /// right, and lambda for each active token.
+    /// Tokens: mu >= 0 or not, active or not, and mu of either zero. Equation 15 takes mu where its sign says that the
+    /// decision was right, and lambda for each active token.
     @Test func gradientEstimateIsEquation15() {
         let gate = TokenGate(tau: 0.5)
         let decision = decide(gate, [1, 1, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1])
@@ -62,7 +62,8 @@ import Testing
             accumulate(parts, Array(mu[part]), decision, lambda: 0.5)
         }
         for gate in [whole, parts] {
-            // Active: 1, 2 and infinity; of these mu >= 0 for the first and the last. Skipped with mu < 0: the second and fifth.
+            // Active: 1, 2 and infinity; of these mu >= 0 for the first and the last. Skipped with mu < 0: the second
+            // and fifth.
             #expect(gate.stepGradient == (1 + 8) + 3 * 0.5 - 2 - 0.5)
             #expect(gate.stepTokens == 6 && gate.stepActiveTokens == 3 && gate.stepSparsity == 0.5)
             #expect(gate.stepLargestRatio == .infinity)

@@ -2,8 +2,8 @@ import CheckpointIO
 import TestSupport
 import Testing
 
-/// A byte anywhere in the header may be anything: the file is read or refused, and nothing is read outside it (a trap would
-/// end the test run).
+/// A byte anywhere in the header may be anything: the file is read or refused, and nothing is read outside it (a trap
+/// would end the test run).
 @Test(arguments: ["formats/metadata.gguf", "formats/blocks.gguf", "formats/dtypes.safetensors"])
 func damagedByteIsReadOrRefused(_ name: String) throws {
     try withTemporaryFolder { folder in

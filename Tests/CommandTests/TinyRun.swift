@@ -1,7 +1,8 @@
 import Foundation
 import TestSupport
 
-/// What most tests start from, made once by the program itself: records, a new adapter and a trained one of the tiny model.
+/// What most tests start from, made once by the program itself: records, a new adapter and a trained one of the tiny
+/// model.
 struct TinyRun: Sendable {
     /// The folder that holds `records.json`, `adapter` and `tuned`; removed when the tests end.
     let folder: String

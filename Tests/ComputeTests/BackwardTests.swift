@@ -63,7 +63,7 @@ import Testing
 
     @Test func rotationTurnsGradientBack() {
         let context = ComputeContext(dtype: .f32, threadCount: 1)
-        let table = RotaryTable(inverseFrequencies: [1, 0.3, 0.05], positions: 9, context)
+        let table = RotaryTable(inverseFrequencies: [1, 0.3, 0.05], context)
         let check = GradientCheck { tape, inputs in
             tape.rotate(inputs[0], table, positions: [0, 3, 1, 8, 8], headSize: 6)
             return inputs[0]
@@ -96,7 +96,7 @@ import Testing
     /// A rotation between projection and attention changes values in place: the way a layer uses it.
     @Test func attentionOverRotatedProjectionsPassesGradientBack() {
         let context = ComputeContext(dtype: .f32, threadCount: 1)
-        let table = RotaryTable(inverseFrequencies: [1, 0.2], positions: 6, context)
+        let table = RotaryTable(inverseFrequencies: [1, 0.2], context)
         let layout = TokenLayout(lengths: [4, 2])
         let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 4)
         let (query, key, value) = (

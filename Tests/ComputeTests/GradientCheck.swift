@@ -4,10 +4,11 @@ import TestSupport
 
 /// An operation of the tape, held against differences of its own forward pass.
 ///
-/// The scalar that is differentiated is a fixed random combination of the output's elements, summed in double precision.
+/// The scalar that is differentiated is a fixed random combination of the output's elements, summed in double
+/// precision.
 struct GradientCheck {
-    /// What single precision and differences leave, as a part of a gradient's largest element: a wrong term in a backward pass
-    /// shows as 1e-2 or more.
+    /// What single precision and differences leave, as a part of a gradient's largest element: a wrong term in a
+    /// backward pass shows as 1e-2 or more.
     static let tolerance = 2e-4
 
     private let operation: (Tape, [Variable]) -> Variable

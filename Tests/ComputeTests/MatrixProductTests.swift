@@ -110,7 +110,8 @@ import Testing
         #expect(c.toArray() == [0, 0, 0, 0])
     }
 
-    /// From 17 rows on a product computes on rows behind the last; those that count are the same for every number of rows.
+    /// From 17 rows on a product computes on rows behind the last; those that count are the same for every number of
+    /// rows.
     @Test(arguments: [DType.f32, .bf16]) func rowsDoNotDependOnHowManyThereAre(dtype: DType) {
         let products = MatrixProducts()
         let pool = BufferPool()

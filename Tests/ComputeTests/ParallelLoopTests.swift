@@ -6,8 +6,8 @@ import Testing
 @Suite struct ParallelLoopTests {
     private static let counts = [0, 1, 2, 3, 7, 8, 13, 64, 101]
 
-    /// How often `loop` named each index. Each thread counts where no other one should, so a loop that covers its indices once has
-    /// no race.
+    /// How often `loop` named each index. Each thread counts where no other one should, so a loop that covers its
+    /// indices once has no race.
     private func visits(_ count: Int, _ loop: ((Int) -> Void) -> Void) -> [Int] {
         var visits = [Int](repeating: 0, count: count)
         visits.withUnsafeMutableBufferPointer { visits in

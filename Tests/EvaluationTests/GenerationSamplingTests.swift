@@ -20,7 +20,8 @@ struct GenerationSamplingTests {
         return weights.map { $0 / total }
     }
 
-    /// Five standard deviations of a share of 20,000 draws, at most 0.0177; and nothing is drawn that has probability 0.
+    /// Five standard deviations of a share of 20,000 draws, at most 0.0177; and nothing is drawn that has probability
+    /// 0.
     private func expectAgreement(_ shares: [Double], _ probabilities: [Double]) {
         for (share, probability) in zip(shares, probabilities) {
             let deviation = (probability * (1 - probability) / 20_000).squareRoot()

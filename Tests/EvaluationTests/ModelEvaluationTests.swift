@@ -71,6 +71,19 @@ import Testing
         #expect(abs(together.lossSum / sum - 1) < Self.tolerance)
     }
 
+    @Test func brokenWeightIsAnErrorThatNamesTheModule() throws {
+        let model = try gatedModel()
+        let broken = model.model.projections[9]
+        broken.frozen.weight.copy(from: [Float](repeating: .nan, count: broken.frozen.weight.count))
+        let example = Example(tokens: [1, 2, 3], scored: [true, true, true])
+        let expected = EvaluationError.lossNotFinite(records: 1...1, module: broken.path)
+        #expect(throws: expected) { try evaluateLoss(model.model, [example]) }
+        #expect(expected.exitStatus == .failedSelfCheck)
+        #expect(throws: EvaluationError.lossNotFinite(records: 1...4, module: broken.path)) {
+            try scoreChoices(model.model, Self.items)
+        }
+    }
+
     @Test func progressMayStopTheEvaluation() throws {
         struct Stop: Error {}
         let model = try gatedModel()

@@ -106,7 +106,8 @@ package struct AdaptedModel {
     }
 }
 
-/// The largest difference of two lists, as a part of the largest size in `expected`; infinity for lists of other lengths or a NaN.
+/// The largest difference of two lists, as a part of the largest size in `expected`; infinity for lists of other
+/// lengths or a NaN.
 package func relativeError(_ found: [Float], _ expected: [Float]) -> Double {
     guard found.count == expected.count else { return .infinity }
     let largest = expected.reduce(0) { max($0, abs(Double($1))) }

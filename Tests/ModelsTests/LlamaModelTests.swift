@@ -34,8 +34,8 @@ import Testing
             Variant(
                 testDescription: "linear scaling",
                 rotary: ["rope_type": .string("linear"), "factor": .integer(4)], inverseFrequencies: [0.25, 0.0025]),
-            // Wavelengths 2 pi and 200 pi: the first is shorter than 64 / 4 and stays; the second is longer than 64 / 1 and is
-            // divided by the factor.
+            // Wavelengths 2 pi and 200 pi: the first is shorter than 64 / 4 and stays; the second is longer than 64 / 1
+            // and is divided by the factor.
             Variant(
                 testDescription: "llama3 scaling",
                 rotary: [

@@ -1,7 +1,7 @@
 /// How far `gradient` is from the differences of `function` around `point`, as a part of the largest difference.
 ///
-/// The slope along each element is taken from four points, (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h, whose error falls with
-/// h^4: so h can be as large as single precision needs (its rounding costs about 2^-24 |f| / h).
+/// The slope along each element is taken from four points, (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h, whose error
+/// falls with h^4: so h can be as large as single precision needs (its rounding costs about 2^-24 |f| / h).
 ///
 /// - Parameters:
 ///   - gradient: what a backward pass gave, an element for each of `point`.

@@ -9,8 +9,8 @@ import TestSupport
 import Testing
 import Training
 
-/// Training runs held against trajectories that PyTorch, transformers and peft gave in float64. Everything about a case comes from its
-/// files; a case whose method or model is not built is reported as skipped by name.
+/// Training runs held against trajectories that PyTorch, transformers and peft gave in float64. Everything about a case
+/// comes from its files; a case whose method or model is not built is reported as skipped by name.
 @Suite struct GoldenTests {
     /// Tolerances of a float32 run against the float64 reference (NUMERICS, "Golden cases").
     private enum Tolerance {

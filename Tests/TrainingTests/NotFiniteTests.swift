@@ -51,6 +51,17 @@ import Training
         }
     }
 
+    /// g is a sum of lambda over active tokens among others: a lambda near the largest number overflows it.
+    @Test func thresholdThatIsNotFiniteIsNamed() throws {
+        var configuration = TrainingBench.configuration
+        configuration.thresholds.lambda = 1e308
+        let bench = try TrainingBench(configuration)
+        let first = bench.adapted.adapter.projections[0].path
+        let error = #expect(throws: TrainingError.self) { try bench.loop.takeStep() }
+        #expect(error?.exitStatus == .failedSelfCheck)
+        #expect(error?.description.contains("tau of \(first)") == true)
+    }
+
     @Test func brokenHeadIsNoModuleOutput() throws {
         let bench = try TrainingBench()
         poison(bench.adapted.model.head.weight)

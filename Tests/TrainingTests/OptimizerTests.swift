@@ -70,8 +70,8 @@ import Training
         #expect(abs(optimizer.gradientNorm() / 3e38 - 1) < 1e-6)
     }
 
-    /// What transformers' get_scheduler gives (constant_with_warmup, linear, cosine), for a rate of 1 at each step of a run and at
-    /// its end.
+    /// What transformers' get_scheduler gives (constant_with_warmup, linear, cosine), for a rate of 1 at each step of a
+    /// run and at its end.
     @Test(arguments: [
         (ScheduleShape.constant, 3, 10, [0, 0.3333333333333333, 0.6666666666666666, 1, 1, 1, 1, 1, 1, 1, 1]),
         (

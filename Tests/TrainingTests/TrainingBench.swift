@@ -4,8 +4,8 @@ import Data
 import ModelTestSupport
 import Training
 
-/// A small run: the adapted random model, seven examples, and settings under which much is going on: dropout, shuffling, warm-up,
-/// accumulation, several epochs, thresholds that move.
+/// A small run: the adapted random model, seven examples, and settings under which much is going on: dropout,
+/// shuffling, warm-up, accumulation, several epochs, thresholds that move.
 struct TrainingBench {
     /// Seven sequences of 4 to 13 tokens, scored from the third token on.
     static let examples: [Example] = (0..<7).map { index in

@@ -196,7 +196,7 @@ import Testing
             var adapter = try goldenAdapter(gated: true)
             adapter.statistics = nil
             let error = #expect(throws: AdapterError.self) { try CheckpointMerge(base: base, adapter: adapter) }
-            #expect(error?.description.contains("tspeft eval") == true)
+            #expect(error?.description.contains("tspeft train") == true)
         }
     }
 

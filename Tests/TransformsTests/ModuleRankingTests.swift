@@ -52,7 +52,7 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
         let error = #expect(throws: AdapterError.self) {
             try ModuleRanking(try gatedAdapter(active: [1, 2], statistics: false))
         }
-        #expect(error?.description.contains("tspeft eval") == true)
+        #expect(error?.description.contains("tspeft train") == true)
     }
 
     @Test(arguments: [

@@ -6,8 +6,8 @@ import TestSupport
 import Training
 import Workflows
 
-/// A folder with records and a new adapter of the tiny model, and short runs over them: two epochs of three steps with dropout,
-/// shuffling and accumulation.
+/// A folder with records and a new adapter of the tiny model, and short runs over them: two epochs of three steps with
+/// dropout, shuffling and accumulation.
 struct TinyTraining {
     static let base = fixture("tiny-llama")
     /// Records of `records.json`.

@@ -106,6 +106,73 @@ import Workflows
         }
     }
 
+    @Test func resumingWithAnotherAdapterIsRefused() throws {
+        try withTemporaryFolder { folder in
+            let bench = try TinyTraining(folder)
+            #expect(try bench.train(bench.request("run"), stopAfter: 2).error is TrainingError)
+            var other = InjectRequest(basePath: TinyTraining.base, outputPath: folder + "/other")
+            other.rank = 2
+            other.alpha = 64
+            other.dropout = 0.1
+            other.targets = "q_proj,v_proj,down_proj"
+            _ = try injectAdapter(other)
+            let outcome = try bench.train(
+                bench.request("run") {
+                    $0.adapterPath = other.outputPath
+                    $0.resumes = true
+                })
+            let error = try #require(outcome.error as? WorkflowError)
+            #expect(error.exitStatus == .badData && error.description.contains("adapter"))
+            #expect(outcome.steps.isEmpty)
+        }
+    }
+
+    /// A dense adapter has no gates, and so no statistics.
+    @Test func denseRunLeavesNoStatistics() throws {
+        try withTemporaryFolder { folder in
+            let bench = try TinyTraining(folder)
+            var dense = InjectRequest(basePath: TinyTraining.base, outputPath: folder + "/dense")
+            dense.method = "lora"
+            dense.rank = 2
+            _ = try injectAdapter(dense)
+            #expect(
+                try bench.train(
+                    bench.request("run") {
+                        $0.adapterPath = dense.outputPath
+                        $0.training.length = .steps(1)
+                    }
+                ).error == nil)
+            #expect(try AdapterDirectory.read(folder + "/run").statistics == nil)
+        }
+    }
+
+    @Test func outputHeadIsRefused() throws {
+        try withTemporaryFolder { folder in
+            try makeUntiedModel(at: folder + "/untied")
+            var request = InjectRequest(basePath: folder + "/untied", outputPath: folder + "/adapter")
+            request.targets = "q_proj,lm_head"
+            let error = #expect(throws: WorkflowError.self) { try injectAdapter(request) }
+            #expect(error?.exitStatus == .unsupported && error?.description.contains("lm_head") == true)
+            #expect(!pathExists(folder + "/adapter"))
+        }
+    }
+
+    /// The random model of the golden cases with an output head of its own.
+    private func makeUntiedModel(at path: String) throws {
+        let source = fixture("golden/llama-lora/model")
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        let text = String(decoding: try readFile(source + "/config.json"), as: UTF8.self)
+        try writeFile(
+            path + "/config.json",
+            text.replacingOccurrences(of: "\"tie_word_embeddings\": true", with: "\"tie_word_embeddings\": false"))
+        let file = try SafetensorsFile.open(source + "/model.safetensors")
+        var tensors = try file.tensors.map { ($0.name, $0.shape, try file.floats(of: $0)) }
+        let embedding = try #require(tensors.first { $0.0 == "model.embed_tokens.weight" })
+        tensors.append(("lm_head.weight", embedding.1, embedding.2.map { $0 + 1 }))
+        try SafetensorsWriter.write(
+            tensors.map { (name: $0.0, shape: $0.1, values: $0.2) }, to: path + "/model.safetensors")
+    }
+
     @Test func resumingNothingIsAMissingInput() throws {
         try training { tiny in
             let absent = try tiny.train(tiny.request("run") { $0.resumes = true })
@@ -133,8 +200,8 @@ import Workflows
         }
     }
 
-    /// Without force nothing is touched; with it the old run stands aside until the new one is done, whether that comes to its
-    /// end at once or is stopped and resumed.
+    /// Without force nothing is touched; with it the old run stands aside until the new one is done, whether that comes
+    /// to its end at once or is stopped and resumed.
     @Test func forcedRunKeepsTheOldOneUntilItIsDone() throws {
         try training { tiny in
             let aside = tiny.folder + "/run.replaced"

@@ -15,7 +15,8 @@ struct GGUFHeader {
     private static let defaultAlignment = 32
     private static let magic: UInt32 = 0x4655_4747  // "GGUF"
 
-    /// Reads and checks the header of `file`. Afterwards every tensor's bytes lie inside the file, aligned, and none overlap.
+    /// Reads and checks the header of `file`. Afterwards every tensor's bytes lie inside the file, aligned, and none
+    /// overlap.
     init(file: MappedFile) throws(CheckpointError) {
         let parsed = file.withBytes { bytes in
             Result { () throws(CheckpointError) in try Self.parse(file, bytes) }

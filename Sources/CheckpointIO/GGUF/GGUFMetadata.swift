@@ -61,8 +61,8 @@ package enum GGUFValue: Sendable {
     package var integerArray: [Int64]? { if case .integers(let values) = self { values } else { nil } }
 }
 
-/// An array of strings inside a mapped GGUF file: places only, so that a vocabulary of hundreds of thousands costs little
-/// until it is read.
+/// An array of strings inside a mapped GGUF file: places only, so that a vocabulary of hundreds of thousands costs
+/// little until it is read.
 package struct GGUFStringArray: Sendable, RandomAccessCollection {
     private let file: MappedFile
     private let ranges: [Range<Int>]

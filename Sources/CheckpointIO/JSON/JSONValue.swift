@@ -99,8 +99,9 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 }
 
 extension JSONValue {
-    /// The value as JSON text. With `indent`, one member a line, that many spaces a level, and a space after colons (the
-    /// layout of Python's `json.dumps(indent:)`); without, one line with `, ` and `: ` as Python writes by default.
+    /// The value as JSON text. With `indent`, one member a line, that many spaces a level, and a space after colons
+    /// (the layout of Python's `json.dumps(indent:)`); without, one line with `, ` and `: ` as Python writes by
+    /// default.
     package func text(indent: Int? = nil, sortedKeys: Bool = false) -> String {
         var out = ""
         write(into: &out, indent: indent, sortedKeys: sortedKeys, depth: 0)

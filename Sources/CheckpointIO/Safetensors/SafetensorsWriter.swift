@@ -32,8 +32,8 @@ package final class SafetensorsWriter {
     private let dataByteCount: Int
     private let dataStart: Int
 
-    /// Writes the header to `file`, which is empty so far. A name given twice or a shape that overflows is a programmer's
-    /// mistake; a header over the format's limit throws `tooLarge`.
+    /// Writes the header to `file`, which is empty so far. A name given twice or a shape that overflows is a
+    /// programmer's mistake; a header over the format's limit throws `tooLarge`.
     package init(
         _ file: AtomicFileWriter, entries: [SafetensorsEntry],
         metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata

@@ -3,7 +3,8 @@ import TensorCore
 
 /// How the rows of a batch hang together: each token's position, and which earlier tokens it sees.
 package struct TokenLayout: Sendable {
-    /// One run of tokens that see, besides those before them in the run, all of an earlier run (a shared prompt, or a cache).
+    /// One run of tokens that see, besides those before them in the run, all of an earlier run (a shared prompt, or a
+    /// cache).
     package struct Segment: Sendable, Equatable {
         /// First row of the run in the batch.
         package var queryStart: Int
@@ -75,10 +76,11 @@ package struct AttentionShape: Sendable {
 }
 
 extension Tape {
-    /// softmax(q k' / sqrt(headSize)) v, each row over the rows that `layout` lets it see; grouped-query attention (Ainslie et al.,
-    /// arXiv 2305.13245). q [tokens, headCount * headSize]; k, v [key rows, keyValueHeadCount * headSize]; the result has q's shape.
-    /// Sums are F32. Scores are never stored beyond a block: the backward pass recomputes them from each row's log of the softmax's
-    /// denominator (Dao et al., "FlashAttention", arXiv 2205.14135).
+    /// softmax(q k' / sqrt(headSize)) v, each row over the rows that `layout` lets it see; grouped-query attention
+    /// (Ainslie et al., arXiv 2305.13245). q [tokens, headCount * headSize]; k, v [key rows, keyValueHeadCount *
+    /// headSize]; the result has q's shape. Sums are F32. Scores are never stored beyond a block: the backward pass
+    /// recomputes them from each row's log of the softmax's denominator (Dao et al., "FlashAttention", arXiv
+    /// 2205.14135).
     ///
     /// On a recording tape no segment has a prefix.
     package func attention(q: Variable, k: Variable, v: Variable, _ shape: AttentionShape, _ layout: TokenLayout)
@@ -118,7 +120,8 @@ extension Tape {
 }
 
 extension ComputeContext {
-    /// The forward pass of attention over tensors; see `Tape.attention`. `logSums` [tokens, headCount] F32 is filled where given.
+    /// The forward pass of attention over tensors; see `Tape.attention`. `logSums` [tokens, headCount] F32 is filled
+    /// where given.
     fileprivate func attention(
         q: Tensor, k: Tensor, v: Tensor, out: Tensor, logSums: Tensor?, _ shape: AttentionShape,
         _ segments: [tspeft_attention_segment]
@@ -139,7 +142,8 @@ extension ComputeContext {
         }
     }
 
-    /// Scratch memory, an equal part for each thread. A vector: behind the rows of a matrix there would be room that is cleared.
+    /// Scratch memory, an equal part for each thread. A vector: behind the rows of a matrix there would be room that is
+    /// cleared.
     fileprivate func attentionScratch(_ shape: AttentionShape, _ segments: [tspeft_attention_segment]) -> Tensor {
         let queries = segments.reduce(0) { max($0, $1.query_count) }
         let keys = segments.reduce(0) { max($0, $1.query_count + $1.prefix_count) }

@@ -17,9 +17,10 @@ extension Tape {
     /// Softmax cross entropy over a vocabulary: the loss of each scored row of `hidden` [tokens, hiddenSize] under
     /// logits = hidden W', W the head's weight [vocabulary, hiddenSize].
     ///
-    /// `rows[i]` is scored against `targets[i]`; on a recording tape no row stands twice. Other rows never reach the product.
-    /// Logits exist for one chunk of rows at a time, in F32. On a recording tape the gradient of scale * (sum of losses) is
-    /// computed along the way and put into `hidden` at the start of the backward pass: dhidden = scale (softmax - onehot) W.
+    /// `rows[i]` is scored against `targets[i]`; on a recording tape no row stands twice. Other rows never reach the
+    /// product. Logits exist for one chunk of rows at a time, in F32. On a recording tape the gradient of scale * (sum
+    /// of losses) is computed along the way and put into `hidden` at the start of the backward pass: dhidden = scale
+    /// (softmax - onehot) W.
     package func crossEntropy(
         _ hidden: Variable, head: FrozenLinear, rows scored: [Int32], targets: [Int32], scale: Float = 1
     ) -> TokenLosses {
@@ -74,7 +75,8 @@ extension Tape {
         return TokenLosses(values: losses)
     }
 
-    /// The logits [rows.count, vocabulary], F32, of the rows of `hidden` that `rows` names. For few rows: generation, tests.
+    /// The logits [rows.count, vocabulary], F32, of the rows of `hidden` that `rows` names. For few rows: generation,
+    /// tests.
     package func logits(_ hidden: Variable, head: FrozenLinear, rows: [Int32]) -> Tensor {
         let part = context.gatherRows(hidden.value, rows)
         let logits = context.tensor([rows.count, head.outputSize], .f32)

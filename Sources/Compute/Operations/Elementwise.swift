@@ -134,8 +134,8 @@ extension ComputeContext {
         }
     }
 
-    /// Inverted dropout of `source` into `target` (which may be the same tensor); see `tspeft_dropout`. The same key gives the same
-    /// mask, so the call on a gradient is the backward pass.
+    /// Inverted dropout of `source` into `target` (which may be the same tensor); see `tspeft_dropout`. The same key
+    /// gives the same mask, so the call on a gradient is the backward pass.
     package func dropout(_ source: Tensor, into target: Tensor, key: UInt64, rate: Float) {
         precondition(source.dtype == target.dtype && source.count == target.count)
         let size = source.dtype.byteCount

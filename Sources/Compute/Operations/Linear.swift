@@ -1,7 +1,7 @@
 import TensorCore
 
-/// A frozen weight [outputSize, inputSize] with an optional bias, in the type of the computation. There is one copy, read by the
-/// forward and the backward pass alike, and never a gradient of it.
+/// A frozen weight [outputSize, inputSize] with an optional bias, in the type of the computation. There is one copy,
+/// read by the forward and the backward pass alike, and never a gradient of it.
 package final class FrozenLinear {
     /// [outputSize, inputSize].
     package let weight: Tensor

@@ -5,7 +5,8 @@ extension Tape {
     /// y = weight * x / sqrt(mean(x^2) + epsilon) for each row of x [tokens, width] F32; y in the computation's type.
     /// (Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467.)
     ///
-    /// Backward: dx += (weight * dy - x_hat mean(weight * dy * x_hat)) / rms, x_hat = x / rms; the weight [width], F32, is frozen.
+    /// Backward: dx += (weight * dy - x_hat mean(weight * dy * x_hat)) / rms, x_hat = x / rms; the weight [width], F32,
+    /// is frozen.
     package func rmsNorm(_ x: Variable, weight: Tensor, epsilon: Float) -> Variable {
         let context = context
         let width = x.value.columns

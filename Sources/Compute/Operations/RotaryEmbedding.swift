@@ -40,9 +40,9 @@ package final class RotaryTable {
 }
 
 extension Tape {
-    /// Rotates each head of x [tokens, heads * headSize] by its token's position, in place (Su et al., "RoFormer", arXiv 2104.09864;
-    /// halves rotated against each other, the Hugging Face layout). The operation that made x must not need its value for its own
-    /// backward pass.
+    /// Rotates each head of x [tokens, heads * headSize] by its token's position, in place (Su et al., "RoFormer",
+    /// arXiv 2104.09864; halves rotated against each other, the Hugging Face layout). The operation that made x must
+    /// not need its value for its own backward pass.
     ///
     /// Backward: the gradient is rotated back, in place.
     package func rotate(_ x: Variable, _ table: RotaryTable, positions: [Int32], headSize: Int) {

@@ -22,7 +22,8 @@ enum HuggingFaceConfiguration {
         return try adding(model.rotaryScaling, model.inverseFrequencies, to: json, file: file)
     }
 
-    /// `config` with the `rope_scaling` that gives these frequencies; throws `TransformError.unsupported` if there is none.
+    /// `config` with the `rope_scaling` that gives these frequencies; throws `TransformError.unsupported` if there is
+    /// none.
     static func adding(
         _ scaling: RotaryScaling, _ frequencies: [Float], to config: JSONObject, file: String
     ) throws -> JSONValue {

@@ -27,8 +27,8 @@ package struct CheckpointMerge {
     /// Checks that the adapter belongs to the base and can be merged, and plans it.
     ///
     /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`;
-    /// `TransformError.nothingToMerge`, also for a base that has this adapter in it already; `.unusableTensor` for a weight
-    /// stored in a type that cannot be computed with.
+    /// `TransformError.nothingToMerge`, also for a base that has this adapter in it already; `.unusableTensor` for a
+    /// weight stored in a type that cannot be computed with.
     package init(base: ModelCheckpoint, adapter: AdapterDirectory, gates: MergeGates = .scale) throws {
         let path = base.checkpoint.path
         let fingerprint = base.fingerprint()
@@ -55,8 +55,8 @@ package struct CheckpointMerge {
         }
     }
 
-    /// The linear modules of the base, with the output head also where it is the embedding: a merge can give it a weight
-    /// of its own.
+    /// The linear modules of the base, with the output head also where it is the embedding: a merge can give it a
+    /// weight of its own.
     private static func modules(of base: ModelCheckpoint) -> [LinearModule] {
         let modules = base.linearModules
         let configuration = base.configuration

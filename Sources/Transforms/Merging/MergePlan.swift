@@ -5,8 +5,8 @@ import TensorCore
 
 /// What becomes of a gate, which depends on the token, in a weight, which cannot.
 package enum MergeGates: String, Sendable, CaseIterable {
-    /// The update times c = sum S|M|^2 / sum |M|^2 over the tokens of the adapter's statistics: the single factor that is
-    /// nearest to the gate in the least-squares sense.
+    /// The update times c = sum S|M|^2 / sum |M|^2 over the tokens of the adapter's statistics: the single factor that
+    /// is nearest to the gate in the least-squares sense.
     case scale
     /// The whole update, as if the gate were always open.
     case drop
@@ -42,8 +42,8 @@ package struct MergePlan: Sendable {
 
     /// Decides how `adapter`, whose modules are checked against the base, is merged.
     ///
-    /// Throws `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge` if no
-    /// module ever fires or every update is zero.
+    /// Throws `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge`
+    /// if no module ever fires or every update is zero.
     init(_ adapter: AdapterDirectory, gates: MergeGates, embeddingsAreTied: Bool) throws {
         var modules: [Module] = []
         for module in adapter.modules {

@@ -4,10 +4,9 @@ import TensorCore
 
 /// The file `tspeft_merge.json` of a merged checkpoint: which adapters are in it, and how they got there.
 ///
-/// ```
-/// {"format": 1, "merges": [{"tspeft": "<version>", "adapter": {"path", "method", "digest"}, "base": {"path", "digest"},
-///   "gates": "scale", "statistics": "<token set>", "modules": [{"module", "factor", "expected_error"}, ...]}, ...]}
-/// ```
+/// ``` {"format": 1, "merges": [{"tspeft": "<version>", "adapter": {"path", "method", "digest"}, "base": {"path",
+/// "digest"}, "gates": "scale", "statistics": "<token set>", "modules": [{"module", "factor", "expected_error"}, ...]},
+/// ...]} ```
 package struct MergeRecord: Sendable {
     /// The file's name.
     package static let fileName = "tspeft_merge.json"

@@ -36,8 +36,8 @@ final class WeightMerger {
         stored.deallocate()
     }
 
-    /// Adds `scale b a` to the base's tensor `name` and hands the merged rows' bytes in `dtype` to `write`, in order. With a
-    /// nil update the tensor is only converted.
+    /// Adds `scale b a` to the base's tensor `name` and hands the merged rows' bytes in `dtype` to `write`, in order.
+    /// With a nil update the tensor is only converted.
     ///
     /// Returns how many weights changed and by how much at most. Throws what reading and `write` throw, and
     /// `TransformError.unusableTensor` where a sum is not finite in `dtype`.

@@ -29,7 +29,8 @@ package struct ModuleRanking: Sendable {
 
     /// Ranks the modules of an adapter by its stored statistics.
     ///
-    /// Throws `TransformError.notGated` for a dense adapter, `AdapterError.missingStatistics` where no pass has been made.
+    /// Throws `TransformError.notGated` for a dense adapter, `AdapterError.missingStatistics` where no pass has been
+    /// made.
     package init(_ adapter: AdapterDirectory) throws {
         guard adapter.configuration.isGated else {
             throw TransformError.notGated(

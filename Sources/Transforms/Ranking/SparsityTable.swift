@@ -17,8 +17,8 @@ package struct SparsityTable: Sendable, Equatable {
 
     /// The table of modules given by path, in the order of their first appearance.
     ///
-    /// A path's first number is its layer; what follows is its projection, by as many of its last components as tell the
-    /// projections apart. A module outside any layer makes a row of its own (its path's last component).
+    /// A path's first number is its layer; what follows is its projection, by as many of its last components as tell
+    /// the projections apart. A module outside any layer makes a row of its own (its path's last component).
     package init(_ sparsities: [(path: String, sparsity: Double?)]) {
         let places = sparsities.map { Self.place(of: $0.path) }
         let stems = Self.uniqued(places.map(\.stem))

@@ -3,8 +3,8 @@ import CheckpointIO
 /// A choice of modules, as `rank-modules -o` writes it and `inject --select` and `prune` read it.
 ///
 /// The file is a JSON object: `modules` (paths in checkpoint order), `source` (the set of tokens the choice rests on),
-/// `keep` (the rule), `adapter` (where the ranking came from), `considered` (modules that were ranked). Only `modules` is
-/// needed, so that a list can be written by hand.
+/// `keep` (the rule), `adapter` (where the ranking came from), `considered` (modules that were ranked). Only `modules`
+/// is needed, so that a list can be written by hand.
 package struct ModuleSelection: Sendable, Equatable {
     /// The chosen modules' paths.
     package let modules: [String]

@@ -55,7 +55,8 @@ package enum SparsityReport {
         return ["kept: \(selection.modules.count)\(considered) modules\(rule)"] + selection.modules.map { "  " + $0 }
     }
 
-    /// Sparsity in percent by layer and projection, with averages, and the population standard deviation over all cells.
+    /// Sparsity in percent by layer and projection, with averages, and the population standard deviation over all
+    /// cells.
     package static func layers(_ sparsity: SparsityTable) -> [String] {
         let columns = sparsity.projections.count
         var table = TextTable([.left] + Array(repeating: .right, count: columns + 1))
