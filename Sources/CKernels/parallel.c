@@ -6,6 +6,8 @@ extern int omp_get_thread_num(void);
 extern int omp_get_num_threads(void);
 extern int omp_get_max_threads(void);
 extern void omp_set_num_threads(int);
+extern void omp_set_dynamic(int);
+extern int omp_get_thread_limit(void);
 
 struct region {
     void (*body)(void *, int, int);
@@ -28,4 +30,10 @@ void tspeft_parallel(void (*body)(void *, int, int), void *context, int threads)
 
 int tspeft_available_threads(void) { return omp_get_max_threads(); }
 
-void tspeft_set_threads(int threads) { omp_set_num_threads(threads < 1 ? 1 : threads); }
+int tspeft_set_threads(int threads) {
+    int limit = omp_get_thread_limit();
+    int count = threads < 1 ? 1 : threads < limit ? threads : limit;
+    omp_set_dynamic(0);
+    omp_set_num_threads(count);
+    return count;
+}

@@ -20,8 +20,7 @@ package final class ComputeContext {
     package init(dtype: DType, threadCount: Int = ComputeContext.availableThreads) {
         precondition(dtype == .f32 || dtype == .bf16, "computation is in F32 or BF16")
         self.dtype = dtype
-        self.threadCount = max(1, threadCount)
-        tspeft_set_threads(Int32(self.threadCount))
+        self.threadCount = Int(tspeft_set_threads(Int32(clamping: threadCount)))
         pool = BufferPool()
         products = MatrixProducts()
     }

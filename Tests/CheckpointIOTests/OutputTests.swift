@@ -148,7 +148,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         let path = folder + "/model"
         mkdir(path, 0o755)
         try writeFile(path + "/config.json", "old")
-        try writeFile(path + "/stale", "old")
+        try writeFile(path + "/model.safetensors", "old")
         #expect(throws: CheckpointError.outputExists(path: path)) { try AtomicDirectory(path) }
         let output = try AtomicDirectory(path, replacing: true)
         try output.write("config.json", text: "new")

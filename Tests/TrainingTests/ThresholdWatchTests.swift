@@ -35,7 +35,7 @@ import Testing
 
     @Test func gateThatNeverFiresIsReportedOnceAfterTwentySteps() {
         let projections = projections(3)
-        var watch = ThresholdWatch(ThresholdSettings(stepSize: 1), totalSteps: 1000, moduleCount: 3)
+        var watch = ThresholdWatch(ThresholdSettings(stepSize: 1), totalSteps: 1000, rateSum: 1000, moduleCount: 3)
         var warnings: [Int: [String]] = [:]
         for step in 1...60 {
             see(0.25, projections[0])
@@ -55,7 +55,7 @@ import Testing
 
     @Test func gateThatFiresEveryNineteenStepsIsNot() {
         let projections = projections(1)
-        var watch = ThresholdWatch(ThresholdSettings(stepSize: 1), totalSteps: 1000, moduleCount: 1)
+        var watch = ThresholdWatch(ThresholdSettings(stepSize: 1), totalSteps: 1000, rateSum: 1000, moduleCount: 1)
         for step in 1...200 {
             see(step % 19 == 0 ? 0.5 : 0.25, projections[0])
             #expect(watch.look(at: projections, step: step).isEmpty)
@@ -67,7 +67,7 @@ import Testing
         let projections = projections(ratios.count)
         for projection in projections { projection.gate!.tau = 0 }
         var watch = ThresholdWatch(
-            ThresholdSettings(stepSize: s, update: update), totalSteps: 100, moduleCount: ratios.count)
+            ThresholdSettings(stepSize: s, update: update), totalSteps: 100, rateSum: 100, moduleCount: ratios.count)
         var warnings: [Int: [String]] = [:]
         for step in 1...100 {
             for (projection, ratio) in zip(projections, ratios) { see(ratio, projection) }
