@@ -8,6 +8,8 @@ package final class StatisticsCollector: GateObserver {
     private var sums: [String: ModuleStatistics] = [:]
     private var order: [String] = []
     private let collectsInnerSums: Bool
+    /// For each row of the coming batches whether it counts; nil where all do.
+    package var countedRows: [Bool]?
 
     /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only
     /// on demand.
@@ -29,13 +31,16 @@ package final class StatisticsCollector: GateObserver {
             ?? ModuleStatistics(
                 module: projection.path, rank: collectsInnerSums ? inner?.columns : nil)
         total = nil
-        sum.tokens += decision.ratios.count
-        sum.active += decision.activeCount
-        for (index, ratio) in decision.ratios.enumerated() {
+        precondition(countedRows == nil || countedRows!.count == decision.ratios.count, "a flag for each row")
+        for (index, ratio) in decision.ratios.enumerated() where countedRows?[index] ?? true {
             let update = Double(updateNorms.floats[index])
             let output = Double(outputNorms.floats[index])
             sum.sumUpdateSquared += update * update
-            if decision.isActive[index] { sum.sumActiveUpdateSquared += update * update }
+            sum.tokens += 1
+            if decision.isActive[index] {
+                sum.active += 1
+                sum.sumActiveUpdateSquared += update * update
+            }
             sum.sumBaseSquared += output * output
             sum.sumUpdateNorm += update
             if ratio.isFinite { sum.sumRatio += Double(ratio) }
@@ -46,7 +51,8 @@ package final class StatisticsCollector: GateObserver {
     }
 
     private func addInnerSums(_ inner: Tensor, _ decision: GateDecision, to sum: inout ModuleStatistics) {
-        let weights = decision.isActive.map { $0 ? Float(1) : 0 }
+        let counted = countedRows?.map { $0 ? Float(1) : 0 }
+        let active = decision.isActive.indices.map { decision.isActive[$0] ? counted?[$0] ?? 1 : 0 }
         func add(_ target: inout [Double]?, _ weights: [Float]?) {
             guard var values = target else { return }
             target = nil
@@ -61,8 +67,8 @@ package final class StatisticsCollector: GateObserver {
             }
             target = values
         }
-        add(&sum.innerSums, nil)
-        add(&sum.activeInnerSums, weights)
+        add(&sum.innerSums, counted)
+        add(&sum.activeInnerSums, active)
     }
 
     package func observe(_ projection: GatedProjection, mu: UnsafeBufferPointer<Float>) {}

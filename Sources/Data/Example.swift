@@ -43,4 +43,14 @@ package struct ChoiceItem: Sendable, Equatable {
         self.correct = correct
         self.line = line
     }
+
+    /// Whether `example` is the prompt with the right choice behind it and just that choice scored, so that minus the
+    /// choice's log-likelihood is the example's loss. It is not where a prompt is scored too, an earlier turn is, or
+    /// the item had to be truncated more for a longer choice.
+    package func isAnswered(by example: Example) -> Bool {
+        let answer = choices[correct]
+        return example.tokens.count == prompt.count + answer.count && example.scoredCount == answer.count
+            && example.scored.suffix(answer.count).allSatisfy { $0 } && example.tokens.starts(with: prompt)
+            && example.tokens.suffix(answer.count).elementsEqual(answer)
+    }
 }

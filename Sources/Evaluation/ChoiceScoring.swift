@@ -13,6 +13,9 @@ package struct ChoiceResult: Sendable {
     package var correct = 0
     /// Tokens passed through the model; an item's prompt passes once.
     package var tokens = 0
+    /// The loss of the right choices: what `evaluateLoss` gives for each prompt with its right choice behind it, the
+    /// choice scored.
+    package var loss = LossResult()
 
     /// The share of items answered rightly; NaN for none.
     package var accuracy: Double { Double(correct) / Double(predictions.count) }
@@ -25,14 +28,21 @@ package struct ChoiceResult: Sendable {
 ///
 /// The prompt of an item passes through the model once; each choice is a run of its own that sees the prompt and
 /// itself, which gives the same numbers as prompt and choice laid end to end for each choice.
+///
+/// - Parameters:
+///   - progress: is told how many items are done; may throw to stop.
+///   - willPass: is told before each pass for each of its tokens whether it is one of a prompt or of a right choice:
+///     those are the tokens that `loss` is over.
 package func scoreChoices(
-    _ model: LlamaModel, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in }
+    _ model: LlamaModel, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in },
+    willPass: (_ isRight: [Bool]) -> Void = { _ in }
 ) throws -> ChoiceResult {
     var result = ChoiceResult()
     let size = { (item: ChoiceItem) in item.prompt.count + item.choices.reduce(0) { $0 + $1.count } }
     for group in grouped(items, budget: evaluationTokenBudget, size: size) {
         let layout = ChoiceLayout(group)
         let tape = Tape(model.context, isRecording: false)
+        willPass(layout.isRight)
         let hidden = try model.forward(layout.tokens, layout.layout, on: tape)
         let losses = tape.crossEntropy(hidden, head: model.head, rows: layout.rows, targets: layout.targets)
         guard losses.sum.isFinite else {
@@ -52,6 +62,9 @@ package func scoreChoices(
             result.scores.append(scores)
             result.predictions.append(best)
             result.correct += best == item.correct ? 1 : 0
+            result.loss.lossSum -= scores[item.correct]
+            result.loss.scoredTokens += item.choices[item.correct].count
+            result.loss.tokens += item.prompt.count + item.choices[item.correct].count
         }
         try progress(result.predictions.count)
     }
@@ -65,6 +78,8 @@ private struct ChoiceLayout {
     var rows: [Int32] = []
     /// The choice tokens.
     var targets: [Int32] = []
+    /// For each token whether it is one of a prompt or of a right choice.
+    var isRight: [Bool] = []
     let layout: TokenLayout
 
     init(_ items: [ChoiceItem]) {
@@ -74,15 +89,17 @@ private struct ChoiceLayout {
             let promptStart = tokens.count
             let promptCount = item.prompt.count
             tokens += item.prompt
+            isRight += repeatElement(true, count: promptCount)
             positions += 0..<Int32(promptCount)
             segments.append(.init(queryStart: promptStart, count: promptCount))
-            for choice in item.choices {
+            for (number, choice) in item.choices.enumerated() {
                 let start = tokens.count
                 for (index, token) in choice.enumerated() {
                     rows.append(Int32(index == 0 ? promptStart + promptCount - 1 : start + index - 1))
                     targets.append(token)
                 }
                 tokens += choice
+                isRight += repeatElement(number == item.correct, count: choice.count)
                 positions += Int32(promptCount)..<Int32(promptCount + choice.count)
                 segments.append(
                     .init(

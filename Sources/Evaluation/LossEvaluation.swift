@@ -10,7 +10,7 @@ package struct LossResult: Sendable {
     package var lossSum = 0.0
     /// Tokens scored.
     package var scoredTokens = 0
-    /// Tokens passed through the model.
+    /// Tokens of the measured sequences, prompts included.
     package var tokens = 0
 
     /// Mean loss of a scored token, in nats; NaN for none.

@@ -49,7 +49,7 @@ package struct EvaluateReport: Sendable {
     package var answered = 0
     /// Of these, answered rightly.
     package var correct = 0
-    /// What the gates did over the tokens of the loss pass; empty for the bare base.
+    /// What the gates did over the tokens of the records, each with its right answer; empty without gates.
     package var modules: [ModuleStatistics] = []
     /// Records.
     package var records: Int
@@ -99,8 +99,11 @@ package enum EvaluatePhase: String, Sendable {
     case answers
 }
 
-/// Measures a model, with or without an adapter: mean loss and perplexity; accuracy where records have an answer; sparsity of each gate
-/// over the tokens of the records.
+/// Measures a model, with or without an adapter: mean loss and perplexity; accuracy where records have an answer;
+/// sparsity of each gate over the tokens of the records.
+///
+/// Where each record is a prompt with one of the choices behind it, scoring the choices gives the loss too and the
+/// records pass through the model once; else the loss is a pass of its own.
 ///
 /// - Parameter progress: is told the phase, records done and records in all; may throw to stop.
 package func evaluateModel(
@@ -131,25 +134,33 @@ package func evaluateModel(
     let items = Array(data.choiceItems.prefix(request.limit ?? .max))
     let start = ContinuousClock.now
 
-    let collector = StatisticsCollector(collectingInnerSums: false)
-    session.adapter?.observe(collector)
-    let loss = try evaluateLoss(session.model, examples) { try progress(.loss, $0, examples.count) }
-    session.adapter?.observe(nil)
-
     var report = EvaluateReport(
-        loss: loss, records: examples.count, truncated: data.truncatedCount, dtype: session.context.dtype)
-    if !items.isEmpty {
-        report.answered = items.count
+        loss: LossResult(), records: examples.count, truncated: data.truncatedCount, dtype: session.context.dtype)
+    report.answered = items.count
+    let collector = StatisticsCollector(collectingInnerSums: false)
+    let gated = session.adapter.flatMap { $0.configuration.isGated ? $0 : nil }
+    gated?.observe(collector)
+    defer { gated?.observe(nil) }
+    let answerProgress = { (done: Int) in try progress(.answers, done, items.count) }
+    if request.mode == .choice, items.count == examples.count,
+        zip(items, examples).allSatisfy({ $0.isAnswered(by: $1) })
+    {
+        let result = try scoreChoices(
+            session.model, items, progress: answerProgress, willPass: { collector.countedRows = $0 })
+        report.loss = result.loss
+        report.correct = result.correct
+    } else {
+        report.loss = try evaluateLoss(session.model, examples) { try progress(.loss, $0, examples.count) }
+        gated?.observe(nil)
         switch request.mode {
         case .choice:
-            report.correct = try scoreChoices(session.model, items) { try progress(.answers, $0, items.count) }.correct
+            report.correct = try scoreChoices(session.model, items, progress: answerProgress).correct
         case .generate:
-            report.correct = try countGeneratedAnswers(session, items, limit: request.newTokenLimit) {
-                try progress(.answers, $0, items.count)
-            }
+            report.correct = try countGeneratedAnswers(
+                session, items, limit: request.newTokenLimit, progress: answerProgress)
         }
     }
-    if session.adapter?.configuration.isGated == true {
+    if gated != nil {
         report.modules = collector.statistics
         report.meanSparsity =
             collector.statistics.reduce(0) { $0 + $1.sparsity } / Double(max(1, collector.statistics.count))

@@ -122,6 +122,64 @@ import Testing
         #expect(result.tokens == tokens, "each prompt passes once")
     }
 
+    /// So that one pass over the choices also gives what a pass over the right answers would: the loss, and what the
+    /// gates do over those answers and their prompts.
+    @Test(arguments: [true, false]) func rightChoicesGiveLossAndStatisticsOfALossPass(isGated: Bool) throws {
+        let model = try AdaptedModel { $0.isGated = isGated }
+        if isGated { try model.closeGatesHalfway(over: [AdaptedModel.tokens(60, seed: 1)]) }
+        let items = Self.items
+        let examples = items.map { item in
+            let answer = item.choices[item.correct]
+            return Example(
+                tokens: item.prompt + answer, scored: item.prompt.map { _ in false } + answer.map { _ in true })
+        }
+        #expect(zip(items, examples).allSatisfy { $0.isAnswered(by: $1) })
+
+        let right = StatisticsCollector(collectingInnerSums: true)
+        model.adapter.observe(right)
+        let choices = try scoreChoices(model.model, items, willPass: { right.countedRows = $0 })
+        let expected = StatisticsCollector(collectingInnerSums: true)
+        model.adapter.observe(expected)
+        let loss = try evaluateLoss(model.model, examples)
+
+        #expect(choices.loss.scoredTokens == loss.scoredTokens && choices.loss.tokens == loss.tokens)
+        #expect(choices.tokens > loss.tokens)
+        #expect(abs(choices.loss.lossSum / loss.lossSum - 1) < Self.tolerance)
+        #expect(right.statistics.count == expected.statistics.count && right.statistics.count == 15)
+        for (found, expected) in zip(right.statistics, expected.statistics) {
+            #expect(found.module == expected.module && found.tokens == expected.tokens)
+            #expect(found.active == expected.active, "\(found.module)")
+            #expect(isGated == (found.active < found.tokens))
+            #expect(found.ratioHistogram.reduce(0, +) == found.tokens)
+            for sum in [
+                \ModuleStatistics.sumUpdateSquared, \.sumActiveUpdateSquared, \.sumBaseSquared, \.sumRatio,
+                \.sumUpdateNorm,
+            ] {
+                #expect(abs(found[keyPath: sum] / expected[keyPath: sum] - 1) < Self.tolerance)
+            }
+            for sums in [\ModuleStatistics.innerSums, \.activeInnerSums] {
+                let one = try #require(found[keyPath: sums]).map(Float.init)
+                let other = try #require(expected[keyPath: sums]).map(Float.init)
+                #expect(relativeError(one, other) < Self.tolerance)
+            }
+        }
+    }
+
+    @Test func itemIsAnsweredByItsPromptAndRightChoiceAlone() {
+        let item = ChoiceItem(prompt: [1, 2], choices: [[3, 4], [5]], names: ["a", "b"], correct: 0, line: 1)
+        func isAnswered(_ tokens: [Int32], _ scored: [Bool]) -> Bool {
+            item.isAnswered(by: Example(tokens: tokens, scored: scored))
+        }
+        #expect(isAnswered([1, 2, 3, 4], [false, false, true, true]))
+        #expect(!isAnswered([1, 2, 3, 4], [true, true, true, true]), "a scored prompt")
+        #expect(!isAnswered([1, 2, 3, 4], [false, true, false, true]), "a part of the answer")
+        #expect(!isAnswered([1, 2, 5], [false, false, true]), "a wrong answer")
+        #expect(!isAnswered([1, 2, 3, 5], [false, false, true, true]), "another answer")
+        #expect(!isAnswered([2, 3, 4], [false, true, true]), "a shorter prompt")
+        #expect(!isAnswered([9, 2, 3, 4], [false, false, true, true]), "another prompt")
+        #expect(!isAnswered([0, 1, 2, 3, 4], [false, false, false, true, true]), "a longer prompt")
+    }
+
     @Test func ofEqualChoicesTheFirstIsTaken() throws {
         let item = ChoiceItem(
             prompt: [5, 6], choices: [[9], [9], [9]], names: ["a", "b", "c"], correct: 0, line: 1)

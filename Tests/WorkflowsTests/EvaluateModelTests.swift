@@ -42,11 +42,27 @@ import Workflows
             var done: [String] = []
             let report = try evaluateModel(limited) { done.append("\($0.rawValue) \($1) of \($2)") }
             #expect(report.records == 3 && report.answered == 3 && report.loss.scoredTokens == 6)
-            #expect(done == ["loss 3 of 3", "answers 3 of 3"])
+            #expect(done == ["answers 3 of 3"])
             limited.limit = 0
             #expect(throws: WorkflowError.badOption(name: "--limit", expected: "at least 1", found: "0")) {
                 try evaluateModel(limited)
             }
+        }
+    }
+
+    /// Prompts that are scored too leave more to measure than the answers.
+    @Test func scoredPromptsNeedALossPassOfTheirOwn() throws {
+        try withTemporaryFolder { folder in
+            let tiny = try TinyTraining(folder)
+            let masked = try evaluateModel(request(tiny, adapter: true))
+            var whole = request(tiny, adapter: true)
+            whole.loading.promptMasking = false
+            var phases: [EvaluatePhase] = []
+            let report = try evaluateModel(whole) { phase, _, _ in phases.append(phase) }
+            #expect(phases == [.loss, .answers])
+            #expect(report.loss.scoredTokens == masked.loss.tokens - TinyTraining.recordCount)
+            #expect(report.loss.tokens == masked.loss.tokens && report.correct == masked.correct)
+            #expect(report.modules.allSatisfy { $0.tokens == report.loss.tokens })
         }
     }
 

@@ -255,7 +255,8 @@ import Workflows
             request.limit = 4
             request.compute = ComputeOptions(precision: .f32, threadCount: 1)
             let report = try evaluateModel(request)
-            #expect(report.loss.meanLoss == losses.last)
+            // The evaluation takes the loss from the choices' scores, in batches of other sizes.
+            #expect(abs(report.loss.meanLoss / (losses.last ?? .nan) - 1) < 1e-5)
             #expect(report.modules.map(\.sparsity) == adapter.statistics?.modules.map(\.sparsity))
         }
     }
