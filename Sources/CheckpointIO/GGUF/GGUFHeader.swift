@@ -9,10 +9,12 @@ struct GGUFHeader {
     let tensors: [TensorRecord]
 
     /// Extents that a tensor may have; ggml's own limit.
-    private static let dimensionLimit: UInt32 = 4
+    static let dimensionLimit = 4
     /// Arrays of arrays may be nested this deep; files seen have none at all.
     private static let nestingLimit = 4
-    private static let defaultAlignment = 32
+    /// Where the metadata say what tensors' offsets are multiples of (bytes), and what they are where it does not.
+    static let alignmentKey = "general.alignment"
+    static let defaultAlignment = 32
     private static let magic: UInt32 = 0x4655_4747  // "GGUF"
 
     /// Reads and checks the header of `file`. Afterwards every tensor's bytes lie inside the file, aligned, and none
@@ -64,16 +66,19 @@ struct GGUFHeader {
     ) throws(CheckpointError) -> GGUFMetadata {
         var keys: [String] = []
         var values: [String: GGUFValue] = [:]
+        var places: [String: GGUFMetadata.Place] = [:]
         for index in 0..<count {
             let key = try reader.readString("metadata key \(index)")
             let type = try reader.read(UInt32.self, "the type of metadata key '\(key)'")
+            let start = reader.position
             let value = try readValue(file, &reader, type: type, key: key, depth: 0)
             guard values.updateValue(value, forKey: key) == nil else {
                 throw .malformed(file: file.path, problem: "the metadata key '\(key)' stands there twice")
             }
             keys.append(key)
+            places[key] = GGUFMetadata.Place(type: type, range: start..<reader.position)
         }
-        return GGUFMetadata(keys: keys, values: values)
+        return GGUFMetadata(keys: keys, values: values, file: file, places: places)
     }
 
     private static func readValue(
@@ -162,10 +167,10 @@ struct GGUFHeader {
     }
 
     private static func alignment(_ file: String, _ metadata: GGUFMetadata) throws(CheckpointError) -> Int {
-        guard let value = metadata["general.alignment"] else { return defaultAlignment }
+        guard let value = metadata[alignmentKey] else { return defaultAlignment }
         guard let alignment = value.intValue, alignment > 0, alignment & (alignment - 1) == 0,
             alignment <= Int(Int32.max)
-        else { throw .malformed(file: file, problem: "'general.alignment' is not a power of two") }
+        else { throw .malformed(file: file, problem: "'\(alignmentKey)' is not a power of two") }
         return alignment
     }
 
@@ -197,7 +202,7 @@ extension GGUFHeader {
         }
         let what = "the entry of tensor '\(name)'"
         let dimensionCount = try reader.read(UInt32.self, what)
-        guard dimensionCount <= dimensionLimit else {
+        guard dimensionCount <= UInt32(dimensionLimit) else {
             throw failure("at most \(dimensionLimit) are allowed", "has \(dimensionCount) dimensions")
         }
         var shape: [Int] = []
@@ -207,7 +212,7 @@ extension GGUFHeader {
             shape.insert(extent, at: 0)  // stored innermost first
         }
         let type = try reader.read(UInt32.self, what)
-        guard let encoding = encoding(ggmlType: type) else {
+        guard let encoding = TensorEncoding(ggmlType: type) else {
             throw .unsupportedEncoding(file: file, tensor: name, encoding: "ggml type \(type)")
         }
         guard let byteCount = encoding.byteCount(shape: shape) else {
@@ -220,20 +225,6 @@ extension GGUFHeader {
             throw failure("the file is not so large", "starts at byte \(rawOffset) of the data")
         }
         return Entry(name: name, shape: shape, encoding: encoding, byteCount: byteCount, offset: offset)
-    }
-
-    private static func encoding(ggmlType: UInt32) -> TensorEncoding? {
-        switch ggmlType {
-        case 0: .plain(.f32)
-        case 1: .plain(.f16)
-        case 24: .plain(.i8)
-        case 25: .plain(.i16)
-        case 26: .plain(.i32)
-        case 27: .plain(.i64)
-        case 28: .plain(.f64)
-        case 30: .plain(.bf16)
-        default: GGMLBlockFormat(number: ggmlType).map(TensorEncoding.block)
-        }
     }
 
     /// Turns offsets relative to the data into places in the file, and checks them.

@@ -91,10 +91,23 @@ package struct GGUFMetadata: Sendable {
     /// The keys in file order, each once.
     package let keys: [String]
     private let values: [String: GGUFValue]
+    /// The file, and where in it the bytes of each value lie.
+    let file: MappedFile
+    let places: [String: Place]
 
-    init(keys: [String], values: [String: GGUFValue]) {
+    /// The bytes of a value in its file.
+    struct Place: Sendable {
+        /// GGUF's number of the value's type.
+        let type: UInt32
+        /// Where the value lies, its type left out.
+        let range: Range<Int>
+    }
+
+    init(keys: [String], values: [String: GGUFValue], file: MappedFile, places: [String: Place]) {
         self.keys = keys
         self.values = values
+        self.file = file
+        self.places = places
     }
 
     /// The value of `key`.
