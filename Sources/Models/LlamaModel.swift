@@ -3,16 +3,20 @@ import Compute
 import TensorCore
 
 /// A Llama-family decoder (Touvron et al., "LLaMA", arXiv 2302.13971; grouped-query attention as in Llama 2 and 3) with
-/// frozen weights.
+/// frozen weights, of which the output head and the embedding can be put in training.
 ///
-/// Owns its weights in the context's type; embeddings are read from the checkpoint row by row.
+/// Owns its weights in the context's type; embeddings are read from the checkpoint row by row where they are frozen.
 package final class LlamaModel {
     /// Sizes and settings.
     package let configuration: LlamaConfiguration
     /// Type, memory and threads of all computation.
     package let context: ComputeContext
     /// The output head, [vocabulary, hiddenSize]; the embedding where they are tied. Its module path is `lm_head`.
-    package let head: FrozenLinear
+    package private(set) var head: FrozenLinear
+    /// The weight of `head` where it is trained.
+    package private(set) var trainedHead: TrainableWeight?
+    /// The embedding [vocabulary, hiddenSize] where it is trained.
+    package private(set) var trainedEmbedding: TrainableWeight?
 
     private let checkpoint: ModelCheckpoint
     private let rotaryTable: RotaryTable
@@ -85,6 +89,24 @@ package final class LlamaModel {
         }
     }
 
+    /// Computes with `weight` in place of that of `module`, and gives it gradients in backward passes.
+    ///
+    /// Throws `ModelError` where the model has no such weight of its own (see `ModelCheckpoint.shape(of:)`) or another
+    /// shape.
+    package func train(_ module: WholeModule, _ weight: TrainableWeight) throws(ModelError) {
+        let shape = try checkpoint.shape(of: module)
+        guard weight.value.shape == shape else {
+            throw .wrongShape(
+                file: checkpoint.checkpoint.path, tensor: module.weightName, expected: shape, found: weight.value.shape)
+        }
+        switch module {
+        case .outputHead:
+            trainedHead = weight
+            head = FrozenLinear(weight: weight.rounded, bias: head.bias)
+        case .embedding: trainedEmbedding = weight
+        }
+    }
+
     /// An empty cache for `capacity` tokens.
     package func makeCache(capacity: Int) -> KeyValueCache {
         KeyValueCache(
@@ -108,7 +130,9 @@ package final class LlamaModel {
                 positions: (0..<tokens.count).map { Int32(held + $0) },
                 segments: [.init(queryStart: 0, count: tokens.count, keyStart: held, prefixCount: held)])
         }
-        var stream = Variable(try embed(tokens), needsGradient: false)
+        var stream =
+            try trainedEmbedding.map { tape.embedding(tokens, $0) }
+            ?? Variable(try embed(tokens), needsGradient: false)
         for (index, layer) in layers.enumerated() {
             stream = attend(stream, layer, index, layout, tape, cache)
             stream = feedForward(stream, layer, tape)

@@ -16,6 +16,10 @@ package enum ModelError: ReportableError, Equatable {
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor is there that contradicts the configuration.
     case unexpectedTensor(file: String, tensor: String, reason: String)
+    /// A module was to be trained whole whose weight the model has twice.
+    case tiedModule(file: String, module: String)
+    /// A module was to be trained whole that cannot be.
+    case notTrainableWhole(module: String)
     /// No tensor of the model is called so.
     case unknownTensor(file: String, tensor: String)
     /// A recorded base fingerprint cannot be read back.
@@ -37,6 +41,12 @@ package enum ModelError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' has the shape \(found); the configuration needs \(expected)"
         case .unexpectedTensor(let file, let tensor, let reason):
             "\(file): tensor '\(tensor)' is there, but \(reason)"
+        case .tiedModule(let file, let module):
+            "\(file): '\(module)' cannot be trained whole, since the model's embedding and output head are one tensor and "
+                + "training one of the two would untie them; adapt projections with --targets instead"
+        case .notTrainableWhole(let module):
+            "'\(module)' cannot be trained whole; only "
+                + WholeModule.allCases.map(\.name).joined(separator: " and ") + " can"
         case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"
         case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
         }
@@ -45,7 +55,7 @@ package enum ModelError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .missingConfiguration: .missingInput
-        case .unknownArchitecture, .unsupportedConfiguration: .unsupported
+        case .unknownArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole: .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .badFingerprint:
             .badData
         }

@@ -35,14 +35,28 @@ package final class AdamW {
     /// What is trained, and its moments of the same shape.
     package let slots: [(parameter: AdapterParameter, mean: Tensor, meanSquare: Tensor)]
     private let context: ComputeContext
+    /// The parts that threads take: a whole layer's weight is far larger than an adapter's tensors.
+    private let parts: [(slot: Int, range: Range<Int>)]
 
     /// An optimizer with moments of zero.
-    package init(_ parameters: [AdapterParameter], _ settings: AdamWSettings, _ context: ComputeContext) {
+    ///
+    /// - Parameter partSize: elements of a part at most; a multiple of 64, and so of every vector's length, so that the
+    ///   cut changes no bit of a step.
+    package init(
+        _ parameters: [AdapterParameter], _ settings: AdamWSettings, _ context: ComputeContext, partSize: Int = 1 << 22
+    ) {
+        precondition(partSize % 64 == 0)
         self.settings = settings
         self.context = context
         stepCount = 0
         slots = parameters.map {
             ($0, context.zeros($0.value.shape, .f32), context.zeros($0.value.shape, .f32))
+        }
+        parts = parameters.enumerated().flatMap { slot, parameter in
+            let count = parameter.value.count
+            return stride(from: 0, to: count, by: partSize).map {
+                (slot, $0..<min(count, $0 + partSize))
+            }
         }
     }
 
@@ -53,11 +67,11 @@ package final class AdamW {
 
     /// The Euclidean norm of all gradients together.
     package func gradientNorm() -> Double {
-        var sums = [Double](repeating: 0, count: slots.count)
+        var sums = [Double](repeating: 0, count: parts.count)
         sums.withUnsafeMutableBufferPointer { sums in
-            context.parallelItems(slots.count) { item, _ in
-                let gradient = slots[item].parameter.gradient
-                sums[item] = tspeft_sum_squares(gradient.floats, gradient.count)
+            context.parallelItems(parts.count) { item, _ in
+                let (slot, range) = parts[item]
+                sums[item] = tspeft_sum_squares(slots[slot].parameter.gradient.floats + range.lowerBound, range.count)
             }
         }
         return sums.reduce(0, +).squareRoot()
@@ -68,11 +82,14 @@ package final class AdamW {
         stepCount += 1
         let correction1 = 1 - power(settings.beta1, stepCount)
         let correction2 = 1 - power(settings.beta2, stepCount)
-        context.parallelItems(slots.count) { item, _ in
-            let slot = slots[item]
+        context.parallelItems(parts.count) { item, _ in
+            let (index, range) = parts[item]
+            let slot = slots[index]
+            let start = range.lowerBound
             tspeft_adamw(
-                slot.parameter.value.floats, slot.parameter.gradient.floats, slot.mean.floats, slot.meanSquare.floats,
-                slot.parameter.value.count, Float(gradientScale), Float(rate), settings.beta1, settings.beta2,
+                slot.parameter.value.floats + start, slot.parameter.gradient.floats + start, slot.mean.floats + start,
+                slot.meanSquare.floats + start, range.count, Float(gradientScale), Float(rate), settings.beta1,
+                settings.beta2,
                 Float(settings.epsilon), Float(settings.weightDecay), Float(correction1),
                 Float(correction2))
         }

@@ -181,7 +181,8 @@ package final class TrainingLoop {
         let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
         let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
         let losses = tape.crossEntropy(
-            hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale)
+            hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale,
+            training: model.trainedHead)
         let sum = losses.sum
         if sum.isFinite { tape.runBackward() }
         return sum

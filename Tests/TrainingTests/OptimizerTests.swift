@@ -56,6 +56,18 @@ import Training
         }
     }
 
+    @Test func stepInPartsIsBitForBitTheStepOfTheWhole() {
+        func values(partSize: Int) -> [Float] {
+            let context = ComputeContext(dtype: .f32, threadCount: 2)
+            let large = parameter("large", randomValues(333, seed: 1), context)
+            large.gradient.copy(from: randomValues(333, seed: 2))
+            let optimizer = AdamW([large], AdamWSettings(weightDecay: 0.1), context, partSize: partSize)
+            optimizer.step(rate: 0.1, gradientScale: 0.5)
+            return large.value.toArray() + [Float(optimizer.gradientNorm())]
+        }
+        #expect(values(partSize: 64) == values(partSize: 1 << 22))
+    }
+
     @Test func gradientNormIsOfAllParametersTogether() {
         let context = ComputeContext(dtype: .f32, threadCount: 2)
         let parameters = [parameter("a", [0, 0, 0], context), parameter("b", [0], context)]

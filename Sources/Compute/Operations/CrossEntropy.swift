@@ -21,15 +21,21 @@ extension Tape {
     /// product. Logits exist for one chunk of rows at a time, in F32. On a recording tape the gradient of scale * (sum
     /// of losses) is computed along the way and put into `hidden` at the start of the backward pass: dhidden = scale
     /// (softmax - onehot) W.
+    ///
+    /// Where the head's weight is the copy of a trained one, `training` names that: dW += scale (softmax - onehot)'
+    /// hidden, summed in F32, is then added to its gradient along the way too, while the chunk's logits are there.
     package func crossEntropy(
-        _ hidden: Variable, head: FrozenLinear, rows scored: [Int32], targets: [Int32], scale: Float = 1
+        _ hidden: Variable, head: FrozenLinear, rows scored: [Int32], targets: [Int32], scale: Float = 1,
+        training trained: TrainableWeight? = nil
     ) -> TokenLosses {
         precondition(targets.count == scored.count)
+        precondition(trained.map { $0.rounded === head.weight } ?? true, "the head computes with the trained weight")
         let context = context
         let vocabulary = head.outputSize
         let width = head.inputSize
         let rows = context.gatherRows(hidden.value, scored)
         let dRows = isRecording && hidden.needsGradient ? context.tensor(rows.shape) : nil
+        let dWeight = isRecording ? trained?.gradient : nil
         var losses = [Float](repeating: 0, count: scored.count)
         let fitting = Self.chunkBytes / (vocabulary * 4) / Tensor.rowRounding * Tensor.rowRounding
         let chunk = max(Tensor.rowRounding, min(fitting, 1024))
@@ -42,7 +48,8 @@ extension Tape {
                 part, head.weight, .transposed, bias: head.bias, into: logits, n: vocabulary, k: width)
             let wanted = Array(targets[start..<start + count])
             // In F32 the gradient takes the logits' place.
-            let dLogits = dRows == nil ? nil : context.dtype == .f32 ? logits : context.tensor(logits.shape)
+            let wantsGradient = dRows != nil || dWeight != nil
+            let dLogits = !wantsGradient ? nil : context.dtype == .f32 ? logits : context.tensor(logits.shape)
             losses.withUnsafeMutableBufferPointer { losses in
                 wanted.withUnsafeBufferPointer { wanted in
                     context.parallel(count, grain: 1) { range in
@@ -61,6 +68,12 @@ extension Tape {
                     (dRows.address + start * dRows.rowByteCount).copyMemory(
                         from: dPart.address, byteCount: count * dRows.rowByteCount)
                 }
+            }
+            if let dLogits, let dWeight {
+                // Rows of `part` behind the last are zero, so tokens can be rounded up.
+                context.products.multiply(
+                    dLogits, .transposed, part, .plain, into: dWeight, m: vocabulary, n: width,
+                    k: context.products.roundedRows(count, dLogits, part), accumulates: true)
             }
             start += count
         }

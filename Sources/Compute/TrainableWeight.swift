@@ -1,0 +1,30 @@
+import TensorCore
+
+/// A whole weight matrix [rows, columns] that is trained as it is, without an adapter: value and gradient in F32, and
+/// the copy that is computed with.
+///
+/// Owns all three; the gradient is made when it is first asked for, so evaluation never has one.
+package final class TrainableWeight {
+    /// What the optimizer changes, F32.
+    package let value: Tensor
+    /// The value in the computation's type, as of the last `refresh`; the value itself in F32.
+    package let rounded: Tensor
+    /// The gradient of the current optimizer step's loss, summed over its batches, F32.
+    package private(set) lazy var gradient = context.zeros(value.shape, .f32)
+
+    private let context: ComputeContext
+
+    /// A weight with `value`, F32, which it takes over.
+    package init(_ value: Tensor, _ context: ComputeContext) {
+        precondition(value.dtype == .f32 && value.shape.count == 2)
+        self.value = value
+        self.context = context
+        rounded = context.dtype == .f32 ? value : context.tensor(value.shape)
+        refresh()
+    }
+
+    /// Brings the copy up to date; needed after each change of the value.
+    package func refresh() {
+        if rounded !== value { context.convert(value, into: rounded) }
+    }
+}
