@@ -8,7 +8,7 @@ extension TensorRecord {
     /// - Parameters:
     ///   - data: the tensor's bytes, `byteCount` of them, at any alignment.
     ///   - destination: as many elements as the rows have, row-major; a programmer's mistake traps.
-    /// - Throws: `unsupportedEncoding` for integers and block formats without a decoder.
+    /// - Throws: `unsupportedEncoding` for the plain types that `isReadable` leaves out.
     func decode(
         rows: Range<Int>?, from data: UnsafeRawBufferPointer, file: String,
         into destination: UnsafeMutableBufferPointer<Float>
@@ -44,11 +44,16 @@ extension TensorRecord {
         _ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, elements: Int
     ) {
         switch encoding {
-        case .block(let format): format.decoder!(source, destination, elements / format.elementsPerBlock)
+        case .block(let format):
+            format.decode(source, into: destination, blocks: elements / format.elementsPerBlock)
         case .plain(.f32): memcpy(destination, source, elements * 4)
         case .plain(.f16): tspeft_decode_f16(source, destination, elements)
         case .plain(.bf16): tspeft_decode_bf16(source, destination, elements)
         case .plain(.f64): tspeft_decode_f64(source, destination, elements)
+        case .plain(.i8): tspeft_decode_i8(source, destination, elements)
+        case .plain(.i16): tspeft_decode_i16(source, destination, elements)
+        case .plain(.i32): tspeft_decode_i32(source, destination, elements)
+        case .plain(.i64): tspeft_decode_i64(source, destination, elements)
         case .plain(let type): preconditionFailure("\(type.rawValue) is not readable")
         }
     }

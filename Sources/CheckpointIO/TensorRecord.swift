@@ -15,11 +15,20 @@ package enum TensorEncoding: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Whether `readFloats` can decode it.
+    /// Whether `readFloats` can decode it: floating-point numbers, signed integers and blocks.
     package var isReadable: Bool {
         switch self {
+        case .plain(.i8), .plain(.i16), .plain(.i32), .plain(.i64): true
         case .plain(let type): type.isFloatingPoint
-        case .block(let format): format.decoder != nil
+        case .block: true
+        }
+    }
+
+    /// Whether elements are numbers with a fraction, as a model's weights are: floating point or blocks.
+    package var holdsReals: Bool {
+        switch self {
+        case .plain(let type): type.isFloatingPoint
+        case .block: true
         }
     }
 

@@ -172,16 +172,6 @@ func decodedTensorEqualsTheReferenceBitForBit(_ name: String) throws {
     #expect(rows.map(\.bitPattern) == wanted.suffix(width).map(\.bitPattern))
 }
 
-@Test func tensorInAFormatWithoutDecoderFailsOnlyWhenItIsRead() throws {
-    let checkpoint = try Checkpoint.open(fixture("formats/blocks.gguf"))
-    let record = try checkpoint.requiredRecord("Q4_K")
-    #expect(record.shape == [2, 256] && record.byteCount == 288)
-    #expect(checkpoint.withBytes(of: record) { $0.count } == 288)
-    let error = try #require(throws: CheckpointError.self) { try checkpoint.floats(of: record) }
-    #expect(error.exitStatus == .unsupported)
-    #expect(error.description.contains("'Q4_K'") && error.description.contains("Q4_K,"))
-}
-
 @Test func everyHalfIsDecodedExactly() {
     let halves = (0...UInt16.max).map { $0 }
     var decoded = [Float](repeating: 0, count: halves.count)

@@ -3,9 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Decoding of stored tensors to float. Sources may lie at any alignment and are little-endian; nothing is allocated or
-// kept. Results are exact conversions, or for blocks the float arithmetic of ggml without fused multiply-adds, so that they
-// equal ggml's reference bit for bit.
+// Stored tensors as floats. Stored bytes may lie at any alignment and are little-endian; nothing is allocated or kept.
 
 /// dst[i] = src[i] for `count` IEEE binary16 numbers; denormals, infinities and NaN included.
 void tspeft_decode_f16(const void *src, float *dst, size_t count);
@@ -13,15 +11,17 @@ void tspeft_decode_f16(const void *src, float *dst, size_t count);
 void tspeft_decode_bf16(const void *src, float *dst, size_t count);
 /// dst[i] = src[i] rounded to nearest for `count` binary64 numbers.
 void tspeft_decode_f64(const void *src, float *dst, size_t count);
+/// dst[i] = src[i] for `count` signed integers of 8 bits; likewise the others, rounded to nearest where they are wide.
+void tspeft_decode_i8(const void *src, float *dst, size_t count);
+void tspeft_decode_i16(const void *src, float *dst, size_t count);
+void tspeft_decode_i32(const void *src, float *dst, size_t count);
+void tspeft_decode_i64(const void *src, float *dst, size_t count);
 
-/// Q4_0: 18 bytes for 32 elements: f16 d, 16 bytes of nibbles (low ones first); d * (q - 8).
-void tspeft_decode_q4_0(const void *src, float *dst, size_t blocks);
-/// Q4_1: 20 bytes for 32 elements: f16 d, f16 m, 16 bytes of nibbles; d * q + m.
-void tspeft_decode_q4_1(const void *src, float *dst, size_t blocks);
-/// Q5_0: 22 bytes for 32 elements: f16 d, 32 fifth bits, 16 bytes of nibbles; d * (q - 16).
-void tspeft_decode_q5_0(const void *src, float *dst, size_t blocks);
-/// Q5_1: 24 bytes for 32 elements: f16 d, f16 m, 32 fifth bits, 16 bytes of nibbles; d * q + m.
-void tspeft_decode_q5_1(const void *src, float *dst, size_t blocks);
-/// Q8_0: 34 bytes for 32 elements: f16 d, 32 signed bytes; d * q.
-void tspeft_decode_q8_0(const void *src, float *dst, size_t blocks);
+/// Decodes `blocks` blocks of one format of ggml. The arithmetic is that of ggml's reference, each product and sum rounded
+/// to float by itself, so that results are equal to it bit for bit (a NaN is a NaN, whatever its payload).
+typedef void tspeft_block_decoder(const void *src, float *dst, size_t blocks);
+
+/// The decoder of the format with ggml's number, the best one for processors of `level` (see tspeft_cpu_level); NULL
+/// where there is no such format. All levels of one format give the same bits.
+tspeft_block_decoder *tspeft_block_decoder_at(int level, uint32_t number);
 #endif

@@ -2,9 +2,8 @@ import CKernels
 
 /// A block-quantized element format of ggml.
 ///
-/// `known` has the geometry of every format found in files, so that offsets and sizes can be checked and tensors copied
-/// whole; `decoder` says which can be read as numbers. A new family of decoders is one more C file and its lines in
-/// `decoder`.
+/// `known` has the geometry of every format, so that offsets and sizes can be checked and tensors copied whole; every one
+/// can be read as numbers. A new format is a line there, and its functions in `CKernels/blocks`.
 package struct GGMLBlockFormat: Sendable, Equatable {
     /// The number that GGUF files give it.
     package let number: UInt32
@@ -22,18 +21,21 @@ package struct GGMLBlockFormat: Sendable, Equatable {
         bytesPerBlock = bytes
     }
 
-    /// The formats whose geometry is known, from ggml's table of types; Q8_1 and Q8_K exist in memory only.
+    /// The formats whose geometry is known, from ggml's table of types; Q8_1 and Q8_K are ggml's for
+    /// activations, and not found in files of models.
     package static let known: [GGMLBlockFormat] = [
         GGMLBlockFormat(2, "Q4_0", elements: 32, bytes: 18),
         GGMLBlockFormat(3, "Q4_1", elements: 32, bytes: 20),
         GGMLBlockFormat(6, "Q5_0", elements: 32, bytes: 22),
         GGMLBlockFormat(7, "Q5_1", elements: 32, bytes: 24),
         GGMLBlockFormat(8, "Q8_0", elements: 32, bytes: 34),
+        GGMLBlockFormat(9, "Q8_1", elements: 32, bytes: 36),
         GGMLBlockFormat(10, "Q2_K", elements: 256, bytes: 84),
         GGMLBlockFormat(11, "Q3_K", elements: 256, bytes: 110),
         GGMLBlockFormat(12, "Q4_K", elements: 256, bytes: 144),
         GGMLBlockFormat(13, "Q5_K", elements: 256, bytes: 176),
         GGMLBlockFormat(14, "Q6_K", elements: 256, bytes: 210),
+        GGMLBlockFormat(15, "Q8_K", elements: 256, bytes: 292),
         GGMLBlockFormat(16, "IQ2_XXS", elements: 256, bytes: 66),
         GGMLBlockFormat(17, "IQ2_XS", elements: 256, bytes: 74),
         GGMLBlockFormat(18, "IQ3_XXS", elements: 256, bytes: 98),
@@ -48,6 +50,7 @@ package struct GGMLBlockFormat: Sendable, Equatable {
         GGMLBlockFormat(39, "MXFP4", elements: 32, bytes: 17),
         GGMLBlockFormat(40, "NVFP4", elements: 64, bytes: 36),
         GGMLBlockFormat(41, "Q1_0", elements: 128, bytes: 18),
+        GGMLBlockFormat(42, "Q2_0", elements: 64, bytes: 18),
     ]
 
     /// The format with ggml's number, if it is known.
@@ -63,18 +66,10 @@ package struct GGMLBlockFormat: Sendable, Equatable {
     }
 
     /// Writes `blocks * elementsPerBlock` floats decoded from `blocks` blocks at any alignment.
-    package typealias Decoder =
-        @Sendable (_ source: UnsafeRawPointer, _ destination: UnsafeMutablePointer<Float>, _ blocks: Int) -> Void
-
-    /// The function that turns blocks into floats; nil for a format that this program cannot read.
-    package var decoder: Decoder? {
-        switch name {
-        case "Q4_0": { tspeft_decode_q4_0($0, $1, $2) }
-        case "Q4_1": { tspeft_decode_q4_1($0, $1, $2) }
-        case "Q5_0": { tspeft_decode_q5_0($0, $1, $2) }
-        case "Q5_1": { tspeft_decode_q5_1($0, $1, $2) }
-        case "Q8_0": { tspeft_decode_q8_0($0, $1, $2) }
-        default: nil
+    func decode(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, blocks: Int) {
+        guard let decoder = tspeft_block_decoder_at(tspeft_cpu_level(), number) else {
+            preconditionFailure("\(name) has no decoder")
         }
+        decoder(source, destination, blocks)
     }
 }

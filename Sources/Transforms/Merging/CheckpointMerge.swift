@@ -48,7 +48,7 @@ package struct CheckpointMerge {
         plan = try MergePlan(checked, gates: gates, embeddingsAreTied: base.configuration.tiedEmbeddings)
         baseFingerprint = fingerprint
         for module in plan.modules {
-            guard let encoding = base.record(of: module.source)?.encoding, encoding.isReadable else {
+            guard let encoding = base.record(of: module.source)?.encoding, encoding.holdsReals else {
                 throw TransformError.unusableTensor(
                     base: path, tensor: module.source, reason: "cannot be computed with as it is stored")
             }

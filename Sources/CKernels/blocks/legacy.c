@@ -1,0 +1,94 @@
+// The formats of 32 elements a block, and the one- and two-bit ones of the same make.
+#include "blocks.h"
+
+enum { BLOCK = 32, HALF = BLOCK / 2 };
+
+void tspeft_plain_decode_q4_0(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 18, dst += BLOCK) {
+        const float d = load_half(block);
+        const uint8_t *nibbles = block + 2;
+        for (int i = 0; i < HALF; i++) {
+            dst[i] = d * (float)((nibbles[i] & 0x0F) - 8);
+            dst[i + HALF] = d * (float)((nibbles[i] >> 4) - 8);
+        }
+    }
+}
+
+void tspeft_plain_decode_q4_1(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 20, dst += BLOCK) {
+        const float d = load_half(block), m = load_half(block + 2);
+        const uint8_t *nibbles = block + 4;
+        for (int i = 0; i < HALF; i++) {
+            dst[i] = d * (float)(nibbles[i] & 0x0F) + m;
+            dst[i + HALF] = d * (float)(nibbles[i] >> 4) + m;
+        }
+    }
+}
+
+/// The 32 five-bit numbers of a Q5 block: nibbles, and a bit of `high` each above them.
+static inline void unpack_five_bits(const uint8_t *high_bytes, const uint8_t *nibbles, int32_t *values) {
+    uint32_t high;
+    memcpy(&high, high_bytes, sizeof high);
+    for (int i = 0; i < HALF; i++) {
+        values[i] = (nibbles[i] & 0x0F) | (int32_t)((high >> i & 1) << 4);
+        values[i + HALF] = nibbles[i] >> 4 | (int32_t)((high >> (i + HALF) & 1) << 4);
+    }
+}
+
+void tspeft_plain_decode_q5_0(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 22, dst += BLOCK) {
+        const float d = load_half(block);
+        int32_t values[BLOCK];
+        unpack_five_bits(block + 2, block + 6, values);
+        for (int i = 0; i < BLOCK; i++) dst[i] = d * (float)(values[i] - 16);
+    }
+}
+
+void tspeft_plain_decode_q5_1(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 24, dst += BLOCK) {
+        const float d = load_half(block), m = load_half(block + 2);
+        int32_t values[BLOCK];
+        unpack_five_bits(block + 4, block + 8, values);
+        for (int i = 0; i < BLOCK; i++) dst[i] = d * (float)values[i] + m;
+    }
+}
+
+void tspeft_plain_decode_q8_0(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 34, dst += BLOCK) {
+        const float d = load_half(block);
+        int8_t values[BLOCK];
+        memcpy(values, block + 2, sizeof values);
+        for (int i = 0; i < BLOCK; i++) dst[i] = d * (float)values[i];
+    }
+}
+
+void tspeft_plain_decode_q8_1(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 36, dst += BLOCK) {
+        const float d = load_half(block);
+        int8_t values[BLOCK];
+        memcpy(values, block + 4, sizeof values);
+        for (int i = 0; i < BLOCK; i++) dst[i] = d * (float)values[i];
+    }
+}
+
+void tspeft_plain_decode_q1_0(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 18, dst += 128) {
+        const float d = load_half(block);
+        for (int i = 0; i < 128; i++) dst[i] = block[2 + i / 8] >> i % 8 & 1 ? d : -d;
+    }
+}
+
+void tspeft_plain_decode_q2_0(const void *src, float *dst, size_t blocks) {
+    const uint8_t *block = src;
+    for (size_t b = 0; b < blocks; b++, block += 18, dst += 64) {
+        const float d = load_half(block);
+        for (int i = 0; i < 64; i++) dst[i] = d * (float)((block[2 + i / 4] >> i % 4 * 2 & 3) - 1);
+    }
+}
