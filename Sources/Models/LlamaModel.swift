@@ -91,10 +91,9 @@ package final class LlamaModel {
 
     /// Computes with `weight` in place of that of `module`, and gives it gradients in backward passes.
     ///
-    /// Throws `ModelError` where the model has no such weight of its own (see `ModelCheckpoint.shape(of:)`) or another
-    /// shape.
+    /// Where the base ties head and embedding, the other of the two stays the frozen one. Throws `ModelError.wrongShape`.
     package func train(_ module: WholeModule, _ weight: TrainableWeight) throws(ModelError) {
-        let shape = try checkpoint.shape(of: module)
+        let shape = checkpoint.wholeModuleShape
         guard weight.value.shape == shape else {
             throw .wrongShape(
                 file: checkpoint.checkpoint.path, tensor: module.weightName, expected: shape, found: weight.value.shape)

@@ -31,10 +31,17 @@ package enum WholeModule: CaseIterable, Sendable {
 }
 
 extension ModelCheckpoint {
-    /// The shape of a module's weight. Throws `ModelError.tiedModule` where head and embedding are one tensor: with one
-    /// of the two trained they would be two.
-    package func shape(of module: WholeModule) throws(ModelError) -> [Int] {
-        if configuration.tiedEmbeddings { throw .tiedModule(file: checkpoint.path, module: module.name) }
-        return [configuration.vocabularySize, configuration.hiddenSize]
+    /// The shape of a module's weight, [vocabulary, hiddenSize].
+    package var wholeModuleShape: [Int] { [configuration.vocabularySize, configuration.hiddenSize] }
+
+    /// The weight of a module as training begins with it, in F32.
+    ///
+    /// Throws `ModelError.tiedModule` where head and embedding are one tensor: peft would train a copy of it for the
+    /// one and leave the other, which is seldom meant. An adapter of peft's that was made so can still be used.
+    package func initialWeight(of module: WholeModule) throws -> [Float] {
+        if configuration.tiedEmbeddings {
+            throw ModelError.tiedModule(file: checkpoint.path, module: module.name)
+        }
+        return try floats(module.weightName)
     }
 }

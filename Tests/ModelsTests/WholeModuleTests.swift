@@ -110,19 +110,43 @@ import Testing
         #expect(try loss(model) == loss(expected))
     }
 
-    @Test func tiedModulesAreRefused() throws {
-        let context = ComputeContext(dtype: .f32, threadCount: 1)
-        var small = Self.untied()
+    private static func tied() -> SmallModel {
+        var small = untied()
         small.remove("lm_head.weight")
         small.configuration["tie_word_embeddings"] = .bool(true)
-        let model = try Self.load(small, context)
-        for module in WholeModule.allCases {
-            let error = #expect(throws: ModelError.self) {
-                try model.train(module, Self.weight(randomValues(80, seed: 1), context))
+        return small
+    }
+
+    @Test(arguments: WholeModule.allCases) func trainingBeginsWithTheBasesWeightUnlessItIsTied(module: WholeModule)
+        throws
+    {
+        try withTemporaryFolder { folder in
+            try Self.untied().write(to: folder)
+            let values = Self.untied().values(module.weightName)
+            #expect(try ModelCheckpoint.open(folder).initialWeight(of: module) == values)
+            try Self.tied().write(to: folder)
+            let error = try #require(throws: ModelError.self) {
+                try ModelCheckpoint.open(folder).initialWeight(of: module)
             }
-            #expect(error?.exitStatus == .unsupported)
-            #expect(error?.description.contains("'\(module.name)' cannot be trained whole") ?? false)
+            #expect(error.exitStatus == .unsupported)
+            #expect(error.description.contains("'\(module.name)' cannot be trained whole"))
         }
+    }
+
+    /// Adapters of peft's untie so.
+    @Test(arguments: WholeModule.allCases) func theOtherOfATiedPairStays(module: WholeModule) throws {
+        let context = ComputeContext(dtype: .f32, threadCount: 1)
+        let small = Self.tied()
+        let model = try Self.load(small, context)
+        let before = try logits(model)
+        let values = randomValues(80, seed: 98)
+        try model.train(module, Self.weight(values, context))
+        var other = small
+        other.configuration["tie_word_embeddings"] = .bool(false)
+        other.tensors.append(("lm_head.weight", [10, 8], small.values("model.embed_tokens.weight")))
+        other.tensors[other.tensors.firstIndex { $0.name == module.weightName }!].values = values
+        let found = try logits(model)
+        #expect(try found != before && found == logits(Self.load(other, context)))
     }
 
     @Test func weightOfAnotherShapeIsRefused() throws {
