@@ -24,18 +24,28 @@ package struct AdapterConfiguration: Sendable, Equatable {
     package let kind: AdapterKind
     /// Whether each module has a token gate.
     package let isGated: Bool
-    /// r where no pattern says otherwise; at least 1.
+    /// r where no pattern says otherwise; at least 1. AdaLoRA's first rank, a parallel adapter's size.
     package let rank: Int
-    /// Alpha where no pattern says otherwise; finite.
+    /// Alpha where no pattern says otherwise; finite. Without effect on a parallel adapter and VeRA.
     package let alpha: Double
     /// The probability with which training drops an element of x, in 0..<1.
     package let dropout: Double
     /// Whether scaling is alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732) in place of alpha / r.
     package let usesRSLoRA: Bool
+    /// Whether LoRA's B has a bias (peft's `lora_bias`).
+    package let hasLoRABias: Bool
     /// Ranks of some modules; the first match counts.
     package let rankPattern: [PatternEntry<Int>]
     /// Alphas of some modules; the first match counts.
     package let alphaPattern: [PatternEntry<Double>]
+    /// How AdaLoRA moves its ranks; without effect on another kind, as the two that follow.
+    package var adaLoRA: AdaLoRASettings
+    /// How a parallel adapter is built.
+    package let bottleneck: BottleneckSettings
+    /// How VeRA starts.
+    package let vera: VeRASettings
+    /// Layers that are trained and saved whole, by peft's names (`modules_to_save`).
+    package let modulesToSave: [String]
     /// What the adapter wraps.
     package var targets: TargetSpecification
     /// What it leaves out of that.
@@ -54,9 +64,12 @@ package struct AdapterConfiguration: Sendable, Equatable {
     /// Checks and takes the settings; throws `.badSetting`, `.badExpression`.
     package init(
         kind: AdapterKind, isGated: Bool, rank: Int, alpha: Double, dropout: Double = 0, usesRSLoRA: Bool = false,
-        targets: TargetSpecification, excluded: TargetSpecification? = nil, rankPattern: [PatternEntry<Int>] = [],
-        alphaPattern: [PatternEntry<Double>] = [], layersToTransform: [Int]? = nil, layersPattern: [String] = [],
-        taskType: String? = nil, baseModelPath: String? = nil, otherFields: JSONObject = [:]
+        hasLoRABias: Bool = false, targets: TargetSpecification, excluded: TargetSpecification? = nil,
+        rankPattern: [PatternEntry<Int>] = [], alphaPattern: [PatternEntry<Double>] = [],
+        adaLoRA: AdaLoRASettings = AdaLoRASettings(), bottleneck: BottleneckSettings = BottleneckSettings(),
+        vera: VeRASettings = VeRASettings(), modulesToSave: [String] = [], layersToTransform: [Int]? = nil,
+        layersPattern: [String] = [], taskType: String? = nil, baseModelPath: String? = nil,
+        otherFields: JSONObject = [:]
     ) throws(AdapterError) {
         for rank in [rank] + rankPattern.map(\.value) where !(1...Self.rankLimit).contains(rank) {
             throw .badSetting(name: "rank", expected: "between 1 and \(Self.rankLimit)", found: "\(rank)")
@@ -66,6 +79,21 @@ package struct AdapterConfiguration: Sendable, Equatable {
         }
         guard dropout >= 0, dropout < 1 else {
             throw .badSetting(name: "dropout", expected: "at least 0 and below 1", found: "\(dropout)")
+        }
+        if kind == .adalora { try Self.check(adaLoRA, rank: rank) }
+        for (name, value) in [("scaling", bottleneck.scaling), ("d_initial", vera.initialD)]
+        where !Float(value).isFinite {
+            throw .badSetting(name: name, expected: "a finite number", found: "\(value)")
+        }
+        let hasPatterns = !rankPattern.isEmpty || !alphaPattern.isEmpty
+        guard kind == .lora || kind == .dora || !hasPatterns && !usesRSLoRA else {
+            throw .badSetting(
+                name: "rsLoRA, rank and alpha patterns", expected: "left out, as they belong to lora and dora",
+                found: "given with \(kind.rawValue)")
+        }
+        guard kind == .lora || !hasLoRABias else {
+            throw .badSetting(
+                name: "lora_bias", expected: "left out, as it belongs to lora", found: "given with \(kind.rawValue)")
         }
         if layersToTransform?.isEmpty == false {
             guard case .names = targets else {
@@ -83,8 +111,13 @@ package struct AdapterConfiguration: Sendable, Equatable {
         self.alpha = alpha
         self.dropout = dropout
         self.usesRSLoRA = usesRSLoRA
+        self.hasLoRABias = hasLoRABias
         self.rankPattern = rankPattern
         self.alphaPattern = alphaPattern
+        self.adaLoRA = adaLoRA
+        self.bottleneck = bottleneck
+        self.vera = vera
+        self.modulesToSave = modulesToSave
         self.targets = targets
         self.excluded = excluded
         self.layersToTransform = layersToTransform
@@ -92,6 +125,30 @@ package struct AdapterConfiguration: Sendable, Equatable {
         self.taskType = taskType
         self.baseModelPath = baseModelPath
         self.otherFields = otherFields
+    }
+
+    private static func check(_ settings: AdaLoRASettings, rank: Int) throws(AdapterError) {
+        for (name, value, least) in [
+            ("target_r", settings.targetRank, 0), ("tinit", settings.initialSteps, 0),
+            ("tfinal", settings.finalSteps, 0), ("deltaT", settings.interval, 1),
+        ] where value < least {
+            throw .badSetting(name: name, expected: "at least \(least)", found: "\(value)")
+        }
+        guard settings.targetRank <= rank else {
+            throw .badSetting(
+                name: "target_r", expected: "at most init_r, \(rank)", found: "\(settings.targetRank)")
+        }
+        for (name, value) in [("beta1", settings.beta1), ("beta2", settings.beta2)] where !(value > 0 && value < 1) {
+            throw .badSetting(name: name, expected: "above 0 and below 1", found: "\(value)")
+        }
+        guard settings.orthogonalWeight >= 0, settings.orthogonalWeight.isFinite else {
+            throw .badSetting(
+                name: "orth_reg_weight", expected: "a number that is not negative", found: "\(settings.orthogonalWeight)")
+        }
+        for kept in settings.keptRanks.values where kept.count != rank {
+            throw .badSetting(
+                name: "rank_pattern", expected: "lists of init_r = \(rank) flags", found: "one of \(kept.count)")
+        }
     }
 
     /// The largest rank that is taken for one: no projection is wider.
@@ -102,18 +159,36 @@ package struct AdapterConfiguration: Sendable, Equatable {
 
     /// r of the module at `path`.
     package func rank(for path: String) -> Int {
-        Self.firstMatch(rankPattern, path) ?? rank
+        if kind == .adalora { return adaLoRA.keptRanks[path]?.count { $0 } ?? rank }
+        return Self.firstMatch(rankPattern, path) ?? rank
     }
+
+    /// The tensors of one module, in the order of the file.
+    package var tensorRoles: [AdapterTensorRole] { kind.method.tensorRoles(self) }
 
     /// Alpha of the module at `path`.
     package func alpha(for path: String) -> Double {
         Self.firstMatch(alphaPattern, path) ?? alpha
     }
 
-    /// The factor before B A: alpha / r, with rsLoRA alpha / sqrt(r).
+    /// The factor on the update (NUMERICS, "Adapter updates M(x)"): alpha / r, with rsLoRA alpha / sqrt(r); AdaLoRA's
+    /// alpha / (init_r + 1e-5), which stays as ranks go; a parallel adapter's `scaling`; 1 for VeRA.
     package func scaling(for path: String) -> Float {
-        let rank = Double(rank(for: path))
-        return Float(alpha(for: path) / (usesRSLoRA ? rank.squareRoot() : rank))
+        switch kind {
+        case .lora, .dora:
+            let rank = Double(rank(for: path))
+            return Float(alpha(for: path) / (usesRSLoRA ? rank.squareRoot() : rank))
+        case .adalora: return Float((alpha > 0 ? alpha : Double(rank)) / (Double(rank) + 1e-5))
+        case .adapter: return Float(bottleneck.scaling)
+        case .vera: return 1
+        }
+    }
+
+    /// Whether the tensor `key` of an adapter's file belongs to a layer that is saved whole, such as
+    /// `base_model.model.lm_head.weight`.
+    package func savesModule(ofKey key: String) -> Bool {
+        guard let (module, _) = PEFTNames.split(key, suffixes: [".weight", ".bias"]) else { return false }
+        return modulesToSave.contains { TargetMatch.name($0, matches: module) }
     }
 
     /// The modules of a base that this configuration wraps; see `TargetMatch`.

@@ -28,6 +28,9 @@ extension AdapterDirectory {
 
     private func writeTensors(to file: AtomicFileWriter) throws(CheckpointError) {
         var all = tensors.map { (name: $0.name, shape: $0.shape, values: $0.values) }
+        for tensor in sharedTensors + savedModules {
+            all.append((name: tensor.name, shape: tensor.shape, values: tensor.values))
+        }
         for module in modules {
             if let tau = threshold(module) {
                 all.append((name: PEFTNames.key(module, PEFTNames.tau), shape: [1], values: [tau]))

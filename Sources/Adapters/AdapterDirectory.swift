@@ -37,9 +37,13 @@ package struct AdapterDirectory: Sendable {
     package var configuration: AdapterConfiguration
     /// The paths of the adapted modules, in the base's order where that is known.
     package private(set) var modules: [String]
-    /// Every adapter tensor but the thresholds: the modules in order, the tensors of each as `AdapterKind.tensors`
-    /// says.
+    /// Every tensor of a module but the thresholds: the modules in order, the tensors of each as
+    /// `AdapterConfiguration.tensorRoles` says.
     package private(set) var tensors: [AdapterTensor]
+    /// The frozen tensors that all modules share, in the order of `AdapterMethod.sharedRoles`.
+    package private(set) var sharedTensors: [AdapterTensor]
+    /// The tensors of layers that were trained whole (`modules_to_save`), by their keys in the file.
+    package var savedModules: [AdapterTensor]
     /// Tau of each module; empty for a dense adapter.
     package private(set) var thresholds: [String: Float]
     /// What the gates did; nil before any pass, and for a dense adapter.
@@ -55,13 +59,14 @@ package struct AdapterDirectory: Sendable {
 
     /// Puts an adapter together and checks it.
     ///
-    /// `tensors` may come in any order. Throws `.missingTensor`, `.unknownTensor`, `.wrongShape`, `.notFinite` or
+    /// `tensors`, shared ones among them, may come in any order. Throws `.missingTensor`, `.unknownTensor`, `.wrongShape`, `.notFinite` or
     /// `.malformed` unless every module has every tensor of its kind in shapes that fit each other and the configured
     /// rank, each gated module has a finite tau, and nothing else is there. `file` names the source in messages.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
-        thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil, base: BaseFingerprint? = nil,
-        training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil, file: String = "the adapter"
+        savedModules: [AdapterTensor] = [], thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil,
+        base: BaseFingerprint? = nil, training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil,
+        file: String = "the adapter"
     ) throws(AdapterError) {
         let known = Set(modules)
         guard known.count == modules.count, !modules.isEmpty else {
@@ -71,13 +76,16 @@ package struct AdapterDirectory: Sendable {
         }
         let byName = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
-        try Self.refuseStrangers(tensors, known: Set(ordered.map(\.name)), file: file)
+        let shared = try Self.shared(byName, ordered, modules: modules, configuration: configuration, file: file)
+        try Self.refuseStrangers(tensors, known: Set((ordered + shared).map(\.name)), file: file)
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
         self.path = path
         self.configuration = configuration
         self.modules = modules
         self.tensors = ordered
+        sharedTensors = shared
+        self.savedModules = savedModules
         self.thresholds = thresholds
         self.statistics = statistics
         self.base = base
@@ -94,11 +102,25 @@ package struct AdapterDirectory: Sendable {
         tensorIndex[PEFTNames.key(module, suffix)].map { tensors[$0] }
     }
 
+    /// The values of a tensor that every module has.
+    package func values(_ module: String, _ suffix: String) -> [Float] {
+        guard let tensor = tensor(module, suffix) else { preconditionFailure("'\(suffix)' was checked") }
+        return tensor.values
+    }
+
+    /// A tensor that all modules share.
+    package func shared(_ key: String) -> AdapterTensor {
+        guard let tensor = sharedTensors.first(where: { $0.name == key }) else {
+            preconditionFailure("shared tensor '\(key)' was checked")
+        }
+        return tensor
+    }
+
     /// Tau of a module; nil where there is no gate.
     package func threshold(_ module: String) -> Float? { thresholds[module] }
 
-    /// Values of all adapter tensors together, thresholds aside.
-    package var parameterCount: Int { tensors.reduce(0) { $0 + $1.values.count } }
+    /// Values of all trainable tensors together, thresholds aside.
+    package var parameterCount: Int { (tensors + savedModules).reduce(0) { $0 + $1.values.count } }
 
     /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order.
     ///
@@ -111,7 +133,16 @@ package struct AdapterDirectory: Sendable {
                 throw .unknownModule(
                     module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
             }
-            for role in configuration.kind.tensors {
+            for role in configuration.kind.method.sharedRoles {
+                let tensor = shared(role.suffix)
+                let least = role.shape(
+                    rank: configuration.rank, outputSize: entry.module.outputSize, inputSize: entry.module.inputSize)
+                guard zip(tensor.shape, least).allSatisfy({ $0 >= $1 }) else {
+                    throw .wrongShape(
+                        file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
+                }
+            }
+            for role in configuration.tensorRoles {
                 guard let tensor = tensor(module, role.suffix) else { continue }
                 let expected = role.shape(
                     rank: configuration.rank(for: module), outputSize: entry.module.outputSize,
@@ -135,13 +166,14 @@ package struct AdapterDirectory: Sendable {
             throw .unknownModule(
                 module, source: displayName, nearest: NearestNames.find(module, in: modules))
         }
-        let suffixes = configuration.kind.tensors.map(\.suffix)
+        let suffixes = configuration.tensorRoles.map(\.suffix)
         let chosen = Set(kept)
         let entries = Dictionary(
             (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
         return try AdapterDirectory(
             configuration: configuration, modules: kept,
-            tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } },
+            tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } } + sharedTensors,
+            savedModules: savedModules,
             thresholds: thresholds.filter { chosen.contains($0.key) },
             statistics: statistics.map { old in
                 AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
@@ -164,26 +196,63 @@ extension AdapterDirectory {
     ) throws(AdapterError) -> [AdapterTensor] {
         var ordered: [AdapterTensor] = []
         for module in modules {
-            var extents: [AdapterKind.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
-            for role in configuration.kind.tensors {
+            var extents: [AdapterTensorRole.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
+            for role in configuration.tensorRoles {
                 let key = PEFTNames.key(module, role.suffix)
-                guard let tensor = tensors[key] else { throw .missingTensor(file: file, tensor: key) }
+                guard let tensor = tensors[key] else {
+                    if role.isOptional { continue }
+                    throw .missingTensor(file: file, tensor: key)
+                }
                 let expected = role.axes.enumerated().map { position, axis in
                     extents[axis] ?? (position < tensor.shape.count ? tensor.shape[position] : 1)
                 }
-                guard tensor.shape == expected, !tensor.shape.contains(0),
+                let isEmpty = zip(role.axes, tensor.shape).contains { $0 != .rank && $1 == 0 }
+                guard tensor.shape == expected, !isEmpty,
                     elementCount(shape: tensor.shape) == tensor.values.count
                 else {
                     throw .wrongShape(file: file, tensor: key, expected: expected, found: tensor.shape)
                 }
                 for (axis, extent) in zip(role.axes, tensor.shape) { extents[axis] = extent }
-                if let index = tensor.values.firstIndex(where: { !$0.isFinite }) {
-                    throw .notFinite(file: file, tensor: key, index: index)
-                }
+                try checkFinite(tensor, file: file)
                 ordered.append(tensor)
             }
         }
         return ordered
+    }
+
+    private static func checkFinite(_ tensor: AdapterTensor, file: String) throws(AdapterError) {
+        if let index = tensor.values.firstIndex(where: { !$0.isFinite }) {
+            throw .notFinite(file: file, tensor: tensor.name, index: index)
+        }
+    }
+
+    /// The shared tensors in order, each at least as large as the modules need it.
+    private static func shared(
+        _ tensors: [String: AdapterTensor], _ ordered: [AdapterTensor], modules: [String],
+        configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) -> [AdapterTensor] {
+        var shared: [AdapterTensor] = []
+        for role in configuration.kind.method.sharedRoles {
+            guard let tensor = tensors[role.suffix] else {
+                throw .missingSharedTensor(file: file, tensor: role.suffix)
+            }
+            let least = role.axes.map { axis in
+                axis == .rank
+                    ? configuration.rank
+                    : configuration.tensorRoles.filter { $0.axes == [axis] }.flatMap { own in
+                        ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }
+                    }.max() ?? 1
+            }
+            guard tensor.shape.count == least.count, zip(tensor.shape, least).allSatisfy({ $0 >= $1 }),
+                zip(role.axes, tensor.shape).allSatisfy({ $0 != .rank || $1 == configuration.rank }),
+                elementCount(shape: tensor.shape) == tensor.values.count
+            else {
+                throw .wrongShape(file: file, tensor: tensor.name, expected: least, found: tensor.shape)
+            }
+            try checkFinite(tensor, file: file)
+            shared.append(tensor)
+        }
+        return shared
     }
 
     private static func refuseStrangers(

@@ -23,6 +23,8 @@ package enum AdapterError: ReportableError, Equatable {
     case missingFile(String, remedy: String?)
     /// A tensor that the configuration calls for is missing.
     case missingTensor(file: String, tensor: String)
+    /// A tensor that all modules share is missing, because its writer meant to draw it again.
+    case missingSharedTensor(file: String, tensor: String)
     /// A tensor that does not belong here, and why.
     case unknownTensor(file: String, tensor: String, reason: String)
     /// A tensor's shape disagrees with the configuration, its partner or the base.
@@ -56,6 +58,9 @@ package enum AdapterError: ReportableError, Equatable {
             "\(path): no such file" + Self.tail(remedy)
         case .missingTensor(let file, let tensor):
             "\(file): tensor '\(tensor)' is missing"
+        case .missingSharedTensor(let file, let tensor):
+            "\(file): tensor '\(tensor)' is missing, and only PyTorch's random stream could draw it again; save the "
+                + "adapter with peft's save_projection=True"
         case .unknownTensor(let file, let tensor, let reason):
             "\(file): tensor '\(tensor)' \(reason)"
         case .wrongShape(let file, let tensor, let expected, let found):
@@ -72,7 +77,7 @@ package enum AdapterError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .unknownMethod, .badExpression, .badSetting: .usage
-        case .unknownAdapterType, .unsupportedField: .unsupported
+        case .unknownAdapterType, .unsupportedField, .missingSharedTensor: .unsupported
         case .missingFile: .missingInput
         case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .notFinite,
             .wrongBase, .missingStatistics:

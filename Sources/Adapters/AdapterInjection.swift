@@ -6,46 +6,19 @@ import TensorCore
 /// One tensor of an adapter as its file has it, in F32.
 package typealias AdapterTensor = (name: String, shape: [Int], values: [Float])
 
-extension AdapterKind {
-    /// The tensors of a new adapter at one module, so initialised that M(x) = 0, as peft does it.
+extension AdapterConfiguration {
+    /// The tensors of a new adapter over `modules`, so initialised that the model's output stays as it was, as peft
+    /// does it: the modules' in order, then the shared ones.
     ///
-    /// - Parameter stream: the module's own random numbers.
+    /// - Parameters:
+    ///   - stream: random numbers; each module takes a stream of its own from it.
+    ///   - weights: reads a module's frozen weight, for kinds that start from it.
     package func initialTensors(
-        module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream
-    ) -> [AdapterTensor] {
-        switch self {
-        case .lora: LoRA.initialTensors(module: module, rank: configuration.rank(for: module.path), stream)
-        }
-    }
-
-    /// The method at one module, from the tensors that `tensor` finds by the ends of their keys.
-    fileprivate func method(
-        path: String, _ configuration: AdapterConfiguration, _ context: ComputeContext,
-        tensor: (_ suffix: String) throws -> AdapterParameter
-    ) throws -> any AdapterMethod {
-        switch self {
-        case .lora:
-            LoRA(
-                a: try tensor(PEFTNames.loraA), b: try tensor(PEFTNames.loraB),
-                scaling: configuration.scaling(for: path), dropoutRate: Float(configuration.dropout), context)
-        }
-    }
-}
-
-extension LoRA {
-    /// A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default for a linear layer) and B
-    /// zero.
-    fileprivate static func initialTensors(module: LinearModule, rank: Int, _ stream: RandomStream) -> [AdapterTensor] {
-        var stream = stream
-        let bound = 1 / Double(module.inputSize).squareRoot()
-        let a = (0..<rank * module.inputSize).map { _ in Float((2 * stream.nextUniform() - 1) * bound) }
-        return [
-            (PEFTNames.key(module.path, PEFTNames.loraA), [rank, module.inputSize], a),
-            (
-                PEFTNames.key(module.path, PEFTNames.loraB), [module.outputSize, rank],
-                [Float](repeating: 0, count: module.outputSize * rank)
-            ),
-        ]
+        _ modules: [LinearModule], _ stream: RandomStream, weights: BaseWeights
+    ) throws -> [AdapterTensor] {
+        try modules.flatMap { module in
+            try kind.method.initialTensors(module, self, stream.forked(module.path), weights: weights)
+        } + kind.method.initialSharedTensors(modules, self, stream)
     }
 }
 
@@ -54,11 +27,15 @@ extension LoRA {
 /// Owns the adapter's parameters and gates; the model holds the wrapped projections.
 package final class InjectedAdapter {
     /// What the adapter is.
-    package let configuration: AdapterConfiguration
+    package private(set) var configuration: AdapterConfiguration
     /// The wrapped projections in the model's order.
     package let projections: [GatedProjection]
 
+    /// What is done to all modules together after each step of a run; nil before a run, and for most kinds.
+    package private(set) var schedule: (any AdapterSchedule)?
+
     private let context: ComputeContext
+    private let sharedTensors: [AdapterTensor]
 
     /// Swaps the projections of `model` that `tensors` belong to for adapted ones.
     ///
@@ -75,28 +52,41 @@ package final class InjectedAdapter {
     ) throws {
         let context = model.context
         var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        let suffixes = configuration.kind.tensors.map(\.suffix)
+        let method = configuration.kind.method
+        let roles = configuration.tensorRoles
+        sharedTensors = method.sharedRoles.compactMap { unused.removeValue(forKey: $0.suffix) }
+        guard sharedTensors.count == method.sharedRoles.count else {
+            throw AdapterError.missingSharedTensor(
+                file: source, tensor: method.sharedRoles[sharedTensors.count].suffix)
+        }
+        let shared = SharedTensors(sharedTensors, context)
+        let suffixes = roles.map(\.suffix)
         let adapted = Set(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module })
         var wrapped: [GatedProjection] = []
         try model.replaceProjections { projection in
             let path = projection.path
             guard adapted.contains(path) else { return nil }
-            let method = try configuration.kind.method(path: path, configuration, context) { suffix in
-                let key = PEFTNames.key(path, suffix)
-                guard let tensor = unused.removeValue(forKey: key) else {
-                    throw AdapterError.missingTensor(file: source, tensor: key)
-                }
-                let role = configuration.kind.tensors.first { $0.suffix == suffix }!
-                let expected = role.shape(
-                    rank: configuration.rank(for: path), outputSize: projection.frozen.outputSize,
-                    inputSize: projection.frozen.inputSize)
-                guard tensor.shape == expected else {
-                    throw AdapterError.wrongShape(file: source, tensor: key, expected: expected, found: tensor.shape)
-                }
-                let value = context.tensor(tensor.shape, .f32)
-                value.copy(from: tensor.values)
-                return AdapterParameter(name: key, value: value, context)
-            }
+            let module = try method.init(
+                AdapterSite(
+                    path: path, frozen: projection.frozen, configuration: configuration, context: context,
+                    shared: shared
+                ) { suffix in
+                    let key = PEFTNames.key(path, suffix)
+                    let role = roles.first { $0.suffix == suffix }!
+                    guard let tensor = unused.removeValue(forKey: key) else {
+                        if role.isOptional { return nil }
+                        throw AdapterError.missingTensor(file: source, tensor: key)
+                    }
+                    let expected = role.shape(
+                        rank: configuration.rank(for: path), outputSize: projection.frozen.outputSize,
+                        inputSize: projection.frozen.inputSize)
+                    guard tensor.shape == expected else {
+                        throw AdapterError.wrongShape(file: source, tensor: key, expected: expected, found: tensor.shape)
+                    }
+                    let value = context.tensor(tensor.shape, .f32)
+                    value.copy(from: tensor.values)
+                    return AdapterParameter(name: key, value: value, context)
+                })
             var gate: TokenGate?
             if configuration.isGated {
                 guard let tau = thresholds[path] else {
@@ -104,7 +94,7 @@ package final class InjectedAdapter {
                 }
                 gate = TokenGate(tau: tau)
             }
-            let replacement = GatedProjection(projection, method: method, gate: gate)
+            let replacement = GatedProjection(projection, method: module, gate: gate)
             wrapped.append(replacement)
             return replacement
         }
@@ -121,8 +111,10 @@ package final class InjectedAdapter {
     /// All trainable tensors, module by module.
     package var parameters: [AdapterParameter] { projections.flatMap(\.method.parameters) }
 
-    /// The tensors as a file has them, with the values of now.
-    package var tensors: [AdapterTensor] { parameters.map { ($0.name, $0.value.shape, $0.value.toArray()) } }
+    /// The tensors as a file has them, with the values of now, shared ones behind the others.
+    package var tensors: [AdapterTensor] {
+        parameters.map { ($0.name, $0.value.shape, $0.value.toArray()) } + sharedTensors
+    }
 
     /// tau by module; empty for a dense adapter.
     package var thresholds: [String: Float] {
@@ -144,6 +136,27 @@ package final class InjectedAdapter {
                 scratch: part.assumingMemoryBound(to: Double.self),
                 wantsNorms: projection.gate != nil || projection.observer != nil)
         }
+    }
+
+    /// Makes what `kind` does to all modules together ready for a run of `totalSteps`. Throws
+    /// `AdapterError.badSetting`.
+    package func beginRun(totalSteps: Int) throws(AdapterError) {
+        schedule = try configuration.kind.method.schedule(
+            of: projections.map(\.method), configuration, totalSteps: totalSteps, context)
+    }
+
+    /// Adds the gradient of the penalty on the loss, where the kind has one, and gives the penalty.
+    package func addPenalty() -> Double {
+        let terms = projections.reduce(0) { $0 + $1.method.penaltyTermCount }
+        return terms == 0 ? 0 : projections.reduce(0) { $0 + $1.method.addPenalty(termCount: terms) }
+    }
+
+    /// Brings the adapter into the form in which it is saved after a run's last step. Parameters may be others then.
+    package func finishRun() throws(AdapterError) {
+        guard let schedule else { return }
+        configuration = try schedule.finish(configuration)
+        self.schedule = nil
+        prepare()
     }
 
     /// Starts an optimizer step: gradients and gates' sums back to zero.

@@ -1,50 +1,43 @@
 /// A kind of adapter update M(x), dense or gated: the table of what this program knows.
 ///
-/// A further kind is a case here, its tensors in `tensors`, and the file with its arithmetic.
+/// A further kind is a case with a line in `method` and `peftType` here, and one file with everything else about it.
 package enum AdapterKind: String, Sendable, CaseIterable {
-    /// M(x) = scaling B A dropout(x); Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv
-    /// 2106.09685.
+    /// Low-rank adaptation, arXiv 2106.09685.
     case lora
+    /// Weight-decomposed low-rank adaptation, arXiv 2402.09353.
+    case dora
+    /// Adaptive budget allocation, arXiv 2303.10512.
+    case adalora
+    /// The parallel adapter, arXiv 2110.04366.
+    case adapter
+    /// Vector-based random matrix adaptation, arXiv 2310.11454.
+    case vera
 
-    /// The extent of one axis of an adapter tensor.
-    package enum Dimension: Sendable, Hashable { case rank, outputSize, inputSize, one }
-
-    /// One tensor that every module of a kind has.
-    package struct TensorRole: Sendable {
-        /// What its key ends in, such as `.lora_A.weight`.
-        package let suffix: String
-        /// Its axes, outermost first.
-        package let axes: [Dimension]
-
-        /// The shape in a module of these sizes.
-        package func shape(rank: Int, outputSize: Int, inputSize: Int) -> [Int] {
-            axes.map {
-                switch $0 {
-                case .rank: rank
-                case .outputSize: outputSize
-                case .inputSize: inputSize
-                case .one: 1
-                }
-            }
-        }
-    }
-
-    /// The tensors of one module, in the order of the file.
-    package var tensors: [TensorRole] {
+    /// Everything about the kind but its name.
+    package var method: any AdapterMethod.Type {
         switch self {
-        case .lora:
-            [
-                TensorRole(suffix: PEFTNames.loraA, axes: [.rank, .inputSize]),
-                TensorRole(suffix: PEFTNames.loraB, axes: [.outputSize, .rank]),
-            ]
+        case .lora: LoRA.self
+        case .dora: DoRA.self
+        case .adalora: AdaLoRA.self
+        case .adapter: ParallelAdapter.self
+        case .vera: VeRA.self
         }
     }
 
-    /// The `peft_type` of a dense adapter of this kind; a gated one has `PEFTNames.gatedPrefix` before it.
+    /// The `peft_type` of a dense adapter of this kind. peft calls DoRA a LORA with `use_dora`.
     package var peftType: String {
         switch self {
-        case .lora: "LORA"
+        case .lora, .dora: "LORA"
+        case .adalora: "ADALORA"
+        case .adapter: "BOTTLENECK"
+        case .vera: "VERA"
         }
+    }
+
+    /// The `peft_type` of a gated adapter of this kind, which peft refuses: the prefix and the kind's own name, as a
+    /// gated DoRA has no field that peft would need.
+    package var gatedType: String {
+        PEFTNames.gatedPrefix + (self == .dora ? "DORA" : peftType)
     }
 
     /// The method's name on the command line, `lora` or `ts-lora`.
@@ -65,15 +58,16 @@ package enum AdapterKind: String, Sendable, CaseIterable {
         throw .unknownMethod(method, known: methodNames)
     }
 
-    /// The kind and gating of a `peft_type`; throws `.unknownAdapterType`.
+    /// The kind and gating of a `peft_type`, with peft's flag `use_dora`; throws `.unknownAdapterType`.
     package static func ofPEFTType(
-        _ type: String, file: String
+        _ type: String, usesDoRA: Bool, file: String
     ) throws(AdapterError) -> (kind: AdapterKind, isGated: Bool) {
         for kind in allCases {
-            if type == kind.peftType { return (kind, false) }
-            if type == PEFTNames.gatedPrefix + kind.peftType { return (kind, true) }
+            let found = kind == .lora && usesDoRA ? dora : kind
+            if type == kind.peftType { return (found, false) }
+            if type == PEFTNames.gatedPrefix + kind.peftType || type == kind.gatedType { return (found, true) }
         }
-        let known = allCases.flatMap { [$0.peftType, PEFTNames.gatedPrefix + $0.peftType] }
+        let known = allCases.filter { $0 != .dora }.map(\.peftType) + allCases.map(\.gatedType)
         throw .unknownAdapterType(file: file, found: type, known: known)
     }
 }

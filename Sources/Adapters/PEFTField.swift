@@ -1,6 +1,6 @@
 import CheckpointIO
 
-/// A field of peft 0.21's LoraConfig: what it holds in a new file, and what of it this program can take.
+/// A field of an adapter's configuration: what it holds in a new file, and what of it this program can take.
 struct PEFTField: Sendable {
     /// What a field means to a reader that does not act on it.
     enum Effect: Sendable {
@@ -49,8 +49,6 @@ struct PEFTField: Sendable {
         }
     }
 
-    static func named(_ name: String) -> PEFTField? { all.first { $0.name == name } }
-
     private static func refused(
         _ name: String, _ initial: JSONValue = .null, remedy: String? = nil
     ) -> PEFTField {
@@ -67,24 +65,46 @@ struct PEFTField: Sendable {
         .bool(true), .bool(false), .string("gaussian"), .string("eva"), .string("orthogonal"),
     ]
 
-    private static let understood = [
-        "alpha_pattern", "base_model_name_or_path", "exclude_modules", "layers_pattern", "layers_to_transform",
-        "lora_alpha", "lora_dropout", "peft_type", "r", "rank_pattern", "target_modules", "task_type", "use_rslora",
-    ]
+    private static func understood(_ names: String...) -> [PEFTField] {
+        names.map { PEFTField(name: $0, initial: .null, effect: .understood) }
+    }
 
-    /// Every field that peft 0.21 writes.
-    static let all: [PEFTField] =
-        understood.map { PEFTField(name: $0, initial: .null, effect: .understood) } + [
-            refused("alora_invocation_tokens"),
-            refused("arrow_config"),
+    static func named(_ name: String, of kind: AdapterKind) -> PEFTField? { all(of: kind).first { $0.name == name } }
+
+    /// Every field that peft 0.21 writes for the kind; for the parallel adapter, which it lacks, those of LLM-Adapters.
+    static func all(of kind: AdapterKind) -> [PEFTField] {
+        switch kind {
+        case .lora, .dora: loRA
+        case .adalora: adaLoRA
+        case .adapter: bottleneck
+        case .vera: veRA
+        }
+    }
+
+    /// What every kind's configuration has.
+    private static let common: [PEFTField] =
+        understood("base_model_name_or_path", "modules_to_save", "peft_type", "target_modules", "task_type") + [
             harmless("auto_mapping"),
             PEFTField(
                 name: "bias", initial: .string("none"), effect: .harmlessOnly([.string("none")], remedy: nil)),
+            // peft clears it for linear layers, whose weights are never stored the other way round.
+            harmless("fan_in_fan_out", .bool(false)),
+            harmless("inference_mode", .bool(true)),
+            harmless("peft_version", nil),
+            harmless("revision"),
+            harmless("runtime_config", nil),
+        ]
+
+    private static let layers = understood("exclude_modules", "layers_pattern", "layers_to_transform")
+
+    /// What LoRA's and AdaLoRA's configurations have in common.
+    private static let lowRank: [PEFTField] =
+        common + layers + understood("lora_alpha", "lora_dropout", "rank_pattern", "use_dora") + [
+            refused("alora_invocation_tokens"),
+            refused("arrow_config"),
             harmless("corda_config"),
             refused("ensure_weight_tying", .bool(false)),
             harmless("eva_config"),
-            refused("fan_in_fan_out", .bool(false)),
-            harmless("inference_mode", .bool(true)),
             PEFTField(
                 name: "init_lora_weights", initial: .bool(true),
                 effect: .harmlessOnly(
@@ -94,21 +114,46 @@ struct PEFTField: Sendable {
             refused("kasa_config"),
             refused("layer_replication"),
             harmless("loftq_config", .object([:])),
-            refused("lora_bias", .bool(false)),
             harmless("lora_ga_config"),
             refused("megatron_config"),
             harmless("megatron_core", .string("megatron.core")),
-            refused("modules_to_save"),
             refused("monteclora_config"),
-            harmless("peft_version", nil),
             harmless("qalora_group_size", .integer(16)),
-            harmless("revision"),
-            harmless("runtime_config", nil),
             refused("target_parameters"),
             refused("trainable_token_indices"),
             refused("use_bdlora"),
-            refused("use_dora", .bool(false)),
             refused("use_qalora", .bool(false)),
             refused("velora_config"),
+        ]
+
+    private static let loRA = lowRank + understood("alpha_pattern", "lora_bias", "r", "use_rslora")
+
+    private static let adaLoRA: [PEFTField] =
+        lowRank
+        + understood(
+            "beta1", "beta2", "deltaT", "init_r", "orth_reg_weight", "target_r", "tfinal", "tinit", "total_step")
+        + [
+            refused("alpha_pattern", .object([:])),
+            refused("lora_bias", .bool(false)),
+            // AdaLoRA reads neither.
+            harmless("r", .integer(8)),
+            harmless("use_rslora", .bool(false)),
+        ]
+
+    private static let veRA: [PEFTField] =
+        common + layers + understood("d_initial", "projection_prng_key", "r", "save_projection", "vera_dropout") + [
+            harmless("init_weights", .bool(true))
+        ]
+
+    private static let bottleneck: [PEFTField] =
+        common + layers + understood("adapter_dropout", "bottleneck_size", "non_linearity", "scaling") + [
+            PEFTField(
+                name: "use_parallel_adapter", initial: .bool(true),
+                effect: .harmlessOnly(
+                    [.bool(true)], remedy: "only adapters that stand beside a projection are known, not behind it")),
+            refused("use_adapterp"),
+            harmless("init_weights", nil),
+            harmless("enable_lora", nil),
+            harmless("merge_weights", nil),
         ]
 }

@@ -20,6 +20,32 @@ package enum PEFTNames {
     package static let loraA = ".lora_A.weight"
     /// LoRA's B, [outputSize, rank].
     package static let loraB = ".lora_B.weight"
+    /// The bias of LoRA's B, [outputSize], of peft's `lora_bias`.
+    package static let loraBias = ".lora_B.bias"
+    /// DoRA's lengths of the weight's rows, [outputSize].
+    package static let magnitude = ".lora_magnitude_vector"
+    /// AdaLoRA's A, [rank, inputSize].
+    package static let adaLoRAA = ".lora_A"
+    /// AdaLoRA's B, [outputSize, rank].
+    package static let adaLoRAB = ".lora_B"
+    /// AdaLoRA's singular values, [rank, 1].
+    package static let adaLoRAE = ".lora_E"
+    /// A parallel adapter's way in, [size, inputSize].
+    package static let adapterDown = ".adapter_down.weight"
+    /// Its bias, [size].
+    package static let adapterDownBias = ".adapter_down.bias"
+    /// A parallel adapter's way out, [outputSize, size].
+    package static let adapterUp = ".adapter_up.weight"
+    /// Its bias, [outputSize].
+    package static let adapterUpBias = ".adapter_up.bias"
+    /// VeRA's d, [rank].
+    package static let veraD = ".vera_lambda_d"
+    /// VeRA's b, [outputSize].
+    package static let veraB = ".vera_lambda_b"
+    /// VeRA's shared A', [rank, largest inputSize]; a whole key.
+    package static let sharedA = "base_model.vera_A"
+    /// VeRA's shared B', [largest outputSize, rank]; a whole key.
+    package static let sharedB = "base_model.vera_B"
     /// A gate's threshold, [1], F32; tspeft's own.
     package static let tau = ".tau"
 

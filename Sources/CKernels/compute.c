@@ -147,3 +147,22 @@ void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_
 void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width) {
     kernels()->outer_sums(z, weights, sums, rows, width);
 }
+
+void tspeft_add_scaled_columns(void *dst, const void *src, const float *factors, int dtype, size_t rows,
+                               size_t width) {
+    kernels()->add_scaled_columns(dst, src, factors, dtype, rows, width);
+}
+
+void tspeft_weighted_row_dots(const void *a, const void *b, const float *weights, int dtype, float *dots, size_t rows,
+                              size_t width) {
+    kernels()->weighted_row_dots(a, b, weights, dtype, dots, rows, width);
+}
+
+void tspeft_column_dots(const void *a, const void *b, int dtype, float *sums, size_t rows, size_t width, size_t begin,
+                        size_t end) {
+    kernels()->column_dots(a, b, dtype, sums, rows, width, begin, end);
+}
+
+void tspeft_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width) {
+    kernels()->add_to_rows(x, dtype, row_values, factor, rows, width);
+}

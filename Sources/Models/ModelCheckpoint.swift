@@ -129,6 +129,15 @@ package final class ModelCheckpoint: Sendable {
         return modules
     }
 
+    /// The values of a linear layer's weight, [outputSize, inputSize] in the Hugging Face order. Throws what
+    /// `readFloats` throws.
+    package func weights(of module: LinearModule) throws -> [Float] {
+        let name = CheckpointNames.weight(of: module.path)
+        var values = [Float](repeating: 0, count: module.outputSize * module.inputSize)
+        try values.withUnsafeMutableBufferPointer { try readFloats(name, into: $0) }
+        return values
+    }
+
     /// The projections of one layer with their output and input sizes.
     private var projections: [(part: String, output: Int, input: Int)] {
         let hidden = configuration.hiddenSize

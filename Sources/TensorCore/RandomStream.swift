@@ -1,3 +1,5 @@
+import Glibc
+
 /// A stream of random numbers that is a pure function of a key and a counter, so that it can be saved in 16 bytes and
 /// continued exactly.
 ///
@@ -47,6 +49,17 @@ package struct RandomStream: Sendable, Equatable {
     /// Uniform in [0, 1), 53 bits.
     package mutating func nextUniform() -> Double {
         Double(nextBits() >> 11) * 0x1p-53
+    }
+
+    /// `count` numbers uniform in [-bound, bound), rounded to Float.
+    package mutating func uniforms(_ count: Int, bound: Double) -> [Float] {
+        (0..<count).map { _ in Float((2 * nextUniform() - 1) * bound) }
+    }
+
+    /// Normal with mean 0 and deviation 1 (Box and Muller; the second number of a pair is not used).
+    package mutating func nextNormal() -> Double {
+        let radius = (-2 * log(1 - nextUniform())).squareRoot()
+        return radius * cos(2 * .pi * nextUniform())
     }
 
     /// Uniform in 0..<bound, without modulo bias (Lemire's multiplication with rejection).

@@ -35,6 +35,8 @@ package struct TrainingConfiguration: Sendable, Equatable {
     package var thresholds = ThresholdSettings()
     /// Whether alpha_k of equation 20 follows the learning rate's schedule; constant 1 otherwise.
     package var thresholdsFollowSchedule = false
+    /// Whether the thresholds alone are trained and the adapter stays as it is.
+    package var trainsThresholdsOnly = false
     /// Steps between evaluations; nil for one at the end alone.
     package var evaluationInterval: Int?
     /// Steps between checkpoints; nil for none but the last.
@@ -86,6 +88,7 @@ package struct TrainingConfiguration: Sendable, Equatable {
             "tau_update": .string(thresholds.update.rawValue),
             "tau_schedule": .string(thresholdsFollowSchedule ? "follow" : "constant"),
         ]
+        if trainsThresholdsOnly { object["only"] = .string("tau") }
         switch length {
         case .epochs(let epochs): object["epochs"] = .real(epochs)
         case .steps(let steps): object["steps"] = .integer(steps)

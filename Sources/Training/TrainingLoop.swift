@@ -51,20 +51,25 @@ package final class TrainingLoop {
     /// Steps done.
     package private(set) var step = 0
 
-    /// A run over `examples`, at its beginning. Throws `badSetting`, `noExamples`.
+    /// A run over `examples`, at its beginning. Throws `TrainingError.badSetting`, `.noExamples`, and
+    /// `AdapterError.badSetting` for settings of the adapter that a run of this length cannot keep.
     package init(
         _ model: LlamaModel, _ adapter: InjectedAdapter, examples: [Example], source: String,
         _ configuration: TrainingConfiguration
-    ) throws(TrainingError) {
+    ) throws {
         guard configuration.logInterval >= 1 else {
-            throw .badSetting(
+            throw TrainingError.badSetting(
                 name: "--log-every", expected: "at least 1", found: String(configuration.logInterval))
         }
         guard
             let order = DataOrder(
                 count: max(1, examples.count), seed: configuration.shuffles ? configuration.seed : nil),
             !examples.isEmpty
-        else { throw .noExamples(source) }
+        else { throw TrainingError.noExamples(source) }
+        guard !configuration.trainsThresholdsOnly || adapter.configuration.isGated else {
+            throw TrainingError.badSetting(
+                name: "--only tau", expected: "for a gated adapter", found: adapter.configuration.methodName)
+        }
         self.model = model
         self.adapter = adapter
         self.configuration = configuration
@@ -72,7 +77,9 @@ package final class TrainingLoop {
         self.order = order
         context = model.context
         totalSteps = try configuration.stepCount(exampleCount: examples.count)
-        optimizer = AdamW(adapter.parameters, configuration.optimizer, model.context)
+        optimizer = AdamW(
+            configuration.trainsThresholdsOnly ? [] : adapter.parameters, configuration.optimizer, model.context)
+        if !configuration.trainsThresholdsOnly { try adapter.beginRun(totalSteps: totalSteps) }
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
         let rates = (0..<totalSteps).reduce(0) { [schedule] in
@@ -143,6 +150,7 @@ package final class TrainingLoop {
             }
         }
         adapter.useDropout(nil)
+        let penalty = adapter.addPenalty()
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
             throw TrainingError.notFinite(
@@ -153,6 +161,7 @@ package final class TrainingLoop {
         // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
         let gradientScale = clipping > 0 ? min(1, clipping / (norm + 1e-6)) : 1
         optimizer.step(rate: configuration.learningRate * factor, gradientScale: gradientScale)
+        adapter.schedule?.afterStep(step, gradientScale: gradientScale)
         let thresholdRate = configuration.thresholdsFollowSchedule ? factor : 1
         let gates = adapter.projections.compactMap(\.gate)
         for projection in adapter.projections {
@@ -168,7 +177,7 @@ package final class TrainingLoop {
         let elapsed = ContinuousClock.now - start
         let taus = gates.map(\.tau)
         return StepReport(
-            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)),
+            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)) + penalty,
             learningRate: configuration.learningRate * factor, gradientNorm: norm,
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
             seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18,
@@ -203,7 +212,9 @@ package final class TrainingLoop {
     /// All that a resumed run needs besides its inputs.
     package var state: TrainingState {
         TrainingState(
-            step: step, position: order.position, configuration: configuration.json, tensors: adapter.tensors,
+            step: step, position: order.position, configuration: configuration.json,
+            tensors: optimizer.slots.map { ($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray()) },
+            scheduleTensors: adapter.schedule?.state ?? [],
             moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
             thresholds: adapter.projections.compactMap { projection in
                 projection.gate.map { .init(module: projection.path, tau: $0.tau, optimizer: $0.optimizer) }
@@ -220,7 +231,7 @@ package final class TrainingLoop {
             throw .stateMismatch(
                 path: source, what: key, saved: state.configuration[key]!.text(), given: "not there")
         }
-        guard state.tensors.map(\.name) == adapter.parameters.map(\.name),
+        guard state.tensors.map(\.name) == optimizer.slots.map(\.parameter.name),
             state.moments.count == optimizer.slots.count,
             zip(state.tensors, optimizer.slots).allSatisfy({ $0.shape == $1.parameter.value.shape })
         else { throw .badState(path: source, problem: "its tensors are not those of the adapter") }
@@ -231,6 +242,9 @@ package final class TrainingLoop {
         let seed = configuration.shuffles ? configuration.seed : nil
         guard let order = DataOrder(count: examples.count, seed: seed, position: state.position) else {
             throw .badState(path: source, problem: "its place in the data lies beyond the data's end")
+        }
+        guard adapter.schedule?.restore(state.scheduleTensors) ?? true else {
+            throw .badState(path: source, problem: "its importance scores are not those of the adapter")
         }
         for (index, slot) in optimizer.slots.enumerated() {
             slot.parameter.value.copy(from: state.tensors[index].values)

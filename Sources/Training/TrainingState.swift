@@ -29,8 +29,10 @@ package struct TrainingState {
     package let position: DataOrder.Position
     /// The settings, as `TrainingConfiguration.json` gives them, and what the caller added to tell its inputs.
     package var configuration: JSONObject
-    /// The adapter's tensors, in order.
+    /// The tensors that are trained, in order.
     package let tensors: [AdapterTensor]
+    /// The state of what the adapter's kind does to all modules together (`AdapterSchedule`).
+    package let scheduleTensors: [AdapterTensor]
     /// AdamW's moments of each tensor.
     package let moments: [(mean: [Float], meanSquare: [Float])]
     /// The gates' thresholds in order.
@@ -47,12 +49,14 @@ package struct TrainingState {
     /// A state as given.
     package init(
         step: Int, position: DataOrder.Position, configuration: JSONObject, tensors: [AdapterTensor],
-        moments: [(mean: [Float], meanSquare: [Float])], thresholds: [Threshold]
+        scheduleTensors: [AdapterTensor] = [], moments: [(mean: [Float], meanSquare: [Float])],
+        thresholds: [Threshold]
     ) {
         self.step = step
         self.position = position
         self.configuration = configuration
         self.tensors = tensors
+        self.scheduleTensors = scheduleTensors
         self.moments = moments
         self.thresholds = thresholds
     }
@@ -73,14 +77,14 @@ package struct TrainingState {
         ])
     }
 
-    /// The moments as named tensors.
+    /// The moments and the schedule's state as named tensors.
     package var momentTensors: [AdapterTensor] {
         zip(tensors, moments).flatMap { tensor, moment -> [AdapterTensor] in
             [
                 (tensor.name + Self.meanSuffix, tensor.shape, moment.mean),
                 (tensor.name + Self.meanSquareSuffix, tensor.shape, moment.meanSquare),
             ]
-        }
+        } + scheduleTensors
     }
 
     /// A state from its parts as read from files. Throws `badState`.
@@ -113,6 +117,10 @@ package struct TrainingState {
                         stepCount: try field(entry["steps"]?.intValue, "steps"))))
         }
         self.thresholds = thresholds
+        let isMoment = { (name: String) in name.hasSuffix(Self.meanSuffix) || name.hasSuffix(Self.meanSquareSuffix) }
+        scheduleTensors = momentTensors.filter { !isMoment($0.name) }
+        // A run that trains thresholds alone has no moments.
+        let tensors = momentTensors.isEmpty ? [] : tensors
         self.tensors = tensors
         let byName = Dictionary(momentTensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var moments: [(mean: [Float], meanSquare: [Float])] = []

@@ -81,9 +81,7 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     }
     if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
     let stream = RandomStream(seed: request.seed).forked("adapter")
-    let tensors = match.modules.flatMap { module in
-        kind.initialTensors(module: module, configuration, stream.forked(module.path))
-    }
+    let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors,

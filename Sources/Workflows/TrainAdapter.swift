@@ -161,6 +161,7 @@ package func trainAdapter(
     }
     try loop.run(callbacks)
     let productSeconds = session.context.products.seconds
+    try adapter.finishRun()
 
     let (source, examples) =
         evaluationExamples.map { (request.evaluationPath!, $0) }
@@ -226,7 +227,7 @@ private func tuned(
     training["training_seconds"] = .real(report.trainingSeconds)
     training["tokens_per_second"] = .real(report.tokensPerSecond)
     return try AdapterDirectory(
-        configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
+        configuration: adapter.configuration, modules: directory.modules, tensors: adapter.tensors,
         thresholds: adapter.thresholds, statistics: adapter.configuration.isGated ? statistics : nil,
         base: directory.base,
         training: .object(training), history: directory.history)

@@ -183,7 +183,7 @@ final class RunDirectory {
     ) throws -> String {
         let target = joinedPath(path, TrainingOutput.checkpointName(state.step))
         let current = try AdapterDirectory(
-            configuration: directory.configuration, modules: directory.modules, tensors: state.tensors,
+            configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
             thresholds: adapter.thresholds, base: directory.base, history: directory.history)
         let output = try AtomicDirectory(target, replacing: true)
         try current.write(into: output)

@@ -56,7 +56,7 @@ package struct AdaptedModel {
         let modules = try configuration.match(checkpoint.linearModules).modules
         let stream = RandomStream(seed: 5)
         let tensors = modules.flatMap { module in
-            AdapterKind.lora.initialTensors(module: module, configuration, stream.forked(module.path))
+            LoRA.initialTensors(module, configuration, stream.forked(module.path)) { _ in [] }
         }.map { tensor -> AdapterTensor in
             guard tensor.name.hasSuffix(PEFTNames.loraB) else { return tensor }
             let size = settings.updateSize

@@ -203,7 +203,7 @@ import Training
             do {
                 _ = try TrainingLoop(model.model, model.adapter, examples: examples, source: "file", configuration)
                 return nil
-            } catch { return error }
+            } catch { return error as? TrainingError }
         }
         let examples = TrainingBench.examples
         #expect(

@@ -40,6 +40,27 @@ void tspeft_row_norms(const void *x, int dtype, float *norms, size_t rows, size_
 /// dots[i] = <a_i, b_i>.
 void tspeft_row_dots(const float *a, const float *b, float *dots, size_t rows, size_t width);
 
+/// dots[i] = sum_j weights[j] a_ij b_ij; a and b `dtype`, weights float [width].
+void tspeft_weighted_row_dots(const void *a, const void *b, const float *weights, int dtype, float *dots, size_t rows,
+                              size_t width);
+/// sums[j] = sum_i a_ij b_ij for begin <= j < end, float.
+void tspeft_column_dots(const void *a, const void *b, int dtype, float *sums, size_t rows, size_t width, size_t begin,
+                        size_t end);
+/// dst_ij += factors[j] src_ij; dst may be src.
+void tspeft_add_scaled_columns(void *dst, const void *src, const float *factors, int dtype, size_t rows, size_t width);
+/// x_ij += factor row_values[j].
+void tspeft_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width);
+
+/// Non-linearities of narrow layers; the last is exact (erf), as PyTorch's default.
+enum { TSPEFT_TANH = 0, TSPEFT_RELU = 1, TSPEFT_SILU = 2, TSPEFT_GELU = 3 };
+/// f(x) and f'(x).
+float tspeft_activation(int kind, float x);
+float tspeft_activation_slope(int kind, float x);
+/// out = f(x); out may be x.
+void tspeft_activate(int kind, const float *x, float *out, size_t count);
+/// dx = dout f'(x); dx may be dout.
+void tspeft_activation_backward(int kind, const float *x, const float *dout, float *dx, size_t count);
+
 /// dst[i] = src[indices[i]], rows of `row_bytes` bytes.
 void tspeft_gather_rows(const void *src, const int32_t *indices, void *dst, size_t count, size_t row_bytes);
 /// dst[indices[i]] += src[i]; no index twice.

@@ -24,6 +24,10 @@ typedef struct {
     __typeof__(tspeft_first_nonfinite) *first_nonfinite;
     __typeof__(tspeft_adamw) *adamw;
     __typeof__(tspeft_outer_sums) *outer_sums;
+    __typeof__(tspeft_add_scaled_columns) *add_scaled_columns;
+    __typeof__(tspeft_weighted_row_dots) *weighted_row_dots;
+    __typeof__(tspeft_column_dots) *column_dots;
+    __typeof__(tspeft_add_to_rows) *add_to_rows;
 } tspeft_kernel_table;
 
 /// The kernels of a level (see tspeft_cpu_level; the limit does not matter here), or NULL where this processor cannot

@@ -24,6 +24,10 @@ __typeof__(tspeft_sum_squares) plain_sum_squares;
 __typeof__(tspeft_first_nonfinite) plain_first_nonfinite;
 __typeof__(tspeft_adamw) plain_adamw;
 __typeof__(tspeft_outer_sums) plain_outer_sums;
+__typeof__(tspeft_add_scaled_columns) plain_add_scaled_columns;
+__typeof__(tspeft_weighted_row_dots) plain_weighted_row_dots;
+__typeof__(tspeft_column_dots) plain_column_dots;
+__typeof__(tspeft_add_to_rows) plain_add_to_rows;
 
 static inline float float_from_bits(uint32_t bits) {
     float value;

@@ -21,6 +21,10 @@ static const tspeft_kernel_table table = {
     .first_nonfinite = plain_first_nonfinite,
     .adamw = plain_adamw,
     .outer_sums = plain_outer_sums,
+    .add_scaled_columns = plain_add_scaled_columns,
+    .weighted_row_dots = plain_weighted_row_dots,
+    .column_dots = plain_column_dots,
+    .add_to_rows = plain_add_to_rows,
 };
 
 const tspeft_kernel_table *const tspeft_plain_kernels = &table;

@@ -2,6 +2,7 @@
 #include "exponential.h"
 #include "elementwise.h"
 #include "rows.h"
+#include "columns.h"
 #include "linear_algebra.h"
 #include "tiles.h"
 #include "attention_forward.h"
@@ -27,4 +28,8 @@ static const tspeft_kernel_table kernel_table = {
     .first_nonfinite = first_nonfinite,
     .adamw = adamw,
     .outer_sums = outer_sums,
+    .add_scaled_columns = add_scaled_columns,
+    .weighted_row_dots = weighted_row_dots,
+    .column_dots = column_dots,
+    .add_to_rows = add_to_rows,
 };

@@ -86,7 +86,7 @@ package struct MergePlan: Sendable {
     /// Whether neither factor of the update is zero throughout.
     private static func isMoving(_ module: Module, _ adapter: AdapterDirectory) -> Bool {
         guard module.scale != 0 else { return false }
-        return adapter.configuration.kind.tensors.allSatisfy { role in
+        return adapter.configuration.tensorRoles.allSatisfy { role in
             adapter.tensor(module.module, role.suffix)?.values.contains { $0 != 0 } ?? false
         }
     }

@@ -1,0 +1,73 @@
+/// One tensor that a kind of adapter has at each module, or once for all of them.
+package struct AdapterTensorRole: Sendable {
+    /// The extent of one axis.
+    package enum Dimension: Sendable, Hashable {
+        /// The module's rank or bottleneck size.
+        case rank
+        /// Rows of the module's weight.
+        case outputSize
+        /// Columns of the module's weight.
+        case inputSize
+        /// 1.
+        case one
+    }
+
+    /// What the key of a module's tensor ends in, such as `.lora_A.weight`; the whole key of a shared tensor.
+    package let suffix: String
+    /// Its axes, outermost first. A shared tensor's sizes are at least those of every module.
+    package let axes: [Dimension]
+    /// Whether a module can go without it.
+    package let isOptional: Bool
+
+    /// A tensor with these axes.
+    package init(_ suffix: String, _ axes: [Dimension], isOptional: Bool = false) {
+        self.suffix = suffix
+        self.axes = axes
+        self.isOptional = isOptional
+    }
+
+    /// The shape in a module of these sizes.
+    package func shape(rank: Int, outputSize: Int, inputSize: Int) -> [Int] {
+        axes.map {
+            switch $0 {
+            case .rank: rank
+            case .outputSize: outputSize
+            case .inputSize: inputSize
+            case .one: 1
+            }
+        }
+    }
+}
+
+/// What an adapter with every gate open makes of one module's weight W, [outputSize, inputSize], row-major.
+package enum WeightChange {
+    /// W + scale B A, and the bias b + `bias` where there is one.
+    case added(LowRankChange)
+    /// (m / n) (W + scale B A), n the norms of the rows of the sum (DoRA); m is [outputSize].
+    case rescaled(LowRankChange, magnitude: [Float])
+    /// M(x) is no linear function of x, so no weight holds it; why, as the end of a sentence.
+    case none(reason: String)
+}
+
+/// scale B A of one module.
+package struct LowRankChange: Sendable {
+    /// [rank, inputSize], row-major.
+    package var a: [Float]
+    /// [outputSize, rank], row-major.
+    package var b: [Float]
+    /// Columns of B.
+    package var rank: Int
+    /// The factor before B A.
+    package var scale: Float
+    /// What is added to the layer's bias, [outputSize], the factor included; nil for nothing.
+    package var bias: [Float]?
+
+    /// A change of these factors.
+    package init(a: [Float], b: [Float], rank: Int, scale: Float, bias: [Float]? = nil) {
+        self.a = a
+        self.b = b
+        self.rank = rank
+        self.scale = scale
+        self.bias = bias
+    }
+}

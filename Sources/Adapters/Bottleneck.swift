@@ -1,0 +1,248 @@
+import CKernels
+import Compute
+import TensorCore
+
+/// What the methods with a narrow middle share:
+///
+///     M(x) = B f(A dropout(x) + a) + c,   A [inner, inputSize], B [outputSize, inner]
+///
+/// f and the biases may be absent. |M(x)| is taken from the narrow z = f(A x + a), a 1 behind it where there is a c:
+/// |[B c] z| = |R z| with [B c] = Q R, R from Householder reflections in double precision. A skipped token so costs no
+/// product as wide as the layer.
+///
+/// Owns A and B in the computation's type. The method that it works for fills `outer` and calls `prepare`.
+final class Bottleneck {
+    /// Rows of A.
+    let innerSize: Int
+    /// f, if any.
+    let activation: Activation?
+    /// Whether B has a last column c that meets a constant 1.
+    let hasOutputBias: Bool
+    /// Probability that an element of x is left out in training.
+    let dropoutRate: Float
+    let context: ComputeContext
+
+    /// A in the computation's type, [inner, inputSize].
+    let inner: Tensor
+    /// [B c] with every factor in it, F32 [outputSize, width].
+    let outer: Tensor
+    /// The same in the computation's type.
+    let computeOuter: Tensor
+    /// R of `outer`, [width, width] F32.
+    let triangle: Tensor
+    /// a, [inner], if any.
+    var innerBias: Tensor?
+
+    /// A bottleneck whose A is `inner`, shared with others, or its own copy.
+    init(
+        inputSize: Int, outputSize: Int, innerSize: Int, hasOutputBias: Bool = false, activation: Activation? = nil,
+        dropoutRate: Float, inner: Tensor? = nil, _ context: ComputeContext
+    ) {
+        self.innerSize = innerSize
+        self.activation = activation
+        self.hasOutputBias = hasOutputBias
+        self.dropoutRate = dropoutRate
+        self.context = context
+        let width = innerSize + (hasOutputBias ? 1 : 0)
+        self.inner = inner ?? context.tensor([innerSize, inputSize])
+        outer = context.tensor([outputSize, width], .f32)
+        computeOuter = context.tensor([outputSize, width])
+        triangle = context.tensor([width, width], .f32)
+    }
+
+    /// Columns of [B c].
+    var width: Int { outer.columns }
+
+    /// Doubles that `prepare` needs for itself.
+    var preparationScratchCount: Int { outer.count }
+
+    /// Converts A, F32 [inner, inputSize], where it is given, and `outer`, and decomposes that where norms are wanted.
+    func prepare(inner a: Tensor?, scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
+        let type = inner.dtype.kernelCode
+        if let a { tspeft_convert(a.address, DType.f32.kernelCode, inner.address, type, a.count) }
+        tspeft_convert(outer.address, DType.f32.kernelCode, computeOuter.address, type, outer.count)
+        if wantsNorms {
+            tspeft_householder_r(outer.floats, outer.rows, width, triangle.floats, scratch)
+        }
+    }
+}
+
+/// Takes the gradients that a bottleneck's backward pass finds.
+protocol BottleneckGradients: AnyObject {
+    /// The gradient of A is added here, F32 [inner, inputSize]; nil where A is frozen.
+    var innerGradient: Tensor? { get }
+    /// The gradient of a is added here; nil where there is none.
+    var innerBiasGradient: Tensor? { get }
+    /// Adds the gradient of [B c]. `write(target, accumulates, scale)` puts scale (dl/dh)' z over the active tokens,
+    /// [outputSize, width], into a tensor.
+    func addOuterGradient(_ write: (_ target: Tensor, _ accumulates: Bool, _ scale: Float) -> Void)
+}
+
+/// One batch through a `Bottleneck`.
+final class BottleneckUpdate: AdapterUpdate {
+    let bottleneck: Bottleneck
+    /// The key of the dropout mask; nil for no dropout.
+    let dropoutKey: UInt64?
+    private let owner: any BottleneckGradients
+    /// A dropout(x) + a, [tokens, inner] F32, where f needs it for its derivative.
+    private let beforeActivation: Tensor?
+    /// z, [tokens, width] F32.
+    let z: Tensor
+    /// z in the computation's type.
+    let computeZ: Tensor
+
+    private var context: ComputeContext { bottleneck.context }
+
+    init(_ bottleneck: Bottleneck, _ owner: any BottleneckGradients, input: Tensor, dropoutKey: UInt64?) {
+        let context = bottleneck.context
+        self.bottleneck = bottleneck
+        self.owner = owner
+        self.dropoutKey = bottleneck.dropoutRate > 0 ? dropoutKey : nil
+        var x = input
+        if let key = self.dropoutKey {
+            x = context.tensor(input.shape, input.dtype)
+            context.dropout(input, into: x, key: key, rate: bottleneck.dropoutRate)
+        }
+        let linear = context.tensor([input.rows, bottleneck.innerSize], .f32)
+        context.products.multiplyRows(
+            x, bottleneck.inner, .transposed, into: linear, n: bottleneck.innerSize, k: input.columns)
+        if let bias = bottleneck.innerBias { context.addToRows(bias, of: linear) }
+        var narrow = linear
+        if let activation = bottleneck.activation {
+            narrow = context.activate(linear, activation)
+            beforeActivation = linear
+        } else {
+            beforeActivation = nil
+        }
+        z = bottleneck.hasOutputBias ? context.appendingOnes(narrow) : narrow
+        if input.dtype == .f32 {
+            computeZ = z
+        } else {
+            computeZ = context.tensor(z.shape, input.dtype)
+            context.convert(z, into: computeZ)
+        }
+    }
+
+    var innerActivations: Tensor? { bottleneck.activation == nil && !bottleneck.hasOutputBias ? z : nil }
+
+    func norms() -> Tensor {
+        let rotated = context.tensor(z.shape, .f32)
+        context.products.multiplyRows(
+            z, bottleneck.triangle, .transposed, into: rotated, n: bottleneck.width, k: bottleneck.width)
+        return context.rowNorms(rotated)
+    }
+
+    func apply(to output: Tensor, _ active: ActiveTokens) {
+        switch active {
+        case .all:
+            context.products.multiplyRows(
+                computeZ, bottleneck.computeOuter, .transposed, into: output, n: output.columns, k: bottleneck.width,
+                accumulates: true)
+        case .rows(let rows):
+            if rows.isEmpty { return }
+            let update = context.tensor([rows.count, output.columns], output.dtype)
+            context.products.multiplyRows(
+                context.gatherRows(computeZ, rows), bottleneck.computeOuter, .transposed, into: update,
+                n: output.columns, k: bottleneck.width)
+            context.scatterAddRows(update, rows, to: output)
+        }
+    }
+
+    func backward(_ gradient: Tensor, input: Variable, _ active: ActiveTokens, wantsMu: Bool) -> Tensor? {
+        if case .rows(let rows) = active, rows.isEmpty, !wantsMu { return nil }
+        // v = [B c]' dl/dh for every token: mu = <z, v>, and of active tokens v is dl/dz.
+        let v = context.tensor(z.shape, .f32)
+        context.products.multiplyRows(
+            gradient, bottleneck.computeOuter, .plain, into: v, n: bottleneck.width, k: gradient.columns)
+        let mu = wantsMu ? context.rowDots(z, v) : nil
+        addGradients(gradient, v, input, active)
+        return mu
+    }
+
+    /// Adds to the gradients of A, a, [B c] and x, from the active tokens.
+    ///
+    /// - Parameters:
+    ///   - gradient: dl/dh of all tokens, [tokens, outputSize].
+    ///   - v: dl/dz of all tokens, [tokens, width] F32.
+    func addGradients(_ gradient: Tensor, _ v: Tensor, _ input: Variable, _ active: ActiveTokens) {
+        var activeGradient = gradient
+        var activeZ = computeZ
+        var activeV = v
+        var activeX = input.value
+        var activeBefore = beforeActivation
+        if case .rows(let rows) = active {
+            if rows.isEmpty { return }
+            activeGradient = context.gatherRows(gradient, rows)
+            activeZ = context.gatherRows(computeZ, rows)
+            activeV = context.gatherRows(v, rows)
+            activeX = context.gatherRows(input.value, rows)
+            activeBefore = beforeActivation.map { context.gatherRows($0, rows) }
+        }
+        // Rows behind the last are zero on the side of z and v, so tokens can be rounded up.
+        let products = context.products
+        let tokens = products.roundedRows(activeGradient.rows, activeGradient, activeZ)
+        owner.addOuterGradient { target, accumulates, scale in
+            products.multiply(
+                activeGradient, .transposed, activeZ, .plain, into: target, m: target.rows, n: target.columns,
+                k: tokens, accumulates: accumulates, scale: scale)
+        }
+        if bottleneck.hasOutputBias { activeV = context.firstColumns(bottleneck.innerSize, of: activeV) }
+        if let activation = bottleneck.activation, let activeBefore {
+            // Not in place: without a gather this is v itself.
+            activeV = context.activationGradient(activeBefore, activation, activeV)
+        }
+        if let target = owner.innerBiasGradient { context.addRowSum(of: activeV, to: target) }
+        if activeX.dtype != .f32 {
+            let rounded = context.tensor(activeV.shape, activeX.dtype)
+            context.convert(activeV, into: rounded)
+            activeV = rounded
+        }
+        if let target = owner.innerGradient {
+            if let dropoutKey {
+                let dropped = context.tensor(activeX.shape, activeX.dtype)
+                maskRows(activeX, into: dropped, active, dropoutKey)
+                activeX = dropped
+            }
+            products.multiply(
+                activeV, .transposed, activeX, .plain, into: target, m: target.rows, n: target.columns,
+                k: products.roundedRows(activeV.rows, activeV, activeX), accumulates: true)
+        }
+        if input.needsGradient { addInputGradient(activeV, input, active) }
+    }
+
+    /// dx_i += dropout mask * A' v_i for the active tokens.
+    private func addInputGradient(_ activeV: Tensor, _ input: Variable, _ active: ActiveTokens) {
+        let inputSize = input.value.columns
+        input.addGradient(context) { dx, accumulates in
+            if active == .all, dropoutKey == nil {
+                context.products.multiplyRows(
+                    activeV, bottleneck.inner, .plain, into: dx, n: inputSize, k: bottleneck.innerSize,
+                    accumulates: accumulates)
+                return
+            }
+            if !accumulates { dx.clear() }
+            let part = context.tensor([activeV.rows, inputSize], dx.dtype)
+            context.products.multiplyRows(
+                activeV, bottleneck.inner, .plain, into: part, n: inputSize, k: bottleneck.innerSize)
+            addMasked(part, to: dx, active)
+        }
+    }
+
+    /// dx_i += dropout mask * part_i for the active tokens, whose rows `part` holds.
+    func addMasked(_ part: Tensor, to dx: Tensor, _ active: ActiveTokens) {
+        if let dropoutKey { maskRows(part, into: part, active, dropoutKey) }
+        switch active {
+        case .all: context.scatterAddRows(part, (0..<Int32(part.rows)).map { $0 }, to: dx)
+        case .rows(let rows): context.scatterAddRows(part, rows, to: dx)
+        }
+    }
+
+    /// Dropout of rows that were gathered: each row has the mask of the token that it belongs to.
+    private func maskRows(_ source: Tensor, into target: Tensor, _ active: ActiveTokens, _ key: UInt64) {
+        guard case .rows(let rows) = active else {
+            context.dropout(source, into: target, key: key, rate: bottleneck.dropoutRate)
+            return
+        }
+        context.dropoutRows(source, rows, into: target, key: key, rate: bottleneck.dropoutRate)
+    }
+}

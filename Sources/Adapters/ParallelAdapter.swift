@@ -1,0 +1,112 @@
+import Compute
+import Models
+import TensorCore
+
+/// How a parallel adapter is built.
+package struct BottleneckSettings: Sendable, Equatable {
+    /// f (`non_linearity`).
+    package var activation = Activation.tanh
+    /// The factor on the update (`scaling`).
+    package var scaling = 1.0
+
+    /// LLM-Adapters' defaults.
+    package init() {}
+}
+
+/// The parallel adapter (He et al., "Towards a Unified View of Parameter-Efficient Transfer Learning", arXiv 2110.04366,
+/// in the form of LLM-Adapters, arXiv 2304.01933):
+///
+///     M(x) = scaling (U f(D dropout(x) + d) + u)
+///
+/// D is [size, inputSize], U [outputSize, size]; a bias that the file lacks is 0. No weight can hold it.
+package final class ParallelAdapter: AdapterMethod {
+    private let down: AdapterParameter
+    private let downBias: AdapterParameter?
+    private let up: AdapterParameter
+    private let upBias: AdapterParameter?
+    private let scaling: Float
+    private let bottleneck: Bottleneck
+
+    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+        [
+            AdapterTensorRole(PEFTNames.adapterDown, [.rank, .inputSize]),
+            AdapterTensorRole(PEFTNames.adapterDownBias, [.rank], isOptional: true),
+            AdapterTensorRole(PEFTNames.adapterUp, [.outputSize, .rank]),
+            AdapterTensorRole(PEFTNames.adapterUpBias, [.outputSize], isOptional: true),
+        ]
+    }
+
+    /// D uniform as PyTorch's linear layers, U zero, no biases.
+    package static func initialTensors(
+        _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
+    ) -> [AdapterTensor] {
+        var stream = stream
+        let size = configuration.rank(for: module.path)
+        let bound = 1 / Double(module.inputSize).squareRoot()
+        return [
+            (
+                PEFTNames.key(module.path, PEFTNames.adapterDown), [size, module.inputSize],
+                stream.uniforms(size * module.inputSize, bound: bound)
+            ),
+            (
+                PEFTNames.key(module.path, PEFTNames.adapterUp), [module.outputSize, size],
+                [Float](repeating: 0, count: module.outputSize * size)
+            ),
+        ]
+    }
+
+    package static func weightChange(
+        of module: String, inputSize: Int, in adapter: AdapterDirectory
+    ) -> WeightChange {
+        .none(reason: "a parallel adapter is not linear in x, so no weight can hold it")
+    }
+
+    package init(_ site: AdapterSite) throws {
+        down = try site.parameter(PEFTNames.adapterDown)
+        downBias = try site.find(PEFTNames.adapterDownBias)
+        up = try site.parameter(PEFTNames.adapterUp)
+        upBias = try site.find(PEFTNames.adapterUpBias)
+        scaling = site.configuration.scaling(for: site.path)
+        bottleneck = Bottleneck(
+            inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: down.value.rows,
+            hasOutputBias: upBias != nil, activation: site.configuration.bottleneck.activation,
+            dropoutRate: Float(site.configuration.dropout), site.context)
+        bottleneck.innerBias = downBias?.value
+    }
+
+    package var parameters: [AdapterParameter] { [down, downBias, up, upBias].compactMap { $0 } }
+
+    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
+
+    package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
+        let (size, width) = (up.value.columns, bottleneck.width)
+        for row in 0..<up.value.rows {
+            for column in 0..<size {
+                bottleneck.outer.floats[row * width + column] = scaling * up.value.floats[row * size + column]
+            }
+            if let upBias { bottleneck.outer.floats[row * width + size] = scaling * upBias.value.floats[row] }
+        }
+        bottleneck.prepare(inner: down.value, scratch: scratch, wantsNorms: wantsNorms)
+    }
+
+    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
+        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
+    }
+}
+
+extension ParallelAdapter: BottleneckGradients {
+    var innerGradient: Tensor? { down.gradient }
+
+    var innerBiasGradient: Tensor? { downBias?.gradient }
+
+    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+        guard let upBias else { return write(up.gradient, true, scaling) }
+        let both = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
+        write(both, false, scaling)
+        let (size, width) = (up.value.columns, bottleneck.width)
+        for row in 0..<both.rows {
+            for column in 0..<size { up.gradient.floats[row * size + column] += both.floats[row * width + column] }
+            upBias.gradient.floats[row] += both.floats[row * width + size]
+        }
+    }
+}

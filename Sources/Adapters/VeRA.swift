@@ -1,0 +1,163 @@
+import Compute
+import Models
+import TensorCore
+
+/// How a VeRA adapter starts; peft's names in parentheses.
+package struct VeRASettings: Sendable, Equatable {
+    /// The first value of d (`d_initial`).
+    package var initialD = 0.1
+    /// The seed of the shared projections (`projection_prng_key`).
+    package var projectionKey = 0
+
+    /// peft's defaults.
+    package init() {}
+}
+
+/// Vector-based random matrix adaptation (Kopiczko et al., "VeRA: Vector-based Random Matrix Adaptation", arXiv
+/// 2310.11454):
+///
+///     M(x) = b * (B' (d * (A' dropout(x))))
+///
+/// A' [rank, inputSize] and B' [outputSize, rank] are random, frozen, shared by all modules and cut to each one's size;
+/// the vectors d [rank] and b [outputSize] are trained.
+package final class VeRA: AdapterMethod {
+    private let d: AdapterParameter
+    private let b: AdapterParameter
+    /// B' of the largest module, [maximum outputSize, rank] F32; the first rows are this module's.
+    private let sharedB: Tensor
+    private let bottleneck: Bottleneck
+
+    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+        [
+            AdapterTensorRole(PEFTNames.veraD, [.rank]),
+            AdapterTensorRole(PEFTNames.veraB, [.outputSize]),
+        ]
+    }
+
+    package static let sharedRoles = [
+        AdapterTensorRole(PEFTNames.sharedA, [.rank, .inputSize]),
+        AdapterTensorRole(PEFTNames.sharedB, [.outputSize, .rank]),
+    ]
+
+    /// d constant, b zero.
+    package static func initialTensors(
+        _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
+    ) -> [AdapterTensor] {
+        let rank = configuration.rank(for: module.path)
+        return [
+            (
+                PEFTNames.key(module.path, PEFTNames.veraD), [rank],
+                [Float](repeating: Float(configuration.vera.initialD), count: rank)
+            ),
+            (
+                PEFTNames.key(module.path, PEFTNames.veraB), [module.outputSize],
+                [Float](repeating: 0, count: module.outputSize)
+            ),
+        ]
+    }
+
+    /// Uniform in +-sqrt(6 / columns) (He et al. 2015, as peft has it), from `RandomStream` with the seed
+    /// `projection_prng_key`: A' row by row from the stream "vera_A", B' from "vera_B". The values are always saved, so
+    /// that no reader needs the stream.
+    package static func initialSharedTensors(
+        _ modules: [LinearModule], _ configuration: AdapterConfiguration, _ stream: RandomStream
+    ) -> [AdapterTensor] {
+        let rank = configuration.rank
+        let inputSize = modules.map(\.inputSize).max() ?? 0
+        let outputSize = modules.map(\.outputSize).max() ?? 0
+        let seed = RandomStream(seed: UInt64(bitPattern: Int64(configuration.vera.projectionKey)))
+        var (ofA, ofB) = (seed.forked("vera_A"), seed.forked("vera_B"))
+        return [
+            (
+                PEFTNames.sharedA, [rank, inputSize],
+                ofA.uniforms(rank * inputSize, bound: (6 / Double(inputSize)).squareRoot())
+            ),
+            (
+                PEFTNames.sharedB, [outputSize, rank],
+                ofB.uniforms(outputSize * rank, bound: (6 / Double(rank)).squareRoot())
+            ),
+        ]
+    }
+
+    package static func weightChange(
+        of module: String, inputSize: Int, in adapter: AdapterDirectory
+    ) -> WeightChange {
+        let d = adapter.values(module, PEFTNames.veraD)
+        let b = adapter.values(module, PEFTNames.veraB)
+        let (rank, outputSize) = (d.count, b.count)
+        let (sharedA, sharedB) = (adapter.shared(PEFTNames.sharedA), adapter.shared(PEFTNames.sharedB))
+        let stride = sharedA.shape[1]
+        var a = [Float](repeating: 0, count: rank * inputSize)
+        for row in 0..<rank {
+            for column in 0..<inputSize { a[row * inputSize + column] = d[row] * sharedA.values[row * stride + column] }
+        }
+        var outer = Array(sharedB.values[..<(outputSize * rank)])
+        for row in 0..<outputSize {
+            for column in 0..<rank { outer[row * rank + column] *= b[row] }
+        }
+        return .added(LowRankChange(a: a, b: outer, rank: rank, scale: 1))
+    }
+
+    package init(_ site: AdapterSite) throws {
+        d = try site.parameter(PEFTNames.veraD)
+        b = try site.parameter(PEFTNames.veraB)
+        sharedB = site.shared.tensor(PEFTNames.sharedB)
+        let (context, rank, inputSize) = (site.context, d.value.count, site.frozen.inputSize)
+        let sharedA = site.shared.tensor(PEFTNames.sharedA)
+        let inner = site.shared.derived("\(PEFTNames.sharedA)[:\(inputSize)]") {
+            let slice = context.firstColumns(inputSize, of: sharedA)
+            if context.dtype == .f32 { return slice }
+            let rounded = context.tensor(slice.shape)
+            context.convert(slice, into: rounded)
+            return rounded
+        }
+        bottleneck = Bottleneck(
+            inputSize: inputSize, outputSize: site.frozen.outputSize, innerSize: rank,
+            dropoutRate: Float(site.configuration.dropout), inner: inner, context)
+    }
+
+    package var parameters: [AdapterParameter] { [d, b] }
+
+    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
+
+    package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
+        let rank = d.value.count
+        let (target, source, ofD, ofB) = (bottleneck.outer.floats, sharedB.floats, d.value.floats, b.value.floats)
+        for row in 0..<b.value.count {
+            for column in 0..<rank {
+                target[row * rank + column] = ofB[row] * source[row * rank + column] * ofD[column]
+            }
+        }
+        bottleneck.prepare(inner: nil, scratch: scratch, wantsNorms: wantsNorms)
+    }
+
+    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
+        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
+    }
+}
+
+extension VeRA: BottleneckGradients {
+    var innerGradient: Tensor? { nil }
+
+    var innerBiasGradient: Tensor? { nil }
+
+    /// With P = (dl/dh)' z: dl/db_o = sum_k P_ok B'_ok d_k and dl/dd_k = sum_o P_ok B'_ok b_o.
+    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+        let sums = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
+        write(sums, false, 1)
+        let rank = d.value.count
+        let (p, shared, ofD, ofB) = (sums.floats, sharedB.floats, d.value.floats, b.value.floats)
+        var dGradient = [Float](repeating: 0, count: rank)
+        for row in 0..<sums.rows {
+            var sum: Float = 0
+            for column in 0..<rank {
+                let product = p[row * rank + column] * shared[row * rank + column]
+                sum += product * ofD[column]
+                dGradient[column] += product * ofB[row]
+            }
+            b.gradient.floats[row] += sum
+        }
+        for column in 0..<rank { d.gradient.floats[column] += dGradient[column] }
+        withExtendedLifetime(sums) {}
+    }
+}
