@@ -64,8 +64,7 @@ package final class MatrixProducts {
         guard measuresTime else { return body() }
         let start = ContinuousClock.now
         body()
-        let elapsed = ContinuousClock.now - start
-        seconds += Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+        seconds += (ContinuousClock.now - start).inSeconds
     }
 
     /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.

@@ -180,7 +180,7 @@ package final class TrainingLoop {
             step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)) + penalty,
             learningRate: configuration.learningRate * factor, gradientNorm: norm,
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
-            seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18,
+            seconds: elapsed.inSeconds,
             sparsity: gates.isEmpty ? nil : gates.reduce(0) { $0 + $1.stepSparsity } / Double(gates.count),
             tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!)
     }

@@ -237,6 +237,5 @@ private struct Demo {
 private func timed<R>(_ body: () throws -> R) rethrows -> (R, Double) {
     let start = ContinuousClock.now
     let value = try body()
-    let elapsed = ContinuousClock.now - start
-    return (value, Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18)
+    return (value, (ContinuousClock.now - start).inSeconds)
 }

@@ -165,8 +165,7 @@ package func evaluateModel(
         report.meanSparsity =
             collector.statistics.reduce(0) { $0 + $1.sparsity } / Double(max(1, collector.statistics.count))
     }
-    let elapsed = ContinuousClock.now - start
-    report.seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
+    report.seconds = (ContinuousClock.now - start).inSeconds
     return report
 }
 

@@ -74,5 +74,5 @@ package func generateText(
     let elapsed = ContinuousClock.now - start
     return GenerateReport(
         promptTokens: prompt.count, result: result,
-        seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18)
+        seconds: elapsed.inSeconds)
 }
