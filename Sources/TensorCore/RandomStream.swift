@@ -22,9 +22,9 @@ package struct RandomStream: Sendable, Equatable {
 
     /// A stream of its own for a purpose, such as one module's initial values: independent of how much is drawn here.
     package func forked(_ label: String) -> RandomStream {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a, 64 bits
-        for byte in label.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-        return RandomStream(seed: key ^ hash)
+        var hash = FNVHash()
+        hash.add(label.utf8)
+        return RandomStream(seed: key ^ hash.value)
     }
 
     /// A stream of its own for the `index`-th occasion, such as a step.

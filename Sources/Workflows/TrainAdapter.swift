@@ -260,18 +260,26 @@ struct RunInputs {
     let facts: JSONObject
 
     init(base: String, data: Dataset, adapter: AdapterDirectory, dtype: DType, threads: Int) {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a, 64 bits, over ids and scores
-        for example in data.examples {
-            for (token, scored) in zip(example.tokens, example.scored) {
-                hash = (hash ^ UInt64(UInt32(bitPattern: token)) ^ (scored ? 1 << 40 : 0)) &* 0x0000_0100_0000_01B3
-            }
-            hash = (hash ^ 1 << 41) &* 0x0000_0100_0000_01B3
-        }
         facts = [
             "base": .string(base), "examples": .integer(data.examples.count),
-            "data": .string(String(hash, radix: 16)), "method": .string(adapter.configuration.methodName),
+            "data": .string(String(Self.hash(of: data.examples), radix: 16)),
+            "method": .string(adapter.configuration.methodName),
             "modules": .integer(adapter.modules.count), "dtype": .string(dtype.rawValue),
             "threads": .integer(threads), "adapter": adapter.configuration.json,
         ]
+    }
+
+    /// Of ids and scores.
+    static func hash(of examples: [Example]) -> UInt64 {
+        // Bits that no id has.
+        let (scoredMark, endMark) = (1 << 40 as UInt64, 1 << 41 as UInt64)
+        var hash = FNVHash()
+        for example in examples {
+            for (token, scored) in zip(example.tokens, example.scored) {
+                hash.add(UInt64(UInt32(bitPattern: token)) | (scored ? scoredMark : 0))
+            }
+            hash.add(endMark)
+        }
+        return hash.value
     }
 }

@@ -20,6 +20,11 @@ private func fingerprint(_ change: (inout SmallModel) -> Void = { _ in }) throws
     #expect(first.digest.count == 16)
 }
 
+/// Adapters hold the fingerprint of their base, so it must stay what it was.
+@Test func fingerprintOfAModelIsAlwaysTheSame() throws {
+    #expect(try ModelCheckpoint.open(fixture("tiny-llama")).fingerprint().digest == "96b03630afef6478")
+}
+
 @Test func differenceIsNamed() throws {
     let base = try fingerprint()
     let name = "model.layers.1.mlp.up_proj.weight"

@@ -1,11 +1,13 @@
 import Adapters
 import CheckpointIO
+import Data
 import Foundation
 import TensorCore
 import TestSupport
 import Testing
 import Training
-import Workflows
+
+@testable import Workflows
 
 /// The run's directory: its log, and how the finished adapter gets there.
 @Suite(.serialized) struct TrainingOutputTests {
@@ -16,6 +18,16 @@ import Workflows
     private func lines(_ tiny: TinyTraining) throws -> [Substring] {
         String(decoding: try readFile(tiny.folder + "/run/log.jsonl"), as: UTF8.self).split(
             separator: "\n", omittingEmptySubsequences: false)
+    }
+
+    /// Runs are resumed by later versions, so the hash of their records must stay what it was; the value is that of
+    /// FNV-1a over 64-bit words by hand.
+    @Test func hashOfRecordsIsAlwaysTheSame() {
+        let examples = [
+            Example(tokens: [1, 2, 3], scored: [false, true, true]),
+            Example(tokens: [-1, 70000], scored: [false, true]),
+        ]
+        #expect(RunInputs.hash(of: examples) == 0x84E7_87E2_4B28_03AA)
     }
 
     @Test func everyLineOfTheLogIsAnEventWithItsFields() throws {

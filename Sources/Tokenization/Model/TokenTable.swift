@@ -1,3 +1,5 @@
+import TensorCore
+
 /// The texts of tokens by id, and ids by text, compared byte by byte.
 ///
 /// Texts stand end to end in one array, and an open-addressing table finds them: a Swift dictionary of strings would
@@ -91,8 +93,8 @@ struct TokenTable: Sendable {
 
     /// FNV-1a with its high bits folded down, as the table's size is a power of two.
     private static func hash(_ bytes: [UInt8], _ range: Range<Int>) -> Int {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for index in range { hash = (hash ^ UInt64(bytes[index])) &* 0x100_0000_01B3 }
-        return Int(truncatingIfNeeded: (hash ^ (hash >> 32)) & 0x7FFF_FFFF)
+        var hash = FNVHash()
+        for index in range { hash.add(UInt64(bytes[index])) }
+        return Int(truncatingIfNeeded: (hash.value ^ (hash.value >> 32)) & 0x7FFF_FFFF)
     }
 }

@@ -1,0 +1,27 @@
+/// The 64-bit FNV-1a hash (Fowler, Noll and Vo, "The FNV Non-Cryptographic Hash Algorithm"): tells things apart that are
+/// different by mistake, not by intent.
+///
+/// Fingerprints, run states and the names of random streams rest on its values.
+package struct FNVHash: Sendable, Equatable {
+    /// The hash of what was added so far.
+    package private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    /// The hash of nothing.
+    package init() {}
+
+    /// Adds a word at once: a byte, as the hash is defined, or up to 64 bits, which mixes less than their bytes would.
+    package mutating func add(_ word: UInt64) {
+        value = (value ^ word) &* 0x0000_0100_0000_01B3
+    }
+
+    /// Adds bytes.
+    package mutating func add(_ bytes: some Sequence<UInt8>) {
+        for byte in bytes { add(UInt64(byte)) }
+    }
+
+    /// 16 hexadecimal digits.
+    package var text: String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
