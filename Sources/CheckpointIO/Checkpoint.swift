@@ -3,7 +3,7 @@ import TensorCore
 
 /// The tensors of a model, wherever they lie: a Hugging Face directory, one safetensors file or one GGUF file. Owns the
 /// mappings; nothing is read before it is asked for.
-package final class Checkpoint: Sendable {
+package final class Checkpoint: TensorSource, Sendable {
     /// How a checkpoint's files are laid out.
     package enum Layout: Sendable, Equatable {
         /// safetensors files, with `config.json` and tokenizer files beside them in `directory`.
@@ -12,7 +12,6 @@ package final class Checkpoint: Sendable {
         case gguf
     }
 
-    /// The path as it was given.
     package let path: String
     /// How the files are laid out.
     package let layout: Layout
@@ -51,7 +50,7 @@ package final class Checkpoint: Sendable {
         self.configuration = configuration
         self.metadata = metadata
         files = mappings.map(\.path)
-        index = Dictionary(tensors.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+        index = tensors.placesByName
     }
 
     private static func openFile(_ path: String) throws(CheckpointError) -> Checkpoint {
@@ -149,41 +148,8 @@ package final class Checkpoint: Sendable {
         return "neither model.safetensors nor \(ShardIndex.fileName) is there"
     }
 
-    /// The tensor called `name`.
     package func record(_ name: String) -> TensorRecord? {
         index[name].map { tensors[$0] }
-    }
-
-    /// The tensor called `name`; throws `missingTensor`.
-    package func requiredRecord(_ name: String) throws(CheckpointError) -> TensorRecord {
-        guard let record = record(name) else { throw .missingTensor(file: path, tensor: name) }
-        return record
-    }
-
-    /// Lends a tensor's bytes as stored, at any alignment, to `body`; the pointer must not leave it.
-    package func withBytes<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
-        try mappings[record.fileIndex].withBytes { try body(UnsafeRawBufferPointer(rebasing: $0[record.byteRange])) }
-    }
-
-    /// Decodes rows of the first axis (nil is the whole tensor) to floats, row-major.
-    ///
-    /// `destination` must have exactly as many elements. Throws `unsupportedEncoding`.
-    package func readFloats(
-        of record: TensorRecord, rows: Range<Int>? = nil, into destination: UnsafeMutableBufferPointer<Float>
-    ) throws(CheckpointError) {
-        let outcome = withBytes(of: record) { bytes in
-            Result { () throws(CheckpointError) in
-                try record.decode(rows: rows, from: bytes, file: files[record.fileIndex], into: destination)
-            }
-        }
-        try outcome.get()
-    }
-
-    /// A whole tensor as floats, row-major; throws `unsupportedEncoding`.
-    package func floats(of record: TensorRecord) throws(CheckpointError) -> [Float] {
-        try decodedArray(count: record.elementCount) { (buffer) throws(CheckpointError) in
-            try readFloats(of: record, into: buffer)
-        }
     }
 
     /// Tells the kernel that a tensor will be read soon, or is not needed for now.
@@ -191,8 +157,7 @@ package final class Checkpoint: Sendable {
         mappings[record.fileIndex].advise(record.byteRange, willNeed: willNeed)
     }
 
-    /// The mapped file that holds a tensor, for copies that the kernel makes.
-    func mapping(of record: TensorRecord) -> MappedFile { mappings[record.fileIndex] }
+    package func mapping(of record: TensorRecord) -> MappedFile { mappings[record.fileIndex] }
 }
 
 /// The names in a directory, sorted, without `.` and `..`; none where it cannot be read.

@@ -1,0 +1,63 @@
+/// Named tensors in mapped files: one safetensors file, or all files of a checkpoint.
+package protocol TensorSource {
+    /// The path as it was given, for errors.
+    var path: String { get }
+
+    /// The tensor called `name`.
+    func record(_ name: String) -> TensorRecord?
+
+    /// The mapped file that holds a tensor.
+    func mapping(of record: TensorRecord) -> MappedFile
+}
+
+extension TensorSource {
+    /// The tensor called `name`; throws `missingTensor`.
+    package func requiredRecord(_ name: String) throws(CheckpointError) -> TensorRecord {
+        guard let record = record(name) else { throw .missingTensor(file: path, tensor: name) }
+        return record
+    }
+
+    /// Lends a tensor's bytes as stored, at any alignment, to `body`; the pointer must not leave it.
+    package func withBytes<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try mapping(of: record).withBytes { try body(UnsafeRawBufferPointer(rebasing: $0[record.byteRange])) }
+    }
+
+    /// Decodes rows of the first axis (nil is the whole tensor) to floats, row-major.
+    ///
+    /// `destination` must have exactly as many elements. Throws `unsupportedEncoding`.
+    package func readFloats(
+        of record: TensorRecord, rows: Range<Int>? = nil, into destination: UnsafeMutableBufferPointer<Float>
+    ) throws(CheckpointError) {
+        let file = mapping(of: record).path
+        // A closure that throws a typed error through a rethrowing function loses the type: carry it in a Result.
+        let outcome = withBytes(of: record) { bytes in
+            Result { () throws(CheckpointError) in
+                try record.decode(rows: rows, from: bytes, file: file, into: destination)
+            }
+        }
+        try outcome.get()
+    }
+
+    /// A whole tensor as floats, row-major; throws `unsupportedEncoding`.
+    package func floats(of record: TensorRecord) throws(CheckpointError) -> [Float] {
+        var failure: CheckpointError?
+        let count = record.elementCount
+        let values = [Float](unsafeUninitializedCapacity: count) { buffer, filled in
+            do throws(CheckpointError) {
+                try readFloats(of: record, into: UnsafeMutableBufferPointer(rebasing: buffer[..<count]))
+                filled = count
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return values
+    }
+}
+
+extension [TensorRecord] {
+    /// The place of each name; of equal names the first.
+    var placesByName: [String: Int] {
+        Dictionary(enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    }
+}
