@@ -22,8 +22,8 @@ struct InjectCommand: ParsableCommand {
     @Option(help: "Adapter method: \(AdapterKind.methodNames.joined(separator: ", ")).")
     var method = "ts-lora"
 
-    @Option(help: "Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win.")
-    var preset: String?
+    @OptionGroup
+    var preset: PresetArguments
 
     @Option(help: "Rank r of the update. (default: 32)")
     var rank: Int?
@@ -65,8 +65,7 @@ struct InjectCommand: ParsableCommand {
 
     func run() throws {
         var request = InjectRequest(basePath: base, outputPath: output)
-        if let preset {
-            let settings = try Preset.named(preset)
+        if let settings = try preset.settings {
             request.rank = settings.rank
             request.alpha = settings.alpha
             request.dropout = settings.dropout

@@ -30,6 +30,17 @@ func checkCounts(_ counts: [(name: String, value: Int?)], least: Int = 1) throws
     }
 }
 
+/// The paper's settings, for the commands that take a part of them.
+struct PresetArguments: ParsableArguments {
+    @Option(help: "Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win.")
+    var preset: String?
+
+    /// The settings of the preset that is asked for; throws for a name that is none.
+    var settings: Preset? {
+        get throws { try preset.map { try Preset.named($0) } }
+    }
+}
+
 /// How records become examples.
 struct LoadingArguments: ParsableArguments {
     @Option(

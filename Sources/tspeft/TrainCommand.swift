@@ -36,8 +36,8 @@ struct TrainCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The run's directory.")
     var output: String
 
-    @Option(help: "Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win.")
-    var preset: String?
+    @OptionGroup
+    var preset: PresetArguments
 
     @Option(help: "Passes over the data. (default: 3)")
     var epochs: Double?
@@ -152,8 +152,7 @@ struct TrainCommand: ParsableCommand {
     private func request() throws -> TrainRequest {
         var request = TrainRequest(basePath: base, adapterPath: adapter, dataPath: data, outputPath: output)
         var training = TrainingConfiguration()
-        if let preset {
-            let settings = try Preset.named(preset)
+        if let settings = try preset.settings {
             training.learningRate = settings.learningRate
             training.schedule = settings.schedule
             training.batchSize = settings.batchSize
