@@ -143,7 +143,8 @@ package struct AdapterConfiguration: Sendable, Equatable {
         }
         guard settings.orthogonalWeight >= 0, settings.orthogonalWeight.isFinite else {
             throw .badSetting(
-                name: "orth_reg_weight", expected: "a number that is not negative", found: "\(settings.orthogonalWeight)")
+                name: "orth_reg_weight", expected: "a number that is not negative",
+                found: "\(settings.orthogonalWeight)")
         }
         for kept in settings.keptRanks.values where kept.count != rank {
             throw .badSetting(
@@ -187,8 +188,15 @@ package struct AdapterConfiguration: Sendable, Equatable {
     /// Whether the tensor `key` of an adapter's file belongs to a layer that is saved whole, such as
     /// `base_model.model.lm_head.weight`.
     package func savesModule(ofKey key: String) -> Bool {
-        guard let (module, _) = PEFTNames.split(key, suffixes: [".weight", ".bias"]) else { return false }
-        return modulesToSave.contains { TargetMatch.name($0, matches: module) }
+        modulesToSave.contains { Self.isTensor(key, ofWhole: $0) }
+    }
+
+    /// Whether the tensor `key` belongs to the layer that `name` of `modulesToSave` means.
+    static func isTensor(_ key: String, ofWhole name: String) -> Bool {
+        guard let (module, _) = PEFTNames.split(key, suffixes: [PEFTNames.weight, PEFTNames.bias]) else {
+            return false
+        }
+        return TargetMatch.name(name, matches: module)
     }
 
     /// The modules of a base that this configuration wraps; see `TargetMatch`.

@@ -22,13 +22,12 @@ extension AdapterDirectory {
                     ? "\(PEFTNames.pickleFile) is a Python pickle, which is never opened; save it with peft's "
                         + "safe_serialization=True" : nil)
         }
-        let (tensors, saved, thresholds) = try readTensors(tensorPath, configuration)
+        let (tensors, thresholds) = try readTensors(tensorPath, configuration)
         let suffixes = configuration.tensorRoles.map(\.suffix)
         let found = tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
         let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
         return try AdapterDirectory(
-            configuration: configuration, modules: modules, tensors: tensors, savedModules: saved,
-            thresholds: thresholds,
+            configuration: configuration, modules: modules, tensors: tensors, thresholds: thresholds,
             statistics: try record?.statistics(in: path), base: record?.base, training: record?.training,
             history: record?.history ?? [], path: path, file: tensorPath)
     }
@@ -53,12 +52,11 @@ extension AdapterDirectory {
 
     private static func readTensors(
         _ path: String, _ configuration: AdapterConfiguration
-    ) throws -> (tensors: [AdapterTensor], saved: [AdapterTensor], thresholds: [String: Float]) {
+    ) throws -> (tensors: [AdapterTensor], thresholds: [String: Float]) {
         let file = try SafetensorsFile.open(path)
         let suffixes = configuration.tensorRoles.map(\.suffix)
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var tensors: [AdapterTensor] = []
-        var saved: [AdapterTensor] = []
         var thresholds: [String: Float] = [:]
         for record in file.tensors {
             if let (module, _) = PEFTNames.split(record.name, suffixes: [PEFTNames.tau]) {
@@ -67,10 +65,10 @@ extension AdapterDirectory {
                         file: path, tensor: record.name, expected: [1], found: record.shape)
                 }
                 thresholds[module] = try file.floats(of: record)[0]
-            } else if PEFTNames.split(record.name, suffixes: suffixes) != nil || shared.contains(record.name) {
+            } else if PEFTNames.split(record.name, suffixes: suffixes) != nil || shared.contains(record.name)
+                || configuration.savesModule(ofKey: record.name)
+            {
                 tensors.append((record.name, record.shape, try file.floats(of: record)))
-            } else if configuration.savesModule(ofKey: record.name) {
-                saved.append((record.name, record.shape, try file.floats(of: record)))
             } else {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
                 throw AdapterError.unknownTensor(
@@ -78,7 +76,7 @@ extension AdapterDirectory {
                     reason: "is not a tensor of a \(configuration.kind.rawValue) adapter, whose keys are \(expected)")
             }
         }
-        return (tensors, saved, thresholds)
+        return (tensors, thresholds)
     }
 
     /// The modules in the recorded order, or by name with numbers compared as numbers.

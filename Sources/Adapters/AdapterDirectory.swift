@@ -42,8 +42,8 @@ package struct AdapterDirectory: Sendable {
     package private(set) var tensors: [AdapterTensor]
     /// The frozen tensors that all modules share, in the order of `AdapterMethod.sharedRoles`.
     package private(set) var sharedTensors: [AdapterTensor]
-    /// The tensors of layers that were trained whole (`modules_to_save`), by their keys in the file.
-    package var savedModules: [AdapterTensor]
+    /// The tensors of layers that were trained whole, in the order of `modules_to_save`.
+    package private(set) var savedModules: [AdapterTensor]
     /// Tau of each module; empty for a dense adapter.
     package private(set) var thresholds: [String: Float]
     /// What the gates did; nil before any pass, and for a dense adapter.
@@ -59,12 +59,13 @@ package struct AdapterDirectory: Sendable {
 
     /// Puts an adapter together and checks it.
     ///
-    /// `tensors`, shared ones among them, may come in any order. Throws `.missingTensor`, `.unknownTensor`, `.wrongShape`, `.notFinite` or
-    /// `.malformed` unless every module has every tensor of its kind in shapes that fit each other and the configured
-    /// rank, each gated module has a finite tau, and nothing else is there. `file` names the source in messages.
+    /// `tensors`, those shared and those of whole layers among them, may come in any order. Throws `.missingTensor`,
+    /// `.unknownTensor`, `.wrongShape`, `.notFinite` or `.malformed` unless every module has every tensor of its kind in
+    /// shapes that fit each other and the configured rank, each layer of `modulesToSave` is there, each gated module has
+    /// a finite tau, and nothing else is there. `file` names the source in messages.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
-        savedModules: [AdapterTensor] = [], thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil,
+        thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil,
         base: BaseFingerprint? = nil, training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil,
         file: String = "the adapter"
     ) throws(AdapterError) {
@@ -77,7 +78,8 @@ package struct AdapterDirectory: Sendable {
         let byName = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
         let shared = try Self.shared(byName, ordered, modules: modules, configuration: configuration, file: file)
-        try Self.refuseStrangers(tensors, known: Set((ordered + shared).map(\.name)), file: file)
+        let saved = try Self.saved(tensors, not: Set((ordered + shared).map(\.name)), configuration, file: file)
+        try Self.refuseStrangers(tensors, known: Set((ordered + shared + saved).map(\.name)), file: file)
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
         self.path = path
@@ -85,7 +87,7 @@ package struct AdapterDirectory: Sendable {
         self.modules = modules
         self.tensors = ordered
         sharedTensors = shared
-        self.savedModules = savedModules
+        savedModules = saved
         self.thresholds = thresholds
         self.statistics = statistics
         self.base = base
@@ -115,6 +117,9 @@ package struct AdapterDirectory: Sendable {
         }
         return tensor
     }
+
+    /// Every tensor of the file but the thresholds.
+    package var allTensors: [AdapterTensor] { tensors + sharedTensors + savedModules }
 
     /// Tau of a module; nil where there is no gate.
     package func threshold(_ module: String) -> Float? { thresholds[module] }
@@ -172,8 +177,8 @@ package struct AdapterDirectory: Sendable {
             (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
         return try AdapterDirectory(
             configuration: configuration, modules: kept,
-            tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } } + sharedTensors,
-            savedModules: savedModules,
+            tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } } + sharedTensors
+                + savedModules,
             thresholds: thresholds.filter { chosen.contains($0.key) },
             statistics: statistics.map { old in
                 AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
@@ -253,6 +258,29 @@ extension AdapterDirectory {
             shared.append(tensor)
         }
         return shared
+    }
+
+    /// The tensors of layers that are saved whole, those of each name of `modulesToSave` in the order of the file.
+    private static func saved(
+        _ tensors: [AdapterTensor], not known: Set<String>, _ configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) -> [AdapterTensor] {
+        var saved: [AdapterTensor] = []
+        for name in configuration.modulesToSave {
+            let own = tensors.filter {
+                !known.contains($0.name) && AdapterConfiguration.isTensor($0.name, ofWhole: name)
+            }
+            guard !own.isEmpty else {
+                throw .missingTensor(file: file, tensor: PEFTNames.key(name, PEFTNames.weight))
+            }
+            for tensor in own where !saved.contains(where: { $0.name == tensor.name }) {
+                guard !tensor.shape.contains(0), elementCount(shape: tensor.shape) == tensor.values.count else {
+                    throw .wrongShape(file: file, tensor: tensor.name, expected: [1], found: tensor.shape)
+                }
+                try checkFinite(tensor, file: file)
+                saved.append(tensor)
+            }
+        }
+        return saved
     }
 
     private static func refuseStrangers(

@@ -36,11 +36,14 @@ package final class InjectedAdapter {
 
     private let context: ComputeContext
     private let sharedTensors: [AdapterTensor]
+    /// Layers that are trained whole, in the order of `modulesToSave`.
+    private let wholeModules: [(parameter: AdapterParameter, weight: TrainableWeight)]
 
-    /// Swaps the projections of `model` that `tensors` belong to for adapted ones.
+    /// Swaps the projections of `model` that `tensors` belong to for adapted ones, and puts the layers that are trained
+    /// whole in the place of the frozen ones.
     ///
     /// Throws `AdapterError` where a tensor is missing, belongs to no projection of the model or has a shape that does
-    /// not fit.
+    /// not fit, `ModelError.notTrainableWhole` for a name of `modulesToSave` that no Llama has.
     ///
     /// - Parameters:
     ///   - tensors: as the adapter's file has them.
@@ -81,7 +84,8 @@ package final class InjectedAdapter {
                         rank: configuration.rank(for: path), outputSize: projection.frozen.outputSize,
                         inputSize: projection.frozen.inputSize)
                     guard tensor.shape == expected else {
-                        throw AdapterError.wrongShape(file: source, tensor: key, expected: expected, found: tensor.shape)
+                        throw AdapterError.wrongShape(
+                            file: source, tensor: key, expected: expected, found: tensor.shape)
                     }
                     let value = context.tensor(tensor.shape, .f32)
                     value.copy(from: tensor.values)
@@ -98,9 +102,19 @@ package final class InjectedAdapter {
             wrapped.append(replacement)
             return replacement
         }
+        let whole = try configuration.wholeModules(
+            takenFrom: &unused, shape: [model.configuration.vocabularySize, model.configuration.hiddenSize],
+            source: source)
         if let stray = tensors.first(where: { unused[$0.name] != nil }) {
             throw AdapterError.unknownTensor(
                 file: source, tensor: stray.name, reason: "belongs to no projection of this model")
+        }
+        wholeModules = whole.map { module, tensor in
+            let value = context.tensor(tensor.shape, .f32)
+            value.copy(from: tensor.values)
+            let weight = TrainableWeight(value, context)
+            model.train(module, weight)
+            return (AdapterParameter(name: tensor.name, weight), weight)
         }
         self.configuration = configuration
         self.context = context
@@ -108,8 +122,15 @@ package final class InjectedAdapter {
         prepare()
     }
 
-    /// All trainable tensors, module by module.
-    package var parameters: [AdapterParameter] { projections.flatMap(\.method.parameters) }
+    /// All trainable tensors, module by module, those of layers that are trained whole behind the others.
+    package var parameters: [AdapterParameter] {
+        projections.flatMap(\.method.parameters) + wholeModules.map(\.parameter)
+    }
+
+    /// Whether the layers that can be trained whole are: a run that leaves them as they are pays for no gradient.
+    package var trainsWholeModules = true {
+        didSet { for module in wholeModules { module.weight.collectsGradient = trainsWholeModules } }
+    }
 
     /// The tensors as a file has them, with the values of now, shared ones behind the others.
     package var tensors: [AdapterTensor] {
@@ -136,6 +157,7 @@ package final class InjectedAdapter {
                 scratch: part.assumingMemoryBound(to: Double.self),
                 wantsNorms: projection.gate != nil || projection.observer != nil)
         }
+        for module in wholeModules { module.weight.refresh() }
     }
 
     /// Makes what `kind` does to all modules together ready for a run of `totalSteps`. Throws
@@ -161,7 +183,8 @@ package final class InjectedAdapter {
 
     /// Starts an optimizer step: gradients and gates' sums back to zero.
     package func beginStep() {
-        for parameter in parameters { parameter.gradient.clear() }
+        for parameter in projections.flatMap(\.method.parameters) { parameter.gradient.clear() }
+        for module in wholeModules where module.weight.collectsGradient { module.weight.gradient.clear() }
         for projection in projections { projection.gate?.beginStep() }
     }
 

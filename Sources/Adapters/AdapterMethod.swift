@@ -9,13 +9,25 @@ package final class AdapterParameter {
     /// The value.
     package let value: Tensor
     /// The gradient of the current optimizer step's loss, summed over its batches.
-    package let gradient: Tensor
+    package var gradient: Tensor { ownGradient ?? weight!.gradient }
+
+    private let ownGradient: Tensor?
+    private let weight: TrainableWeight?
 
     /// A parameter with a gradient of zero.
     package init(name: String, value: Tensor, _ context: ComputeContext) {
         self.name = name
         self.value = value
-        gradient = context.zeros(value.shape, .f32)
+        ownGradient = context.zeros(value.shape, .f32)
+        weight = nil
+    }
+
+    /// The parameter that a whole weight is.
+    package init(name: String, _ weight: TrainableWeight) {
+        self.name = name
+        value = weight.value
+        ownGradient = nil
+        self.weight = weight
     }
 }
 
@@ -72,7 +84,8 @@ package protocol AdapterMethod: AnyObject {
 
     /// What is done to all modules together after each optimizer step; nil for nothing.
     static func schedule(
-        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int, _ context: ComputeContext
+        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int,
+        _ context: ComputeContext
     ) throws(AdapterError) -> (any AdapterSchedule)?
 
     /// The method at a site. Throws what the site's tensors throw.
@@ -113,7 +126,8 @@ extension AdapterMethod {
     ) -> [AdapterTensor] { [] }
 
     package static func schedule(
-        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int, _ context: ComputeContext
+        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int,
+        _ context: ComputeContext
     ) throws(AdapterError) -> (any AdapterSchedule)? { nil }
 
     package var penaltyTermCount: Int { 0 }

@@ -36,7 +36,12 @@ enum ModelCard {
             ("scaling", configuration.usesRSLoRA ? "alpha / sqrt(rank)" : "alpha / rank"),
             ("dropout in training", number(configuration.dropout)),
             ("targets", "\(adapter.modules.count) modules: " + targetNames(adapter)),
-            ("parameters", "\(adapter.parameterCount)"),
+        ]
+        if !adapter.savedModules.isEmpty {
+            rows.append(("trained whole", configuration.modulesToSave.joined(separator: ", ")))
+        }
+        rows += [
+            ("parameters", "\(adapter.parameterCount)")
         ]
         if configuration.isGated {
             let taus = adapter.modules.compactMap { adapter.threshold($0) }

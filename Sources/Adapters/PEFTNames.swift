@@ -46,6 +46,10 @@ package enum PEFTNames {
     package static let sharedA = "base_model.vera_A"
     /// VeRA's shared B', [largest outputSize, rank]; a whole key.
     package static let sharedB = "base_model.vera_B"
+    /// The weight of a layer that is saved whole, in the layer's own shape.
+    package static let weight = ".weight"
+    /// The bias of a layer that is saved whole, [outputSize].
+    package static let bias = ".bias"
     /// A gate's threshold, [1], F32; tspeft's own.
     package static let tau = ".tau"
 

@@ -9,9 +9,10 @@ package final class TrainableWeight {
     package let value: Tensor
     /// The value in the computation's type, as of the last `refresh`; the value itself in F32.
     package let rounded: Tensor
-    /// The gradient of the current optimizer step's loss, summed over its batches, F32.
-    package private(set) lazy var gradient = context.zeros(value.shape, .f32)
+    /// Whether backward passes add to the gradient.
+    package var collectsGradient = true
 
+    private var storedGradient: Tensor?
     private let context: ComputeContext
 
     /// A weight with `value`, F32, which it takes over.
@@ -21,6 +22,14 @@ package final class TrainableWeight {
         self.context = context
         rounded = context.dtype == .f32 ? value : context.tensor(value.shape)
         refresh()
+    }
+
+    /// The gradient of the current optimizer step's loss, summed over its batches, F32.
+    package var gradient: Tensor {
+        if let storedGradient { return storedGradient }
+        let gradient = context.zeros(value.shape, .f32)
+        storedGradient = gradient
+        return gradient
     }
 
     /// Brings the copy up to date; needed after each change of the value.

@@ -89,15 +89,10 @@ package final class LlamaModel {
         }
     }
 
-    /// Computes with `weight` in place of that of `module`, and gives it gradients in backward passes.
-    ///
-    /// Where the base ties head and embedding, the other of the two stays the frozen one. Throws `ModelError.wrongShape`.
-    package func train(_ module: WholeModule, _ weight: TrainableWeight) throws(ModelError) {
-        let shape = checkpoint.wholeModuleShape
-        guard weight.value.shape == shape else {
-            throw .wrongShape(
-                file: checkpoint.checkpoint.path, tensor: module.weightName, expected: shape, found: weight.value.shape)
-        }
+    /// Computes with `weight` [vocabulary, hiddenSize] in place of that of `module`, and gives it gradients in backward
+    /// passes. Where the base ties head and embedding, the other of the two stays the frozen one.
+    package func train(_ module: WholeModule, _ weight: TrainableWeight) {
+        precondition(weight.value.shape == checkpoint.wholeModuleShape)
         switch module {
         case .outputHead:
             trainedHead = weight

@@ -79,6 +79,7 @@ package final class TrainingLoop {
         totalSteps = try configuration.stepCount(exampleCount: examples.count)
         optimizer = AdamW(
             configuration.trainsThresholdsOnly ? [] : adapter.parameters, configuration.optimizer, model.context)
+        adapter.trainsWholeModules = !configuration.trainsThresholdsOnly
         if !configuration.trainsThresholdsOnly { try adapter.beginRun(totalSteps: totalSteps) }
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
@@ -213,7 +214,9 @@ package final class TrainingLoop {
     package var state: TrainingState {
         TrainingState(
             step: step, position: order.position, configuration: configuration.json,
-            tensors: optimizer.slots.map { ($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray()) },
+            tensors: optimizer.slots.map {
+                ($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray())
+            },
             scheduleTensors: adapter.schedule?.state ?? [],
             moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
             thresholds: adapter.projections.compactMap { projection in

@@ -28,6 +28,8 @@ package struct InjectRequest: Sendable {
     package var rankPattern: [AdapterConfiguration.PatternEntry<Int>] = []
     /// Alphas of some modules.
     package var alphaPattern: [AdapterConfiguration.PatternEntry<Double>] = []
+    /// Layers that are trained whole beside the adapter: `lm_head`, `embed_tokens`.
+    package var modulesToSave: [String] = []
     /// Layers to which the targets are restricted.
     package var layers: [Int]?
     /// A selection file of `rank-modules`.
@@ -64,13 +66,19 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
         throw TransformError.outputIsInput(path: request.outputPath)
     }
     let (kind, isGated) = try AdapterKind.named(request.method)
+    let whole = try request.modulesToSave.map { name throws(ModelError) in try WholeModule(name) }
+    if let twice = whole.indices.first(where: { whole[..<$0].contains(whole[$0]) }) {
+        throw AdapterError.badSetting(
+            name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].name) twice")
+    }
     var configuration = try AdapterConfiguration(
         kind: kind, isGated: isGated, rank: request.rank, alpha: request.alpha, dropout: request.dropout,
         usesRSLoRA: request.usesRSLoRA, targets: TargetSpecification(argument: request.targets),
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
         }, rankPattern: request.rankPattern, alphaPattern: request.alphaPattern,
-        layersToTransform: request.layers, taskType: "CAUSAL_LM", baseModelPath: request.basePath)
+        modulesToSave: whole.map(\.name), layersToTransform: request.layers, taskType: "CAUSAL_LM",
+        baseModelPath: request.basePath)
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     let match = try configuration.match(
         base.linearModules, selection: selection?.modules)
@@ -82,9 +90,14 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
     let stream = RandomStream(seed: request.seed).forked("adapter")
     let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
+    let wholeTensors = try whole.map { module in
+        AdapterTensor(
+            name: PEFTNames.key(module.path, PEFTNames.weight), shape: base.wholeModuleShape,
+            values: try base.initialWeight(of: module))
+    }
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
-        configuration: configuration, modules: match.modules.map(\.path), tensors: tensors,
+        configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: base.fingerprint())
     try directory.write(to: request.outputPath, replacing: request.replaces)
     return InjectReport(

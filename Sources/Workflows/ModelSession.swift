@@ -32,13 +32,14 @@ package final class ModelSession {
             let read = try AdapterDirectory.read(adapterPath)
             directory = try read.validated(against: checkpoint.linearModules)
             try read.check(base: checkpoint.fingerprint(), basePath: basePath)
+            _ = try read.wholeModules(of: checkpoint)
         }
         tokenizer = try Tokenizer.load(modelPath: basePath)
         context = try compute.makeContext()
         model = try LlamaModel(checkpoint, context)
         if let directory {
             adapter = try InjectedAdapter(
-                into: model, directory.configuration, tensors: directory.tensors, thresholds: directory.thresholds,
+                into: model, directory.configuration, tensors: directory.allTensors, thresholds: directory.thresholds,
                 source: directory.displayName)
         }
     }

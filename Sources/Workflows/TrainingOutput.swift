@@ -218,7 +218,8 @@ final class RunDirectory {
         let moments = try file.tensors.map {
             AdapterTensor(name: $0.name, shape: $0.shape, values: try file.floats(of: $0))
         }
-        return try TrainingState(record: record, tensors: values.tensors, momentTensors: moments, source: checkpoint)
+        return try TrainingState(
+            record: record, tensors: values.tensors + values.savedModules, momentTensors: moments, source: checkpoint)
     }
 
     /// The losses of the last steps of the run that goes on, as its log has them; none where it has no log.

@@ -54,6 +54,11 @@ struct InjectCommand: ParsableCommand {
         help: ArgumentHelp("alpha of some modules, such as 'down_proj=32'; may be repeated.", valueName: "name=alpha"))
     var alphaPattern: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Layers to train and save whole beside the adapter: lm_head, embed_tokens or both.", valueName: "names"))
+    var modulesToSave: String?
+
     @Option(help: ArgumentHelp("Adapt only the modules of this selection of rank-modules.", valueName: "file"))
     var select: String?
 
@@ -91,6 +96,7 @@ struct InjectCommand: ParsableCommand {
             }
             return .init(name, alpha)
         }
+        request.modulesToSave = (modulesToSave ?? "").split(separator: ",").map(String.init)
         request.selectionPath = select
         request.seed = seed
         request.replaces = force

@@ -59,7 +59,7 @@ import Testing
         let model = try Self.load(small, context)
         let values = small.values(module.weightName)
         let trained = Self.weight(values, context)
-        try model.train(module, trained)
+        model.train(module, trained)
         _ = try loss(model, recording: true)
         let gradient = trained.gradient.toArray()
         let error = try gradientError(gradient, at: values) { changed in
@@ -77,9 +77,9 @@ import Testing
         let small = Self.untied()
         func gradients(_ modules: [WholeModule]) throws -> [[Float]] {
             let model = try Self.load(small, context)
-            let weights = try modules.map { module in
+            let weights = modules.map { module in
                 let weight = Self.weight(small.values(module.weightName), context)
-                try model.train(module, weight)
+                model.train(module, weight)
                 return weight
             }
             _ = try loss(model, recording: true)
@@ -100,7 +100,7 @@ import Testing
         let model = try Self.load(Self.untied(), context)
         let trained = Self.weight(Self.untied().values(module.weightName), context)
         let before = try logits(model)
-        try model.train(module, trained)
+        model.train(module, trained)
         #expect(try logits(model) == before)
         trained.value.copy(from: values)
         trained.refresh()
@@ -140,21 +140,13 @@ import Testing
         let model = try Self.load(small, context)
         let before = try logits(model)
         let values = randomValues(80, seed: 98)
-        try model.train(module, Self.weight(values, context))
+        model.train(module, Self.weight(values, context))
         var other = small
         other.configuration["tie_word_embeddings"] = .bool(false)
         other.tensors.append(("lm_head.weight", [10, 8], small.values("model.embed_tokens.weight")))
         other.tensors[other.tensors.firstIndex { $0.name == module.weightName }!].values = values
         let found = try logits(model)
         #expect(try found != before && found == logits(Self.load(other, context)))
-    }
-
-    @Test func weightOfAnotherShapeIsRefused() throws {
-        let context = ComputeContext(dtype: .f32, threadCount: 1)
-        let model = try Self.load(Self.untied(), context)
-        #expect(throws: ModelError.self) {
-            try model.train(.outputHead, Self.weight(randomValues(90, seed: 1), context))
-        }
     }
 
     @Test func modulesAreFoundByNameAndPathAlone() throws {

@@ -35,7 +35,7 @@ extension Tape {
         let width = head.inputSize
         let rows = context.gatherRows(hidden.value, scored)
         let dRows = isRecording && hidden.needsGradient ? context.tensor(rows.shape) : nil
-        let dWeight = isRecording ? trained?.gradient : nil
+        let dWeight = isRecording && trained?.collectsGradient == true ? trained?.gradient : nil
         var losses = [Float](repeating: 0, count: scored.count)
         let fitting = Self.chunkBytes / (vocabulary * 4) / Tensor.rowRounding * Tensor.rowRounding
         let chunk = max(Tensor.rowRounding, min(fitting, 1024))

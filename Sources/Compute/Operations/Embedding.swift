@@ -19,7 +19,8 @@ extension Tape {
 
     private func recordEmbedding(_ rows: Tensor, _ tokens: [Int32], _ table: TrainableWeight) -> Variable {
         let context = context
-        let stream = Variable(rows, needsGradient: isRecording)
+        let stream = Variable(rows, needsGradient: isRecording && table.collectsGradient)
+        guard stream.needsGradient else { return stream }
         record {
             guard let dRows = stream.takeGradient() else { return }
             context.addRows(dRows, to: table.gradient, at: tokens)

@@ -106,6 +106,12 @@ extension AdapterInspection {
             "rank": .integer(configuration.rank), "alpha": .real(configuration.alpha),
             "dropout": .real(configuration.dropout), "rslora": .bool(configuration.usesRSLoRA),
             "targets": .string(configuration.targets.summary),
+            "modules_to_save": .array(
+                adapter.savedModules.map {
+                    .object([
+                        "tensor": .string($0.name), "shape": .array($0.shape.map { .integer($0) }),
+                    ])
+                }),
             "excluded": configuration.excluded.map { .string($0.summary) } ?? .null,
             "parameters": .integer(adapter.parameterCount + adapter.thresholds.count), "bytes": .integer(byteCount),
             "modules": .array(

@@ -156,6 +156,9 @@ package enum InspectionText {
                 + (configuration.usesRSLoRA ? " (rsLoRA)" : ""))
         if configuration.dropout > 0 { facts.add("dropout", number(configuration.dropout)) }
         facts.add("targets", targets(configuration.targets))
+        if !adapter.savedModules.isEmpty {
+            facts.add("trained whole", list(adapter.savedModules.map { "\($0.name) \($0.shape)" }))
+        }
         if let excluded = configuration.excluded { facts.add("excluded", targets(excluded)) }
         facts.add(
             "numbers", "\(grouped(adapter.parameterCount + adapter.thresholds.count)), \(byteText(found.byteCount))")
