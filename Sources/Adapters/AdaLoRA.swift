@@ -35,7 +35,10 @@ package final class AdaLoRA: AdapterMethod {
         let rank = configuration.rank(for: module.path)
         func normals(_ count: Int) -> [Float] { (0..<count).map { _ in Float(0.02 * stream.nextNormal()) } }
         return [
-            (PEFTNames.key(module.path, PEFTNames.adaLoRAA), [rank, module.inputSize], normals(rank * module.inputSize)),
+            (
+                PEFTNames.key(module.path, PEFTNames.adaLoRAA), [rank, module.inputSize],
+                normals(rank * module.inputSize)
+            ),
             (
                 PEFTNames.key(module.path, PEFTNames.adaLoRAB), [module.outputSize, rank],
                 normals(module.outputSize * rank)
@@ -58,7 +61,8 @@ package final class AdaLoRA: AdapterMethod {
     }
 
     package static func schedule(
-        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int, _ context: ComputeContext
+        of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int,
+        _ context: ComputeContext
     ) throws(AdapterError) -> (any AdapterSchedule)? {
         try RankAllocator(
             methods.compactMap { $0 as? AdaLoRA }, configuration.adaLoRA, totalSteps: totalSteps, context)

@@ -56,10 +56,10 @@ import Testing
     }
 
     @Test(arguments: [
-        ("use_dora", JSONValue.bool(true)), ("layer_replication", .array([.array([.integer(0), .integer(2)])])),
-        ("megatron_config", .object(["a": .integer(1)])), ("lora_bias", .bool(true)), ("fan_in_fan_out", .bool(true)),
+        ("layer_replication", JSONValue.array([.array([.integer(0), .integer(2)])])),
+        ("megatron_config", .object(["a": .integer(1)])),
         ("bias", .string("all")), ("alora_invocation_tokens", .array([.integer(3)])), ("use_qalora", .bool(true)),
-        ("arrow_config", .object(["top_k": .integer(1)])), ("modules_to_save", .array([.string("lm_head")])),
+        ("arrow_config", .object(["top_k": .integer(1)])),
         ("trainable_token_indices", .array([.integer(1)])), ("target_parameters", .array([.string("w")])),
         ("init_lora_weights", .string("pissa")), ("init_lora_weights", .string("olora")),
         ("use_bdlora", .object(["a": .bool(true)])), ("kasa_config", .object(["a": .bool(true)])),
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("use_dora", JSONValue.bool(false)), ("layer_replication", .null), ("modules_to_save", .array([])),
+        ("use_dora", JSONValue.bool(false)), ("layer_replication", .null), ("fan_in_fan_out", .bool(true)),
         ("bias", .string("none")), ("init_lora_weights", .string("gaussian")), ("init_lora_weights", .bool(false)),
         ("loftq_config", .object([:])), ("revision", .string("main")), ("inference_mode", .bool(true)),
         ("a_field_of_next_year", .null), ("another_field", .bool(false)), ("third_field", .object([:])),

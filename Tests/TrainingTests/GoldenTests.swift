@@ -36,6 +36,13 @@ import Training
                 report.learningRate, reference["lr"]?.doubleValue, 1e-12, "learning rate of step \(index)")
             try expectClose(
                 report.gradientNorm, reference["grad_norm"]?.doubleValue, Tolerance.gradient, "norm of step \(index)")
+            if let ranks = reference["ranks"]?.objectValue {
+                let found = try #require(run.adapter.schedule).ranks
+                #expect(found.count == ranks.count)
+                for (module, rank) in ranks.members {
+                    #expect(found[module] == rank.intValue, "rank of \(module) after step \(index)")
+                }
+            }
             let modules = try #require(reference["modules"]?.objectValue)
             let gates = run.adapter.projections.filter { $0.gate != nil }
             #expect(modules.count == gates.count)
@@ -59,7 +66,7 @@ import Training
 
     @Test func casesAreThere() {
         let isOurFolder = ProcessInfo.processInfo.environment["TSPEFT_GOLDEN"] == nil
-        #expect(GoldenCase.all.count >= (isOurFolder ? 4 : 1))
+        #expect(GoldenCase.all.count >= (isOurFolder ? 8 : 1))
     }
 
     fileprivate static func expectNear(
@@ -194,7 +201,10 @@ private final class GoldenRun {
             try #require(found.count == expected.count)
             let largest = expected.reduce(0) { max($0, abs($1)) }
             let close = zip(found, expected).count { abs($0 - $1) <= Float(tolerance) * largest }
-            #expect(Double(close) >= share * Double(found.count), "final \(parameter.name): \(close) of \(found.count)")
+            // One value may be off in a small tensor too: Adam makes a whole step of a gradient that is rounding alone
+            // (PyTorch's own float32 misses the same one of llama-adalora, 1 of 672, by 4.4e-4).
+            let needed = min(share * Double(found.count), Double(found.count - 1))
+            #expect(Double(close) >= needed, "final \(parameter.name): \(close) of \(found.count)")
         }
     }
 }
