@@ -90,7 +90,7 @@ let package = Package(
             name: "TransformsTests",
             dependencies: [
                 "Transforms", "Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore", "CKernels",
-                "TestSupport",
+                "TestSupport", "ModelTestSupport",
             ]),
         .testTarget(
             name: "WorkflowsTests",

@@ -18,9 +18,11 @@ extension CheckpointMerge {
             throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
         }
         let type = Self.convertedType
-        let merging = Dictionary(plan.merged.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
-        let unties = plan.merged.contains { $0.source != $0.target }
-        let names = base.tensorNames + plan.merged.filter { $0.source != $0.target }.map(\.target)
+        let merging = Dictionary(
+            (plan.merged + [plan.untiedHead].compactMap { $0 }).map { ($0.target, $0) },
+            uniquingKeysWith: { first, _ in first })
+        let unties = plan.untiedHead != nil
+        let names = base.tensorNames + [plan.untiedHead].compactMap { $0?.target }
         func shape(_ name: String) -> [Int] { base.shape(of: merging[name]?.source ?? name) ?? [] }
 
         // Small and likely to fail comes first.
@@ -47,7 +49,7 @@ extension CheckpointMerge {
                 let change = try merger.merge(
                     module?.source ?? entry.name, update: module.flatMap { update(of: $0) }, as: type
                 ) { try writer.append($0) }
-                if module != nil { changes[entry.name] = change }
+                if let module, !module.neverFires { changes[entry.name] = change }
                 // What is done with need not stay resident.
                 if let record = base.record(of: module?.source ?? entry.name) {
                     base.checkpoint.advise(record, willNeed: false)

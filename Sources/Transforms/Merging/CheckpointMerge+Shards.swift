@@ -22,10 +22,9 @@ extension CheckpointMerge {
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         var changing: [String: MergePlan.Module] = [:]
-        var added: MergePlan.Module?
-        for module in plan.merged {
-            if checkpoint.record(module.target) == nil { added = module } else { changing[module.target] = module }
-        }
+        for module in plan.merged where checkpoint.record(module.target) != nil { changing[module.target] = module }
+        // A head that is tied may be there all the same, with the embedding's bytes.
+        let added = plan.untiedHead.flatMap { checkpoint.record($0.target) == nil ? $0 : nil }
         var names: [String] = []
         var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
         var dtypes: [DType] = []
@@ -34,10 +33,13 @@ extension CheckpointMerge {
         var done = 0
 
         func merge(_ module: MergePlan.Module, _ file: AtomicFileWriter, as dtype: DType) throws {
-            changes[module.target] = try merger.merge(module.source, update: update(of: module), as: dtype) {
+            let change = try merger.merge(module.source, update: update(of: module), as: dtype) {
                 try file.write($0)
             }
-            dtypes.append(dtype)
+            if !module.neverFires {
+                changes[module.target] = change
+                dtypes.append(dtype)
+            }
             // What is done with need not stay resident.
             if let record = base.record(of: module.source) { checkpoint.advise(record, willNeed: false) }
         }
@@ -72,8 +74,7 @@ extension CheckpointMerge {
             }
             if let writer { try writer.finish() } else { try file.commit() }
         }
-        let unties = plan.merged.contains { $0.source != $0.target }
-        try copySideFiles(from: source, into: directory, unties: unties)
+        try copySideFiles(from: source, into: directory, unties: plan.untiedHead != nil)
         if checkpoint.files.count > 1 { try writeIndex(from: source, into: directory, adding: added, in: names.last) }
         return report(changes, files: names, dtypes: dtypes)
     }

@@ -20,13 +20,15 @@ package struct CheckpointMerge {
     /// What is done to which module.
     package let plan: MergePlan
 
+    private let wholeTensors: [(module: WholeModule, tensor: AdapterTensor)]
     let baseFingerprint: BaseFingerprint
     let digest: String
     let record: MergeRecord
 
     /// Checks that the adapter belongs to the base and can be merged, and plans it.
     ///
-    /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`;
+    /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`; what
+    /// `AdapterDirectory.wholeModules(of:)` throws;
     /// `TransformError.nothingToMerge`, also for a base that has this adapter in it already; `.unusableTensor` for a
     /// weight stored in a type that cannot be computed with.
     package init(base: ModelCheckpoint, adapter: AdapterDirectory, gates: MergeGates = .scale) throws {
@@ -45,7 +47,10 @@ package struct CheckpointMerge {
         self.base = base
         self.adapter = checked
         self.gates = gates
-        plan = try MergePlan(checked, gates: gates, embeddingsAreTied: base.configuration.tiedEmbeddings)
+        wholeTensors = try checked.wholeModules(of: base)
+        plan = try MergePlan(
+            checked, gates: gates, wholeModules: wholeTensors.map(\.module),
+            embeddingsAreTied: base.configuration.tiedEmbeddings)
         baseFingerprint = fingerprint
         for module in plan.modules {
             guard let encoding = base.record(of: module.source)?.encoding, encoding.holdsReals else {
@@ -109,8 +114,13 @@ package struct CheckpointMerge {
         return report
     }
 
-    /// The update of a module; the plan's modules all have one.
-    func update(of module: MergePlan.Module) -> LowRankUpdate? { LowRankUpdate(adapter, module) }
+    /// The update of a module; the plan's modules all have one, a head that is only copied has none.
+    func update(of module: MergePlan.Module) -> WeightUpdate? {
+        if module.isWhole {
+            return wholeTensors.first { $0.module.path == module.module }.map { .replacement($0.tensor.values) }
+        }
+        return module.neverFires ? nil : LowRankUpdate(adapter, module).map { .lowRank($0) }
+    }
 
     /// A merger whose buffers hold what every tensor in `names` needs.
     func merger(for names: [String], _ context: ComputeContext) -> WeightMerger {

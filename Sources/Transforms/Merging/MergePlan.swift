@@ -30,21 +30,38 @@ package struct MergePlan: Sendable {
         package let expectedError: Double
         /// Whether the gate never opened over the tokens of the statistics, so that the base's weight stays as it is.
         package let neverFires: Bool
+        /// Whether the adapter has the whole weight (`modules_to_save`), which takes the place of the base's.
+        package var isWhole = false
     }
 
-    /// Every module of the adapter, in the base's order.
+    /// Every module of the adapter, in the base's order, and behind them the layers that were trained whole.
     package let modules: [Module]
+    /// Whether the output head, which is the embedding so far, must get a tensor of its own that holds the embedding's
+    /// old weights: the adapter has another embedding.
+    package let copiesHead: Bool
     /// The set of tokens that factors and errors are of; nil for a dense adapter.
     package let source: String?
 
     /// The modules whose weights change.
     package var merged: [Module] { modules.filter { !$0.neverFires } }
 
+    /// The head that becomes a tensor of its own, merged or copied; nil where it stays what it is.
+    var untiedHead: Module? {
+        if copiesHead {
+            return Module(
+                module: CheckpointNames.outputHeadModule, source: CheckpointNames.embedding,
+                target: CheckpointNames.outputHead, factor: 0, scale: 0, expectedError: 0, neverFires: true)
+        }
+        return merged.first { $0.source != $0.target }
+    }
+
     /// Decides how `adapter`, whose modules are checked against the base, is merged.
     ///
     /// Throws `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge`
-    /// if no module ever fires or every update is zero.
-    init(_ adapter: AdapterDirectory, gates: MergeGates, embeddingsAreTied: Bool) throws {
+    /// if no module ever fires or every update is zero, `.unsupported` where a layer is adapted and trained whole.
+    init(
+        _ adapter: AdapterDirectory, gates: MergeGates, wholeModules: [WholeModule], embeddingsAreTied: Bool
+    ) throws {
         var modules: [Module] = []
         for module in adapter.modules {
             var factor = 1.0
@@ -69,7 +86,22 @@ package struct MergePlan: Sendable {
                     scale: Float(Double(adapter.configuration.scaling(for: module)) * factor), expectedError: error,
                     neverFires: neverFires))
         }
+        for whole in wholeModules {
+            guard !modules.contains(where: { $0.module == whole.path }) else {
+                throw TransformError.unsupported(
+                    path: adapter.displayName,
+                    reason: "it both adapts '\(whole.path)' and saves it whole, and one weight cannot be both")
+            }
+            let isTiedHead = whole == .outputHead && embeddingsAreTied
+            modules.append(
+                Module(
+                    module: whole.path, source: isTiedHead ? CheckpointNames.embedding : whole.weightName,
+                    target: whole.weightName, factor: 1, scale: 1, expectedError: 0, neverFires: false, isWhole: true))
+        }
         self.modules = modules
+        copiesHead =
+            embeddingsAreTied && wholeModules.contains(.embedding)
+            && !modules.contains { $0.target == CheckpointNames.outputHead && !$0.neverFires }
         source = adapter.statistics?.source
         if merged.isEmpty {
             throw TransformError.nothingToMerge(
@@ -85,6 +117,7 @@ package struct MergePlan: Sendable {
 
     /// Whether neither factor of the update is zero throughout.
     private static func isMoving(_ module: Module, _ adapter: AdapterDirectory) -> Bool {
+        if module.isWhole { return true }
         guard module.scale != 0 else { return false }
         return adapter.configuration.tensorRoles.allSatisfy { role in
             adapter.tensor(module.module, role.suffix)?.values.contains { $0 != 0 } ?? false

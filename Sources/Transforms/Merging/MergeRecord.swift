@@ -73,7 +73,7 @@ extension AdapterDirectory {
     package var digest: String {
         var hash: UInt64 = 0
         func add(_ word: UInt64) { hash = RandomStream.mix(hash ^ word) }
-        for tensor in tensors {
+        for tensor in allTensors {
             for byte in tensor.name.utf8 { add(UInt64(byte)) }
             for extent in tensor.shape { add(UInt64(extent)) }
             tensor.values.withUnsafeBufferPointer { values in

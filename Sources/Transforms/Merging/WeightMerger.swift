@@ -36,13 +36,13 @@ final class WeightMerger {
         stored.deallocate()
     }
 
-    /// Adds `scale b a` to the base's tensor `name` and hands the merged rows' bytes in `dtype` to `write`, in order.
+    /// Makes `update` to the base's tensor `name` and hands the merged rows' bytes in `dtype` to `write`, in order.
     /// With a nil update the tensor is only converted.
     ///
     /// Returns how many weights changed and by how much at most. Throws what reading and `write` throw, and
     /// `TransformError.unusableTensor` where a sum is not finite in `dtype`.
     func merge(
-        _ name: String, update: LowRankUpdate?, as dtype: DType,
+        _ name: String, update: WeightUpdate?, as dtype: DType,
         write: (UnsafeRawBufferPointer) throws -> Void
     ) throws -> (changedCount: Int, largestChange: Float) {
         let shape = base.shape(of: name) ?? []
@@ -67,7 +67,7 @@ final class WeightMerger {
     }
 
     private func mergeChunk(
-        _ name: String, rows: Range<Int>, width: Int, update: LowRankUpdate?, as dtype: DType
+        _ name: String, rows: Range<Int>, width: Int, update: WeightUpdate?, as dtype: DType
     ) throws -> tspeft_change {
         let outcome = Mutex<Result<tspeft_change, any Error>>(.success(tspeft_change()))
         context.parallel(rows.count, grain: 16) { part in
@@ -88,7 +88,7 @@ final class WeightMerger {
 
     /// Merges rows of the tensor into the buffers from element `offset` on.
     private func mergeRows(
-        _ name: String, rows: Range<Int>, at offset: Int, width: Int, update: LowRankUpdate?, as dtype: DType
+        _ name: String, rows: Range<Int>, at offset: Int, width: Int, update: WeightUpdate?, as dtype: DType
     ) throws -> tspeft_change {
         let count = rows.count * width
         let before = UnsafeMutableBufferPointer(rebasing: self.before[offset..<offset + count])
@@ -99,7 +99,7 @@ final class WeightMerger {
         }
         try base.readFloats(name, rows: rows, into: before)
         after.baseAddress!.update(from: before.baseAddress!, count: count)
-        update?.add(to: after.baseAddress!, rows: rows, width: width)
+        update?.make(to: after.baseAddress!, rows: rows, width: width)
         if dtype != .f32 {
             // What the base's weights would be in this type, so that a conversion does not count as a change.
             tspeft_convert(before.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
@@ -110,22 +110,26 @@ final class WeightMerger {
         return tspeft_changes(before.baseAddress!, after.baseAddress!, count)
     }
 
-    /// F64 weights keep their bits: the update is computed in float and added in double.
+    /// F64 weights keep their bits: the update is computed in float and added in double, a weight that is replaced by
+    /// its own float stays.
     private func mergeWideRows(
-        _ name: String, rows: Range<Int>, width: Int, update: LowRankUpdate?,
+        _ name: String, rows: Range<Int>, width: Int, update: WeightUpdate?,
         scratch: UnsafeMutableBufferPointer<Float>, into bytes: UnsafeMutableRawPointer
     ) throws -> tspeft_change {
         guard let record = base.record(of: name) else {
             throw ModelError.unknownTensor(file: base.checkpoint.path, tensor: name)
         }
         scratch.initialize(repeating: 0)
-        update?.add(to: scratch.baseAddress!, rows: rows, width: width)
+        update?.make(to: scratch.baseAddress!, rows: rows, width: width)
+        var replaces = false
+        if case .replacement? = update { replaces = true }
         var change = tspeft_change()
         base.checkpoint.withBytes(of: record) { source in
             for index in scratch.indices {
                 let place = (rows.lowerBound * width + index) * 8
                 let old = Double(bitPattern: source.loadUnaligned(fromByteOffset: place, as: UInt64.self))
-                let new = scratch[index] == 0 ? old : old + Double(scratch[index])
+                let isSame = scratch[index] == (replaces ? Float(old) : 0)
+                let new = isSame ? old : (replaces ? 0 : old) + Double(scratch[index])
                 bytes.storeBytes(of: new.bitPattern, toByteOffset: index * 8, as: UInt64.self)
                 if new.bitPattern != old.bitPattern {
                     change.changed += 1
@@ -135,6 +139,25 @@ final class WeightMerger {
             }
         }
         return change
+    }
+}
+
+/// What a merge makes of a weight.
+enum WeightUpdate {
+    /// It is added.
+    case lowRank(LowRankUpdate)
+    /// The values of the whole tensor take the weight's place.
+    case replacement([Float])
+
+    /// Changes rows `rows` of the tensor, which stand in `weights`, [rows.count, width].
+    func make(to weights: UnsafeMutablePointer<Float>, rows: Range<Int>, width: Int) {
+        switch self {
+        case .lowRank(let update): update.add(to: weights, rows: rows, width: width)
+        case .replacement(let values):
+            values.withUnsafeBufferPointer {
+                weights.update(from: $0.baseAddress! + rows.lowerBound * width, count: rows.count * width)
+            }
+        }
     }
 }
 

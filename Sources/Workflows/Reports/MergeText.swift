@@ -14,6 +14,8 @@ package enum MergeText {
     /// The closing lines of a merge: modules merged, share of weights changed, largest change, expected error.
     package static func summary(_ report: MergeReport) -> [String] {
         var lines = ["\(report.mergedCount) of \(report.modules.count) modules merged"]
+        let whole = report.modules.filter(\.plan.isWhole)
+        if !whole.isEmpty { lines.append("taken whole from the adapter: \(names(whole))") }
         if !report.neverFiring.isEmpty {
             lines.append(
                 "left as the base has them, because their gates never open: \(names(report.neverFiring))")
@@ -58,7 +60,8 @@ package enum MergeText {
                     .object([
                         "module": .string(module.plan.module), "factor": .real(module.plan.factor),
                         "expected_error": .real(module.plan.expectedError),
-                        "never_fires": .bool(module.plan.neverFires), "weights": .integer(module.weightCount),
+                        "never_fires": .bool(module.plan.neverFires), "whole": .bool(module.plan.isWhole),
+                        "weights": .integer(module.weightCount),
                         "changed": .integer(module.changedCount), "largest_change": .real(module.largestChange),
                     ])
                 }),
@@ -88,15 +91,17 @@ package enum MergeText {
         }
         if isGated {
             table.addRule()
-            table.add(["mean of all \(report.modules.count)", "", percent(meanError(report), 3)])
+            table.add(["mean of all \(gatedCount(report))", "", percent(meanError(report), 3)])
         }
         return table.lines
     }
 
-    /// Over all modules; those that are left as they were, and so merged exactly, count as 0.
+    /// Over all gated modules; those that are left as they were, and so merged exactly, count as 0.
     private static func meanError(_ report: MergeReport) -> Double {
-        report.modules.reduce(0) { $0 + $1.plan.expectedError } / Double(max(1, report.modules.count))
+        report.modules.reduce(0) { $0 + $1.plan.expectedError } / Double(max(1, gatedCount(report)))
     }
+
+    private static func gatedCount(_ report: MergeReport) -> Int { report.modules.count { !$0.plan.isWhole } }
 
     private static func worst(of modules: [MergeReport.Module]) -> [MergeReport.Module] {
         let order = modules.indices.sorted {
