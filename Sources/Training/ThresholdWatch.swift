@@ -2,6 +2,14 @@ import Adapters
 
 /// Looks out for thresholds that cannot do their work: s too small for the run, or a tau that no token reaches.
 struct ThresholdWatch {
+    /// What is remembered of a gate.
+    struct Gate {
+        /// Steps in a row without an active token.
+        var silentSteps = 0
+        /// Whether a warning has told of it.
+        var isReported = false
+    }
+
     /// Steps without an active token after which a module is reported.
     private static let deadSteps = 20
     /// The share of a run after which r is compared with what tau can reach: B, and so r, starts at 0.
@@ -9,9 +17,10 @@ struct ThresholdWatch {
     private let settings: ThresholdSettings
     private let totalSteps: Int
     private let reach: Double
-    private var silentSteps: [Int]
-    private var reported: Set<Int> = []
-    private var hasLooked = false
+    /// Of each adapted projection. With `hasComparedRatios` all that changes from step to step.
+    var gates: [Gate]
+    /// Whether r has been compared with what tau can reach.
+    var hasComparedRatios = false
 
     /// - Parameter rateSum: alpha_k of equation 20 summed over the run: the number of steps where it is 1 throughout.
     init(_ settings: ThresholdSettings, totalSteps: Int, rateSum: Double, moduleCount: Int) {
@@ -19,7 +28,7 @@ struct ThresholdWatch {
         // tau moves by about alpha_k s a step, since equation 20 normalises g.
         reach = settings.stepSize * rateSum
         self.totalSteps = totalSteps
-        silentSteps = [Int](repeating: 0, count: moduleCount)
+        gates = [Gate](repeating: Gate(), count: moduleCount)
     }
 
     /// The warnings that a step gives rise to. `step` counts from 1; the gates hold the step's sums.
@@ -28,8 +37,9 @@ struct ThresholdWatch {
         var newlyDead: [String] = []
         for (index, projection) in projections.enumerated() {
             guard let gate = projection.gate, gate.stepTokens > 0 else { continue }
-            silentSteps[index] = gate.stepActiveTokens == 0 ? silentSteps[index] + 1 : 0
-            if silentSteps[index] == Self.deadSteps, reported.insert(index).inserted {
+            gates[index].silentSteps = gate.stepActiveTokens == 0 ? gates[index].silentSteps + 1 : 0
+            if gates[index].silentSteps == Self.deadSteps, !gates[index].isReported {
+                gates[index].isReported = true
                 newlyDead.append(
                     "\(projection.path) (tau \(shortText(gate.tau)), largest r \(shortText(gate.stepLargestRatio)))")
             }
@@ -40,8 +50,8 @@ struct ThresholdWatch {
                 "tau has outrun r: no token has passed the gate of \(first)\(others) for \(Self.deadSteps) steps; "
                     + "a smaller --s or --lambda keeps tau nearer to r")
         }
-        if !hasLooked, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
-            hasLooked = true
+        if !hasComparedRatios, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
+            hasComparedRatios = true
             let ratios = projections.compactMap { projection -> Float? in
                 guard let gate = projection.gate, gate.stepTokens > 0 else { return nil }
                 return gate.stepMeanRatio

@@ -96,9 +96,7 @@ package final class TrainingLoop {
         while step < totalSteps {
             let report = try takeStep()
             try callbacks.report(.step(report))
-            for warning in watch.look(at: adapter.projections, step: step) {
-                try callbacks.report(.warning(warning))
-            }
+            for warning in report.warnings { try callbacks.report(.warning(warning)) }
             let isLast = step == totalSteps
             if let evaluate = callbacks.evaluate, !isLast, Self.isDue(configuration.evaluationInterval, step),
                 let result = try evaluate()
@@ -183,7 +181,8 @@ package final class TrainingLoop {
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
             seconds: elapsed.inSeconds,
             sparsity: gates.isEmpty ? nil : gates.reduce(0) { $0 + $1.stepSparsity } / Double(gates.count),
-            tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!)
+            tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!,
+            warnings: watch.look(at: adapter.projections, step: step))
     }
 
     private func forwardAndBackward(_ batch: Batch, scale: Float) throws -> Double {
@@ -219,9 +218,13 @@ package final class TrainingLoop {
             },
             scheduleTensors: adapter.schedule?.state ?? [],
             moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
-            thresholds: adapter.projections.compactMap { projection in
-                projection.gate.map { .init(module: projection.path, tau: $0.tau, optimizer: $0.optimizer) }
-            })
+            thresholds: zip(adapter.projections, watch.gates).compactMap { projection, watched in
+                projection.gate.map { gate in
+                    .init(
+                        module: projection.path, tau: gate.tau, optimizer: gate.optimizer,
+                        silentSteps: watched.silentSteps, isReported: watched.isReported)
+                }
+            }, hasComparedRatios: watch.hasComparedRatios)
     }
 
     /// Goes to where `state` was saved. Throws `stateMismatch` where settings, data or modules are others.
@@ -238,8 +241,8 @@ package final class TrainingLoop {
             state.moments.count == optimizer.slots.count,
             zip(state.tensors, optimizer.slots).allSatisfy({ $0.shape == $1.parameter.value.shape })
         else { throw .badState(path: source, problem: "its tensors are not those of the adapter") }
-        let gates = adapter.projections.filter { $0.gate != nil }
-        guard state.thresholds.map(\.module) == gates.map(\.path) else {
+        let gated = adapter.projections.indices.filter { adapter.projections[$0].gate != nil }
+        guard state.thresholds.map(\.module) == gated.map({ adapter.projections[$0].path }) else {
             throw .badState(path: source, problem: "its thresholds are not those of the adapter")
         }
         let seed = configuration.shuffles ? configuration.seed : nil
@@ -254,10 +257,13 @@ package final class TrainingLoop {
             slot.mean.copy(from: state.moments[index].mean)
             slot.meanSquare.copy(from: state.moments[index].meanSquare)
         }
-        for (projection, saved) in zip(gates, state.thresholds) {
-            projection.gate!.tau = saved.tau
-            projection.gate!.optimizer = saved.optimizer
+        for (index, saved) in zip(gated, state.thresholds) {
+            let gate = adapter.projections[index].gate!
+            gate.tau = saved.tau
+            gate.optimizer = saved.optimizer
+            watch.gates[index] = .init(silentSteps: saved.silentSteps, isReported: saved.isReported)
         }
+        watch.hasComparedRatios = state.hasComparedRatios
         self.order = order
         step = state.step
         optimizer.resume(atStep: state.step)

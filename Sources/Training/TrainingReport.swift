@@ -24,8 +24,11 @@ package struct StepReport: Sendable {
     package var sparsity: Double?
     /// Smallest and largest tau after the update; nil for a dense adapter.
     package var tauRange: ClosedRange<Float>?
+    /// What the user should know of the thresholds after this step, as sentences.
+    package var warnings: [String]
 
-    /// The step as a line of the log; seconds are left to the caller, who knows of pauses.
+    /// The step as a line of the log, without warnings, which are events of their own; seconds are left to the caller,
+    /// who knows of pauses.
     package var json: JSONObject {
         var object: JSONObject = [
             "step": .integer(step), "epoch": .real(epoch), "loss": .real(loss), "learning_rate": .real(learningRate),

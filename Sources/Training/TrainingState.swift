@@ -14,12 +14,20 @@ package struct TrainingState {
         package let tau: Float
         /// Its moments and step count.
         package let optimizer: ThresholdOptimizer
+        /// Steps in a row in which no token has passed the gate.
+        package let silentSteps: Int
+        /// Whether a warning has told of that.
+        package let isReported: Bool
 
         /// A threshold as given.
-        package init(module: String, tau: Float, optimizer: ThresholdOptimizer) {
+        package init(
+            module: String, tau: Float, optimizer: ThresholdOptimizer, silentSteps: Int, isReported: Bool
+        ) {
             self.module = module
             self.tau = tau
             self.optimizer = optimizer
+            self.silentSteps = silentSteps
+            self.isReported = isReported
         }
     }
 
@@ -37,6 +45,8 @@ package struct TrainingState {
     package let moments: [(mean: [Float], meanSquare: [Float])]
     /// The gates' thresholds in order.
     package let thresholds: [Threshold]
+    /// Whether r has been compared with what tau can reach in this run, which is done once.
+    package let hasComparedRatios: Bool
 
     /// The file of numbers in a checkpoint's directory: AdamW's moments, F32.
     package static let tensorFile = "training_state.safetensors"
@@ -50,7 +60,7 @@ package struct TrainingState {
     package init(
         step: Int, position: DataOrder.Position, configuration: JSONObject, tensors: [AdapterTensor],
         scheduleTensors: [AdapterTensor] = [], moments: [(mean: [Float], meanSquare: [Float])],
-        thresholds: [Threshold]
+        thresholds: [Threshold], hasComparedRatios: Bool
     ) {
         self.step = step
         self.position = position
@@ -59,19 +69,21 @@ package struct TrainingState {
         self.scheduleTensors = scheduleTensors
         self.moments = moments
         self.thresholds = thresholds
+        self.hasComparedRatios = hasComparedRatios
     }
 
     /// Everything but tensors as JSON; doubles are written so that they read back exactly.
     package var record: JSONValue {
         .object([
             "step": .integer(step), "epoch": .integer(position.epoch), "next_example": .integer(position.index),
-            "configuration": .object(configuration),
+            "configuration": .object(configuration), "ratios_compared": .bool(hasComparedRatios),
             "thresholds": .array(
                 thresholds.map { threshold in
                     .object([
                         "module": .string(threshold.module), "tau": .real(threshold.tau),
                         "mean": .real(threshold.optimizer.mean), "mean_square": .real(threshold.optimizer.meanSquare),
                         "steps": .integer(threshold.optimizer.stepCount),
+                        "silent_steps": .integer(threshold.silentSteps), "reported": .bool(threshold.isReported),
                     ])
                 }),
         ])
@@ -108,14 +120,22 @@ package struct TrainingState {
             guard case .number(let tau)? = entry["tau"], let tau = Float(tau) else {
                 throw .badState(path: source, problem: "'tau' is missing or has the wrong type")
             }
+            // Older states lack what warnings rest on; such a run is watched afresh.
+            let silentSteps = try field((entry["silent_steps"] ?? .integer(0)).intValue, "silent_steps")
+            guard silentSteps >= 0, silentSteps <= step else {
+                throw .badState(path: source, problem: "'silent_steps' is not from 0 to the run's \(step) steps")
+            }
             thresholds.append(
                 Threshold(
                     module: try field(entry["module"]?.stringValue, "module"), tau: tau,
                     optimizer: ThresholdOptimizer(
                         mean: try field(entry["mean"]?.doubleValue, "mean"),
                         meanSquare: try field(entry["mean_square"]?.doubleValue, "mean_square"),
-                        stepCount: try field(entry["steps"]?.intValue, "steps"))))
+                        stepCount: try field(entry["steps"]?.intValue, "steps")),
+                    silentSteps: silentSteps,
+                    isReported: try field((entry["reported"] ?? .bool(false)).boolValue, "reported")))
         }
+        hasComparedRatios = try field((record["ratios_compared"] ?? .bool(false)).boolValue, "ratios_compared")
         self.thresholds = thresholds
         let isMoment = { (name: String) in name.hasSuffix(Self.meanSuffix) || name.hasSuffix(Self.meanSquareSuffix) }
         scheduleTensors = momentTensors.filter { !isMoment($0.name) }

@@ -68,6 +68,80 @@ import Training
         #expect(sameBits(second.loop.state, whole.loop.state))
     }
 
+    /// The warnings of a run of 60 steps by the step at which they come, stopped and resumed after `stop`.
+    private func warnings(s: Double, lambda: Double, stop: Int?) throws -> [Int: [String]] {
+        var configuration = TrainingBench.configuration
+        configuration.length = .steps(60)
+        configuration.batchSize = 1
+        configuration.accumulation = 1
+        configuration.thresholds = ThresholdSettings(stepSize: s, lambda: lambda)
+        var warnings: [Int: [String]] = [:]
+        var step = 0
+        var saved: TrainingState?
+        let callbacks = TrainingCallbacks(
+            report: { event in
+                if case .step(let report) = event { step = report.step }
+                if case .warning(let text) = event { warnings[step, default: []].append(text) }
+            },
+            save: { state in
+                saved = state
+                return "checkpoint"
+            }, shouldStop: { step == stop })
+        if let stop {
+            #expect(throws: TrainingError.interrupted(step: stop, savedAt: "checkpoint")) {
+                try TrainingBench(configuration).run(callbacks)
+            }
+        }
+        let bench = try TrainingBench(configuration)
+        if let saved { try bench.loop.restore(throughFiles(saved), source: "checkpoint") }
+        step = 0
+        _ = try bench.run(callbacks)
+        return warnings
+    }
+
+    /// Thresholds that outrun r, which is reported after 20 steps, and some that cannot reach it, which is reported
+    /// after a quarter of the run.
+    @Test(arguments: [(10, 100, 10), (10, 100, 30), (1e-7, 0, 20)])
+    func resumedRunWarnsWhenTheWholeOneDoes(s: Double, lambda: Double, stop: Int) throws {
+        let whole = try warnings(s: s, lambda: lambda, stop: nil)
+        #expect(whole.values.reduce(0) { $0 + $1.count } == 1)
+        #expect(try warnings(s: s, lambda: lambda, stop: stop) == whole)
+    }
+
+    @Test func stateOfAnOlderVersionKnowsOfNoWarnings() throws {
+        let state = try savedState()
+        var record = try #require(state.record.objectValue)
+        record["ratios_compared"] = nil
+        record["thresholds"] = .array(
+            try #require(record["thresholds"]?.arrayValue).map { entry in
+                var entry = try #require(entry.objectValue)
+                entry["silent_steps"] = nil
+                entry["reported"] = nil
+                return .object(entry)
+            })
+        let old = try TrainingState(
+            record: .object(record), tensors: state.tensors, momentTensors: state.momentTensors, source: "c")
+        #expect(!old.hasComparedRatios && old.thresholds.count == state.thresholds.count)
+        #expect(old.thresholds.allSatisfy { $0.silentSteps == 0 && !$0.isReported })
+        #expect(zip(old.thresholds, state.thresholds).allSatisfy { $0.optimizer == $1.optimizer && $0.tau == $1.tau })
+    }
+
+    @Test(arguments: [-1, 2, Int.max]) func impossibleCountOfSilentStepsIsRefused(count: Int) throws {
+        let state = try savedState()
+        var record = try #require(state.record.objectValue)
+        var entries = try #require(record["thresholds"]?.arrayValue)
+        var entry = try #require(entries[1].objectValue)
+        entry["silent_steps"] = .integer(count)
+        entries[1] = .object(entry)
+        record["thresholds"] = .array(entries)
+        #expect(
+            throws: TrainingError.badState(path: "c", problem: "'silent_steps' is not from 0 to the run's 1 steps")
+        ) {
+            try TrainingState(
+                record: .object(record), tensors: state.tensors, momentTensors: state.momentTensors, source: "c")
+        }
+    }
+
     /// The state of the standard run after its first step.
     private func savedState() throws -> TrainingState {
         let bench = try TrainingBench()
@@ -123,7 +197,7 @@ import Training
         #expect(sameBits(bench.loop.state, before))
     }
 
-    @Test(arguments: ["step", "epoch", "next_example", "configuration", "thresholds"])
+    @Test(arguments: ["step", "epoch", "next_example", "configuration", "thresholds", "ratios_compared"])
     func recordWithoutAFieldIsRefused(field: String) throws {
         let state = try savedState()
         var record = try #require(state.record.objectValue)
@@ -136,7 +210,7 @@ import Training
         }
     }
 
-    @Test(arguments: ["module", "tau", "mean", "mean_square", "steps"])
+    @Test(arguments: ["module", "tau", "mean", "mean_square", "steps", "silent_steps", "reported"])
     func thresholdWithoutAFieldIsRefused(field: String) throws {
         let state = try savedState()
         var record = try #require(state.record.objectValue)
