@@ -1,4 +1,3 @@
-import CKernels
 import Compute
 import TensorCore
 
@@ -56,15 +55,7 @@ package final class StatisticsCollector: GateObserver {
         func add(_ target: inout [Double]?, _ weights: [Float]?) {
             guard var values = target else { return }
             target = nil
-            values.withUnsafeMutableBufferPointer { values in
-                if let weights {
-                    weights.withUnsafeBufferPointer {
-                        tspeft_outer_sums(inner.floats, $0.baseAddress, values.baseAddress, inner.rows, inner.columns)
-                    }
-                } else {
-                    tspeft_outer_sums(inner.floats, nil, values.baseAddress, inner.rows, inner.columns)
-                }
-            }
+            inner.addOuterProducts(weights: weights, to: &values)
             target = values
         }
         add(&sum.innerSums, counted)

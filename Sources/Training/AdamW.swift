@@ -1,5 +1,4 @@
 import Adapters
-import CKernels
 import Compute
 import TensorCore
 
@@ -71,7 +70,7 @@ package final class AdamW {
         sums.withUnsafeMutableBufferPointer { sums in
             context.parallelItems(parts.count) { item, _ in
                 let (slot, range) = parts[item]
-                sums[item] = tspeft_sum_squares(slots[slot].parameter.gradient.floats + range.lowerBound, range.count)
+                sums[item] = context.sumOfSquares(slots[slot].parameter.gradient, elements: range)
             }
         }
         return sums.reduce(0, +).squareRoot()
@@ -80,18 +79,16 @@ package final class AdamW {
     /// One step with the learning rate `rate`; gradients are multiplied by `gradientScale` first (clipping).
     package func step(rate: Double, gradientScale: Double) {
         stepCount += 1
-        let correction1 = 1 - power(settings.beta1, stepCount)
-        let correction2 = 1 - power(settings.beta2, stepCount)
+        let step = AdamWStep(
+            rate: rate, gradientScale: gradientScale, beta1: settings.beta1, beta2: settings.beta2,
+            epsilon: settings.epsilon, weightDecay: settings.weightDecay,
+            correction1: 1 - power(settings.beta1, stepCount), correction2: 1 - power(settings.beta2, stepCount))
         context.parallelItems(parts.count) { item, _ in
             let (index, range) = parts[item]
             let slot = slots[index]
-            let start = range.lowerBound
-            tspeft_adamw(
-                slot.parameter.value.floats + start, slot.parameter.gradient.floats + start, slot.mean.floats + start,
-                slot.meanSquare.floats + start, range.count, Float(gradientScale), Float(rate), settings.beta1,
-                settings.beta2,
-                Float(settings.epsilon), Float(settings.weightDecay), Float(correction1),
-                Float(correction2))
+            context.adamW(
+                slot.parameter.value, gradient: slot.parameter.gradient, mean: slot.mean, meanSquare: slot.meanSquare,
+                elements: range, step)
         }
     }
 }

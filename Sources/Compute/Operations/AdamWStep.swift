@@ -1,0 +1,64 @@
+import CKernels
+import TensorCore
+
+/// The numbers of one AdamW step; see `ComputeContext.adamW`.
+package struct AdamWStep: Sendable {
+    /// The learning rate.
+    package var rate: Double
+    /// A factor on the gradients, for clipping.
+    package var gradientScale: Double
+    /// Decay of the mean.
+    package var beta1: Double
+    /// Decay of the mean square.
+    package var beta2: Double
+    /// Added to the root of the mean square.
+    package var epsilon: Double
+    /// Decoupled weight decay, a factor on the rate.
+    package var weightDecay: Double
+    /// 1 - beta1^k at the k-th step.
+    package var correction1: Double
+    /// 1 - beta2^k.
+    package var correction2: Double
+
+    /// Numbers as given.
+    package init(
+        rate: Double, gradientScale: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double,
+        correction1: Double, correction2: Double
+    ) {
+        self.rate = rate
+        self.gradientScale = gradientScale
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.weightDecay = weightDecay
+        self.correction1 = correction1
+        self.correction2 = correction2
+    }
+}
+
+extension ComputeContext {
+    /// One step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101, in the order
+    /// of PyTorch) on some elements, row-major, of a parameter p and its moments m and v, with g = gradientScale gradient:
+    ///
+    ///     p -= rate weightDecay p;   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+    ///     p -= rate (m / correction1) / (sqrt(v / correction2) + epsilon)
+    ///
+    /// All F32 and of one shape. Runs on the calling thread, so that parts can be shared out by `parallelItems`.
+    package func adamW(
+        _ parameter: Tensor, gradient: Tensor, mean: Tensor, meanSquare: Tensor, elements: Range<Int>, _ step: AdamWStep
+    ) {
+        for tensor in [gradient, mean, meanSquare] { precondition(tensor.shape == parameter.shape) }
+        precondition(elements.lowerBound >= 0 && elements.upperBound <= parameter.count)
+        let start = elements.lowerBound
+        tspeft_adamw(
+            parameter.floats + start, gradient.floats + start, mean.floats + start, meanSquare.floats + start,
+            elements.count, Float(step.gradientScale), Float(step.rate), step.beta1, step.beta2, Float(step.epsilon),
+            Float(step.weightDecay), Float(step.correction1), Float(step.correction2))
+    }
+
+    /// The sum of the squares of some elements, row-major, of an F32 tensor, in double precision, on the calling thread.
+    package func sumOfSquares(_ x: Tensor, elements: Range<Int>) -> Double {
+        precondition(elements.lowerBound >= 0 && elements.upperBound <= x.count)
+        return tspeft_sum_squares(x.floats + elements.lowerBound, elements.count)
+    }
+}
