@@ -43,7 +43,7 @@ package enum CheckpointError: ReportableError, Equatable {
         case .unsupported(let file, let problem): "\(file): \(problem)"
         case .unsupportedEncoding(let file, let tensor, let encoding):
             "\(file): tensor '\(tensor)' is stored as \(encoding), which tspeft cannot decode; "
-                + "it decodes F32, F16, BF16, F64, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1"
+                + "it decodes floats from 16 bits on, signed integers and ggml's blocks"
         case .tooLarge(let path, let limit): "\(path): is larger than the \(limit) bytes allowed here"
         case .outputExists(let path): "\(path): exists already; remove it, choose another name or pass --force"
         case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"

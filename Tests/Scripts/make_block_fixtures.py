@@ -1,10 +1,10 @@
 """Writes Fixtures/blocks: what the gguf package and ggml make of blocks, for tspeft's own decoders and encoders.
 
-- decode.gguf: a tensor of every block format, a row for each block: edge cases (zero, denormal, largest, infinite and NaN
-  scales; all bits clear, all set), every entry of the codebooks, random blocks; and plain types. decode.safetensors: the
-  same decoded to F32 by gguf, or by ggml where gguf has no decoder (Q8_K, Q1_0, Q2_0). Nothing decodes Q8_1, a format for
-  intermediate results; its blocks are ggml's, and the values d * q, its definition. The blocks of Q8_1 (which gguf believes
-  to have 40 bytes, ggml 36) and Q2_0 (which gguf does not know) stand in decode.safetensors too.
+- decode.gguf: a tensor of every block format, a row for each block: edge cases (zero, denormal, largest, infinite and
+  NaN scales; all bits clear, all set), every entry of the codebooks, random blocks; and plain types.
+- decode.safetensors: the same decoded to F32 by gguf, or by ggml where gguf has no decoder (Q8_K, Q1_0, Q2_0). Nothing
+  decodes Q8_1, a format for intermediate results; its blocks are ggml's, and the values d * q, its definition. The
+  blocks of Q8_1 (of 40 bytes, believes gguf; ggml's have 36) and Q2_0 (which gguf does not know) stand here too.
 - encode.safetensors: numbers ("input.32" and "input.256", a row for each block) and the bytes that gguf makes of them.
 - ggml.json: the root mean square error of ggml_quantize_chunk, without an importance matrix, on normal numbers that
   RandomStream (Sources/TensorCore) gives; the test makes the same numbers.
@@ -73,9 +73,10 @@ class GGML:
         return values
 
     def encode_as(self, name, values, elements, size):
-        """Rows for which ggml_quantize_chunk is not meant, through the function of that format."""
+        """Rows for which ggml_quantize_chunk is not meant, through the function of that format, which leaves bytes of
+        a block of zeros as they are."""
         values = np.ascontiguousarray(values, np.float32)
-        blocks = np.empty((values.shape[0], values.shape[1] // elements * size), np.uint8)
+        blocks = np.zeros((values.shape[0], values.shape[1] // elements * size), np.uint8)
         self.row_function(f"quantize_row_{name}_ref")(values.ctypes.data, blocks.ctypes.data, values.size)
         return blocks
 
@@ -211,6 +212,76 @@ def write_decoding(ggml):
     save_file(expected, TARGET / "decode.safetensors")
 
 
+def rows_of_32(random):
+    """Numbers of several sizes, and what makes encoders stumble: ties, signs, ranges, too small scales."""
+    rows = [random.normal(0, size, 32) for size in (1, 0.02, 1e-4, 3e-6, 1e-7, 1e-12, 1e-30, 1e3, 3e4)]
+    rows += [random.standard_t(2, 32) for _ in range(4)]
+    rows += [np.zeros(32), np.full(32, -0.0), np.full(32, 0.25), np.full(32, -3.0), np.abs(random.normal(0, 1, 32))]
+    rows += [-np.abs(random.normal(0, 1, 32)), np.arange(32) - 15.5, np.arange(-16, 16), np.arange(16, -16, -1)]
+    rows += [np.where(np.arange(32) % 3 == 0, 1, -1), np.where(np.arange(32) % 3 == 1, 2, -2)]
+    # Halves between two steps, for scales that are powers of two.
+    rows += [np.append((np.arange(31) - 15) / 2, -8), np.append((np.arange(31) - 15) / 2, 8)]
+    rows += [np.append(np.arange(31) / 2, 15), np.append(np.arange(31) - 15.5, -16)]
+    rows += [np.append(np.arange(31) - 63.5, 127)]
+    # Next to a power of two, where a logarithm rounds up.
+    below = [np.nextafter(np.float32(2.0**power), np.float32(0)) for power in (-20, -5, 0, 1, 3, 6, 12)]
+    rows += [np.append(random.normal(0, 0.3, 31) * top, top) for top in below]
+    rows += [np.append(random.normal(0, 0.3, 31) * 2.0**power, -(2.0**power)) for power in (-20, 0, 12)]
+    return np.array(rows, np.float32)
+
+
+def rows_of_256(random):
+    rows = [random.normal(0, size, 256) for size in (1, 0.02, 1e-4, 1e-7, 1e-30, 1e4)]
+    rows += [random.standard_t(2, 256), np.zeros(256), np.full(256, 0.5), random.integers(-1, 2, 256) * 0.75]
+    rows += [np.arange(-128, 128) / 128, random.integers(-4, 5, 256) / 4]
+    return np.array(rows, np.float32)
+
+
+def write_encoding(ggml):
+    random = np.random.default_rng(20251123)
+    tensors = {"input.32": rows_of_32(random), "input.256": rows_of_256(random)}
+    for kind in (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.MXFP4, Type.TQ1_0, Type.TQ2_0):
+        values = tensors[f"input.{gguf.GGML_QUANT_SIZES[kind][0]}"]
+        tensors[kind.name] = quants.quantize(values, kind)
+        different = int((tensors[kind.name] != ggml.encode(values, kind)).any(axis=1).sum())
+        print(kind.name, len(values), "rows;", different, "differ between gguf and ggml")
+    save_file(tensors, TARGET / "encode.safetensors")
+
+
+def normal_numbers(seed, count):
+    """Pairs of RandomStream's uniform numbers through the Box-Muller transform, as BlockEncodingTests makes them."""
+    with np.errstate(over="ignore"):
+        golden = np.uint64(0x9E3779B97F4A7C15)
+
+        def mix(z):
+            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            return z ^ (z >> np.uint64(31))
+
+        draws = mix(mix(np.uint64(seed) + golden) + np.arange(1, count + 1, dtype=np.uint64) * golden)
+    uniform = (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    radius = np.sqrt(-2 * np.log(1 - uniform[0::2]))
+    angle = 2 * np.pi * uniform[1::2]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1).astype(np.float32)
+
+
+def write_errors(ggml):
+    seed, rows, width = 4, 32, 1024
+    values = normal_numbers(seed, rows * width).reshape(rows, width)
+    errors = {}
+    for kind in (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL):
+        decoded = quants.dequantize(ggml.encode(values, kind), kind)
+        errors[kind.name] = float(np.sqrt(np.mean((decoded.astype(np.float64) - values) ** 2)))
+    record = {
+        "ggml": ggml.library.ggml_version().decode(), "seed": seed, "count": rows * width,
+        "first": [float(value) for value in values[0, :4]], "rms": errors,
+    }  # fmt: skip
+    (TARGET / "ggml.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
 if __name__ == "__main__":
     TARGET.mkdir(exist_ok=True)
-    write_decoding(GGML(sys.argv[1]))
+    library = GGML(sys.argv[1])
+    write_decoding(library)
+    write_encoding(library)
+    write_errors(library)

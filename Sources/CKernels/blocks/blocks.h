@@ -2,28 +2,18 @@
 #define TSPEFT_BLOCKS_PRIVATE_H
 // What the files of block formats share. Each includes this first: products and sums must round one by one, as ggml's
 // reference does, so none of them may be fused.
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "../include/tspeft_blocks.h"
+#include "../plain/plain.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 /// Elements of a block of the K, IQ and ternary families (ggml's QK_K).
 enum { SUPER = 256 };
-
-static inline float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline uint32_t bits_of_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
 
 static inline uint16_t load16(const uint8_t *p) {
     uint16_t value;
@@ -41,9 +31,9 @@ static inline uint32_t load32(const uint8_t *p) {
 /// denormals; infinities and NaN then get the full exponent. Without branches, so that loops vectorise.
 static inline float float_of_half(uint16_t half) {
     const uint32_t magnitude = (uint32_t)(half & 0x7FFF) << 13;
-    const uint32_t scaled = bits_of_float(float_of_bits(magnitude) * 0x1p112f);
+    const uint32_t scaled = bits_from_float(float_from_bits(magnitude) * 0x1p112f);
     const uint32_t special = magnitude >= 0x0F800000u ? 0x7F800000u : 0;
-    return float_of_bits(scaled | special | (uint32_t)(half & 0x8000) << 16);
+    return float_from_bits(scaled | special | (uint32_t)(half & 0x8000) << 16);
 }
 
 /// The binary16 number at p.
@@ -63,8 +53,6 @@ static inline void six_bit_pair(const uint8_t *packed, int g, uint8_t *scale, ui
 
 /// The 16 values of a nibble in IQ4_NL and IQ4_XS.
 extern const int8_t tspeft_iq4_values[16];
-/// Twice the 16 values of an E2M1 number, the nibble of MXFP4 and NVFP4.
-extern const int8_t tspeft_e2m1_values[16];
 
 // The codebooks of the IQ formats: each entry is eight (four in the 32-bit ones) bytes, the first element's lowest.
 extern const uint64_t tspeft_iq2_xxs_grid[256];
@@ -75,34 +63,19 @@ extern const uint32_t tspeft_iq3_s_grid[512];
 /// Signed bytes: -1, 0, 1.
 extern const uint64_t tspeft_iq1_grid[2048];
 
-#define DECLARE_DECODER(name) void tspeft_plain_decode_##name(const void *src, float *dst, size_t blocks)
-DECLARE_DECODER(q4_0);
-DECLARE_DECODER(q4_1);
-DECLARE_DECODER(q5_0);
-DECLARE_DECODER(q5_1);
-DECLARE_DECODER(q8_0);
-DECLARE_DECODER(q8_1);
-DECLARE_DECODER(q1_0);
-DECLARE_DECODER(q2_0);
-DECLARE_DECODER(q2_k);
-DECLARE_DECODER(q3_k);
-DECLARE_DECODER(q4_k);
-DECLARE_DECODER(q5_k);
-DECLARE_DECODER(q6_k);
-DECLARE_DECODER(q8_k);
-DECLARE_DECODER(iq1_s);
-DECLARE_DECODER(iq1_m);
-DECLARE_DECODER(iq2_xxs);
-DECLARE_DECODER(iq2_xs);
-DECLARE_DECODER(iq2_s);
-DECLARE_DECODER(iq3_xxs);
-DECLARE_DECODER(iq3_s);
-DECLARE_DECODER(iq4_nl);
-DECLARE_DECODER(iq4_xs);
-DECLARE_DECODER(tq1_0);
-DECLARE_DECODER(tq2_0);
-DECLARE_DECODER(mxfp4);
-DECLARE_DECODER(nvfp4);
-#undef DECLARE_DECODER
+/// A format by ggml's number, with its functions; `encode` is NULL where there is none.
+typedef struct {
+    uint32_t number;
+    tspeft_block_decoder *decode;
+    tspeft_block_encoder *encode;
+} block_functions;
+
+/// The functions of all formats, compiled for a kind of processor from one text (level.h).
+enum { FORMAT_COUNT = 27 };
+extern const block_functions tspeft_plain_blocks[FORMAT_COUNT];
+#ifdef __x86_64__
+extern const block_functions tspeft_avx2_blocks[FORMAT_COUNT];
+extern const block_functions tspeft_avx512_blocks[FORMAT_COUNT];
+#endif
 
 #endif

@@ -8,7 +8,7 @@ void tspeft_decode_f16(const void *src, float *dst, size_t count) {
 
 void tspeft_decode_bf16(const void *src, float *dst, size_t count) {
     const uint8_t *bytes = src;
-    for (size_t i = 0; i < count; i++) dst[i] = float_of_bits((uint32_t)load16(bytes + 2 * i) << 16);
+    for (size_t i = 0; i < count; i++) dst[i] = float_from_bits((uint32_t)load16(bytes + 2 * i) << 16);
 }
 
 #define DEFINE_DECODER(name, type)                                         \

@@ -1,7 +1,5 @@
 // The K formats: 256 elements in groups of 16 or 32, whose scales are themselves integers times one half-precision number.
-#include "blocks.h"
-
-void tspeft_plain_decode_q2_k(const void *src, float *dst, size_t blocks) {
+static void decode_q2_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 84, dst += SUPER) {
         const uint8_t *scales = block, *quants = block + 16;
@@ -15,7 +13,7 @@ void tspeft_plain_decode_q2_k(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q3_k(const void *src, float *dst, size_t blocks) {
+static void decode_q3_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 110, dst += SUPER) {
         const uint8_t *high = block, *quants = block + 32, *scales = block + 96;
@@ -33,7 +31,7 @@ void tspeft_plain_decode_q3_k(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q4_k(const void *src, float *dst, size_t blocks) {
+static void decode_q4_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 144, dst += SUPER) {
         const float d = load_half(block), dmin = load_half(block + 2);
@@ -48,7 +46,7 @@ void tspeft_plain_decode_q4_k(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q5_k(const void *src, float *dst, size_t blocks) {
+static void decode_q5_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 176, dst += SUPER) {
         const float d = load_half(block), dmin = load_half(block + 2);
@@ -67,7 +65,7 @@ void tspeft_plain_decode_q5_k(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q6_k(const void *src, float *dst, size_t blocks) {
+static void decode_q6_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 210, dst += SUPER) {
         const uint8_t *scales = block + 192;
@@ -86,10 +84,10 @@ void tspeft_plain_decode_q6_k(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q8_k(const void *src, float *dst, size_t blocks) {
+static void decode_q8_k(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 292, dst += SUPER) {
-        const float d = float_of_bits(load32(block));
+        const float d = float_from_bits(load32(block));
         for (int i = 0; i < SUPER; i++) dst[i] = d * (float)(int8_t)block[4 + i];
     }
 }

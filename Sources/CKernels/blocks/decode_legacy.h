@@ -1,9 +1,7 @@
 // The formats of 32 elements a block, and the one- and two-bit ones of the same make.
-#include "blocks.h"
-
 enum { BLOCK = 32, HALF = BLOCK / 2 };
 
-void tspeft_plain_decode_q4_0(const void *src, float *dst, size_t blocks) {
+static void decode_q4_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += BLOCK) {
         const float d = load_half(block);
@@ -15,7 +13,7 @@ void tspeft_plain_decode_q4_0(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q4_1(const void *src, float *dst, size_t blocks) {
+static void decode_q4_1(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 20, dst += BLOCK) {
         const float d = load_half(block), m = load_half(block + 2);
@@ -37,7 +35,7 @@ static inline void unpack_five_bits(const uint8_t *high_bytes, const uint8_t *ni
     }
 }
 
-void tspeft_plain_decode_q5_0(const void *src, float *dst, size_t blocks) {
+static void decode_q5_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 22, dst += BLOCK) {
         const float d = load_half(block);
@@ -47,7 +45,7 @@ void tspeft_plain_decode_q5_0(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q5_1(const void *src, float *dst, size_t blocks) {
+static void decode_q5_1(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 24, dst += BLOCK) {
         const float d = load_half(block), m = load_half(block + 2);
@@ -57,7 +55,7 @@ void tspeft_plain_decode_q5_1(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q8_0(const void *src, float *dst, size_t blocks) {
+static void decode_q8_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 34, dst += BLOCK) {
         const float d = load_half(block);
@@ -67,7 +65,7 @@ void tspeft_plain_decode_q8_0(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q8_1(const void *src, float *dst, size_t blocks) {
+static void decode_q8_1(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 36, dst += BLOCK) {
         const float d = load_half(block);
@@ -77,7 +75,7 @@ void tspeft_plain_decode_q8_1(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q1_0(const void *src, float *dst, size_t blocks) {
+static void decode_q1_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 128) {
         const float d = load_half(block);
@@ -85,7 +83,7 @@ void tspeft_plain_decode_q1_0(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_q2_0(const void *src, float *dst, size_t blocks) {
+static void decode_q2_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 64) {
         const float d = load_half(block);

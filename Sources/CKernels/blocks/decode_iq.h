@@ -1,6 +1,4 @@
 // The IQ formats: groups of elements are entries of a codebook, with signs and a small scale apart.
-#include "blocks.h"
-
 /// Eight signs from seven bits: the eighth makes their number even.
 static inline uint8_t even_signs(uint32_t seven_bits) {
     const uint32_t bits = seven_bits & 0x7F;
@@ -18,7 +16,7 @@ static inline void put_eight(float *dst, uint64_t entry, uint8_t signs, float sc
 /// Eight elements from two codebook entries of four.
 static inline uint64_t join_fours(uint32_t first, uint32_t second) { return (uint64_t)second << 32 | first; }
 
-void tspeft_plain_decode_iq2_xxs(const void *src, float *dst, size_t blocks) {
+static void decode_iq2_xxs(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 66) {
         const float d = load_half(block);
@@ -32,7 +30,7 @@ void tspeft_plain_decode_iq2_xxs(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq2_xs(const void *src, float *dst, size_t blocks) {
+static void decode_iq2_xs(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 74) {
         const float d = load_half(block);
@@ -45,7 +43,7 @@ void tspeft_plain_decode_iq2_xs(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq2_s(const void *src, float *dst, size_t blocks) {
+static void decode_iq2_s(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 82) {
         const float d = load_half(block);
@@ -58,7 +56,7 @@ void tspeft_plain_decode_iq2_s(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq3_xxs(const void *src, float *dst, size_t blocks) {
+static void decode_iq3_xxs(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 98) {
         const float d = load_half(block);
@@ -75,7 +73,7 @@ void tspeft_plain_decode_iq3_xxs(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq3_s(const void *src, float *dst, size_t blocks) {
+static void decode_iq3_s(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 110) {
         const float d = load_half(block);
@@ -96,7 +94,7 @@ static inline void put_eight_shifted(float *dst, uint64_t entry, int is_less, fl
     for (int i = 0; i < 8; i++) dst[i] = scale * ((float)(int8_t)(entry >> 8 * i) + shift);
 }
 
-void tspeft_plain_decode_iq1_s(const void *src, float *dst, size_t blocks) {
+static void decode_iq1_s(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 50) {
         const float d = load_half(block);
@@ -112,7 +110,7 @@ void tspeft_plain_decode_iq1_s(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq1_m(const void *src, float *dst, size_t blocks) {
+static void decode_iq1_m(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 56) {
         const uint8_t *low = block, *high = block + 32, *scales = block + 48;
@@ -129,7 +127,7 @@ void tspeft_plain_decode_iq1_m(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq4_nl(const void *src, float *dst, size_t blocks) {
+static void decode_iq4_nl(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 32) {
         const float d = load_half(block);
@@ -140,7 +138,7 @@ void tspeft_plain_decode_iq4_nl(const void *src, float *dst, size_t blocks) {
     }
 }
 
-void tspeft_plain_decode_iq4_xs(const void *src, float *dst, size_t blocks) {
+static void decode_iq4_xs(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 136) {
         const float d = load_half(block);

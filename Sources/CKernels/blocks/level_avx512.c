@@ -1,0 +1,12 @@
+// The block formats for AVX-512.
+#ifdef __x86_64__
+#include "blocks.h"
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#include "level.h"
+#pragma clang attribute pop
+
+const block_functions tspeft_avx512_blocks[FORMAT_COUNT] = BLOCK_FUNCTIONS;
+#else
+typedef int tspeft_no_avx512_blocks;  // a file must declare something
+#endif

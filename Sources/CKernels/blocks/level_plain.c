@@ -1,0 +1,5 @@
+// The block formats without vector instructions of their own.
+#include "blocks.h"
+#include "level.h"
+
+const block_functions tspeft_plain_blocks[FORMAT_COUNT] = BLOCK_FUNCTIONS;
