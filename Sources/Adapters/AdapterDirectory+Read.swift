@@ -10,8 +10,7 @@ extension AdapterDirectory {
     ///
     /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
     package static func read(_ path: String) throws -> AdapterDirectory {
-        guard pathKind(path) != .nothing else { throw CheckpointError.missing(path: path) }
-        let configuration = try readConfiguration(path)
+        let configuration = try configuration(at: path)
         let record = try AdapterRecord.read(joinedPath(path, PEFTNames.recordFile))
         let tensorPath = joinedPath(path, PEFTNames.tensorFile)
         if pathKind(tensorPath) == .nothing {
@@ -32,7 +31,9 @@ extension AdapterDirectory {
             history: record?.history ?? [], path: path, file: tensorPath)
     }
 
-    private static func readConfiguration(_ path: String) throws -> AdapterConfiguration {
+    /// What the adapter directory at `path` says that it holds, without its tensors; throws as `read`.
+    package static func configuration(at path: String) throws -> AdapterConfiguration {
+        guard pathKind(path) != .nothing else { throw CheckpointError.missing(path: path) }
         let file = joinedPath(path, PEFTNames.configurationFile)
         guard pathKind(file) != .nothing else {
             throw AdapterError.missingFile(file, remedy: "\(path) is not an adapter directory")

@@ -60,15 +60,31 @@ extension InjectRequest {
     package var command: String {
         let standard = InjectRequest(basePath: basePath, outputPath: outputPath)
         var line = CommandText("inject", basePath)
-        line.add("--method", method, default: standard.method)
-        line.add("--rank", rank, default: standard.rank)
-        line.add("--alpha", alpha, default: standard.alpha)
-        line.add("--dropout", dropout, default: standard.dropout)
-        line.add("--rslora", if: usesRSLoRA)
-        line.add("--targets", targets, default: standard.targets)
+        line.add("--method", method)
+        line.add("--preset", preset?.name)
+        line.add("--rank", options.rank.map(String.init))
+        line.add("--init-r", options.initialRank.map(String.init))
+        line.add("--adapter-size", options.adapterSize.map(String.init))
+        line.add("--alpha", options.alpha.map(Self.number))
+        line.add("--dropout", options.dropout.map(Self.number))
+        line.add("--rslora", if: options.usesRSLoRA)
+        line.add("--lora-bias", if: options.hasLoRABias)
+        line.add("--target-r", options.targetRank.map(String.init))
+        line.add("--tinit", options.initialSteps.map(String.init))
+        line.add("--tfinal", options.finalSteps.map(String.init))
+        line.add("--delta-t", options.interval.map(String.init))
+        line.add("--beta1", options.beta1.map(Self.number))
+        line.add("--beta2", options.beta2.map(Self.number))
+        line.add("--orth-reg-weight", options.orthogonalWeight.map(Self.number))
+        line.add("--non-linearity", options.activation?.rawValue)
+        line.add("--scaling", options.scaling.map(Self.number))
+        line.add("--d-initial", options.initialD.map(Self.number))
+        line.add("--projection-key", options.projectionKey.map(String.init))
+        line.add("--targets", targets)
         line.add("--exclude", excluded)
-        for entry in rankPattern { line.add("--rank-pattern", "\(entry.pattern)=\(entry.value)") }
-        for entry in alphaPattern { line.add("--alpha-pattern", "\(entry.pattern)=\(entry.value)") }
+        for entry in options.rankPattern { line.add("--rank-pattern", "\(entry.pattern)=\(entry.value)") }
+        for entry in options.alphaPattern { line.add("--alpha-pattern", "\(entry.pattern)=\(entry.value)") }
+        line.add("--modules-to-save", modulesToSave.isEmpty ? nil : modulesToSave.joined(separator: ","))
         line.add("--layers", layers.map { $0.map(String.init).joined(separator: ",") })
         line.add("--select", selectionPath)
         line.add("--seed", seed, default: standard.seed)
@@ -76,6 +92,8 @@ extension InjectRequest {
         line.add("--force", if: replaces)
         return line.text
     }
+
+    private static func number(_ value: Double) -> String { "\(value)" }
 }
 
 extension TrainRequest {

@@ -174,8 +174,8 @@ private struct Demo {
     private var injectRequest: InjectRequest {
         var inject = InjectRequest(basePath: base, outputPath: path("adapter"))
         inject.method = "ts-lora"
-        inject.rank = Settings.rank
-        inject.alpha = Settings.alpha
+        inject.options.rank = Settings.rank
+        inject.options.alpha = Settings.alpha
         inject.seed = request.seed
         return inject
     }

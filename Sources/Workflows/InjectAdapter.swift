@@ -10,24 +10,16 @@ package struct InjectRequest: Sendable {
     package var basePath: String
     /// Where the adapter goes.
     package var outputPath: String
-    /// A method's name, such as `ts-lora`.
-    package var method = "ts-lora"
-    /// r.
-    package var rank = 32
-    /// alpha; scaling is alpha / r.
-    package var alpha = 16.0
-    /// Dropout of x in training.
-    package var dropout = 0.0
-    /// Whether scaling is alpha / sqrt(r).
-    package var usesRSLoRA = false
-    /// peft's `target_modules`, as an argument.
-    package var targets = "q_proj,k_proj,v_proj,up_proj,down_proj"
+    /// A method's name; nil for `ts-lora`.
+    package var method: String?
+    /// The method's numbers.
+    package var options = MethodOptions()
+    /// The paper's settings for what `options` and `targets` leave open.
+    package var preset: Preset?
+    /// peft's `target_modules`, as an argument; nil for the paper's commonsense targets.
+    package var targets: String?
     /// peft's `exclude_modules`, as an argument.
     package var excluded: String?
-    /// Ranks of some modules.
-    package var rankPattern: [AdapterConfiguration.PatternEntry<Int>] = []
-    /// Alphas of some modules.
-    package var alphaPattern: [AdapterConfiguration.PatternEntry<Double>] = []
     /// Layers that are trained whole beside the adapter: `lm_head`, `embed_tokens`.
     package var modulesToSave: [String] = []
     /// Layers to which the targets are restricted.
@@ -39,7 +31,7 @@ package struct InjectRequest: Sendable {
     /// Whether an existing output is replaced.
     package var replaces = false
 
-    /// A request with the paper's commonsense settings.
+    /// A request with the defaults.
     package init(basePath: String, outputPath: String) {
         self.basePath = basePath
         self.outputPath = outputPath
@@ -65,18 +57,22 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     where wouldReplace(request.outputPath, input: input) {
         throw TransformError.outputIsInput(path: request.outputPath)
     }
-    let (kind, isGated) = try AdapterKind.named(request.method)
+    let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
+    let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))
+    let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
     let whole = try request.modulesToSave.map { name throws(ModelError) in try WholeModule(name) }
     if let twice = whole.indices.first(where: { whole[..<$0].contains(whole[$0]) }) {
         throw AdapterError.badSetting(
             name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].name) twice")
     }
     var configuration = try AdapterConfiguration(
-        kind: kind, isGated: isGated, rank: request.rank, alpha: request.alpha, dropout: request.dropout,
-        usesRSLoRA: request.usesRSLoRA, targets: TargetSpecification(argument: request.targets),
+        kind: kind, isGated: isGated, rank: settings.rank, alpha: settings.alpha, dropout: settings.dropout,
+        usesRSLoRA: options.usesRSLoRA, hasLoRABias: options.hasLoRABias,
+        targets: TargetSpecification(argument: targets),
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
-        }, rankPattern: request.rankPattern, alphaPattern: request.alphaPattern,
+        }, rankPattern: options.rankPattern, alphaPattern: options.alphaPattern, adaLoRA: settings.adaLoRA,
+        bottleneck: settings.bottleneck, vera: settings.vera,
         modulesToSave: whole.map(\.name), layersToTransform: request.layers, taskType: "CAUSAL_LM",
         baseModelPath: request.basePath)
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }

@@ -1,13 +1,17 @@
+import Adapters
 import Training
 
-/// The paper's settings for a family of tasks (arXiv 2511.16147, section 4.1 and tables 1 to 3), for LoRA.
+/// The paper's settings for a family of tasks (arXiv 2511.16147, section 4.1, tables 1 to 3 and 6).
+///
+/// They depend on the method where the paper's do. For a method that it did not train on these tasks, the sizes are the
+/// method's own defaults and lambda is LoRA's.
 package struct Preset: Sendable, Equatable {
     /// The name on the command line.
     package let name: String
-    /// r.
+    /// r of LoRA and DoRA, AdaLoRA's target.
     package let rank: Int
-    /// alpha; the paper's scaling is 0.5 throughout.
-    package let alpha: Double
+    /// A parallel adapter's size; nil where the paper trained none.
+    package let adapterSize: Int?
     /// Dropout of x.
     package let dropout: Double
     /// Projections, as peft's `target_modules`.
@@ -22,8 +26,33 @@ package struct Preset: Sendable, Equatable {
     package let epochs: Int
     /// s of equation 20.
     package let stepSize: Double
+    /// lambda of equation 15 by method; there is one for LoRA.
+    package let lambdas: [AdapterKind: Double]
+
+    /// The factor on the update, the same in all of the paper.
+    package let scaling = 0.5
+
+    /// The rank or size that an adapter starts with; nil where the paper says none.
+    package func rank(for kind: AdapterKind) -> Int? {
+        switch kind {
+        case .lora, .dora: rank
+        // Twice the target, as the paper has it wherever it says so.
+        case .adalora: 2 * rank
+        case .adapter: adapterSize
+        case .vera: nil
+        }
+    }
+
+    /// The alpha that makes the paper's factor of that rank; nil where alpha has no effect.
+    package func alpha(for kind: AdapterKind) -> Double? {
+        switch kind {
+        case .lora, .dora, .adalora: rank(for: kind).map { scaling * Double($0) }
+        case .adapter, .vera: nil
+        }
+    }
+
     /// lambda of equation 15.
-    package let lambda: Double
+    package func lambda(for kind: AdapterKind) -> Double { lambdas[kind] ?? lambdas[.lora]! }
 
     /// The preset of that name; throws `unknownName`.
     package static func named(_ name: String) throws(WorkflowError) -> Preset {
@@ -38,35 +67,37 @@ package struct Preset: Sendable, Equatable {
 
     /// Commonsense reasoning, LLaMA-3.1-8B (table 1).
     package static let csr = Preset(
-        name: "csr", rank: 32, alpha: 16, dropout: 0.05,
+        name: "csr", rank: 32, adapterSize: nil, dropout: 0.05,
         targets: ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"], learningRate: 1e-4, schedule: .linear,
-        batchSize: 16, epochs: 3, stepSize: 4e-5, lambda: 4.5e-5)
+        batchSize: 16, epochs: 3, stepSize: 4e-5, lambdas: [.lora: 4.5e-5, .dora: 1e-5, .adalora: 1e-4])
 
     /// Visual instruction tuning, LLaVA-1.5-7B (table 2).
     package static let vit = Preset(
-        name: "vit", rank: 128, alpha: 64, dropout: 0.05,
+        name: "vit", rank: 128, adapterSize: nil, dropout: 0.05,
         targets: ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"], learningRate: 2e-4,
-        schedule: .cosine, batchSize: 16, epochs: 1, stepSize: 4e-5, lambda: 2e-6)
+        schedule: .cosine, batchSize: 16, epochs: 1, stepSize: 4e-5,
+        lambdas: [.lora: 2e-6, .dora: 1e-6, .adalora: 5e-7])
 
-    /// Language understanding on GLUE, DeBERTaV3-base (table 3).
+    /// Language understanding on GLUE, DeBERTaV3-base (table 3: LoRA, AdaLoRA, adapter).
     package static let nlu: [Preset] = [
-        glue("cola", dropout: 0.1, learningRate: 4e-4, epochs: 40, lambda: 6e-6),
-        glue("mnli", dropout: 0.15, learningRate: 2.5e-4, epochs: 10, lambda: 1e-5),
-        glue("qnli", dropout: 0.1, learningRate: 2e-4, epochs: 10, lambda: 2e-5),
-        glue("rte", dropout: 0.2, learningRate: 1e-4, epochs: 80, lambda: 1e-5),
-        glue("mrpc", dropout: 0, learningRate: 1e-4, epochs: 60, lambda: 1e-5),
-        glue("qqp", dropout: 0.15, learningRate: 4e-4, epochs: 10, lambda: 2e-6),
-        glue("sst-2", dropout: 0, learningRate: 4e-4, epochs: 48, lambda: 2e-5),
-        glue("sts-b", dropout: 0.2, learningRate: 5e-4, epochs: 45, lambda: 8e-5),
+        glue("cola", dropout: 0.1, learningRate: 4e-4, epochs: 40, lambdas: (6e-6, 5e-6, 4.5e-7)),
+        glue("mnli", dropout: 0.15, learningRate: 2.5e-4, epochs: 10, lambdas: (1e-5, 9e-6, 5e-7)),
+        glue("qnli", dropout: 0.1, learningRate: 2e-4, epochs: 10, lambdas: (2e-5, 4.5e-7, 4.5e-7)),
+        glue("rte", dropout: 0.2, learningRate: 1e-4, epochs: 80, lambdas: (1e-5, 2e-6, 2e-6)),
+        glue("mrpc", dropout: 0, learningRate: 1e-4, epochs: 60, lambdas: (1e-5, 2e-8, 2e-8)),
+        glue("qqp", dropout: 0.15, learningRate: 4e-4, epochs: 10, lambdas: (2e-6, 5e-7, 5e-7)),
+        glue("sst-2", dropout: 0, learningRate: 4e-4, epochs: 48, lambdas: (2e-5, 2e-6, 2e-6)),
+        glue("sts-b", dropout: 0.2, learningRate: 5e-4, epochs: 45, lambdas: (8e-5, 5e-6, 5e-6)),
     ]
 
     private static func glue(
-        _ task: String, dropout: Double, learningRate: Double, epochs: Int, lambda: Double
+        _ task: String, dropout: Double, learningRate: Double, epochs: Int,
+        lambdas: (lora: Double, adalora: Double, adapter: Double)
     ) -> Preset {
         Preset(
-            name: "nlu-\(task)", rank: 4, alpha: 2, dropout: dropout,
+            name: "nlu-\(task)", rank: 4, adapterSize: 32, dropout: dropout,
             targets: ["query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense"],
             learningRate: learningRate, schedule: .linear, batchSize: 32, epochs: epochs, stepSize: 1e-4,
-            lambda: lambda)
+            lambdas: [.lora: lambdas.lora, .adalora: lambdas.adalora, .adapter: lambdas.adapter])
     }
 }

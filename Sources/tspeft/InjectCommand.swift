@@ -19,23 +19,11 @@ struct InjectCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "Where the adapter goes, a directory.")
     var output: String
 
-    @Option(help: "Adapter method: \(AdapterKind.methodNames.joined(separator: ", ")).")
-    var method = "ts-lora"
+    @Option(help: "Adapter method: \(AdapterKind.methodNames.joined(separator: ", ")). (default: ts-lora)")
+    var method: String?
 
     @OptionGroup
     var preset: PresetArguments
-
-    @Option(help: "Rank r of the update. (default: 32)")
-    var rank: Int?
-
-    @Option(help: "alpha; the update is scaled by alpha / rank. (default: 16)")
-    var alpha: Double?
-
-    @Option(help: "Dropout of the adapter's input in training. (default: 0)")
-    var dropout: Double?
-
-    @Flag(help: "Scale by alpha / sqrt(rank) (rsLoRA).")
-    var rslora = false
 
     @Option(help: "Modules to adapt. (default: q_proj,k_proj,v_proj,up_proj,down_proj)")
     var targets: String?
@@ -45,14 +33,6 @@ struct InjectCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("Layers to adapt, such as 0-3,8.", valueName: "layers"))
     var layers: String?
-
-    @Option(
-        help: ArgumentHelp("Rank of some modules, such as 'down_proj=64'; may be repeated.", valueName: "name=rank"))
-    var rankPattern: [String] = []
-
-    @Option(
-        help: ArgumentHelp("alpha of some modules, such as 'down_proj=32'; may be repeated.", valueName: "name=alpha"))
-    var alphaPattern: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -68,34 +48,17 @@ struct InjectCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup(title: "The method's numbers")
+    var numbers: MethodArguments
+
     func run() throws {
         var request = InjectRequest(basePath: base, outputPath: output)
-        if let settings = try preset.settings {
-            request.rank = settings.rank
-            request.alpha = settings.alpha
-            request.dropout = settings.dropout
-            request.targets = settings.targets.joined(separator: ",")
-        }
         request.method = method
-        request.rank = rank ?? request.rank
-        request.alpha = alpha ?? request.alpha
-        request.dropout = dropout ?? request.dropout
-        request.usesRSLoRA = rslora
-        request.targets = targets ?? request.targets
+        request.preset = try preset.settings
+        request.options = try numbers.options
+        request.targets = targets
         request.excluded = exclude
         request.layers = try layers.map(parseLayers)
-        request.rankPattern = try rankPattern.map { text in
-            let (name, value) = try parsePair(text)
-            guard let rank = Int(value) else { throw ValidationError("--rank-pattern \(text): \(value) is no rank") }
-            return .init(name, rank)
-        }
-        request.alphaPattern = try alphaPattern.map { text in
-            let (name, value) = try parsePair(text)
-            guard let alpha = Double(value) else {
-                throw ValidationError("--alpha-pattern \(text): \(value) is no number")
-            }
-            return .init(name, alpha)
-        }
         request.modulesToSave = (modulesToSave ?? "").split(separator: ",").map(String.init)
         request.selectionPath = select
         request.seed = seed
@@ -126,12 +89,4 @@ private func parseLayers(_ text: String) throws -> [Int] {
         }
         throw ValidationError("--layers \(text): '\(part)' is no layer or range of layers")
     }
-}
-
-/// Both sides of `name=value`.
-private func parsePair(_ text: String) throws -> (name: String, value: String) {
-    guard let mark = text.lastIndex(of: "="), mark != text.startIndex else {
-        throw ValidationError("'\(text)' should have the form name=value")
-    }
-    return (String(text[..<mark]), String(text[text.index(after: mark)...]))
 }

@@ -158,7 +158,7 @@ struct TrainCommand: ParsableCommand {
             training.batchSize = settings.batchSize
             training.length = .epochs(Double(settings.epochs))
             training.thresholds.stepSize = settings.stepSize
-            training.thresholds.lambda = settings.lambda
+            training.thresholds.lambda = settings.lambda(for: try AdapterDirectory.configuration(at: adapter).kind)
         }
         if let epochs { training.length = .epochs(epochs) }
         if let steps { training.length = .steps(steps) }

@@ -1,3 +1,4 @@
+import Adapters
 import Testing
 import Training
 import Workflows
@@ -43,7 +44,9 @@ import Workflows
         try #require(cells.count == 11)
         let preset = try Preset.named(String(cells[0]))
         #expect(preset.rank == Int(cells[1]))
-        #expect(preset.alpha / Double(preset.rank) == Double(cells[2]))
+        #expect(preset.scaling == Double(cells[2]))
+        #expect(
+            preset.rank(for: .lora) == preset.rank && preset.alpha(for: .dora) == preset.scaling * Double(preset.rank))
         #expect(preset.dropout == Double(cells[3]))
         #expect(preset.learningRate == Double(cells[4]))
         #expect(preset.schedule.rawValue == String(cells[5]))
@@ -51,7 +54,28 @@ import Workflows
         #expect(preset.epochs == Int(cells[7]))
         #expect(Set(preset.targets) == Set(Self.targets(cells[8])) && preset.targets.count == Set(preset.targets).count)
         #expect(preset.stepSize == Double(cells[9]))
-        #expect(preset.lambda == Double(cells[10]))
+        #expect(preset.lambda(for: .lora) == Double(cells[10]))
+    }
+
+    // Task; lambda of DoRA, AdaLoRA and the parallel adapter (- where the paper has none), AdaLoRA's first rank.
+    static let methodRows = [
+        "csr       1e-5 1e-4   -       64", "vit       1e-6 5e-7   -      256", "nlu-cola  -    5e-6   4.5e-7  8",
+        "nlu-mnli  -    9e-6   5e-7    8", "nlu-qnli  -    4.5e-7 4.5e-7  8", "nlu-rte   -    2e-6   2e-6    8",
+        "nlu-mrpc  -    2e-8   2e-8    8", "nlu-qqp   -    5e-7   5e-7    8", "nlu-sst-2 -    2e-6   2e-6    8",
+        "nlu-sts-b -    5e-6   5e-6    8",
+    ].map(Row.init)
+
+    @Test(arguments: methodRows) func presetDependsOnTheMethod(_ row: Row) throws {
+        let cells = row.text.split(separator: " ")
+        let preset = try Preset.named(String(cells[0]))
+        for (kind, cell) in zip([AdapterKind.dora, .adalora, .adapter], cells[1...3]) {
+            #expect(preset.lambda(for: kind) == Double(cell) ?? preset.lambda(for: .lora))
+        }
+        #expect(preset.lambda(for: .vera) == preset.lambda(for: .lora))
+        let first = try #require(Int(cells[4]))
+        #expect(preset.rank(for: .adalora) == first && preset.alpha(for: .adalora) == Double(first) / 2)
+        #expect(preset.rank(for: .adapter) == (preset.name.hasPrefix("nlu") ? 32 : nil))
+        #expect(preset.rank(for: .vera) == nil && preset.alpha(for: .vera) == nil)
     }
 
     @Test func everyPresetIsInTheTable() {
