@@ -98,7 +98,12 @@ let package = Package(
                 "Workflows", "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization",
                 "Compute", "CheckpointIO", "TensorCore", "TestSupport",
             ]),
-        .testTarget(name: "CommandTests", dependencies: ["tspeft", "TestSupport"]),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: [
+                "tspeft", "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
+                "ModelTestSupport",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -23,7 +23,7 @@ package final class AdaLoRA: AdapterMethod {
         [
             AdapterTensorRole(PEFTNames.adaLoRAA, [.rank, .inputSize]),
             AdapterTensorRole(PEFTNames.adaLoRAB, [.outputSize, .rank]),
-            AdapterTensorRole(PEFTNames.adaLoRAE, [.rank, .one]),
+            AdapterTensorRole(PEFTNames.adaLoRAE, [.rank, .one], scalesUpdate: true),
         ]
     }
 

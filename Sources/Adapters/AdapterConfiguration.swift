@@ -23,7 +23,7 @@ package struct AdapterConfiguration: Sendable, Equatable {
     /// The kind of update.
     package let kind: AdapterKind
     /// Whether each module has a token gate.
-    package let isGated: Bool
+    package var isGated: Bool
     /// r where no pattern says otherwise; at least 1. AdaLoRA's first rank, a parallel adapter's size.
     package let rank: Int
     /// Alpha where no pattern says otherwise; finite. Without effect on a parallel adapter and VeRA.
@@ -215,6 +215,8 @@ package struct AdapterConfiguration: Sendable, Equatable {
         copy.excluded = nil
         copy.layersToTransform = nil
         copy.layersPattern = []
+        let kept = Set(modules)
+        copy.adaLoRA.keptRanks = adaLoRA.keptRanks.filter { kept.contains($0.key) }
         return copy
     }
 

@@ -18,12 +18,16 @@ package struct AdapterTensorRole: Sendable {
     package let axes: [Dimension]
     /// Whether a module can go without it.
     package let isOptional: Bool
+    /// Whether M(x) is c times as large where all tensors of the module with this mark are; a method that cannot be
+    /// multiplied so marks none.
+    package let scalesUpdate: Bool
 
     /// A tensor with these axes.
-    package init(_ suffix: String, _ axes: [Dimension], isOptional: Bool = false) {
+    package init(_ suffix: String, _ axes: [Dimension], isOptional: Bool = false, scalesUpdate: Bool = false) {
         self.suffix = suffix
         self.axes = axes
         self.isOptional = isOptional
+        self.scalesUpdate = scalesUpdate
     }
 
     /// The shape in a module of these sizes.

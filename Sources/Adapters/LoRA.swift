@@ -15,8 +15,10 @@ package final class LoRA: AdapterMethod {
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.loraA, [.rank, .inputSize]),
-            AdapterTensorRole(PEFTNames.loraB, [.outputSize, .rank]),
-        ] + (configuration.hasLoRABias ? [AdapterTensorRole(PEFTNames.loraBias, [.outputSize])] : [])
+            AdapterTensorRole(PEFTNames.loraB, [.outputSize, .rank], scalesUpdate: true),
+        ]
+            + (configuration.hasLoRABias
+                ? [AdapterTensorRole(PEFTNames.loraBias, [.outputSize], scalesUpdate: true)] : [])
     }
 
     package static func initialTensors(

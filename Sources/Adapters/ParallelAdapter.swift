@@ -31,8 +31,8 @@ package final class ParallelAdapter: AdapterMethod {
         [
             AdapterTensorRole(PEFTNames.adapterDown, [.rank, .inputSize]),
             AdapterTensorRole(PEFTNames.adapterDownBias, [.rank], isOptional: true),
-            AdapterTensorRole(PEFTNames.adapterUp, [.outputSize, .rank]),
-            AdapterTensorRole(PEFTNames.adapterUpBias, [.outputSize], isOptional: true),
+            AdapterTensorRole(PEFTNames.adapterUp, [.outputSize, .rank], scalesUpdate: true),
+            AdapterTensorRole(PEFTNames.adapterUpBias, [.outputSize], isOptional: true, scalesUpdate: true),
         ]
     }
 

@@ -30,7 +30,7 @@ package final class VeRA: AdapterMethod {
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.veraD, [.rank]),
-            AdapterTensorRole(PEFTNames.veraB, [.outputSize]),
+            AdapterTensorRole(PEFTNames.veraB, [.outputSize], scalesUpdate: true),
         ]
     }
 

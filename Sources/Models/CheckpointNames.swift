@@ -32,9 +32,24 @@ package enum CheckpointNames {
     ]
 
     private static let kinds = ["weight", "bias"]
+    private static let layerPrefix = "model.layers."
 
     /// A module of layer `index`, such as `model.layers.3.self_attn.q_proj`.
-    package static func module(_ part: String, layer index: Int) -> String { "model.layers.\(index).\(part)" }
+    package static func module(_ part: String, layer index: Int) -> String { layerPrefix + "\(index).\(part)" }
+
+    /// The layer of a module and its path inside that, such as (3, `self_attn.q_proj`); nil outside the layers.
+    package static func layerPart(of module: String) -> (layer: Int, part: String)? {
+        guard module.hasPrefix(layerPrefix) else { return nil }
+        let rest = module.dropFirst(layerPrefix.count)
+        guard let dot = rest.firstIndex(of: "."), let layer = Int(rest[..<dot]) else { return nil }
+        return (layer, String(rest[rest.index(after: dot)...]))
+    }
+
+    /// Whether GGUF files of Llama models hold the rows of this tensor (Hugging Face's name) in another order: those
+    /// of the query and key projections, whose outputs are rotated.
+    package static func isPermutedInGGUF(_ name: String) -> Bool {
+        name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.")
+    }
 
     /// The weight of a module.
     package static func weight(of module: String) -> String { module + ".weight" }
@@ -44,12 +59,12 @@ package enum CheckpointNames {
 
     /// The GGUF name of a Hugging Face tensor; nil for a tensor that no Llama model has.
     package static func gguf(of name: String) -> String? {
-        translated(name, layerPrefix: "model.layers.", to: "blk.", \.huggingFace, \.gguf)
+        translated(name, layerPrefix: layerPrefix, to: "blk.", \.huggingFace, \.gguf)
     }
 
     /// The Hugging Face name of a GGUF tensor; nil for a tensor that has none, such as `rope_freqs.weight`.
     package static func huggingFace(of name: String) -> String? {
-        translated(name, layerPrefix: "blk.", to: "model.layers.", \.gguf, \.huggingFace)
+        translated(name, layerPrefix: "blk.", to: layerPrefix, \.gguf, \.huggingFace)
     }
 
     private static func translated(

@@ -240,7 +240,7 @@ extension ModelCheckpoint {
 
     /// Whether the checkpoint holds the rows of `name` in GGUF's order: Llama's query and key projections there.
     package func isPermuted(_ name: String) -> Bool {
-        checkpoint.layout == .gguf && (name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj."))
+        checkpoint.layout == .gguf && CheckpointNames.isPermutedInGGUF(name)
     }
 
     /// The row of a GGUF file that holds Hugging Face's row `row` of a permuted tensor.

@@ -82,6 +82,14 @@ package final class SafetensorsWriter {
         try file.write(bytes)
     }
 
+    /// Appends floats of F32 tensors; see the variant for raw bytes.
+    package func append(_ values: [Float]) throws(CheckpointError) {
+        let outcome = values.withUnsafeBytes { bytes in
+            Result { () throws(CheckpointError) in try append(bytes) }
+        }
+        try outcome.get()
+    }
+
     /// Appends a tensor as it is stored, moved by the kernel where it can.
     package func append(_ record: TensorRecord, of checkpoint: Checkpoint) throws(CheckpointError) {
         precondition(file.byteCount + record.byteCount <= dataStart + dataByteCount, "more bytes than the entries have")
@@ -104,10 +112,7 @@ package final class SafetensorsWriter {
             AtomicFileWriter(path, replacing: replacing), entries: entries, metadata: metadata)
         for (tensor, entry) in zip(tensors, entries) {
             precondition(tensor.values.count * 4 == entry.byteCount, "'\(tensor.name)' does not fill its shape")
-            let outcome = tensor.values.withUnsafeBytes { bytes in
-                Result { () throws(CheckpointError) in try writer.append(bytes) }
-            }
-            try outcome.get()
+            try writer.append(tensor.values)
         }
         try writer.finish()
     }

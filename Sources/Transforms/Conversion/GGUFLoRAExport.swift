@@ -1,0 +1,75 @@
+import Adapters
+import CheckpointIO
+import Models
+import TensorCore
+
+extension AdapterExport {
+    /// The architecture that llama.cpp gives the whole Llama family.
+    private static let ggufArchitecture = "llama"
+
+    /// Writes llama.cpp's adapter file: for each module the tensors `<GGUF weight>.lora_a` [rank, inputSize] and
+    /// `.lora_b` [outputSize, rank] in F32; gives notes for the report.
+    ///
+    /// llama.cpp multiplies B A by alpha / rank(B) with one alpha for the file, so B holds what is left of each
+    /// module's scale; where that is nothing, as for a plain LoRA, B is as it was. The rows of the query's and key's B
+    /// are in GGUF's order.
+    func writeGGUF(to path: String, replacing: Bool) throws -> [String] {
+        guard let base else { preconditionFailure("the base was checked") }
+        let folded = foldedModules
+        let alpha = commonAlpha(folded) ?? Float(folded.map(\.rank).max() ?? 1)
+        var entries: [GGUFEntry] = []
+        for module in folded {
+            let weight = CheckpointNames.weight(of: module.module)
+            guard let name = CheckpointNames.gguf(of: weight) else {
+                throw TransformError.unsupported(
+                    path: adapter.displayName, reason: "'\(weight)' has no name in GGUF files")
+            }
+            entries.append(
+                GGUFEntry(name: name + ".lora_a", encoding: .plain(.f32), shape: [module.rank, module.inputSize]))
+            entries.append(
+                GGUFEntry(name: name + ".lora_b", encoding: .plain(.f32), shape: [module.outputSize, module.rank]))
+        }
+        let ownArchitecture = base.checkpoint.metadata?["general.architecture"]?.stringValue
+        let metadata: [(key: String, value: GGUFEncodedValue)] = [
+            ("general.architecture", .string(ownArchitecture ?? Self.ggufArchitecture)),
+            ("general.type", .string("adapter")),
+            ("general.name", .string(lastPathComponent(adapter.displayName))),
+            ("adapter.type", .string("lora")),
+            ("adapter.lora.alpha", .float32(alpha)),
+        ]
+        let writer = try GGUFWriter(
+            AtomicFileWriter(path, replacing: replacing), metadata: metadata, entries: entries)
+        var isFoldedScale = false
+        for (entry, module) in zip(written, folded) {
+            var low = change(of: entry).change
+            let implied = alpha / Float(module.rank)
+            if implied != low.scale {
+                isFoldedScale = true
+                let factor = low.scale / implied
+                for index in low.b.indices { low.b[index] *= factor }
+            }
+            try writer.append(low.a)
+            try writer.append(inGGUFOrder(low.b, module, base))
+        }
+        try writer.finish()
+        return [foldingNote, isFoldedScale ? "scales folded into B, as a GGUF adapter has one alpha for all" : nil]
+            .compactMap { $0 }
+    }
+
+    /// The alpha that alone gives every module's scale, exactly; nil where there is none.
+    private func commonAlpha(_ folded: [FoldedModule]) -> Float? {
+        let alpha = Float(adapter.configuration.alpha)
+        return folded.allSatisfy { alpha / Float($0.rank) == $0.scale } ? alpha : nil
+    }
+
+    /// B with its rows where GGUF has those of the module's weight.
+    private func inGGUFOrder(_ b: [Float], _ module: FoldedModule, _ base: ModelCheckpoint) -> [Float] {
+        guard CheckpointNames.isPermutedInGGUF(CheckpointNames.weight(of: module.module)) else { return b }
+        var result = b
+        for row in 0..<module.outputSize {
+            let stored = base.storedRow(row)
+            for column in 0..<module.rank { result[stored * module.rank + column] = b[row * module.rank + column] }
+        }
+        return result
+    }
+}

@@ -1,0 +1,82 @@
+import Adapters
+import CheckpointIO
+import TensorCore
+
+extension AdapterExport {
+    /// Writes the adapter without gates as a plain peft directory: by its own method, or folded into LoRA.
+    ///
+    /// The factor of a gate goes into the tensors that the update is proportional to.
+    func writePEFT(to path: String, replacing: Bool) throws -> [String] {
+        let dense = isFolded ? try foldedLoRA() : try denseAdapter()
+        try dense.write(to: path, replacing: replacing)
+        return [foldingNote].compactMap { $0 }
+    }
+
+    private func denseAdapter() throws -> AdapterDirectory {
+        let kept = written.map(\.module)
+        var configuration = adapter.configuration
+        configuration.isGated = false
+        if configuration.adaLoRA.totalSteps == nil {
+            // An adapter that was never trained has no number of steps, and peft does not load an AdaLoRA without.
+            configuration.adaLoRA.totalSteps =
+                configuration.adaLoRA.initialSteps + configuration.adaLoRA.finalSteps + 1
+        }
+        if kept.count < adapter.modules.count { configuration = configuration.restricted(to: kept) }
+        var tensors: [AdapterTensor] = []
+        for entry in written {
+            let factor = entry.replacement?.factor ?? 1
+            for role in configuration.tensorRoles {
+                guard var tensor = adapter.tensor(entry.module, role.suffix) else { continue }
+                if role.scalesUpdate, factor != 1 {
+                    tensor.values = tensor.values.map { Float(Double($0) * factor) }
+                }
+                tensors.append(tensor)
+            }
+        }
+        return try exported(configuration, kept, tensors + adapter.sharedTensors)
+    }
+
+    /// LoRA with alpha / r = 1 at the largest rank; each module's own scale is in its B.
+    private func foldedLoRA() throws -> AdapterDirectory {
+        let folded = foldedModules
+        let rank = folded.map(\.rank).max() ?? 1
+        let own = adapter.configuration
+        let isWhole = written.count == adapter.modules.count
+        let kept = folded.map(\.module)
+        let hasBias = written.contains { change(of: $0).change.bias != nil }
+        var configuration = try AdapterConfiguration(
+            kind: .lora, isGated: false, rank: rank, alpha: Double(rank), dropout: own.dropout, hasLoRABias: hasBias,
+            targets: own.targets, excluded: own.excluded,
+            rankPattern: folded.filter { $0.rank != rank }.map { .init($0.module, $0.rank) },
+            modulesToSave: own.modulesToSave, layersToTransform: own.layersToTransform,
+            layersPattern: own.layersPattern, taskType: own.taskType, baseModelPath: own.baseModelPath)
+        if !isWhole { configuration = configuration.restricted(to: kept) }
+        var tensors: [AdapterTensor] = []
+        for (entry, module) in zip(written, folded) {
+            let low = change(of: entry).change
+            let scaling = configuration.scaling(for: module.module)
+            let factor = low.scale / scaling
+            func key(_ suffix: String) -> String { PEFTNames.key(module.module, suffix) }
+            tensors.append((key(PEFTNames.loraA), [low.rank, module.inputSize], low.a))
+            tensors.append((key(PEFTNames.loraB), [module.outputSize, low.rank], low.b.map { $0 * factor }))
+            if let bias = low.bias {
+                tensors.append((key(PEFTNames.loraBias), [module.outputSize], bias.map { $0 / scaling }))
+            }
+        }
+        return try exported(configuration, kept, tensors)
+    }
+
+    private func exported(
+        _ configuration: AdapterConfiguration, _ modules: [String], _ tensors: [AdapterTensor]
+    ) throws -> AdapterDirectory {
+        var event: JSONObject = [
+            "event": .string("exported"), "tspeft": .string(ToolVersion.current),
+            "parent": .string(adapter.displayName), "method": .string(adapter.configuration.methodName),
+        ]
+        event["gates"] = gates.map { .string($0.rawValue) } ?? .null
+        return try AdapterDirectory(
+            configuration: configuration, modules: modules, tensors: tensors + adapter.savedModules,
+            base: adapter.base, training: adapter.training, history: adapter.history + [.object(event)],
+            path: adapter.path, file: adapter.displayName)
+    }
+}

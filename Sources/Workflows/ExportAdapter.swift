@@ -1,0 +1,71 @@
+import Adapters
+import CheckpointIO
+import Models
+import Transforms
+
+/// What `export` is asked to do.
+package struct ExportRequest: Sendable {
+    /// The adapter.
+    package var adapterPath: String
+    /// For which program.
+    package var format: ExportFormat
+    /// Where the export goes: a file for GGUF, a directory for the others.
+    package var outputPath: String
+    /// The base; nil is the one that the adapter names, where the export needs it.
+    package var basePath: String?
+    /// What becomes of the gates; nil where nobody said.
+    package var gates: MergeGates?
+    /// Whether peft is to get a LoRA whatever the method.
+    package var asLoRA = false
+    /// Whether an existing output is replaced.
+    package var replaces = false
+
+    /// A request with the program's defaults.
+    package init(adapterPath: String, format: ExportFormat, outputPath: String) {
+        self.adapterPath = adapterPath
+        self.format = format
+        self.outputPath = outputPath
+    }
+}
+
+/// Writes an adapter for another program.
+///
+/// Throws what reading adapter and base throws, `TransformError.outputIsInput`, `WorkflowError.conflict` for options
+/// that do not belong to the format, `WorkflowError.missing` where the base is needed and not found, and what
+/// `AdapterExport` throws.
+package func exportAdapter(_ request: ExportRequest) throws -> ExportReport {
+    if request.format == .torch, request.gates != nil {
+        throw WorkflowError.conflict("--gates is for formats without gates; an export to torch keeps them")
+    }
+    if request.format != .peft, request.asLoRA {
+        throw WorkflowError.conflict("--as-lora is for --to peft; \(request.format.rawValue) has no other form")
+    }
+    let adapter = try AdapterDirectory.read(request.adapterPath)
+    guard !wouldReplace(request.outputPath, input: request.adapterPath) else {
+        throw TransformError.outputIsInput(path: request.outputPath)
+    }
+    let export = try AdapterExport(
+        adapter, to: request.format, gates: request.gates, base: try base(for: request, adapter),
+        asLoRA: request.asLoRA)
+    return try export.write(to: request.outputPath, replacing: request.replaces)
+}
+
+/// The base that was given, or else the one that the adapter names if the format cannot do without.
+private func base(for request: ExportRequest, _ adapter: AdapterDirectory) throws -> ModelCheckpoint? {
+    let path: String
+    if let given = request.basePath {
+        path = given
+    } else {
+        guard request.format.needsBase || request.asLoRA else { return nil }
+        guard let named = adapter.configuration.baseModelPath, pathKind(named) != .nothing else {
+            let what = adapter.configuration.baseModelPath.map { "its base '\($0)' is not there" }
+            throw WorkflowError.missing(
+                path: request.adapterPath,
+                what: "\(what ?? "it names no base"), which an export to \(request.format.rawValue) needs; give --base")
+        }
+        path = named
+    }
+    let base = try ModelCheckpoint.open(path)
+    try adapter.check(base: base.fingerprint(), basePath: path)
+    return base
+}

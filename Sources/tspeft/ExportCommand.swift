@@ -1,0 +1,64 @@
+import ArgumentParser
+import Transforms
+import Workflows
+
+struct ExportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write an adapter for another program.",
+        discussion: """
+            --to peft writes a directory for peft 0.21, mlx one for mlx-lm, gguf-lora a file for llama.cpp's --lora; for the \
+            last two AdaLoRA and VeRA are folded exactly into LoRA, and with --as-lora for peft too. These programs know no \
+            gates: of a gated adapter each gate is replaced by its best single factor (--gates scale) or left open \
+            (--gates drop), and what that loses is printed per module. --to torch keeps the gates: beside the adapter it \
+            writes tspeft_torch.py, which puts it into a model of transformers.
+            """)
+
+    @Argument(help: "The adapter: one of tspeft's or of peft's.")
+    var adapter: String
+
+    @Option(help: "The format: peft, mlx, gguf-lora or torch.")
+    var to: ExportFormat
+
+    @Option(
+        help:
+            "The base checkpoint, which mlx, gguf-lora and --as-lora need; the one that the adapter names unless given."
+    )
+    var base: String?
+
+    @Option(name: .shortAndLong, help: "Where the export goes: a file for gguf-lora, else a directory.")
+    var output: String
+
+    @Option(help: "What becomes of the gates where the format has none: scale or drop.")
+    var gates: MergeGates?
+
+    @Flag(name: .customLong("as-lora"), help: "Fold the method into LoRA for peft too.")
+    var asLoRA = false
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    func run() throws {
+        var request = ExportRequest(adapterPath: adapter, format: to, outputPath: output)
+        request.basePath = base
+        request.gates = gates
+        request.asLoRA = asLoRA
+        request.replaces = force
+        let report = try exportAdapter(request)
+        if json {
+            Terminal.result(ExportText.json(report).text(indent: 2))
+        } else {
+            for line in ExportText.summary(report) { Terminal.result(line) }
+            if report.gates != nil {
+                Terminal.result()
+                for line in ExportText.table(report) { Terminal.result(line) }
+            }
+        }
+        Terminal.note("written to \(output)")
+    }
+}
+
+extension ExportFormat: ExpressibleByArgument {}
