@@ -5,7 +5,9 @@ import PackageDescription
 let package = Package(
     name: "tspeft",
     products: [
-        .executable(name: "tspeft", targets: ["tspeft"])
+        .executable(name: "tspeft", targets: ["tspeft"]),
+        // For Tests/Benchmarks, which times single kernels too.
+        .library(name: "CKernels", targets: ["CKernels"]),
     ],
     dependencies: [
         // Its plugin writes the manual pages, whose form changes with its minor versions.

@@ -1,9 +1,14 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-/// Benchmarks: a package of its own, so that nothing here reaches a user's build. It runs programs and reads what they measured.
+/// Benchmarks: a package of its own, so that nothing here reaches a user's build. `Benchmarks` runs programs and reads
+/// what they measured; `BlockRates` times the kernels of block formats.
 let package = Package(
     name: "Benchmarks",
-    targets: [.executableTarget(name: "Benchmarks")],
+    dependencies: [.package(name: "tspeft", path: "../..")],
+    targets: [
+        .executableTarget(name: "Benchmarks"),
+        .executableTarget(name: "BlockRates", dependencies: [.product(name: "CKernels", package: "tspeft")]),
+    ],
     swiftLanguageModes: [.v6]
 )

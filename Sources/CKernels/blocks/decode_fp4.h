@@ -15,21 +15,31 @@ static inline float half_of_ue4m3(uint8_t byte) {
     return float_from_bits((uint32_t)(exponent - 8 + 127) << 23 | (uint32_t)fraction << 20);
 }
 
-/// Writes two runs of `half` elements: the low nibbles', then the high nibbles'.
-static inline void put_e2m1(const uint8_t *nibbles, int half, float scale, float *dst) {
-    for (int i = 0; i < half; i++) {
-        dst[i] = scale * (float)e2m1_values[nibbles[i] & 0x0F];
-        dst[i + half] = scale * (float)e2m1_values[nibbles[i] >> 4];
-    }
-}
-
 static void decode_mxfp4(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
-    for (size_t b = 0; b < blocks; b++, block += 17, dst += 32) put_e2m1(block + 1, 16, half_of_e8m0(block[0]), dst);
+    for (size_t b = 0; b < blocks; b++, block += 17, dst += 32) {
+        const float scale = half_of_e8m0(block[0]);
+        int8_t values[32];
+        look_up_nibbles(e2m1_values, block + 1, values);
+        for (int i = 0; i < 32; i++) dst[i] = scale * (float)values[i];
+    }
 }
 
 static void decode_nvfp4(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
-    for (size_t b = 0; b < blocks; b++, block += 36, dst += 64)
-        for (int g = 0; g < 4; g++) put_e2m1(block + 4 + 8 * g, 8, half_of_ue4m3(block[g]), dst + 16 * g);
+    for (size_t b = 0; b < blocks; b++, block += 36, dst += 64) {
+        for (int pair = 0; pair < 4; pair += 2) {
+            // Two groups of 16: eight bytes each, whose low nibbles come before the high ones.
+            const float first = half_of_ue4m3(block[pair]), second = half_of_ue4m3(block[pair + 1]);
+            int8_t values[32];
+            look_up_nibbles(e2m1_values, block + 4 + 8 * pair, values);
+            float *out = dst + 16 * pair;
+            for (int i = 0; i < 8; i++) {
+                out[i] = first * (float)values[i];
+                out[i + 8] = first * (float)values[i + 16];
+                out[i + 16] = second * (float)values[i + 8];
+                out[i + 24] = second * (float)values[i + 24];
+            }
+        }
+    }
 }

@@ -5,12 +5,22 @@ static inline uint8_t even_signs(uint32_t seven_bits) {
     return (uint8_t)(bits | (uint32_t)(__builtin_popcount(bits) & 1) << 7);
 }
 
+typedef float eight_floats __attribute__((ext_vector_type(8)));
+typedef int32_t eight_ints __attribute__((ext_vector_type(8)));
+typedef uint8_t eight_bytes __attribute__((ext_vector_type(8)));
+typedef int8_t eight_signed_bytes __attribute__((ext_vector_type(8)));
+
 /// Writes eight elements: the bytes of a codebook entry times `scale`, negative where a bit of `signs` is set.
 static inline void put_eight(float *dst, uint64_t entry, uint8_t signs, float scale) {
-    for (int i = 0; i < 8; i++) {
-        const float value = scale * (float)(entry >> 8 * i & 0xFF);
-        dst[i] = signs >> i & 1 ? -value : value;
-    }
+    const eight_ints places = {1, 2, 4, 8, 16, 32, 64, 128};
+    const eight_ints sign = ((eight_ints)signs & places) != 0 ? (eight_ints)INT32_MIN : 0;
+    eight_bytes bytes;
+    memcpy(&bytes, &entry, sizeof bytes);
+    eight_floats values = scale * __builtin_convertvector(bytes, eight_floats);
+    eight_ints bits;
+    memcpy(&bits, &values, sizeof bits);
+    bits ^= sign;
+    memcpy(dst, &bits, sizeof bits);
 }
 
 /// Eight elements from two codebook entries of four.
@@ -90,8 +100,11 @@ static void decode_iq3_s(const void *src, float *dst, size_t blocks) {
 
 /// Writes eight elements of an IQ1 format: (-1, 0 or 1, and an eighth more or less) times `scale`.
 static inline void put_eight_shifted(float *dst, uint64_t entry, int is_less, float scale) {
-    const float shift = is_less ? -0.125f : 0.125f;
-    for (int i = 0; i < 8; i++) dst[i] = scale * ((float)(int8_t)(entry >> 8 * i) + shift);
+    eight_signed_bytes bytes;
+    memcpy(&bytes, &entry, sizeof bytes);
+    const eight_floats values =
+        scale * (__builtin_convertvector(bytes, eight_floats) + (is_less ? -0.125f : 0.125f));
+    memcpy(dst, &values, sizeof values);
 }
 
 static void decode_iq1_s(const void *src, float *dst, size_t blocks) {
@@ -131,10 +144,9 @@ static void decode_iq4_nl(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 32) {
         const float d = load_half(block);
-        for (int i = 0; i < 16; i++) {
-            dst[i] = d * (float)tspeft_iq4_values[block[2 + i] & 0x0F];
-            dst[i + 16] = d * (float)tspeft_iq4_values[block[2 + i] >> 4];
-        }
+        int8_t values[32];
+        look_up_nibbles(tspeft_iq4_values, block + 2, values);
+        for (int i = 0; i < 32; i++) dst[i] = d * (float)values[i];
     }
 }
 
@@ -146,11 +158,9 @@ static void decode_iq4_xs(const void *src, float *dst, size_t blocks) {
         for (int g = 0; g < 8; g++, dst += 32) {
             const int low_scale = block[4 + g / 2] >> g % 2 * 4 & 0x0F;
             const float scale = d * (float)((low_scale | (high_scales >> 2 * g & 3) << 4) - 32);
-            const uint8_t *nibbles = block + 8 + 16 * g;
-            for (int i = 0; i < 16; i++) {
-                dst[i] = scale * (float)tspeft_iq4_values[nibbles[i] & 0x0F];
-                dst[i + 16] = scale * (float)tspeft_iq4_values[nibbles[i] >> 4];
-            }
+            int8_t values[32];
+            look_up_nibbles(tspeft_iq4_values, block + 8 + 16 * g, values);
+            for (int i = 0; i < 32; i++) dst[i] = scale * (float)values[i];
         }
     }
 }

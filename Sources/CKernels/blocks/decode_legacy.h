@@ -79,14 +79,22 @@ static void decode_q1_0(const void *src, float *dst, size_t blocks) {
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 128) {
         const float d = load_half(block);
-        for (int i = 0; i < 128; i++) dst[i] = block[2 + i / 8] >> i % 8 & 1 ? d : -d;
+        // The scale itself where a bit is set, else its negative.
+        for (int i = 0; i < 16; i++) put_eight(dst + 8 * i, 0x0101010101010101ull, (uint8_t)~block[2 + i], d);
     }
 }
 
+typedef int32_t sixteen_words __attribute__((ext_vector_type(16)));
+
 static void decode_q2_0(const void *src, float *dst, size_t blocks) {
+    const sixteen_words shifts = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
     const uint8_t *block = src;
     for (size_t b = 0; b < blocks; b++, block += 18, dst += 64) {
         const float d = load_half(block);
-        for (int i = 0; i < 64; i++) dst[i] = d * (float)((block[2 + i / 4] >> i % 4 * 2 & 3) - 1);
+        for (int g = 0; g < 4; g++) {
+            const sixteen_words quants = ((sixteen_words)(int32_t)load32(block + 2 + 4 * g) >> shifts & 3) - 1;
+            const sixteen_floats values = d * __builtin_convertvector(quants, sixteen_floats);
+            memcpy(dst + 16 * g, &values, sizeof values);
+        }
     }
 }

@@ -1,7 +1,7 @@
 // Encoders of the K formats. Each keeps the sum of its elements' squared errors small, in three steps: a scale (and an
 // offset) for each group, the best of sixteen starts after a fit by least squares; the block's scale in half precision,
-// from the largest of them; then the best of sixteen pairs of small integers near each group's, with the elements nearest
-// to what those give.
+// from the largest of them; then the best of sixteen small integers (or pairs of them) near each group's, with the
+// elements nearest to what those give.
 
 /// Groups of a block, at most.
 enum { GROUPS = 16 };
@@ -54,8 +54,8 @@ LANES void fit_line(fit_sums sums, float sum, float count, lanes *scale, lanes *
 
 /// The best scale and offset (at most zero) found for `count` elements that become 0 to `largest`. The starts cut off
 /// some of the range above and below, in units of one step: with few steps that pays.
-LANES void search_line(const float *x, int count, float sum, int largest, const lanes *above, const lanes *below, float *scale,
-                       float *offset) {
+LANES void search_line(const float *x, int count, float sum, int largest, const lanes *above, const lanes *below,
+                       float *scale, float *offset) {
     float low, high;
     find_range(x, count, &low, &high);
     low = low < 0 ? low : 0;
@@ -78,17 +78,20 @@ typedef struct {
     int scale_place, minimum_place;
 } line_format;
 
-/// Writes a block's half-precision numbers, and gives the integers of its groups' scales and minima and of its elements.
+/// Writes a block's half-precision numbers, and gives the integers of its groups' scales and minima and of its
+/// elements.
 LANES int quantize_lines(const float *x, line_format format, const lanes *above, const lanes *below, uint8_t *block,
                          uint8_t *scales, uint8_t *minima, uint8_t *q) {
     const uint32_t magnitude = largest_magnitude(x, SUPER);
     if (!is_finite_magnitude(magnitude)) return 0;
-    float normal[SUPER], group_scale[GROUPS], group_offset[GROUPS], group_sum[GROUPS], largest_scale = 0, lowest_offset = 0;
+    float normal[SUPER], group_scale[GROUPS], group_offset[GROUPS], group_sum[GROUPS];
+    float largest_scale = 0, lowest_offset = 0;
     const float power = normalize(x, SUPER, magnitude, normal);
     const int count = format.count, groups = SUPER / count;
     for (int g = 0; g < groups; g++) {
         group_sum[g] = sum_of(normal + g * count, count);
-        search_line(normal + g * count, count, group_sum[g], format.largest, above, below, group_scale + g, group_offset + g);
+        search_line(normal + g * count, count, group_sum[g], format.largest, above, below, group_scale + g,
+                    group_offset + g);
         largest_scale = group_scale[g] > largest_scale ? group_scale[g] : largest_scale;
         lowest_offset = group_offset[g] < lowest_offset ? group_offset[g] : lowest_offset;
     }
@@ -101,9 +104,10 @@ LANES int quantize_lines(const float *x, line_format format, const lanes *above,
     static const lanes minimum_steps = {-2, -1, 0, 1, 2, -2, -1, 0, 1, 2, -2, -1, 0, 1, 2, 0};
     for (int g = 0; g < groups; g++) {
         const float *elements = normal + g * count;
-        const lanes scale = clamped(nearest(clamped(group_scale[g] * inverses(unit), 0, limit)) + scale_steps, 0, limit);
-        const lanes minimum =
-            clamped(nearest(clamped(-group_offset[g] * inverses(offset_unit), 0, limit)) + minimum_steps, 0, limit);
+        const lanes near_scale = nearest(clamped(group_scale[g] * inverses(unit), 0, limit));
+        const lanes near_minimum = nearest(clamped(-group_offset[g] * inverses(offset_unit), 0, limit));
+        const lanes scale = clamped(near_scale + scale_steps, 0, limit);
+        const lanes minimum = clamped(near_minimum + minimum_steps, 0, limit);
         const lanes scales_here = scale * unit, offsets_here = -minimum * offset_unit;
         const fit_sums sums =
             sums_of(elements, count, offsets_here, inverses(scales_here), 0, (float)format.largest);
@@ -130,8 +134,8 @@ LANES float search_scale(const float *x, int levels, const lanes *starts) {
     return scales[best_lane(scales * sums.xq)];
 }
 
-/// Writes a block's half-precision scale, and gives its groups' scales, from -limit to limit - 1, and its elements' whole
-/// numbers, from 0 to 2 levels - 1.
+/// Writes a block's half-precision scale, and gives its groups' scales, from -limit to limit - 1, and its elements'
+/// whole numbers, from 0 to 2 levels - 1.
 LANES int quantize_scales(const float *x, int levels, int limit, const lanes *starts, uint8_t *half, int8_t *scales,
                           uint8_t *q) {
     const uint32_t magnitude = largest_magnitude(x, SUPER);
@@ -188,7 +192,7 @@ static inline void put_six_bit_pairs(const uint8_t *scales, const uint8_t *minim
     }
 }
 
-// Starts of the searches, found by trying on normal numbers; the least-squares fit makes their exact places unimportant.
+// Starts of the searches, found by trying on normal numbers; the fit makes their exact places unimportant.
 static const lanes coarse_above = {0, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.7f,
                                    0, 0.2f, 0.4f, 0.6f, 0.1f, 0.3f, 0.5f, 0.8f};
 static const lanes coarse_below = {0,    0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.7f,

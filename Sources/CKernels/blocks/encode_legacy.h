@@ -1,5 +1,5 @@
-// Encoders of Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: the scale comes from the extremes alone, as in ggml's reference, whose bytes
-// these are.
+// Encoders of Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: the scale comes from the extremes alone, as in ggml's reference, whose
+// bytes these are.
 
 /// q = (x - minimum) * inverse + offset, cut to a whole number and at `largest`.
 static inline void cut_to_whole(const float *x, float minimum, float inverse, float offset, int largest, uint8_t *q) {

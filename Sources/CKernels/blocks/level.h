@@ -1,6 +1,6 @@
 // Every format's functions, compiled for one kind of processor: level_plain.c, level_avx2.c and level_avx512.c include
-// this text. The compiler turns its loops into the vectors of that kind; without fused products and with sums in a fixed
-// order, all of them give the same bits.
+// this text. The compiler turns its loops into the vectors of that kind; without fused products and with sums in a
+// fixed order, all of them give the same bits. Before it comes one of the look_up_*.h, which depends on the kind.
 #include "decode_fp4.h"
 #include "decode_iq.h"
 #include "decode_k.h"

@@ -1,8 +1,11 @@
 // The block formats for AVX2.
 #ifdef __x86_64__
+#include <immintrin.h>
+
 #include "blocks.h"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "look_up_shuffle.h"
 #include "level.h"
 #pragma clang attribute pop
 

@@ -1,8 +1,12 @@
 // The block formats for AVX-512.
 #ifdef __x86_64__
+#include <immintrin.h>
+
 #include "blocks.h"
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
+                             apply_to = function)
+#include "look_up_shuffle.h"
 #include "level.h"
 #pragma clang attribute pop
 
