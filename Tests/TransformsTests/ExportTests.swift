@@ -118,7 +118,7 @@ func gateFactorsGoIntoWhatPEFTLoads(_ kind: AdapterKind, _ gates: MergeGates) th
         let adapter = try gatedAdapter(kind)
         let report = try AdapterExport(adapter, to: .peft, gates: gates).write(to: folder + "/peft")
         #expect(report.writtenCount == 8 && report.gates == gates && report.source == "dev.json")
-        #expect(report.modules[1].omission == "its gate never opens")
+        #expect(report.modules[1].omission == "the gate never opens")
         #expect(abs((report.modules[3].replacement?.sparsity ?? 0) - 0.3) < 1e-12)
         let read = try AdapterDirectory.read(folder + "/peft")
         #expect(!read.configuration.isGated && read.thresholds.isEmpty && read.statistics == nil)
@@ -362,6 +362,19 @@ private func permuted(_ values: [Float], heads: Int, width: Int) -> [Float] {
             let wanted = heads > 0 ? permuted(b.values, heads: heads, width: 4) : b.values
             #expect(try file.floats(of: loraB) == wanted)
         }
+    }
+}
+
+@Test func ggufBaseGivesTheSameFileAsItsHuggingFaceTwin() throws {
+    try withTemporaryFolder { folder in
+        let twins = [fixture("tiny-llama"), fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf")]
+        let adapter = try randomAdapter(settings(.lora), on: ModelCheckpoint.open(twins[0]))
+        let files = try twins.enumerated().map { index, path in
+            let out = folder + "/\(index).gguf"
+            _ = try AdapterExport(adapter, to: .ggufLoRA, base: ModelCheckpoint.open(path)).write(to: out)
+            return try readFile(out)
+        }
+        #expect(files[0] == files[1])
     }
 }
 

@@ -105,7 +105,7 @@ package struct AdapterExport: Sendable {
             modules.append(
                 Module(
                     module: module, replacement: replacement,
-                    omission: replacement.neverFires ? "its gate never opens" : isEmpty ? "its rank is 0" : nil))
+                    omission: replacement.neverFires ? "the gate never opens" : isEmpty ? "the rank is 0" : nil))
         }
         self.modules = modules
         if written.isEmpty { throw refusal("no module's gate ever opens and no update is left") }

@@ -3,6 +3,9 @@ import Transforms
 
 /// What an export wrote and lost, in words and as a table.
 package enum ExportText {
+    /// Modules that are named in a line at most; the JSON has them all.
+    private static let nameLimit = 3
+
     /// The closing lines of an export.
     package static func summary(_ report: ExportReport) -> [String] {
         var lines = [
@@ -10,8 +13,19 @@ package enum ExportText {
                 + report.format.program
         ]
         for note in report.notes { lines.append(note) }
-        let reasons = report.modules.compactMap { module in module.omission.map { (module.module, $0) } }
-        for (module, reason) in reasons { lines.append("left out: \(module), because \(reason)") }
+        var omitted: [(reason: String, modules: [String])] = []
+        for module in report.modules {
+            guard let reason = module.omission else { continue }
+            if let place = omitted.firstIndex(where: { $0.reason == reason }) {
+                omitted[place].modules.append(module.module)
+            } else {
+                omitted.append((reason, [module.module]))
+            }
+        }
+        for (reason, modules) in omitted {
+            let names = modules.prefix(nameLimit).joined(separator: ", ") + (modules.count > nameLimit ? ", ..." : "")
+            lines.append("left out, because \(reason): \(modules.count) (\(names))")
+        }
         if let gates = report.gates, let source = report.source {
             let errors = report.modules.compactMap { $0.replacement?.expectedError }
             let mean = errors.reduce(0, +) / Double(max(1, errors.count))
