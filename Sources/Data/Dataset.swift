@@ -8,9 +8,13 @@ package struct Dataset: Sendable {
     package let examples: [Example]
     /// The questions of the records that have an `answer`, in the order of the file; empty unless they were asked for.
     package let choiceItems: [ChoiceItem]
-    /// How many records were truncated to `maxLength`.
-    package let truncatedCount: Int
+    /// The place in `examples` of each choice item's record.
+    private let choiceRecords: [Int]
+    /// The places in `examples` of the records that were truncated to `maxLength`.
+    private let truncatedRecords: [Int]
 
+    /// How many records were truncated to `maxLength`.
+    package var truncatedCount: Int { truncatedRecords.count }
     /// How many tokens the examples have.
     package var tokenCount: Int { examples.reduce(0) { $0 + $1.tokens.count } }
     /// How many of the tokens are scored.
@@ -29,14 +33,28 @@ package struct Dataset: Sendable {
         let builder = try ExampleBuilder(encoder: encoder, options: options, file: path)
         var examples: [Example] = []
         var choiceItems: [ChoiceItem] = []
-        var truncatedCount = 0
+        var choiceRecords: [Int] = []
+        var truncatedRecords: [Int] = []
         try RecordFile.forEachRecord(of: path) { (value, place) throws(DataError) in
             let result = try builder.build(TrainingRecord(value, at: place))
+            if let item = result.choiceItem {
+                choiceItems.append(item)
+                choiceRecords.append(examples.count)
+            }
+            if result.isTruncated { truncatedRecords.append(examples.count) }
             examples.append(result.example)
-            if let item = result.choiceItem { choiceItems.append(item) }
-            truncatedCount += result.isTruncated ? 1 : 0
         }
         return Dataset(
-            path: path, examples: examples, choiceItems: choiceItems, truncatedCount: truncatedCount)
+            path: path, examples: examples, choiceItems: choiceItems, choiceRecords: choiceRecords,
+            truncatedRecords: truncatedRecords)
+    }
+
+    /// The first `count` records alone, at least one; all where there are no more.
+    package func prefix(_ count: Int) -> Dataset {
+        precondition(count >= 1, "a data set has a record")
+        let kept = choiceRecords.prefix { $0 < count }
+        return Dataset(
+            path: path, examples: Array(examples.prefix(count)), choiceItems: Array(choiceItems.prefix(kept.count)),
+            choiceRecords: Array(kept), truncatedRecords: Array(truncatedRecords.prefix { $0 < count }))
     }
 }

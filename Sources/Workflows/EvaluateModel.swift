@@ -130,8 +130,8 @@ package func evaluateModel(
     loading.limit = session.model.configuration.maximumPositions
     loading.collectsChoices = true
     let data = try Dataset.load(path: request.dataPath, tokenizer: session.tokenizer, options: loading)
-    let examples = Array(data.examples.prefix(request.limit ?? .max))
-    let items = Array(data.choiceItems.prefix(request.limit ?? .max))
+        .prefix(request.limit ?? .max)
+    let (examples, items) = (data.examples, data.choiceItems)
     let start = ContinuousClock.now
 
     var report = EvaluateReport(

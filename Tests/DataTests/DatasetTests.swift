@@ -36,6 +36,18 @@ struct DatasetTests {
         #expect(data.truncatedCount == 0 && data.choiceItems.isEmpty)
     }
 
+    @Test func prefixHasWhatBelongsToItsRecords() throws {
+        let task = #"{"prompt": "It is", "completion": " good", "answer": "good", "choices": ["good", "bad"]}"#
+        let options = LoadingOptions(maxLength: 8, collectsChoices: true)
+        let data = try loadLines([film, task, film, task], tinyTokenizer(), options)
+        #expect(data.examples.count == 4 && data.choiceItems.count == 2 && data.truncatedCount == 2)
+        for (count, choices, truncated) in [(1, 0, 1), (2, 1, 1), (3, 1, 2), (4, 2, 2), (9, 2, 2)] {
+            let part = data.prefix(count)
+            #expect(part.examples == Array(data.examples.prefix(count)))
+            #expect(part.choiceItems == Array(data.choiceItems.prefix(choices)) && part.truncatedCount == truncated)
+        }
+    }
+
     @Test func endTokenMayBeLeftOut() throws {
         let data = try loadLines([film], tinyTokenizer(), LoadingOptions(endOfText: false))
         #expect(data.examples.map(\.tokens) == [filmPrompt + [939]])

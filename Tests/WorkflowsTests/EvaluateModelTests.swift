@@ -50,6 +50,23 @@ import Workflows
         }
     }
 
+    /// Only what the first records ask is answered, and what is not asked is measured all the same.
+    @Test func limitHoldsForAnswersAmongOtherRecords() throws {
+        try withTemporaryFolder { folder in
+            let tiny = try TinyTraining(folder)
+            let tasks = String(decoding: try readFile(tiny.records), as: UTF8.self).split(separator: "\n")
+            let path = folder + "/mixed.json"
+            try writeFile(path, (["{\"text\": \"a film\"}"] + tasks.map(String.init)).joined(separator: "\n"))
+            var mixed = request(tiny, adapter: true)
+            mixed.dataPath = path
+            mixed.limit = 3
+            let report = try evaluateModel(mixed)
+            #expect(report.records == 3 && report.answered == 2)
+            #expect(report.loss.scoredTokens > 4)
+            #expect(report.modules.allSatisfy { $0.tokens == report.loss.tokens })
+        }
+    }
+
     /// Prompts that are scored too leave more to measure than the answers.
     @Test func scoredPromptsNeedALossPassOfTheirOwn() throws {
         try withTemporaryFolder { folder in
