@@ -30,7 +30,7 @@ package struct BaseFingerprint: Sendable, Equatable {
         self.entries = sorted
         var hash = FNVHash()
         for entry in sorted {
-            hash.add("\(entry.name)\u{0}\(entry.shape)\u{0}\(entry.encoding)\u{0}\(entry.hash)\u{0}".utf8)
+            hash.add("\(entry.name)\u{0}\(entry.shape)\u{0}\(entry.encoding)\u{0}\(entry.hash)\u{0}")
         }
         digest = hash.text
     }
@@ -45,7 +45,7 @@ package struct BaseFingerprint: Sendable, Equatable {
                 // last * piece / (pieceCount - 1), without a product that could overflow.
                 let (step, rest) = last.quotientAndRemainder(dividingBy: pieceCount - 1)
                 let start = step * piece + rest * piece / (pieceCount - 1)
-                hash.add(bytes[start..<start + pieceSize])
+                hash.add(UnsafeRawBufferPointer(rebasing: bytes[start..<start + pieceSize]))
             }
         }
         return hash.text

@@ -14,9 +14,17 @@ package struct FNVHash: Sendable, Equatable {
         value = (value ^ word) &* 0x0000_0100_0000_01B3
     }
 
+    // Not one for every sequence of bytes: other modules would run the generic code, which took 0.08 s for the fingerprint
+    // of a model of 135 M parameters; this takes less than 0.01 s.
+
     /// Adds bytes.
-    package mutating func add(_ bytes: some Sequence<UInt8>) {
+    package mutating func add(_ bytes: UnsafeRawBufferPointer) {
         for byte in bytes { add(UInt64(byte)) }
+    }
+
+    /// Adds a text in UTF-8.
+    package mutating func add(_ text: String) {
+        for byte in text.utf8 { add(UInt64(byte)) }
     }
 
     /// 16 hexadecimal digits.

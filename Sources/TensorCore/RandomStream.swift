@@ -23,7 +23,7 @@ package struct RandomStream: Sendable, Equatable {
     /// A stream of its own for a purpose, such as one module's initial values: independent of how much is drawn here.
     package func forked(_ label: String) -> RandomStream {
         var hash = FNVHash()
-        hash.add(label.utf8)
+        hash.add(label)
         return RandomStream(seed: key ^ hash.value)
     }
 

@@ -94,7 +94,7 @@ struct TokenTable: Sendable {
     /// FNV-1a with its high bits folded down, as the table's size is a power of two.
     private static func hash(_ bytes: [UInt8], _ range: Range<Int>) -> Int {
         var hash = FNVHash()
-        for index in range { hash.add(UInt64(bytes[index])) }
+        bytes[range].withUnsafeBytes { hash.add($0) }
         return Int(truncatingIfNeeded: (hash.value ^ (hash.value >> 32)) & 0x7FFF_FFFF)
     }
 }
