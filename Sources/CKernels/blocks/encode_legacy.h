@@ -34,8 +34,10 @@ static inline int quantize_from_minimum(const float *x, int largest, uint8_t *sc
     float low, high;
     find_range(x, BLOCK, &low, &high);
     const float d = (high - low) / (float)largest;
+    // A range that half precision holds is one whose differences float holds.
+    if (!put_half(scale, d) || !put_half(scale + 2, low)) return 0;
     cut_to_whole(x, low, inverse_of(d), 0.5f, largest, q);
-    return put_half(scale, d) & put_half(scale + 2, low);
+    return 1;
 }
 
 static inline int q4_0_block(const float *x, uint8_t *block) {
