@@ -38,8 +38,7 @@ package final class DoRA: AdapterMethod {
     ) throws -> [AdapterTensor] {
         var norms = [Float](repeating: 0, count: module.outputSize)
         try weights(module).withUnsafeBufferPointer {
-            tspeft_row_norms(
-                $0.baseAddress!, DType.f32.kernelCode, &norms, module.outputSize, module.inputSize)
+            WeightChange.rowNorms($0.baseAddress!, into: &norms, rows: module.outputSize, width: module.inputSize)
         }
         return LoRA.initialFactors(module, configuration, stream) + [
             (PEFTNames.key(module.path, PEFTNames.magnitude), [module.outputSize], norms)
@@ -83,7 +82,7 @@ package final class DoRA: AdapterMethod {
                     weight.address + start * weight.rowByteCount, weight.dtype.kernelCode, sums, DType.f32.kernelCode,
                     count * width)
                 tspeft_merge_rows(sums, b.value.floats + start * rank, a.value.floats, scaling, count, rank, width)
-                tspeft_row_norms(sums, DType.f32.kernelCode, inverseNorms.floats + start, count, width)
+                WeightChange.rowNorms(sums, into: inverseNorms.floats + start, rows: count, width: width)
             }
         }
         let outer = bottleneck.outer.floats

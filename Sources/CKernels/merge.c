@@ -11,7 +11,9 @@ static void merge_plain(float *w, const float *b, const float *a, float scale, s
         for (size_t j = 0; j < width; j++) {
             float sum = 0;
             for (size_t k = 0; k < rank; k++) sum += b[i * rank + k] * a[k * width + j];
-            if (sum != 0) w[i * width + j] += scale * sum;
+            // Two statements, so that no compiler fuses them.
+            float update = scale * sum;
+            if (sum != 0) w[i * width + j] += update;
         }
     }
 }
@@ -45,7 +47,7 @@ AVX512 static inline __attribute__((always_inline)) void strip_avx512(float *w, 
             float *place = w + i * width + 16 * v;
             __m512 old = _mm512_maskz_loadu_ps(mask[v], place);
             __mmask16 kept = _mm512_cmp_ps_mask(sum[i][v], _mm512_setzero_ps(), _CMP_EQ_OQ);
-            __m512 merged = _mm512_fmadd_ps(factor, sum[i][v], old);
+            __m512 merged = _mm512_add_ps(old, _mm512_mul_ps(factor, sum[i][v]));
             _mm512_mask_storeu_ps(place, mask[v] & ~kept, merged);
         }
     }
@@ -89,7 +91,7 @@ AVX2 static inline __attribute__((always_inline)) void strip_avx2(float *w, cons
             float *place = w + i * width + 8 * v;
             __m256 old = _mm256_loadu_ps(place);
             __m256 kept = _mm256_cmp_ps(sum[i][v], _mm256_setzero_ps(), _CMP_EQ_OQ);
-            __m256 merged = _mm256_fmadd_ps(factor, sum[i][v], old);
+            __m256 merged = _mm256_add_ps(old, _mm256_mul_ps(factor, sum[i][v]));
             _mm256_storeu_ps(place, _mm256_blendv_ps(merged, old, kept));
         }
     }
@@ -108,7 +110,8 @@ AVX2 static void merge_avx2(float *w, const float *b, const float *a, float scal
         for (size_t j = whole; j < width; j++) {
             float sum = 0;
             for (size_t k = 0; k < rank; k++) sum = __builtin_fmaf(b[i * rank + k], a[k * width + j], sum);
-            if (sum != 0) w[i * width + j] = __builtin_fmaf(scale, sum, w[i * width + j]);
+            float update = scale * sum;
+            if (sum != 0) w[i * width + j] += update;
         }
     }
 }
