@@ -10,6 +10,8 @@ package enum TransformError: ReportableError, Equatable {
     case malformedSelection(file: String, problem: String)
     /// A merge would leave every weight as it is.
     case nothingToMerge(adapter: String, reason: String)
+    /// A merge is given one adapter twice.
+    case repeatedAdapter(String, first: String)
     /// The output is the input, or lies where it would destroy it.
     case outputIsInput(path: String)
     /// A tensor to be changed cannot be: missing, of a type without arithmetic, or of another shape.
@@ -24,6 +26,10 @@ package enum TransformError: ReportableError, Equatable {
         case .badKeepRule(let text, let expected): "--keep '\(text)': expected \(expected)"
         case .malformedSelection(let file, let problem): "\(file): is not a module selection: \(problem)"
         case .nothingToMerge(let adapter, let reason): "\(adapter): merging would change nothing: \(reason)"
+        case .repeatedAdapter(let path, let first):
+            path == first
+                ? "\(path): is given twice; give it once, with the sum of the weights"
+                : "\(path): is the same adapter as \(first); give it once, with the sum of the weights"
         case .outputIsInput(let path): "\(path): the output would replace the input; choose another name"
         case .unusableTensor(let base, let tensor, let reason): "\(base): tensor '\(tensor)' \(reason)"
         case .unsupported(let path, let reason): "\(path): \(reason)"
@@ -32,7 +38,7 @@ package enum TransformError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .badKeepRule: .usage
+        case .badKeepRule, .repeatedAdapter: .usage
         case .notGated, .malformedSelection, .nothingToMerge, .unusableTensor: .badData
         case .unsupported: .unsupported
         case .outputIsInput: .cannotCreate

@@ -184,7 +184,7 @@ extension MergeRequest {
     /// The command line of this request.
     package var command: String {
         var line = CommandText("merge", basePath)
-        line.add("--adapter", adapterPath)
+        for adapter in adapters { line.add("--adapter", adapter.argument) }
         line.add("--gates", gates.rawValue, default: MergeGates.scale.rawValue)
         line.add(compute)
         line.add("-o", outputPath)

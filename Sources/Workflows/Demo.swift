@@ -146,12 +146,13 @@ private struct Demo {
                 "pruned", base: base, adapter: path("pruned"), modelFile: path("pruned"), seconds: pruneSeconds,
                 modules: pruned.selection.modules.count))
 
-        let mergeRequest = MergeRequest(basePath: base, adapterPath: path("tuned"), outputPath: path("merged"))
+        let mergeRequest = MergeRequest(
+            basePath: base, adapters: [MergeRequest.Adapter(path("tuned"))], outputPath: path("merged"))
         try begin("write a checkpoint that needs no adapter", mergeRequest.command)
         let (merged, mergeSeconds) = try timed { try mergeAdapter(mergeRequest) }
         try report(
             .result([
-                "\(merged.mergedCount) of \(merged.modules.count) modules merged, "
+                "\(merged.mergedCount) of \(merged.moduleCount) modules merged, "
                     + "\(percent(merged.changedShareOfCheckpoint)) % of the weights changed, largest change "
                     + scientific(Double(merged.largestChange))
             ]))

@@ -1,13 +1,48 @@
 import Adapters
+import CheckpointIO
 import Models
 import Transforms
 
 /// What `merge` is asked to do.
 package struct MergeRequest: Sendable {
+    /// An adapter to be merged.
+    package struct Adapter: Sendable, Equatable {
+        /// The adapter's directory.
+        package let path: String
+        /// The factor on its updates.
+        package let weight: Double
+
+        /// An adapter; `weight` must be finite and not 0.
+        package init(_ path: String, weight: Double = 1) {
+            self.path = path
+            self.weight = weight
+        }
+
+        /// Reads `PATH` or `PATH:WEIGHT`: what follows the last colon is a weight where it is a number, unless there is
+        /// something of the whole name.
+        ///
+        /// Throws `WorkflowError.badOption` for a weight of 0, infinity or NaN.
+        package init(argument: String) throws(WorkflowError) {
+            self.init(argument)
+            guard pathKind(argument) == .nothing, let colon = argument.lastIndex(of: ":"), colon > argument.startIndex,
+                let weight = Double(argument[argument.index(after: colon)...])
+            else { return }
+            guard weight.isFinite, weight != 0 else {
+                throw .badOption(
+                    name: "the weight in --adapter \(argument)", expected: "a finite number other than 0",
+                    found: "\(weight)")
+            }
+            self.init(String(argument[..<colon]), weight: weight)
+        }
+
+        /// As `init(argument:)` reads it.
+        var argument: String { self == (try? Self(argument: path)) ? path : "\(path):\(weight)" }
+    }
+
     /// The base checkpoint.
     package var basePath: String
-    /// The adapter.
-    package var adapterPath: String
+    /// The adapters, at least one.
+    package var adapters: [Adapter]
     /// Where the merged checkpoint goes.
     package var outputPath: String
     /// What becomes of the gates.
@@ -18,25 +53,27 @@ package struct MergeRequest: Sendable {
     package var compute = ComputeOptions()
 
     /// A request with the program's defaults.
-    package init(basePath: String, adapterPath: String, outputPath: String) {
+    package init(basePath: String, adapters: [Adapter], outputPath: String) {
         self.basePath = basePath
-        self.adapterPath = adapterPath
+        self.adapters = adapters
         self.outputPath = outputPath
     }
 }
 
-/// Writes the base with the adapter in its weights.
+/// Writes the base with the adapters in its weights.
 ///
 /// - Parameter progress: is told weights written so far, and of all.
 ///
-/// Throws what reading base and adapter throws, and what `CheckpointMerge` does.
+/// Throws what reading base and adapters throws, and what `CheckpointMerge` does.
 package func mergeAdapter(
     _ request: MergeRequest, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
     let context = try request.compute.makeContext()
     let base = try ModelCheckpoint.open(request.basePath)
-    let adapter = try AdapterDirectory.read(request.adapterPath)
-    let merge = try CheckpointMerge(base: base, adapter: adapter, gates: request.gates)
+    let adapters = try request.adapters.map {
+        WeightedAdapter(try AdapterDirectory.read($0.path), weight: $0.weight)
+    }
+    let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
     return try merge.write(
         to: request.outputPath, replacing: request.replaces, threadCount: context.threadCount, progress: progress)
 }

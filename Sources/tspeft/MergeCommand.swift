@@ -5,21 +5,28 @@ import Workflows
 struct MergeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "merge",
-        abstract: "Put an adapter into the base's weights.",
+        abstract: "Put adapters into the base's weights.",
         discussion: """
             Writes a checkpoint that needs no adapter: the base's shards, types and other files with W0 + scaling c B A in \
             place of W0; from a GGUF file a Hugging Face directory in BF16. A gate depends on the token and a weight \
             cannot, so c is the factor nearest to the gate over the tokens that 'train' measured (--gates scale), or \
             1 (--gates drop, which merges the update as if the gate were always open). What that costs is printed per \
-            module: the error of the projection's output, in percent of it. Modules whose gates never open keep the \
-            base's weights.
+            module: the error of the projection's output, in percent of it. Modules whose gates never open, or whose rank \
+            is 0, keep the base's weights.
+
+            Several adapters are added up, each with its weight: merge BASE --adapter a --adapter b:0.5. DoRA, which \
+            rescales the rows of the weight (W0 + c ((m / n) (W0 + scaling B A) - W0), n the norms of the sum's rows), is \
+            merged alone; a parallel adapter, which no weight can hold, is refused.
             """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
     var base: String
 
-    @Option(help: "The trained adapter.")
-    var adapter: String
+    @Option(
+        help: ArgumentHelp(
+            "A trained adapter, and with :WEIGHT the factor on its updates; one option for each adapter.",
+            valueName: "adapter[:weight]"))
+    var adapter: [String]
 
     @Option(name: .shortAndLong, help: "Where the merged checkpoint goes, a directory.")
     var output: String
@@ -40,7 +47,8 @@ struct MergeCommand: ParsableCommand {
     var threads: Int?
 
     func run() throws {
-        var request = MergeRequest(basePath: base, adapterPath: adapter, outputPath: output)
+        var request = MergeRequest(
+            basePath: base, adapters: try adapter.map { try MergeRequest.Adapter(argument: $0) }, outputPath: output)
         request.gates = gates
         request.replaces = force
         request.compute.threadCount = threads
@@ -53,9 +61,10 @@ struct MergeCommand: ParsableCommand {
             Terminal.result(MergeText.json(report).text(indent: 2))
         } else {
             for line in MergeText.summary(report) { Terminal.result(line) }
-            if report.gates != nil || modules {
+            for part in report.parts where part.plan.gates != nil || modules {
                 Terminal.result()
-                for line in MergeText.table(report, listsAll: modules) { Terminal.result(line) }
+                if report.parts.count > 1 { Terminal.result(part.plan.name) }
+                for line in MergeText.table(part, listsAll: modules) { Terminal.result(line) }
             }
         }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)

@@ -53,6 +53,17 @@ import Testing
         Mistake("prune tuned --select strange.json -o new", 65, "model.layers.9.self_attn.q_proj"),
         Mistake("merge BASE --adapter adapter -o new", 65, "no token statistics"),
         Mistake("merge BASE --adapter dense -o new", 65, "would change nothing"),
+        Mistake("merge BASE --adapter parallel -o new", 69, "parallel", "not linear"),
+        Mistake("merge BASE --adapter dora --adapter dense -o new", 69, "dora rescales", "merge it alone"),
+        Mistake("merge BASE --adapter dora:0.5 -o new", 69, "dora rescales"),
+        Mistake("merge BASE --adapter tuned --adapter tuned:0.5 -o new", 64, "tuned: is given twice"),
+        Mistake("merge BASE --adapter tuned --adapter second -o new", 64, "second: is the same adapter as tuned"),
+        Mistake("merge BASE --adapter tuned:0 -o new", 64, "tuned:0", "other than 0"),
+        Mistake("merge BASE --adapter tuned:nan -o new", 64, "tuned:nan", "finite"),
+        Mistake("merge BASE --adapter tuned:-inf -o new", 64, "tuned:-inf", "finite"),
+        Mistake("merge BASE --adapter missing:0.5 -o new", 66, "missing: no such file or directory"),
+        Mistake("merge BASE --adapter tuned:half -o new", 66, "tuned:half: no such file or directory"),
+        Mistake("merge BASE --adapter tuned --adapter missing -o new", 66, "missing: no such file or directory"),
         // Records.
         Mistake(train + " --data missing.json", 66, "missing.json"),
         Mistake(train + " --data empty", 65, "empty"),
@@ -93,6 +104,7 @@ import Testing
         try writeFile(folder + "/project/config.json", "{}")
         try writeFile(folder + "/project/notes.txt", "dear")
         let model = try readFile(TinyRun.base + "/model.safetensors")
+        try files.copyItem(atPath: run.path("tuned"), toPath: folder + "/second")
         for name in ["truncated", "other", "copy"] {
             try files.copyItem(atPath: TinyRun.base, toPath: folder + "/" + name)
         }
@@ -109,9 +121,12 @@ import Testing
         let long = String(repeating: "word ", count: 2000)
         try writeFile(folder + "/long.json", #"{"text": ""# + long + #""}"# + "\n")
         try writeFile(folder + "/broken.json", #"{"text": "a"#)
-        let outcome = try Program(folder: folder).run(
-            ["inject", TinyRun.base, "--method", "lora", "--rank", "1", "-o", "dense"])
-        guard outcome.status == 0 else { throw UnusableRun(command: "inject", errors: outcome.errors) }
+        for (method, name) in [("lora", "dense"), ("dora", "dora"), ("adapter", "parallel")] {
+            let size = method == "adapter" ? "--adapter-size" : "--rank"
+            let outcome = try Program(folder: folder).run(
+                ["inject", TinyRun.base, "--method", method, size, "1", "-o", name])
+            guard outcome.status == 0 else { throw UnusableRun(command: "inject", errors: outcome.errors) }
+        }
     }
 
     @Test func mistakesAreToldInOneSentenceAndLeaveNothingBehind() throws {

@@ -55,6 +55,35 @@ import Testing
         }
     }
 
+    @Test func severalAdaptersAreMergedWithWeights() throws {
+        let run = try TinyRun.shared.get()
+        try withTemporaryFolder { folder in
+            let program = Program(folder: folder)
+            _ = try succeed(program, "prune", run.path("tuned"), "--keep", "7", "-o", "seven")
+            // The whole name is a path, so what follows its colon is no weight.
+            _ = try succeed(program, "prune", run.path("tuned"), "--keep", "5", "-o", "five:2")
+            let merged = try succeed(
+                program, "merge", TinyRun.base, "--adapter", "seven:-0.5", "--adapter", "five:2", "-o", "merged",
+                "--gates", "drop", "--threads", "1")
+            let lines = merged.output.split(separator: "\n").map(String.init)
+            #expect(lines.contains("seven (ts-lora, weight -0.5):"))
+            #expect(lines.contains("five:2 (ts-lora, weight 1.0):"))
+            #expect(lines.contains("all: 7 of 7 modules merged"), "\(merged.output)")
+            let inspected = try succeed(program, "inspect", "merged")
+            #expect(inspected.output.contains("seven (ts-lora, weight -0.5, --gates drop)"))
+            #expect(inspected.output.contains("five:2 (ts-lora, --gates drop)"))
+            let again = try program.run(["merge", "merged", "--adapter", "five:2", "-o", "again"])
+            #expect(again.status == 65 && again.errors.contains("has this adapter in it already"))
+            let json = try succeed(
+                program, "merge", TinyRun.base, "--adapter", "seven:2", "--adapter", run.path("tuned"), "-o", "both",
+                "--json", "--threads", "1")
+            let value = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any]
+            let parts = try #require(value?["adapters"] as? [[String: Any]])
+            #expect(parts.map { $0["weight"] as? Double } == [2, 1])
+            #expect(value?["total"] as? Int == 30)
+        }
+    }
+
     @Test func selectionAndShareGiveTheSamePrunedAdapter() throws {
         let run = try TinyRun.shared.get()
         try withTemporaryFolder { folder in

@@ -46,7 +46,7 @@ import Testing
             let report = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/merged")
             let merged = try ModelCheckpoint.open(folder + "/merged")
             #expect(report.mergedCount == 15)
-            #expect(report.modules.allSatisfy { $0.plan.expectedError == 0 && $0.plan.factor == 1 })
+            #expect(report.parts[0].modules.allSatisfy { $0.plan.expectedError == 0 && $0.plan.factor == 1 })
             var changed = 0
             var largest = 0.0
             for module in adapter.modules {
@@ -111,10 +111,10 @@ import Testing
                 let report = try CheckpointMerge(base: base, adapter: adapter, gates: gates).write(
                     to: folder + "/" + gates.rawValue)
                 let merged = try Checkpoint.open(folder + "/" + gates.rawValue)
-                #expect(report.neverFiring.count == 5)
+                #expect(report.parts[0].neverFiring.count == 5)
                 #expect(report.mergedCount == 10)
-                #expect(report.source == "dev.json")
-                for module in report.modules {
+                #expect(report.parts[0].plan.source == "dev.json")
+                for module in report.parts[0].modules {
                     let statistics = try #require(adapter.statistics?[module.plan.module])
                     let old = try doubles(base.checkpoint, module.plan.target)
                     let new = try doubles(merged, module.plan.target)

@@ -55,7 +55,7 @@ import Tokenization
             let base = try ModelCheckpoint.open(path)
             let report = try CheckpointMerge(base: base, adapter: try adapter(of: base)).write(to: folder + "/out")
             #expect(report.dtypes == ["BF16"])
-            #expect(report.changedShareOfMerged > 0.9)
+            #expect(report.total.changedShare > 0.9)
             let texts = ["The film is good.", "  two  spaces\n\n\tand tabs", "naïve 🙂 漢字 12345 don't", ""]
             let written = try Tokenizer.load(modelPath: folder + "/out")
             let original = try Tokenizer.load(modelPath: path)

@@ -12,9 +12,10 @@ import Testing
 /// A copy of a golden case's tiny model in `dtype`, over `shardCount` files, with side files; in `folder`/base.
 func makeBase(
     in folder: String, dtype: DType = .f32, shardCount: Int = 1, name: String = "base",
+    model: String = "golden/llama-lora-dense/model",
     config: (inout JSONObject) -> Void = { _ in }
 ) throws -> String {
-    let golden = try ModelCheckpoint.open(fixture("golden/llama-lora-dense/model"))
+    let golden = try ModelCheckpoint.open(fixture(model))
     let directory = try AtomicDirectory(folder + "/" + name)
     var members = try #require(golden.checkpoint.configuration?.objectValue)
     config(&members)

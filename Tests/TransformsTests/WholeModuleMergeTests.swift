@@ -36,8 +36,9 @@ import Testing
             let base = try ModelCheckpoint.open(Self.golden + "/model")
             let adapter = try AdapterDirectory.read(Self.golden + "/adapter_final")
             let report = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/merged")
-            #expect(report.mergedCount == 10 && report.modules.count == 10)
-            #expect(report.modules.filter(\.plan.isWhole).map(\.plan.module) == ["lm_head", "model.embed_tokens"])
+            #expect(report.mergedCount == 10 && report.parts[0].modules.count == 10)
+            #expect(
+                report.parts[0].modules.filter(\.plan.isWhole).map(\.plan.module) == ["lm_head", "model.embed_tokens"])
             let merged = try ModelCheckpoint.open(folder + "/merged")
             #expect(!merged.configuration.tiedEmbeddings)
             #expect(merged.checkpoint.tensors == base.checkpoint.tensors)
@@ -60,7 +61,7 @@ import Testing
             let base = try ModelCheckpoint.open(try makeBase(in: folder, dtype: dtype, shardCount: 2))
             #expect(base.configuration.tiedEmbeddings)
             let report = try CheckpointMerge(base: base, adapter: adapter(modules)).write(to: folder + "/merged")
-            #expect(report.mergedCount == 15 + modules.count && report.lostInRounding.isEmpty)
+            #expect(report.mergedCount == 15 + modules.count && report.parts[0].lostInRounding.isEmpty)
             let merged = try ModelCheckpoint.open(folder + "/merged")
             #expect(!merged.configuration.tiedEmbeddings)
             #expect(merged.checkpoint.configuration?["tie_word_embeddings"] == .bool(false))
@@ -71,7 +72,7 @@ import Testing
                 let isExact = try bytes(merged.checkpoint, module.weightName) == expected
                 #expect(isExact, "\(module)")
             }
-            let change = try #require(report.modules.last)
+            let change = try #require(report.parts[0].modules.last)
             #expect(change.changedCount > 160 * 63 && change.largestChange > 1)
         }
     }
@@ -85,7 +86,7 @@ import Testing
             let same = try AdapterDirectory(
                 configuration: whole.configuration, modules: whole.modules, tensors: tensors)
             let report = try CheckpointMerge(base: base, adapter: same).write(to: folder + "/merged")
-            #expect(report.modules.last?.changedCount == 0)
+            #expect(report.parts[0].modules.last?.changedCount == 0)
             let merged = try Checkpoint.open(folder + "/merged")
             let name = CheckpointNames.embedding
             let isSame = try bytes(merged, name) == bytes(base.checkpoint, name)

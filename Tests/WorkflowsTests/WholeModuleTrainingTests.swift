@@ -152,7 +152,8 @@ import Workflows
             // Without gates a merged checkpoint is what the adapter makes of the model; with them, nearly.
             _ = try mergeAdapter(
                 MergeRequest(
-                    basePath: bench.base, adapterPath: bench.folder + "/run", outputPath: bench.folder + "/merged"))
+                    basePath: bench.base, adapters: [MergeRequest.Adapter(bench.folder + "/run")],
+                    outputPath: bench.folder + "/merged"))
             request.basePath = bench.folder + "/merged"
             request.adapterPath = nil
             #expect(try abs(evaluateModel(request).loss.meanLoss / last - 1) < 0.05)

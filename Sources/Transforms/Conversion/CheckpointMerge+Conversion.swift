@@ -18,9 +18,7 @@ extension CheckpointMerge {
             throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
         }
         let type = Self.convertedType
-        let merging = Dictionary(
-            (plan.merged + [plan.untiedHead].compactMap { $0 }).map { ($0.target, $0) },
-            uniquingKeysWith: { first, _ in first })
+        let merging = Dictionary(plan.tensors.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
         let unties = plan.untiedHead != nil
         let names = base.tensorNames + [plan.untiedHead].compactMap { $0?.target }
         func shape(_ name: String) -> [Int] { base.shape(of: merging[name]?.source ?? name) ?? [] }
@@ -45,13 +43,13 @@ extension CheckpointMerge {
         for shard in shards {
             let writer = try SafetensorsWriter(try directory.writer(shard.name), entries: shard.entries)
             for entry in shard.entries {
-                let module = merging[entry.name]
-                let change = try merger.merge(
-                    module?.source ?? entry.name, update: module.flatMap { update(of: $0) }, as: type
+                let tensor = merging[entry.name]
+                let outcome = try merger.merge(
+                    tensor?.source ?? entry.name, change: tensor.flatMap { change(of: $0) }, as: type
                 ) { try writer.append($0) }
-                if let module, !module.neverFires { changes[entry.name] = change }
+                if let tensor, tensor.role != .copied { changes[entry.name] = outcome }
                 // What is done with need not stay resident.
-                if let record = base.record(of: module?.source ?? entry.name) {
+                if let record = base.record(of: tensor?.source ?? entry.name) {
                     base.checkpoint.advise(record, willNeed: false)
                 }
                 done += entry.shape.reduce(1, *)

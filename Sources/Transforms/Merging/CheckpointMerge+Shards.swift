@@ -21,27 +21,28 @@ extension CheckpointMerge {
         from source: String, into directory: AtomicDirectory, _ context: ComputeContext, _ progress: Progress
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
-        var changing: [String: MergePlan.Module] = [:]
-        for module in plan.merged where checkpoint.record(module.target) != nil { changing[module.target] = module }
-        // A head that is tied may be there all the same, with the embedding's bytes.
-        let added = plan.untiedHead.flatMap { checkpoint.record($0.target) == nil ? $0 : nil }
+        var changing: [String: MergePlan.Tensor] = [:]
+        var added: MergePlan.Tensor?
+        for tensor in plan.tensors {
+            if checkpoint.record(tensor.target) == nil { added = tensor } else { changing[tensor.target] = tensor }
+        }
         var names: [String] = []
         var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
         var dtypes: [DType] = []
-        let merger = merger(for: plan.merged.map(\.source), context)
+        let merger = merger(for: plan.tensors.map(\.source), context)
         let total = checkpoint.tensors.reduce(0) { $0 + $1.elementCount } + (added == nil ? 0 : headCount)
         var done = 0
 
-        func merge(_ module: MergePlan.Module, _ file: AtomicFileWriter, as dtype: DType) throws {
-            let change = try merger.merge(module.source, update: update(of: module), as: dtype) {
+        func merge(_ tensor: MergePlan.Tensor, _ file: AtomicFileWriter, as dtype: DType) throws {
+            let outcome = try merger.merge(tensor.source, change: change(of: tensor), as: dtype) {
                 try file.write($0)
             }
-            if !module.neverFires {
-                changes[module.target] = change
+            if tensor.role != .copied {
+                changes[tensor.target] = outcome
                 dtypes.append(dtype)
             }
             // What is done with need not stay resident.
-            if let record = base.record(of: module.source) { checkpoint.advise(record, willNeed: false) }
+            if let record = base.record(of: tensor.source) { checkpoint.advise(record, willNeed: false) }
         }
 
         for (index, path) in checkpoint.files.enumerated() {
@@ -60,8 +61,8 @@ extension CheckpointMerge {
                 try file.copy(0..<(records.map(\.offset).min() ?? mapping.byteCount), of: mapping)
             }
             for record in records {
-                if let module = changing[record.name], let dtype = record.encoding.plainType {
-                    try merge(module, file, as: dtype)
+                if let tensor = changing[record.name], let dtype = record.encoding.plainType {
+                    try merge(tensor, file, as: dtype)
                 } else {
                     try file.copy(record.byteRange, of: mapping)
                 }
@@ -89,7 +90,7 @@ extension CheckpointMerge {
 
     /// Writes the header of the file at `path` with one more tensor after its last.
     private func beginFile(
-        _ output: AtomicFileWriter, like path: String, adding extra: MergePlan.Module, _ dtype: DType
+        _ output: AtomicFileWriter, like path: String, adding extra: MergePlan.Tensor, _ dtype: DType
     ) throws -> SafetensorsWriter {
         let file = try SafetensorsFile.open(path)
         var entries = file.tensors.compactMap { record in
@@ -116,7 +117,7 @@ extension CheckpointMerge {
     }
 
     private func writeIndex(
-        from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Module?, in shard: String?
+        from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Tensor?, in shard: String?
     ) throws {
         let path = joinedPath(source, ShardIndex.fileName)
         guard let extra, let shard else { return try directory.copyFile(from: path, to: ShardIndex.fileName) }

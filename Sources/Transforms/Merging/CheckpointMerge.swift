@@ -4,7 +4,8 @@ import Compute
 import Models
 import TensorCore
 
-/// Merging an adapter into its base: W0 + scaling c B A for every module, written as a checkpoint.
+/// Merging adapters into their base, written as a checkpoint: W0 + w scaling c B A for every module, w the adapter's
+/// weight and c its gate's factor, summed over the adapters; W0 + c ((m / n) (W0 + scaling B A) - W0) for DoRA.
 ///
 /// The checks come with `init`, so that a caller can show the plan before anything is written; `write` does the work.
 package struct CheckpointMerge {
@@ -13,51 +14,62 @@ package struct CheckpointMerge {
 
     /// The base.
     package let base: ModelCheckpoint
-    /// The adapter, its modules in the base's order.
-    package let adapter: AdapterDirectory
-    /// What becomes of the gates.
-    package let gates: MergeGates
+    /// The adapters, the modules of each in the base's order.
+    package let adapters: [WeightedAdapter]
     /// What is done to which module.
     package let plan: MergePlan
 
-    private let wholeTensors: [(module: WholeModule, tensor: AdapterTensor)]
+    private let wholeTensors: [[(module: WholeModule, tensor: AdapterTensor)]]
     let baseFingerprint: BaseFingerprint
-    let digest: String
+    let digests: [String]
     let record: MergeRecord
 
-    /// Checks that the adapter belongs to the base and can be merged, and plans it.
+    /// Checks that the adapters, at least one, belong to the base and can be merged, and plans it.
     ///
     /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`; what
-    /// `AdapterDirectory.wholeModules(of:)` throws;
-    /// `TransformError.nothingToMerge`, also for a base that has this adapter in it already; `.unusableTensor` for a
-    /// weight stored in a type that cannot be computed with.
-    package init(base: ModelCheckpoint, adapter: AdapterDirectory, gates: MergeGates = .scale) throws {
+    /// `AdapterDirectory.wholeModules(of:)` throws; `TransformError.nothingToMerge`, also for a base that has one of
+    /// the adapters in it already; `.repeatedAdapter`; `.unsupported` for an update that is no change of a weight, or
+    /// not one beside others; `.unusableTensor` for a weight stored in a type that cannot be computed with.
+    package init(base: ModelCheckpoint, adapters: [WeightedAdapter], gates: MergeGates = .scale) throws {
+        precondition(!adapters.isEmpty, "something to merge")
         let path = base.checkpoint.path
         let fingerprint = base.fingerprint()
-        digest = adapter.digest
-        record = try Self.record(of: base)
-        if record.contains(digest: digest) {
-            throw TransformError.nothingToMerge(
-                adapter: adapter.displayName,
-                reason: "\(path) has this adapter in it already (\(MergeRecord.fileName)); merge into the original base"
-            )
+        let record = try Self.record(of: base)
+        let digests = adapters.map(\.adapter.digest)
+        let linear = Self.modules(of: base)
+        self.adapters = try adapters.enumerated().map { index, weighted in
+            let adapter = weighted.adapter
+            if record.contains(digest: digests[index]) {
+                throw TransformError.nothingToMerge(
+                    adapter: adapter.displayName,
+                    reason: "\(path) has this adapter in it already (\(MergeRecord.fileName)); merge into the original "
+                        + "base")
+            }
+            if let first = digests[..<index].firstIndex(of: digests[index]) {
+                throw TransformError.repeatedAdapter(
+                    adapter.displayName, first: adapters[first].adapter.displayName)
+            }
+            try adapter.check(base: fingerprint, basePath: path)
+            return WeightedAdapter(try adapter.validated(against: linear), weight: weighted.weight)
         }
-        try adapter.check(base: fingerprint, basePath: path)
-        let checked = try adapter.validated(against: Self.modules(of: base))
         self.base = base
-        self.adapter = checked
-        self.gates = gates
-        wholeTensors = try checked.wholeModules(of: base)
+        self.record = record
+        self.digests = digests
+        wholeTensors = try self.adapters.map { try $0.adapter.wholeModules(of: base) }
         plan = try MergePlan(
-            checked, gates: gates, wholeModules: wholeTensors.map(\.module),
-            embeddingsAreTied: base.configuration.tiedEmbeddings)
+            self.adapters, wholeModules: wholeTensors.map { $0.map(\.module) }, base: base, gates: gates)
         baseFingerprint = fingerprint
-        for module in plan.modules {
-            guard let encoding = base.record(of: module.source)?.encoding, encoding.holdsReals else {
+        for tensor in plan.tensors {
+            guard let encoding = base.record(of: tensor.source)?.encoding, encoding.holdsReals else {
                 throw TransformError.unusableTensor(
-                    base: path, tensor: module.source, reason: "cannot be computed with as it is stored")
+                    base: path, tensor: tensor.source, reason: "cannot be computed with as it is stored")
             }
         }
+    }
+
+    /// The same for one adapter as a whole.
+    package init(base: ModelCheckpoint, adapter: AdapterDirectory, gates: MergeGates = .scale) throws {
+        try self.init(base: base, adapters: [WeightedAdapter(adapter)], gates: gates)
     }
 
     /// The linear modules of the base, with the output head also where it is the embedding: a merge can give it a
@@ -88,7 +100,7 @@ package struct CheckpointMerge {
         to output: String, replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
         progress: Progress = { _, _ in }
     ) throws -> MergeReport {
-        for input in [base.checkpoint.path] + base.checkpoint.files + [adapter.path].compactMap({ $0 }) {
+        for input in [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path) {
             if wouldReplace(output, input: input) { throw TransformError.outputIsInput(path: output) }
         }
         let directory = try AtomicDirectory(output, replacing: replacing)
@@ -103,23 +115,47 @@ package struct CheckpointMerge {
         guard report.changedCount > 0 else {
             directory.abandon()
             throw TransformError.nothingToMerge(
-                adapter: adapter.displayName,
+                adapter: plan.parts.map(\.name).joined(separator: ", "),
                 reason: "every change is smaller than the rounding of \(report.dtypes.joined(separator: ", "))")
         }
         var record = record
-        record.add(
-            adapter, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest, report: report)
+        for (part, digest) in zip(report.parts, digests) {
+            record.add(part, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest)
+        }
         try directory.write(MergeRecord.fileName, text: record.text)
         try directory.commit()
         return report
     }
 
-    /// The update of a module; the plan's modules all have one, a head that is only copied has none.
-    func update(of module: MergePlan.Module) -> WeightUpdate? {
-        if module.isWhole {
-            return wholeTensors.first { $0.module.path == module.module }.map { .replacement($0.tensor.values) }
+    /// What is done to a tensor of the plan; nil for a copy.
+    func change(of tensor: MergePlan.Tensor) -> TensorChange? {
+        guard let first = tensor.contributions.first else { return nil }
+        if tensor.role == .replaced {
+            return wholeTensors[first.part].first { $0.module.path == first.module.module }.map {
+                .replaced($0.tensor.values)
+            }
         }
-        return module.neverFires ? nil : LowRankUpdate(adapter, module).map { .lowRank($0) }
+        let width = base.shape(of: tensor.source)?.last ?? 0
+        var added: [LowRankChange] = []
+        var offsets: [Double] = []
+        for contribution in tensor.contributions {
+            let (adapter, module) = (adapters[contribution.part].adapter, contribution.module)
+            let factor = module.factor * adapters[contribution.part].weight
+            let inputSize = tensor.role == .weight ? width : 0
+            switch adapter.weightChange(of: module.module, inputSize: inputSize) {
+            case .added(var low):
+                if tensor.role == .bias {
+                    let bias = (low.bias ?? []).map { factor * Double($0) }
+                    offsets = offsets.isEmpty ? bias : zip(offsets, bias).map(+)
+                } else {
+                    low.scale = Float(Double(low.scale) * factor)
+                    added.append(low)
+                }
+            case .rescaled(let low, let magnitude): return .rescaled(low, magnitude: magnitude, factor: factor)
+            case .none(let reason): preconditionFailure("was refused: \(reason)")
+            }
+        }
+        return tensor.role == .bias ? .offset(offsets.map { Float($0) }) : .added(.sum(of: added))
     }
 
     /// A merger whose buffers hold what every tensor in `names` needs.
@@ -134,14 +170,28 @@ package struct CheckpointMerge {
     func report(
         _ changes: [String: (changedCount: Int, largestChange: Float)], files: [String], dtypes: [DType]
     ) -> MergeReport {
-        MergeReport(
-            modules: plan.modules.map { module in
-                let change = changes[module.target] ?? (0, 0)
-                return MergeReport.Module(
-                    plan: module, weightCount: base.shape(of: module.source)?.reduce(1, *) ?? 0,
-                    changedCount: change.changedCount, largestChange: change.largestChange)
+        func outcome(_ target: String, of source: String) -> MergeReport.Outcome {
+            let change = changes[target] ?? (0, 0)
+            return MergeReport.Outcome(
+                weightCount: base.shape(of: source)?.reduce(1, *) ?? 0, changedCount: change.changedCount,
+                largestChange: change.largestChange)
+        }
+        return MergeReport(
+            parts: plan.parts.map { part in
+                MergeReport.Part(
+                    plan: part,
+                    modules: part.modules.map { module in
+                        var total = outcome(module.target, of: module.source)
+                        if module.changesBias {
+                            let bias = CheckpointNames.bias(of: module.module)
+                            total.add(outcome(bias, of: bias))
+                        }
+                        return MergeReport.Module(plan: module, outcome: total)
+                    })
             },
-            gates: adapter.configuration.isGated ? gates : nil, source: plan.source,
+            total: plan.tensors.reduce(into: MergeReport.Outcome()) {
+                if $1.role != .copied { $0.add(outcome($1.target, of: $1.source)) }
+            },
             checkpointWeightCount: base.checkpoint.tensors.reduce(0) { $0 + $1.elementCount }, tensorFiles: files,
             dtypes: Set(dtypes.map(\.rawValue)).sorted(),
             droppedTensors: base.checkpoint.layout == .gguf ? base.unknownTensors : [])

@@ -12,9 +12,32 @@ package enum MergeGates: String, Sendable, CaseIterable {
     case drop
 }
 
-/// How the modules of an adapter are to be merged into a base, decided and checked before anything is written.
+/// An adapter, and how much of it a merge adds.
+package struct WeightedAdapter: Sendable {
+    /// The adapter.
+    package var adapter: AdapterDirectory
+    /// The factor on its updates; finite and not 0.
+    package let weight: Double
+
+    /// An adapter with a weight, which must be finite and not 0.
+    package init(_ adapter: AdapterDirectory, weight: Double = 1) {
+        precondition(weight.isFinite && weight != 0, "a weight that adds something")
+        self.adapter = adapter
+        self.weight = weight
+    }
+}
+
+/// How the modules of adapters are to be merged into a base, decided and checked before anything is written.
 package struct MergePlan: Sendable {
-    /// One module's part.
+    /// Why a module's weight stays as the base has it.
+    package enum Omission: Sendable, Equatable {
+        /// The gate never opened over the tokens of the statistics.
+        case neverFires
+        /// AdaLoRA took all of its rank.
+        case rankZero
+    }
+
+    /// One module of one adapter.
     package struct Module: Sendable, Equatable {
         /// The module's path.
         package let module: String
@@ -22,105 +45,227 @@ package struct MergePlan: Sendable {
         package let source: String
         /// The tensor that holds the sum; not `source` only for an output head that was the embedding so far.
         package let target: String
-        /// The factor on the update: c of the gate, 1 for a dense adapter.
-        package let factor: Float
-        /// What B A is multiplied by: the adapter's scaling times `factor`.
-        package let scale: Float
-        /// sqrt(sum |S M - factor M|^2 / sum |W0 x|^2) over the tokens of the statistics; 0 for a dense adapter.
+        /// The factor on the update: c of the gate, 1 for a dense adapter; the adapter's weight comes on top.
+        package let factor: Double
+        /// sqrt(sum |S M - factor M|^2 / sum |W0 x|^2) over the tokens of the statistics, times the adapter's weight; 0
+        /// for a dense adapter.
         package let expectedError: Double
-        /// Whether the gate never opened over the tokens of the statistics, so that the base's weight stays as it is.
-        package let neverFires: Bool
+        /// Why nothing is merged, where nothing is.
+        package let omission: Omission?
+        /// Whether the layer's bias changes too.
+        package var changesBias = false
         /// Whether the adapter has the whole weight (`modules_to_save`), which takes the place of the base's.
         package var isWhole = false
+
+        /// Whether the gate never opened over the tokens of the statistics.
+        package var neverFires: Bool { omission == .neverFires }
     }
 
-    /// Every module of the adapter, in the base's order, and behind them the layers that were trained whole.
-    package let modules: [Module]
-    /// Whether the output head, which is the embedding so far, must get a tensor of its own that holds the embedding's
-    /// old weights: the adapter has another embedding.
-    package let copiesHead: Bool
-    /// The set of tokens that factors and errors are of; nil for a dense adapter.
-    package let source: String?
+    /// One adapter.
+    package struct Part: Sendable {
+        /// Where it was read from.
+        package let name: String
+        /// Its method's name, such as `ts-lora`.
+        package let method: String
+        /// The factor on its updates.
+        package let weight: Double
+        /// What is done with its gates; nil for a dense adapter.
+        package let gates: MergeGates?
+        /// The set of tokens that factors and errors are of; nil for a dense adapter.
+        package let source: String?
+        /// Every module of the adapter, in the base's order, and behind them the layers that were trained whole.
+        package let modules: [Module]
 
-    /// The modules whose weights change.
-    package var merged: [Module] { modules.filter { !$0.neverFires } }
+        /// The modules whose weights change.
+        package var merged: [Module] { modules.filter { $0.omission == nil } }
+    }
 
-    /// The head that becomes a tensor of its own, merged or copied; nil where it stays what it is.
-    var untiedHead: Module? {
-        if copiesHead {
-            return Module(
-                module: CheckpointNames.outputHeadModule, source: CheckpointNames.embedding,
-                target: CheckpointNames.outputHead, factor: 0, scale: 0, expectedError: 0, neverFires: true)
+    /// A tensor of the output that is not the base's, with everything that changes it.
+    struct Tensor: Sendable, Equatable {
+        /// What becomes of it.
+        enum Role {
+            /// Updates are added to a weight.
+            case weight
+            /// Updates are added to a bias.
+            case bias
+            /// An adapter's weight takes its place.
+            case replaced
+            /// It is an output head, so far the embedding, with the embedding's old weights: the embedding has changed.
+            case copied
         }
-        return merged.first { $0.source != $0.target }
+
+        /// One adapter's module.
+        struct Contribution: Sendable, Equatable {
+            /// The adapter's place in `parts`.
+            let part: Int
+            let module: Module
+        }
+
+        /// The base's tensor.
+        let source: String
+        /// The tensor of the output.
+        let target: String
+        let role: Role
+        /// In the order of the adapters; several only where they are added, none for a copy.
+        var contributions: [Contribution]
     }
 
-    /// Decides how `adapter`, whose modules are checked against the base, is merged.
+    /// The adapters, in the order in which they were given.
+    package let parts: [Part]
+    /// Every tensor that changes, once.
+    let tensors: [Tensor]
+
+    /// The head that becomes a tensor of its own; nil where it stays what it is.
+    var untiedHead: Tensor? { tensors.first { $0.source != $0.target } }
+
+    /// Decides how `adapters`, whose modules are checked against the base, are merged.
     ///
-    /// Throws `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge`
-    /// if no module ever fires or every update is zero, `.unsupported` where a layer is adapted and trained whole.
+    /// - Parameter wholeModules: the layers that each adapter holds whole.
+    ///
+    /// Throws `TransformError.unsupported` for an update that no weight or no sum of weights can hold,
+    /// `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge` for an
+    /// adapter of which no module ever fires or every update is zero.
     init(
-        _ adapter: AdapterDirectory, gates: MergeGates, wholeModules: [WholeModule], embeddingsAreTied: Bool
+        _ adapters: [WeightedAdapter], wholeModules: [[WholeModule]], base: ModelCheckpoint, gates: MergeGates
     ) throws {
-        var modules: [Module] = []
-        for module in adapter.modules {
-            var factor = 1.0
-            var error = 0.0
-            var neverFires = false
-            if adapter.configuration.isGated {
-                guard let found = adapter.statistics?[module], found.tokens > 0 else {
-                    throw AdapterError.missingStatistics(
-                        adapter: adapter.displayName, module: adapter.statistics == nil ? nil : module,
-                        remedy: ModuleRanking.statisticsRemedy)
+        parts = try zip(adapters, wholeModules).map {
+            try Self.part($0, $1, base: base, gates: gates, isAlone: adapters.count == 1)
+        }
+        var tensors: [Tensor] = []
+        var places: [String: Int] = [:]
+        for (index, part) in parts.enumerated() {
+            for module in part.merged {
+                let contribution = Tensor.Contribution(part: index, module: module)
+                func add(_ source: String, _ target: String, _ role: Tensor.Role) throws {
+                    if let place = places[target] {
+                        guard role != .replaced, tensors[place].role != .replaced else {
+                            throw Self.refusal(
+                                part.name,
+                                "'\(module.module)' is saved whole, here or in another adapter, and one weight "
+                                    + "cannot be that and something else")
+                        }
+                        tensors[place].contributions.append(contribution)
+                    } else {
+                        places[target] = tensors.count
+                        tensors.append(
+                            Tensor(source: source, target: target, role: role, contributions: [contribution]))
+                    }
                 }
-                neverFires = found.active == 0
-                factor = neverFires ? 0 : gates == .drop ? 1 : found.bestFactor ?? 1
-                error = found.replacementError(factor: factor)
+                try add(module.source, module.target, module.isWhole ? .replaced : .weight)
+                let bias = CheckpointNames.bias(of: module.module)
+                if module.changesBias { try add(bias, bias, .bias) }
             }
-            let isTiedHead = module == CheckpointNames.outputHeadModule && embeddingsAreTied
+        }
+        if base.configuration.tiedEmbeddings, places[CheckpointNames.embedding] != nil,
+            places[CheckpointNames.outputHead] == nil
+        {
+            tensors.append(
+                Tensor(
+                    source: CheckpointNames.embedding, target: CheckpointNames.outputHead, role: .copied,
+                    contributions: []))
+        }
+        self.tensors = tensors
+    }
+
+    private static func part(
+        _ weighted: WeightedAdapter, _ wholeModules: [WholeModule], base: ModelCheckpoint, gates: MergeGates,
+        isAlone: Bool
+    ) throws -> Part {
+        let adapter = weighted.adapter
+        let isTied = base.configuration.tiedEmbeddings
+        var modules: [Module] = []
+        var isMoving = false
+        for module in adapter.modules {
             let target = CheckpointNames.weight(of: module)
+            let source = isTied && target == CheckpointNames.outputHead ? CheckpointNames.embedding : target
+            let change = adapter.weightChange(of: module, inputSize: base.shape(of: source)?.last ?? 0)
+            try check(change, of: module, weighted, base: base, isAlone: isAlone)
+            let replacement = try GateReplacement(of: module, in: adapter, gates)
+            let omission: Omission? = change.rank == 0 ? .rankZero : replacement.neverFires ? .neverFires : nil
+            if omission == nil, Float(replacement.factor * weighted.weight) != 0, change.isMoving { isMoving = true }
             modules.append(
                 Module(
-                    module: module, source: isTiedHead ? CheckpointNames.embedding : target, target: target,
-                    factor: Float(factor),
-                    scale: Float(Double(adapter.configuration.scaling(for: module)) * factor), expectedError: error,
-                    neverFires: neverFires))
+                    module: module, source: source, target: target, factor: replacement.factor,
+                    expectedError: replacement.expectedError * abs(weighted.weight), omission: omission,
+                    changesBias: omission == nil && change.bias != nil))
+        }
+        if weighted.weight != 1, let whole = wholeModules.first {
+            throw refusal(
+                adapter.displayName,
+                "it holds '\(whole.path)' whole, which takes the place of the base's, so no weight can be put on it")
         }
         for whole in wholeModules {
-            guard !modules.contains(where: { $0.module == whole.path }) else {
-                throw TransformError.unsupported(
-                    path: adapter.displayName,
-                    reason: "it both adapts '\(whole.path)' and saves it whole, and one weight cannot be both")
-            }
-            let isTiedHead = whole == .outputHead && embeddingsAreTied
+            let source = isTied && whole == .outputHead ? CheckpointNames.embedding : whole.weightName
+            isMoving = true
             modules.append(
                 Module(
-                    module: whole.path, source: isTiedHead ? CheckpointNames.embedding : whole.weightName,
-                    target: whole.weightName, factor: 1, scale: 1, expectedError: 0, neverFires: false, isWhole: true))
+                    module: whole.path, source: source, target: whole.weightName, factor: 1, expectedError: 0,
+                    omission: nil, isWhole: true))
         }
-        self.modules = modules
-        copiesHead =
-            embeddingsAreTied && wholeModules.contains(.embedding)
-            && !modules.contains { $0.target == CheckpointNames.outputHead && !$0.neverFires }
-        source = adapter.statistics?.source
-        if merged.isEmpty {
-            throw TransformError.nothingToMerge(
-                adapter: adapter.displayName,
-                reason: "no module's gate ever opened over the tokens of \(source ?? "its statistics")")
+        let isGated = adapter.configuration.isGated
+        let part = Part(
+            name: adapter.displayName, method: adapter.configuration.methodName, weight: weighted.weight,
+            gates: isGated ? gates : nil, source: isGated ? adapter.statistics?.source : nil, modules: modules)
+        guard isMoving else {
+            let reason =
+                modules.contains { $0.omission == nil }
+                ? "every update is zero; has the adapter been trained?"
+                : modules.contains(where: \.neverFires)
+                    ? "no module's gate ever opened over the tokens of \(part.source ?? "its statistics")"
+                    : "the rank of every module is 0"
+            throw TransformError.nothingToMerge(adapter: part.name, reason: reason)
         }
-        let moving = merged.filter { Self.isMoving($0, adapter) }
-        if moving.isEmpty {
-            throw TransformError.nothingToMerge(
-                adapter: adapter.displayName, reason: "every update is zero; has the adapter been trained?")
+        return part
+    }
+
+    private static func refusal(_ adapter: String, _ reason: String) -> TransformError {
+        .unsupported(path: adapter, reason: "cannot be merged: " + reason)
+    }
+
+    /// Throws `TransformError.unsupported` for a change that this base, or this company, cannot take up.
+    private static func check(
+        _ change: WeightChange, of module: String, _ weighted: WeightedAdapter, base: ModelCheckpoint, isAlone: Bool
+    ) throws {
+        let adapter = weighted.adapter
+        func refusal(_ reason: String) -> TransformError { Self.refusal(adapter.displayName, reason) }
+        switch change {
+        case .none(let reason): throw refusal(reason)
+        case .rescaled:
+            let method = adapter.configuration.methodName
+            if !isAlone {
+                throw refusal(
+                    "\(method) rescales the rows of the weight, so it does not add up with another adapter's update; "
+                        + "merge it alone")
+            }
+            if weighted.weight != 1 {
+                throw refusal("\(method) rescales the rows of the weight, so it has no part that a weight could take")
+            }
+        case .added(let low):
+            let bias = CheckpointNames.bias(of: module)
+            if low.bias != nil, !base.contains(bias) {
+                throw refusal(
+                    "it has a bias for \(module) (lora_bias), and the base has no tensor '\(bias)' that could take it")
+            }
+        }
+    }
+}
+
+extension WeightChange {
+    fileprivate var lowRank: LowRankChange? {
+        switch self {
+        case .added(let low), .rescaled(let low, _): low
+        case .none: nil
         }
     }
 
-    /// Whether neither factor of the update is zero throughout.
-    private static func isMoving(_ module: Module, _ adapter: AdapterDirectory) -> Bool {
-        if module.isWhole { return true }
-        guard module.scale != 0 else { return false }
-        return adapter.configuration.tensorRoles.allSatisfy { role in
-            adapter.tensor(module.module, role.suffix)?.values.contains { $0 != 0 } ?? false
-        }
+    fileprivate var rank: Int? { lowRank?.rank }
+
+    fileprivate var bias: [Float]? { lowRank?.bias }
+
+    /// Whether it is more than zeros. Whether new row lengths are those of the base shows only in the merge.
+    fileprivate var isMoving: Bool {
+        guard case .added(let low) = self else { return true }
+        let hasProduct = low.scale != 0 && low.a.contains { $0 != 0 } && low.b.contains { $0 != 0 }
+        return hasProduct || low.bias?.contains { $0 != 0 } ?? false
     }
 }

@@ -4,9 +4,12 @@ import TensorCore
 
 /// The file `tspeft_merge.json` of a merged checkpoint: which adapters are in it, and how they got there.
 ///
-/// ``` {"format": 1, "merges": [{"tspeft": "<version>", "adapter": {"path", "method", "digest"}, "base": {"path",
-/// "digest"}, "gates": "scale", "statistics": "<token set>", "modules": [{"module", "factor", "expected_error"}, ...]},
-/// ...]} ```
+/// ``` {"format": 1, "merges": [{"tspeft": "<version>", "adapter": {"path", "method", "digest"}, "weight": 1, "base":
+/// {"path", "digest"}, "gates": "scale", "statistics": "<token set>", "modules": [{"module", "factor",
+/// "expected_error"}, ...]}, ...]} ```
+///
+/// Adapters that were merged together have an object each, with the same base; what their modules say of changed
+/// weights is then of their sum.
 package struct MergeRecord: Sendable {
     /// The file's name.
     package static let fileName = "tspeft_merge.json"
@@ -14,7 +17,7 @@ package struct MergeRecord: Sendable {
     private static let format = 1
     private static let fileLimit = 64 << 20
 
-    /// One object a merge, oldest first.
+    /// One object for each adapter, oldest first.
     package private(set) var merges: [JSONValue]
 
     /// The record in a base's directory; without one, a record of no merges.
@@ -33,11 +36,9 @@ package struct MergeRecord: Sendable {
         merges.contains { $0["adapter"]?["digest"]?.stringValue == digest }
     }
 
-    /// Adds a merge.
-    mutating func add(
-        _ adapter: AdapterDirectory, digest: String, basePath: String, baseDigest: String, report: MergeReport
-    ) {
-        let modules = report.modules.map { module -> JSONValue in
+    /// Adds the merge of an adapter.
+    mutating func add(_ part: MergeReport.Part, digest: String, basePath: String, baseDigest: String) {
+        let modules = part.modules.map { module -> JSONValue in
             .object([
                 "module": .string(module.plan.module),
                 "factor": .real(module.plan.factor),
@@ -50,13 +51,13 @@ package struct MergeRecord: Sendable {
             .object([
                 "tspeft": .string(ToolVersion.current),
                 "adapter": .object([
-                    "path": .string(adapter.displayName), "method": .string(adapter.configuration.methodName),
-                    "digest": .string(digest),
+                    "path": .string(part.plan.name), "method": .string(part.plan.method), "digest": .string(digest),
                 ]),
+                "weight": .real(part.plan.weight),
                 "base": .object(["path": .string(basePath), "digest": .string(baseDigest)]),
-                "gates": report.gates.map { .string($0.rawValue) } ?? .null,
-                "statistics": report.source.map { .string($0) } ?? .null,
-                "largest_change": .real(report.largestChange),
+                "gates": part.plan.gates.map { .string($0.rawValue) } ?? .null,
+                "statistics": part.plan.source.map { .string($0) } ?? .null,
+                "largest_change": .real(part.total.largestChange),
                 "modules": .array(modules),
             ]))
     }
@@ -68,8 +69,8 @@ package struct MergeRecord: Sendable {
 }
 
 extension AdapterDirectory {
-    /// 16 hexadecimal digits that tell this adapter's tensors and thresholds from others'; made to catch mistakes, not
-    /// forgery.
+    /// 16 hexadecimal digits that tell this adapter's tensors, factors and thresholds from others'; made to catch
+    /// mistakes, not forgery.
     package var digest: String {
         var hash: UInt64 = 0
         func add(_ word: UInt64) { hash = RandomStream.mix(hash ^ word) }
@@ -80,7 +81,10 @@ extension AdapterDirectory {
                 for value in values { add(UInt64(value.bitPattern)) }
             }
         }
-        for module in modules { add(UInt64(threshold(module)?.bitPattern ?? .max)) }
+        for module in modules {
+            add(UInt64(configuration.scaling(for: module).bitPattern))
+            add(UInt64(threshold(module)?.bitPattern ?? .max))
+        }
         let digits = String(hash, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }

@@ -1,54 +1,95 @@
 /// What a merge did, as measured on what was written.
 package struct MergeReport: Sendable {
-    /// One module's outcome.
+    /// What became of tensors.
+    package struct Outcome: Sendable, Equatable {
+        /// Weights of the tensors.
+        package var weightCount = 0
+        /// Weights whose stored bits differ from the base's (from the base rounded to the output's type, where that is
+        /// another).
+        package var changedCount = 0
+        /// The largest |merged - base| as stored.
+        package var largestChange: Float = 0
+
+        /// The part of the weights that changed, in 0...1.
+        package var changedShare: Double { weightCount == 0 ? 0 : Double(changedCount) / Double(weightCount) }
+
+        /// Takes in other tensors.
+        mutating func add(_ other: Outcome) {
+            weightCount += other.weightCount
+            changedCount += other.changedCount
+            largestChange = max(largestChange, other.largestChange)
+        }
+    }
+
+    /// One module's outcome. A tensor that several adapters share has their sum in it.
     package struct Module: Sendable, Equatable {
         /// How it was to be merged.
         package let plan: MergePlan.Module
-        /// Weights of the module's tensor.
-        package let weightCount: Int
-        /// Weights whose stored bits differ from the base's (from the base rounded to the output's type, where that is
-        /// another).
-        package let changedCount: Int
-        /// The largest |merged - base| as stored.
-        package let largestChange: Float
+        /// What became of its tensors.
+        package let outcome: Outcome
+
+        /// Weights of the module's tensors.
+        package var weightCount: Int { outcome.weightCount }
+        /// Weights that changed.
+        package var changedCount: Int { outcome.changedCount }
+        /// The largest change of a weight.
+        package var largestChange: Float { outcome.largestChange }
     }
 
-    /// Every module of the adapter, in the base's order.
-    package let modules: [Module]
-    /// What was done with the gates; nil for a dense adapter.
-    package let gates: MergeGates?
-    /// The set of tokens that factors and expected errors are of; nil for a dense adapter.
-    package let source: String?
+    /// One adapter's outcome.
+    package struct Part: Sendable {
+        /// How it was to be merged.
+        package let plan: MergePlan.Part
+        /// Every module of the adapter, in the base's order.
+        package let modules: [Module]
+
+        /// Modules whose weights changed.
+        package var mergedCount: Int { modules.count { $0.plan.omission == nil && $0.changedCount > 0 } }
+        /// Modules that were left as the base has them because their gates never open.
+        package var neverFiring: [Module] { modules.filter(\.plan.neverFires) }
+        /// Modules that were left as the base has them because they have no rank left.
+        package var withoutRank: [Module] { modules.filter { $0.plan.omission == .rankZero } }
+        /// Modules whose whole update was lost in rounding.
+        package var lostInRounding: [Module] { modules.filter { $0.plan.omission == nil && $0.changedCount == 0 } }
+        /// What became of the tensors of all merged modules.
+        package var total: Outcome {
+            modules.reduce(into: Outcome()) { if $1.plan.omission == nil { $0.add($1.outcome) } }
+        }
+        /// Layers that the adapter holds whole.
+        package var whole: [Module] { modules.filter(\.plan.isWhole) }
+        /// The mean expected error over all modules that have a gate; those that are left as they were, and so merged
+        /// exactly, count as 0.
+        package var meanError: Double {
+            modules.reduce(0) { $0 + $1.plan.expectedError } / Double(max(1, modules.count - whole.count))
+        }
+    }
+
+    /// The adapters, in the order in which they were given.
+    package let parts: [Part]
+    /// What became of all tensors that were to change, each counted once.
+    package let total: Outcome
     /// Weights of the whole checkpoint.
     package let checkpointWeightCount: Int
     /// The files of the output's tensors, names in the directory.
     package let tensorFiles: [String]
     /// The type that changed tensors are stored in, or each of them.
     package let dtypes: [String]
-
     /// Tensors of the base that no Llama model has and that a conversion therefore left out, by their own names.
     package let droppedTensors: [String]
 
+    /// Modules that an adapter has.
+    package var moduleCount: Int { Set(parts.flatMap { $0.modules.map(\.plan.module) }).count }
     /// Modules whose weights changed.
-    package var mergedCount: Int { modules.count { $0.changedCount > 0 } }
-    /// Modules that were left as the base has them because their gates never open.
-    package var neverFiring: [Module] { modules.filter(\.plan.neverFires) }
-    /// Modules whose whole update was lost in rounding.
-    package var lostInRounding: [Module] { modules.filter { !$0.plan.neverFires && $0.changedCount == 0 } }
+    package var mergedCount: Int {
+        let merged = parts.flatMap { $0.modules.filter { $0.plan.omission == nil && $0.changedCount > 0 } }
+        return Set(merged.map(\.plan.module)).count
+    }
     /// Weights that changed.
-    package var changedCount: Int { modules.reduce(0) { $0 + $1.changedCount } }
-    /// Weights of the tensors of all merged modules.
-    package var mergedWeightCount: Int {
-        modules.reduce(0) { $0 + ($1.plan.neverFires ? 0 : $1.weightCount) }
-    }
-    /// The part of the merged tensors' weights that changed, in 0...1.
-    package var changedShareOfMerged: Double {
-        mergedWeightCount == 0 ? 0 : Double(changedCount) / Double(mergedWeightCount)
-    }
+    package var changedCount: Int { total.changedCount }
     /// The part of the checkpoint's weights that changed, in 0...1.
     package var changedShareOfCheckpoint: Double {
         checkpointWeightCount == 0 ? 0 : Double(changedCount) / Double(checkpointWeightCount)
     }
     /// The largest change of a weight.
-    package var largestChange: Float { modules.map(\.largestChange).max() ?? 0 }
+    package var largestChange: Float { total.largestChange }
 }

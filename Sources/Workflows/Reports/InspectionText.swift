@@ -34,6 +34,7 @@ package enum InspectionText {
             facts.add(
                 "merged with",
                 (adapter?["path"]?.stringValue ?? "an adapter") + " (\(adapter?["method"]?.stringValue ?? "unknown")"
+                    + (merge["weight"]?.doubleValue.map { $0 == 1 ? "" : ", weight \($0)" } ?? "")
                     + (merge["gates"]?.stringValue.map { ", --gates \($0)" } ?? "") + ")")
         }
         var lines = facts.lines + [""] + encodings(found)

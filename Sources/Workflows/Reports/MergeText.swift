@@ -11,30 +11,26 @@ package enum MergeText {
     /// Modules with the largest expected error that it lists where there are more.
     private static let worstCount = 5
 
-    /// The closing lines of a merge: modules merged, share of weights changed, largest change, expected error.
+    /// The closing lines of a merge: modules merged, share of weights changed, largest change, expected error; of
+    /// several adapters for each, then for all.
     package static func summary(_ report: MergeReport) -> [String] {
-        var lines = ["\(report.mergedCount) of \(report.modules.count) modules merged"]
-        let whole = report.modules.filter(\.plan.isWhole)
-        if !whole.isEmpty { lines.append("taken whole from the adapter: \(names(whole))") }
-        if !report.neverFiring.isEmpty {
-            lines.append(
-                "left as the base has them, because their gates never open: \(names(report.neverFiring))")
-        }
-        if !report.lostInRounding.isEmpty {
-            lines.append(
-                "lost in the rounding to \(report.dtypes.joined(separator: ", ")): \(names(report.lostInRounding))")
-        }
-        lines.append(
-            "weights changed: \(percent(report.changedShareOfMerged)) % of the merged tensors, "
-                + "\(percent(report.changedShareOfCheckpoint)) % of the checkpoint; largest change "
-                + scientific(Double(report.largestChange))
-        )
-        if let gates = report.gates, let source = report.source {
-            let worst = report.modules.max { $0.plan.expectedError < $1.plan.expectedError }
-            lines.append(
-                "expected error of replacing the gates (--gates \(gates.rawValue)), relative to |W0 x| over \(source): "
-                    + "mean \(percent(meanError(report), 3)) %, largest \(percent(worst?.plan.expectedError ?? 0, 3)) %"
-                    + (worst.map { " (\($0.plan.module))" } ?? ""))
+        let share = "\(percent(report.changedShareOfCheckpoint)) % of the checkpoint"
+        var lines: [String] = []
+        if report.parts.count == 1 {
+            let part = report.parts[0]
+            lines += counts(part, dtypes: report.dtypes)
+            lines.append(changes(report.total, of: "the merged tensors, \(share)"))
+            lines += expectedErrors(part)
+        } else {
+            for part in report.parts {
+                lines.append("\(part.plan.name) (\(part.plan.method), weight \(part.plan.weight)):")
+                let own =
+                    counts(part, dtypes: report.dtypes) + [changes(part.total, of: "its tensors")]
+                    + expectedErrors(part)
+                lines += own.map { "  " + $0 }
+            }
+            lines.append("all: \(report.mergedCount) of \(report.moduleCount) modules merged")
+            lines.append(changes(report.total, of: "the merged tensors, \(share)"))
         }
         if !report.droppedTensors.isEmpty {
             lines.append("left out, because no Llama model has them: \(report.droppedTensors.joined(separator: ", "))")
@@ -42,39 +38,81 @@ package enum MergeText {
         return lines
     }
 
+    private static func counts(_ part: MergeReport.Part, dtypes: [String]) -> [String] {
+        var lines = ["\(part.mergedCount) of \(part.modules.count) modules merged"]
+        if !part.whole.isEmpty { lines.append("taken whole from the adapter: \(names(part.whole))") }
+        if !part.neverFiring.isEmpty {
+            lines.append("left as the base has them, because their gates never open: \(names(part.neverFiring))")
+        }
+        if !part.withoutRank.isEmpty {
+            lines.append("left as the base has them, because their rank is 0: \(names(part.withoutRank))")
+        }
+        if !part.lostInRounding.isEmpty {
+            lines.append("lost in the rounding to \(dtypes.joined(separator: ", ")): \(names(part.lostInRounding))")
+        }
+        return lines
+    }
+
+    private static func changes(_ outcome: MergeReport.Outcome, of what: String) -> String {
+        "weights changed: \(percent(outcome.changedShare)) % of \(what); largest change "
+            + scientific(Double(outcome.largestChange))
+    }
+
+    private static func expectedErrors(_ part: MergeReport.Part) -> [String] {
+        guard let gates = part.plan.gates, let source = part.plan.source,
+            let worst = part.modules.max(by: { $0.plan.expectedError < $1.plan.expectedError })
+        else { return [] }
+        return [
+            "expected error of replacing the gates (--gates \(gates.rawValue)), relative to |W0 x| over \(source): mean "
+                + "\(percent(part.meanError, 3)) %, largest \(percent(worst.plan.expectedError, 3)) % "
+                + "(\(worst.plan.module))"
+        ]
+    }
+
     /// The report as JSON, for other programs.
     package static func json(_ report: MergeReport) -> JSONValue {
         .object([
             "merged": .integer(report.mergedCount),
-            "total": .integer(report.modules.count),
-            "gates": report.gates.map { .string($0.rawValue) } ?? .null,
-            "statistics": report.source.map { .string($0) } ?? .null,
-            "changed_share_of_merged": .real(report.changedShareOfMerged),
+            "total": .integer(report.moduleCount),
+            "changed_share_of_merged": .real(report.total.changedShare),
             "changed_share_of_checkpoint": .real(report.changedShareOfCheckpoint),
             "largest_change": .real(report.largestChange),
             "dtypes": .array(report.dtypes.map { .string($0) }),
             "files": .array(report.tensorFiles.map { .string($0) }),
             "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
-            "modules": .array(
-                report.modules.map { module in
-                    .object([
-                        "module": .string(module.plan.module), "factor": .real(module.plan.factor),
-                        "expected_error": .real(module.plan.expectedError),
-                        "never_fires": .bool(module.plan.neverFires), "whole": .bool(module.plan.isWhole),
-                        "weights": .integer(module.weightCount),
-                        "changed": .integer(module.changedCount), "largest_change": .real(module.largestChange),
-                    ])
-                }),
+            "adapters": .array(report.parts.map { .object(json($0)) }),
         ])
     }
 
-    /// One line a module: factor on the update, expected error, share of weights changed, largest change.
+    private static func json(_ part: MergeReport.Part) -> JSONObject {
+        [
+            "path": .string(part.plan.name), "method": .string(part.plan.method), "weight": .real(part.plan.weight),
+            "merged": .integer(part.mergedCount),
+            "total": .integer(part.modules.count),
+            "gates": part.plan.gates.map { .string($0.rawValue) } ?? .null,
+            "statistics": part.plan.source.map { .string($0) } ?? .null,
+            "changed_share_of_merged": .real(part.total.changedShare),
+            "largest_change": .real(part.total.largestChange),
+            "modules": .array(
+                part.modules.map { module in
+                    .object([
+                        "module": .string(module.plan.module), "factor": .real(module.plan.factor),
+                        "expected_error": .real(module.plan.expectedError),
+                        "never_fires": .bool(module.plan.neverFires),
+                        "rank_zero": .bool(module.plan.omission == .rankZero),
+                        "whole": .bool(module.plan.isWhole), "weights": .integer(module.weightCount),
+                        "changed": .integer(module.changedCount), "largest_change": .real(module.largestChange),
+                    ])
+                }),
+        ]
+    }
+
+    /// One line a module of an adapter: factor on the update, expected error, share of weights changed, largest change.
     ///
     /// Of many modules only those with the largest expected error are listed unless `listsAll`; the mean is of all.
-    /// Modules whose gates never open are left out.
-    package static func table(_ report: MergeReport, listsAll: Bool) -> [String] {
-        let merged = report.modules.filter { !$0.plan.neverFires }
-        let isGated = report.gates != nil
+    /// Modules that were left as they were are left out.
+    package static func table(_ part: MergeReport.Part, listsAll: Bool) -> [String] {
+        let merged = part.modules.filter { $0.plan.omission == nil }
         let isShort = !listsAll && merged.count > shortTableLimit
         var table = TextTable([.left, .right, .right, .right, .right])
         table.add([
@@ -83,25 +121,17 @@ package enum MergeText {
         ])
         table.addRule()
         for module in isShort ? worst(of: merged) : merged {
-            let share = module.weightCount == 0 ? 0 : Double(module.changedCount) / Double(module.weightCount)
             table.add([
-                module.plan.module, fixed(Double(module.plan.factor), 4), percent(module.plan.expectedError, 3),
-                percent(share), scientific(Double(module.largestChange)),
+                module.plan.module, fixed(module.plan.factor, 4), percent(module.plan.expectedError, 3),
+                percent(module.outcome.changedShare), scientific(Double(module.largestChange)),
             ])
         }
-        if isGated {
+        if part.plan.gates != nil {
             table.addRule()
-            table.add(["mean of all \(gatedCount(report))", "", percent(meanError(report), 3)])
+            table.add(["mean of all \(part.modules.count - part.whole.count)", "", percent(part.meanError, 3)])
         }
         return table.lines
     }
-
-    /// Over all gated modules; those that are left as they were, and so merged exactly, count as 0.
-    private static func meanError(_ report: MergeReport) -> Double {
-        report.modules.reduce(0) { $0 + $1.plan.expectedError } / Double(max(1, gatedCount(report)))
-    }
-
-    private static func gatedCount(_ report: MergeReport) -> Int { report.modules.count { !$0.plan.isWhole } }
 
     private static func worst(of modules: [MergeReport.Module]) -> [MergeReport.Module] {
         let order = modules.indices.sorted {

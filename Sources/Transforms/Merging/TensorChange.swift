@@ -1,0 +1,117 @@
+import Adapters
+import CKernels
+
+/// What a merge does to one tensor of the base, row by row.
+enum TensorChange {
+    /// W + scale B A.
+    case added(LowRankChange)
+    /// W + factor ((m / n) (W + scale B A) - W), n the norms of the rows of W + scale B A. A row of zeros, which no
+    /// length can be given to, stays one (m / n counts as 1).
+    case rescaled(LowRankChange, magnitude: [Float], factor: Double)
+    /// One number for each row: an addition to a bias.
+    case offset([Float])
+    /// The values of the whole tensor take the place of the base's.
+    case replaced([Float])
+
+    /// Changes rows `rows`, which lie at `weights`, [rows.count, width].
+    ///
+    /// - Parameter before: the same rows, which stay as they are.
+    func apply(to weights: UnsafeMutablePointer<Float>, before: UnsafePointer<Float>, rows: Range<Int>, width: Int) {
+        makeUpdate(to: weights, rows: rows, width: width)
+        guard case .rescaled(_, let magnitude, let factor) = self else { return }
+        let norms = [Float](unsafeUninitializedCapacity: rows.count) { norms, filled in
+            WeightChange.rowNorms(weights, into: norms.baseAddress!, rows: rows.count, width: width)
+            filled = rows.count
+        }
+        for (place, row) in rows.enumerated() {
+            // In float, as in training and in peft.
+            let ratio = Self.ratio(magnitude[row], norms[place])
+            let sums = weights + place * width
+            if factor == 1 {
+                for index in 0..<width { sums[index] *= ratio }
+            } else {
+                let old = before + place * width
+                for index in 0..<width {
+                    let base = Double(old[index])
+                    sums[index] = Float(base + factor * (Double(ratio) * Double(sums[index]) - base))
+                }
+            }
+        }
+    }
+
+    /// Changes rows of doubles: the products of the factors are computed in float, all else in double.
+    ///
+    /// - Parameters:
+    ///   - weights: rows `rows`, [rows.count, width].
+    ///   - before: the same rows.
+    ///   - scratch: as many floats.
+    func apply(
+        to weights: UnsafeMutablePointer<Double>, before: UnsafePointer<Double>, rows: Range<Int>, width: Int,
+        scratch: UnsafeMutableBufferPointer<Float>
+    ) {
+        scratch.initialize(repeating: 0)
+        makeUpdate(to: scratch.baseAddress!, rows: rows, width: width)
+        if case .replaced = self {
+            // A weight that is replaced by its own float stays.
+            for index in scratch.indices where Float(weights[index]) != scratch[index] {
+                weights[index] = Double(scratch[index])
+            }
+            return
+        }
+        for index in scratch.indices where scratch[index] != 0 { weights[index] += Double(scratch[index]) }
+        guard case .rescaled(_, let magnitude, let factor) = self else { return }
+        for (place, row) in rows.enumerated() {
+            let sums = weights + place * width
+            let squares = (0..<width).reduce(0) { $0 + sums[$1] * sums[$1] }
+            let ratio = Self.ratio(Double(magnitude[row]), squares.squareRoot())
+            for index in 0..<width {
+                let base = before[place * width + index]
+                sums[index] = factor == 1 ? ratio * sums[index] : base + factor * (ratio * sums[index] - base)
+            }
+        }
+    }
+
+    /// Adds rows `rows` of what is added to `weights`, [rows.count, width], or puts what replaces them there.
+    private func makeUpdate(to weights: UnsafeMutablePointer<Float>, rows: Range<Int>, width: Int) {
+        switch self {
+        case .added(let low), .rescaled(let low, _, _):
+            low.a.withUnsafeBufferPointer { a in
+                low.b.withUnsafeBufferPointer { b in
+                    guard let a = a.baseAddress, let b = b.baseAddress else { return }
+                    tspeft_merge_rows(
+                        weights, b + rows.lowerBound * low.rank, a, low.scale, rows.count, low.rank, width)
+                }
+            }
+        case .offset(let values):
+            precondition(width == 1, "a bias has one number a row")
+            for (place, row) in rows.enumerated() where values[row] != 0 { weights[place] += values[row] }
+        case .replaced(let values):
+            values.withUnsafeBufferPointer {
+                weights.update(from: $0.baseAddress! + rows.lowerBound * width, count: rows.count * width)
+            }
+        }
+    }
+
+    /// m / n of a row; NaN, which is refused later, for a norm that is beyond the type.
+    private static func ratio<Number: BinaryFloatingPoint>(_ magnitude: Number, _ norm: Number) -> Number {
+        norm == 0 ? 1 : norm.isFinite ? magnitude / norm : .nan
+    }
+}
+
+extension LowRankChange {
+    /// All of `changes`, at least one and all of one module, as one: the columns of each B, with its factor, beside
+    /// those of the others, so that a weight takes up their sum in one addition.
+    static func sum(of changes: [LowRankChange]) -> LowRankChange {
+        guard changes.count > 1 else { return changes[0] }
+        let rank = changes.reduce(0) { $0 + $1.rank }
+        let rowCount = changes.first { $0.rank > 0 }.map { $0.b.count / $0.rank } ?? 0
+        var b: [Float] = []
+        b.reserveCapacity(rowCount * rank)
+        for row in 0..<rowCount {
+            for change in changes {
+                for column in 0..<change.rank { b.append(change.scale * change.b[row * change.rank + column]) }
+            }
+        }
+        return LowRankChange(a: changes.flatMap(\.a), b: b, rank: rank, scale: 1)
+    }
+}
