@@ -82,6 +82,11 @@ package final class AdaLoRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [a, b, e] }
 
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
     package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {

@@ -286,12 +286,13 @@ private struct FieldReader {
         for (key, value) in try members("rank_pattern") {
             let kept = value.arrayValue?.compactMap(\.boolValue)
             // peft 0.21 writes the path with ".lora_E"; a wrapped model's prefix may stand before it.
-            guard let kept, kept.count == value.arrayValue?.count, key.hasSuffix(PEFTNames.adaLoRAE) else {
+            guard let kept, kept.count == value.arrayValue?.count,
+                let (module, _) = PEFTNames.split(
+                    PEFTNames.written(key, suffixes: [PEFTNames.adaLoRAE]), suffixes: [PEFTNames.adaLoRAE])
+            else {
                 throw wrong("rank_pattern", "lists of flags by '<module>.lora_E'", value)
             }
-            var path = key.dropLast(PEFTNames.adaLoRAE.count)
-            if path.hasPrefix(PEFTNames.prefix) { path = path.dropFirst(PEFTNames.prefix.count) }
-            settings.keptRanks[String(path)] = kept
+            settings.keptRanks[module] = kept
         }
         return settings
     }

@@ -35,9 +35,9 @@ package struct AdapterConfiguration: Sendable, Equatable {
     /// Whether LoRA's B has a bias (peft's `lora_bias`).
     package let hasLoRABias: Bool
     /// Ranks of some modules; the first match counts.
-    package let rankPattern: [PatternEntry<Int>]
+    package private(set) var rankPattern: [PatternEntry<Int>]
     /// Alphas of some modules; the first match counts.
-    package let alphaPattern: [PatternEntry<Double>]
+    package private(set) var alphaPattern: [PatternEntry<Double>]
     /// How AdaLoRA moves its ranks; without effect on another kind, as the two that follow.
     package var adaLoRA: AdaLoRASettings
     /// How a parallel adapter is built.
@@ -208,6 +208,13 @@ package struct AdapterConfiguration: Sendable, Equatable {
             selection: selection, in: linearModules)
     }
 
+    /// The paths of a base's modules that this configuration wraps, as `TargetMatch.paths`.
+    func matchedPaths(_ linearModules: [LinearModule]) throws(AdapterError) -> [String] {
+        try TargetMatch.paths(
+            matching: targets, excluding: excluded, layersToTransform: layersToTransform, layersPattern: layersPattern,
+            in: linearModules)
+    }
+
     /// The same adapter over exactly `modules`, each named by its whole path.
     package func restricted(to modules: [String]) -> AdapterConfiguration {
         var copy = self
@@ -217,6 +224,16 @@ package struct AdapterConfiguration: Sendable, Equatable {
         copy.layersPattern = []
         let kept = Set(modules)
         copy.adaLoRA.keptRanks = adaLoRA.keptRanks.filter { kept.contains($0.key) }
+        return copy
+    }
+
+    /// The same adapter over modules of other paths: `names` gives the new path of each. What was said by patterns is
+    /// said for each module by its path.
+    func renamed(_ names: [(old: String, new: String)]) -> AdapterConfiguration {
+        var copy = restricted(to: names.map(\.new))
+        copy.rankPattern = rankPattern.isEmpty ? [] : names.map { .init($0.new, rank(for: $0.old)) }
+        copy.alphaPattern = alphaPattern.isEmpty ? [] : names.map { .init($0.new, alpha(for: $0.old)) }
+        for (old, new) in names { copy.adaLoRA.keptRanks[new] = adaLoRA.keptRanks[old] }
         return copy
     }
 

@@ -59,20 +59,26 @@ extension AdapterDirectory {
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var tensors: [AdapterTensor] = []
         var thresholds: [String: Float] = [:]
+        var names: Set<String> = []
         for record in file.tensors {
-            if let (module, _) = PEFTNames.split(record.name, suffixes: [PEFTNames.tau]) {
+            let key = PEFTNames.written(record.name, suffixes: suffixes, shared: shared)
+            guard names.insert(key).inserted else {
+                throw AdapterError.unknownTensor(
+                    file: path, tensor: record.name, reason: "is there twice, the other time as '\(key)'")
+            }
+            if let (module, _) = PEFTNames.split(key, suffixes: [PEFTNames.tau]) {
                 guard record.shape == [1] || record.shape.isEmpty else {
                     throw AdapterError.wrongShape(
                         file: path, tensor: record.name, expected: [1], found: record.shape)
                 }
                 thresholds[module] = try file.floats(of: record)[0]
-            } else if PEFTNames.split(record.name, suffixes: suffixes) != nil || shared.contains(record.name)
-                || configuration.savesModule(ofKey: record.name)
+            } else if PEFTNames.split(key, suffixes: suffixes) != nil || shared.contains(key)
+                || configuration.savesModule(ofKey: key)
             {
-                tensors.append((record.name, record.shape, try file.floats(of: record)))
+                tensors.append((key, record.shape, try file.floats(of: record)))
             } else {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
-                throw AdapterError.unknownTensor(
+                throw AdapterError.unsupportedTensor(
                     file: path, tensor: record.name,
                     reason: "is not a tensor of a \(configuration.kind.rawValue) adapter, whose keys are \(expected)")
             }

@@ -19,11 +19,6 @@ package struct AdapterStatistics: Sendable, Equatable {
 
     /// The entry of a module.
     package subscript(module: String) -> ModuleStatistics? { modules.first { $0.module == module } }
-
-    /// Mean of the modules' sparsities; 0 without modules.
-    package var meanSparsity: Double {
-        modules.isEmpty ? 0 : modules.reduce(0) { $0 + $1.sparsity } / Double(modules.count)
-    }
 }
 
 /// An adapter as a directory holds it: configuration, tensors, thresholds, and what is known of its making.
@@ -126,41 +121,6 @@ package struct AdapterDirectory: Sendable {
 
     /// Values of all trainable tensors together, thresholds aside.
     package var parameterCount: Int { (tensors + savedModules).reduce(0) { $0 + $1.values.count } }
-
-    /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order.
-    ///
-    /// Throws `.unknownModule` for a module that the base lacks, `.wrongShape`.
-    package func validated(against linearModules: [LinearModule]) throws(AdapterError) -> AdapterDirectory {
-        let sizes = Dictionary(
-            linearModules.enumerated().map { ($1.path, (position: $0, module: $1)) }, uniquingKeysWith: { a, _ in a })
-        for module in modules {
-            guard let entry = sizes[module] else {
-                throw .unknownModule(
-                    module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
-            }
-            for role in configuration.kind.method.sharedRoles {
-                let tensor = shared(role.suffix)
-                let least = role.shape(
-                    rank: configuration.rank, outputSize: entry.module.outputSize, inputSize: entry.module.inputSize)
-                guard zip(tensor.shape, least).allSatisfy({ $0 >= $1 }) else {
-                    throw .wrongShape(
-                        file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
-                }
-            }
-            for role in configuration.tensorRoles {
-                guard let tensor = tensor(module, role.suffix) else { continue }
-                let expected = role.shape(
-                    rank: configuration.rank(for: module), outputSize: entry.module.outputSize,
-                    inputSize: entry.module.inputSize)
-                guard tensor.shape == expected else {
-                    throw .wrongShape(
-                        file: displayName, tensor: tensor.name, expected: expected, found: tensor.shape)
-                }
-            }
-        }
-        let order = modules.sorted { sizes[$0]!.position < sizes[$1]!.position }
-        return try restricted(to: order, configuration: configuration)
-    }
 
     /// The same adapter with only `kept` modules, in that order; throws `.unknownModule`.
     package func restricted(

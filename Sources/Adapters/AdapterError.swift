@@ -27,6 +27,12 @@ package enum AdapterError: ReportableError, Equatable {
     case missingSharedTensor(file: String, tensor: String)
     /// A tensor that does not belong here, and why.
     case unknownTensor(file: String, tensor: String, reason: String)
+    /// A tensor that means something which this program cannot do, and what.
+    case unsupportedTensor(file: String, tensor: String, reason: String)
+    /// An adapter has tensors of a module that its targets do not match.
+    case untargetedModule(String, adapter: String, targets: String)
+    /// An adapter's targets match modules of the base for which it has no tensors.
+    case modulesWithoutTensors(adapter: String, count: Int, first: String, found: Int)
     /// A tensor's shape disagrees with the configuration, its partner or the base.
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor holds NaN or an infinity.
@@ -63,6 +69,15 @@ package enum AdapterError: ReportableError, Equatable {
                 + "adapter with peft's save_projection=True"
         case .unknownTensor(let file, let tensor, let reason):
             "\(file): tensor '\(tensor)' \(reason)"
+        case .unsupportedTensor(let file, let tensor, let reason):
+            "\(file): tensor '\(tensor)' \(reason)"
+        case .untargetedModule(let module, let adapter, let targets):
+            "\(adapter): it has tensors of module '\(module)', which its target_modules (\(targets)) do not match; peft "
+                + "would drop them in silence"
+        case .modulesWithoutTensors(let adapter, let count, let first, let found):
+            "\(adapter): its target_modules match \(count) modules of this base that it has no tensors of (it has them of "
+                + "\(found) others), first '\(first)': it belongs to another base, or a part of it is missing; if neither "
+                + "is so, list its modules in target_modules"
         case .wrongShape(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
         case .notFinite(let file, let tensor, let index):
@@ -77,10 +92,10 @@ package enum AdapterError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .unknownMethod, .badExpression, .badSetting: .usage
-        case .unknownAdapterType, .unsupportedField, .missingSharedTensor: .unsupported
+        case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor: .unsupported
         case .missingFile: .missingInput
         case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .notFinite,
-            .wrongBase, .missingStatistics:
+            .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors:
             .badData
         }
     }

@@ -106,6 +106,13 @@ package final class InjectedAdapter {
             takenFrom: &unused, shape: [model.configuration.vocabularySize, model.configuration.hiddenSize],
             source: source)
         if let stray = tensors.first(where: { unused[$0.name] != nil }) {
+            if let (module, _) = PEFTNames.split(stray.name, suffixes: suffixes),
+                module == CheckpointNames.outputHeadModule
+            {
+                throw AdapterError.unsupportedTensor(
+                    file: source, tensor: stray.name,
+                    reason: "adapts the output head; only the projections inside the layers can be adapted here")
+            }
             throw AdapterError.unknownTensor(
                 file: source, tensor: stray.name, reason: "belongs to no projection of this model")
         }
@@ -127,9 +134,13 @@ package final class InjectedAdapter {
         projections.flatMap(\.method.parameters) + wholeModules.map(\.parameter)
     }
 
-    /// Whether the layers that can be trained whole are: a run that leaves them as they are pays for no gradient.
-    package var trainsWholeModules = true {
-        didSet { for module in wholeModules { module.weight.collectsGradient = trainsWholeModules } }
+    /// Whether the parameters are trained: a run of thresholds alone, which leaves them as they are, pays for none of
+    /// their gradients.
+    package var trainsParameters = true {
+        didSet {
+            for projection in projections { projection.method.collectsGradients = trainsParameters }
+            for module in wholeModules { module.weight.collectsGradient = trainsParameters }
+        }
     }
 
     /// The tensors as a file has them, with the values of now, shared ones behind the others.
@@ -167,8 +178,10 @@ package final class InjectedAdapter {
             of: projections.map(\.method), configuration, totalSteps: totalSteps, context)
     }
 
-    /// Adds the gradient of the penalty on the loss, where the kind has one, and gives the penalty.
+    /// Adds the gradient of the penalty on the loss, where the kind has one, and gives the penalty; nothing where the
+    /// parameters stay as they are.
     package func addPenalty() -> Double {
+        guard trainsParameters else { return 0 }
         let terms = projections.reduce(0) { $0 + $1.method.penaltyTermCount }
         return terms == 0 ? 0 : projections.reduce(0) { $0 + $1.method.addPenalty(termCount: terms) }
     }

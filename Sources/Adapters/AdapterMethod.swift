@@ -94,6 +94,9 @@ package protocol AdapterMethod: AnyObject {
     /// What is trained, in the order of the file.
     var parameters: [AdapterParameter] { get }
 
+    /// Whether backward passes add to the parameters' gradients; they do not where the thresholds alone are trained.
+    var collectsGradients: Bool { get set }
+
     /// Doubles that `prepare` needs for itself.
     var preparationScratchCount: Int { get }
 

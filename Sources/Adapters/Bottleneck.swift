@@ -30,6 +30,8 @@ final class Bottleneck {
     let computeOuter: Tensor
     /// R of `outer`, [width, width] F32.
     let triangle: Tensor
+    /// Whether backward passes make gradients of A, B and the biases.
+    var collectsGradients = true
     /// a, [inner], if any.
     var innerBias: Tensor?
 
@@ -165,6 +167,7 @@ final class BottleneckUpdate: AdapterUpdate {
     ///   - gradient: dl/dh of all tokens, [tokens, outputSize].
     ///   - v: dl/dz of all tokens, [tokens, width] F32.
     func addGradients(_ gradient: Tensor, _ v: Tensor, _ input: Variable, _ active: ActiveTokens) {
+        guard bottleneck.collectsGradients || input.needsGradient else { return }
         var activeGradient = gradient
         var activeZ = computeZ
         var activeV = v
@@ -181,23 +184,26 @@ final class BottleneckUpdate: AdapterUpdate {
         // Rows behind the last are zero on the side of z and v, so tokens can be rounded up.
         let products = context.products
         let tokens = products.roundedRows(activeGradient.rows, activeGradient, activeZ)
-        owner.addOuterGradient { target, accumulates, scale in
-            products.multiply(
-                activeGradient, .transposed, activeZ, .plain, into: target, m: target.rows, n: target.columns,
-                k: tokens, accumulates: accumulates, scale: scale)
+        let collects = bottleneck.collectsGradients
+        if collects {
+            owner.addOuterGradient { target, accumulates, scale in
+                products.multiply(
+                    activeGradient, .transposed, activeZ, .plain, into: target, m: target.rows, n: target.columns,
+                    k: tokens, accumulates: accumulates, scale: scale)
+            }
         }
         if bottleneck.hasOutputBias { activeV = context.firstColumns(bottleneck.innerSize, of: activeV) }
         if let activation = bottleneck.activation, let activeBefore {
             // Not in place: without a gather this is v itself.
             activeV = context.activationGradient(activeBefore, activation, activeV)
         }
-        if let target = owner.innerBiasGradient { context.addRowSum(of: activeV, to: target) }
+        if collects, let target = owner.innerBiasGradient { context.addRowSum(of: activeV, to: target) }
         if activeX.dtype != .f32 {
             let rounded = context.tensor(activeV.shape, activeX.dtype)
             context.convert(activeV, into: rounded)
             activeV = rounded
         }
-        if let target = owner.innerGradient {
+        if collects, let target = owner.innerGradient {
             if let dropoutKey {
                 let dropped = context.tensor(activeX.shape, activeX.dtype)
                 maskRows(activeX, into: dropped, active, dropoutKey)

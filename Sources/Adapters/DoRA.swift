@@ -70,6 +70,11 @@ package final class DoRA: AdapterMethod {
     /// Rows of W0 + scaling B A that are formed at a time.
     private static let normRows = 8
 
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
     package var preparationScratchCount: Int { (Self.normRows * frozen.inputSize + 1) / 2 }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
@@ -205,7 +210,9 @@ private final class DoRAUpdate: AdapterUpdate {
             rows = some
         }
         let activeGradient = rows.map { context.gatherRows(gradient, $0) } ?? gradient
-        method.addMagnitudeGradient(activeGradient, base: rows.map { context.gatherRows(base, $0) } ?? base)
+        if bottleneck.collectsGradients {
+            method.addMagnitudeGradient(activeGradient, base: rows.map { context.gatherRows(base, $0) } ?? base)
+        }
         // What is left is (m/n - 1) W0 x.
         if low.dropoutKey == nil {
             context.scaleColumns(of: gradient, rows: rows, by: method.excess)

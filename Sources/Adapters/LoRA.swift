@@ -94,6 +94,11 @@ package final class LoRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [a, b] + [bias].compactMap { $0 } }
 
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
     package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {

@@ -30,10 +30,10 @@ enum ModelCard {
     private static func table(of adapter: AdapterDirectory) -> [String] {
         let configuration = adapter.configuration
         var rows: [(String, String)] = [
-            ("method", configuration.methodName),
-            ("rank", "\(configuration.rank)" + (configuration.rankPattern.isEmpty ? "" : ", others by pattern")),
-            ("alpha", number(configuration.alpha) + (configuration.alphaPattern.isEmpty ? "" : ", others by pattern")),
-            ("scaling", configuration.usesRSLoRA ? "alpha / sqrt(rank)" : "alpha / rank"),
+            ("method", configuration.methodName)
+        ]
+        rows += adapter.methodFacts.map { ($0.name, $0.value) }
+        rows += [
             ("dropout in training", number(configuration.dropout)),
             ("targets", "\(adapter.modules.count) modules: " + targetNames(adapter)),
         ]
@@ -49,11 +49,11 @@ enum ModelCard {
                 rows.append(("tau", "\(lowest) to \(highest)"))
             }
             if let statistics = adapter.statistics {
-                let sparsities = statistics.modules.map(\.sparsity)
+                let sparsities = statistics.modules.compactMap { configuration.sparsity(of: $0) }
                 rows.append(
                     (
                         "sparsity",
-                        "mean \(percent(statistics.meanSparsity)) (\(percent(sparsities.min() ?? 0)) to "
+                        "mean \(percent(configuration.meanSparsity(statistics.modules))) (\(percent(sparsities.min() ?? 0)) to "
                             + "\(percent(sparsities.max() ?? 0))) over \(statistics.tokens) tokens of \(statistics.source)"
                     ))
             } else {

@@ -76,6 +76,11 @@ package final class ParallelAdapter: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [down, downBias, up, upBias].compactMap { $0 } }
 
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
     package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {

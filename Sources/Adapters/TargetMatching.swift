@@ -134,6 +134,35 @@ package struct TargetMatch: Sendable {
         }
     }
 
+    /// The paths that the targets match, without a demand on them: as peft takes the configuration of an adapter that
+    /// was trained. Throws `.badExpression`, and `.badSetting` for an exclusion that cannot be.
+    package static func paths(
+        matching targets: TargetSpecification, excluding excluded: TargetSpecification?, layersToTransform: [Int]?,
+        layersPattern: [String], in linearModules: [LinearModule], outputHead: String = "lm_head"
+    ) throws(AdapterError) -> [String] {
+        try hits(
+            of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern),
+            candidates: candidates(excluding: excluded, in: linearModules), outputHead: outputHead
+        ).flatMap { $0.modules.map(\.path) }
+    }
+
+    /// Modules that an adapter has already, in the base's order; a row for each last component of a path.
+    package init(having modules: [LinearModule]) {
+        self.modules = modules
+        var names: [String] = []
+        for module in modules where !names.contains(Self.lastComponent(module)) {
+            names.append(Self.lastComponent(module))
+        }
+        rows = names.map { name in
+            let found = modules.filter { Self.lastComponent($0) == name }
+            return Row(target: name, moduleCount: found.count, shapes: Self.shapes(of: found))
+        }
+    }
+
+    private static func lastComponent(_ module: LinearModule) -> String {
+        String(module.path.split(separator: ".").last ?? "")
+    }
+
     /// Whether a list entry of `target_modules` matches a path.
     package static func name(_ name: String, matches path: String) -> Bool {
         path == name || path.hasSuffix("." + name)

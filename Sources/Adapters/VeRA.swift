@@ -118,6 +118,11 @@ package final class VeRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [d, b] }
 
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
     package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {

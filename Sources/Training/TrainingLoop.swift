@@ -79,7 +79,7 @@ package final class TrainingLoop {
         totalSteps = try configuration.stepCount(exampleCount: examples.count)
         optimizer = AdamW(
             configuration.trainsThresholdsOnly ? [] : adapter.parameters, configuration.optimizer, model.context)
-        adapter.trainsWholeModules = !configuration.trainsThresholdsOnly
+        adapter.trainsParameters = !configuration.trainsThresholdsOnly
         if !configuration.trainsThresholdsOnly { try adapter.beginRun(totalSteps: totalSteps) }
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
@@ -180,9 +180,20 @@ package final class TrainingLoop {
             learningRate: configuration.learningRate * factor, gradientNorm: norm,
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
             seconds: elapsed.inSeconds,
-            sparsity: gates.isEmpty ? nil : gates.reduce(0) { $0 + $1.stepSparsity } / Double(gates.count),
+            sparsity: meanStepSparsity,
             tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!,
             warnings: watch.look(at: adapter.projections, step: step))
+    }
+
+    /// Mean over the gates whose modules have a rank; nil without gates.
+    private var meanStepSparsity: Double? {
+        let ranks = adapter.schedule?.ranks ?? [:]
+        let gated = adapter.projections.filter { $0.gate != nil }
+        if gated.isEmpty { return nil }
+        let sparsities = gated.filter {
+            (ranks[$0.path] ?? adapter.configuration.rank(for: $0.path)) > 0
+        }.map { $0.gate!.stepSparsity }
+        return sparsities.reduce(0, +) / Double(max(1, sparsities.count))
     }
 
     private func forwardAndBackward(_ batch: Batch, scale: Float) throws -> Double {

@@ -60,6 +60,7 @@ extension InjectRequest {
     package var command: String {
         let standard = InjectRequest(basePath: basePath, outputPath: outputPath)
         var line = CommandText("inject", basePath)
+        line.add("--from-peft", adapterPath)
         line.add("--method", method)
         line.add("--preset", preset?.name)
         line.add("--rank", options.rank.map(String.init))
@@ -124,6 +125,7 @@ extension TrainRequest {
         line.add("--tau-beta2", training.thresholds.beta2, default: standard.thresholds.beta2)
         line.add("--tau-update", training.thresholds.update.rawValue, default: standard.thresholds.update.rawValue)
         if training.thresholdsFollowSchedule { line.add("--tau-schedule", "follow") }
+        if training.trainsThresholdsOnly { line.add("--only", "tau") }
         line.add("--seed", training.seed, default: standard.seed)
         line.add("--no-shuffle", if: !training.shuffles)
         line.add("--eval-every", training.evaluationInterval.map(String.init))

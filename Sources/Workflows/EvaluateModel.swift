@@ -62,7 +62,9 @@ package struct EvaluateReport: Sendable {
 
     /// Share of answered records that are right; nil without answers.
     package var accuracy: Double? { answered == 0 ? nil : Double(correct) / Double(answered) }
-    /// Mean sparsity of the modules; nil without gates.
+    /// The sparsity of each of `modules`; nil for one without a rank.
+    package var sparsities: [Double?] = []
+    /// Mean sparsity of the modules that have a rank; nil without gates.
     package var meanSparsity: Double?
 
     /// The report as JSON.
@@ -80,10 +82,10 @@ package struct EvaluateReport: Sendable {
         if let meanSparsity {
             object["mean_sparsity"] = .real(meanSparsity)
             object["modules"] = .array(
-                modules.map {
+                zip(modules, sparsities).map { module, sparsity in
                     .object([
-                        "module": .string($0.module), "sparsity": .real($0.sparsity), "tokens": .integer($0.tokens),
-                        "active": .integer($0.active),
+                        "module": .string(module.module), "sparsity": sparsity.map { .real($0) } ?? .null,
+                        "tokens": .integer(module.tokens), "active": .integer(module.active),
                     ])
                 })
         }
@@ -160,10 +162,10 @@ package func evaluateModel(
                 session, items, limit: request.newTokenLimit, progress: answerProgress)
         }
     }
-    if gated != nil {
+    if let configuration = gated?.configuration {
         report.modules = collector.statistics
-        report.meanSparsity =
-            collector.statistics.reduce(0) { $0 + $1.sparsity } / Double(max(1, collector.statistics.count))
+        report.sparsities = report.modules.map { configuration.sparsity(of: $0) }
+        report.meanSparsity = configuration.meanSparsity(report.modules)
     }
     report.seconds = (ContinuousClock.now - start).inSeconds
     return report

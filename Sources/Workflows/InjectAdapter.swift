@@ -10,8 +10,10 @@ package struct InjectRequest: Sendable {
     package var basePath: String
     /// Where the adapter goes.
     package var outputPath: String
-    /// A method's name; nil for `ts-lora`.
+    /// A method's name; nil for `ts-lora`, or for what `adapterPath` is.
     package var method: String?
+    /// A directory that peft wrote, whose adapter is taken in place of a new one; nil for a new one.
+    package var adapterPath: String?
     /// The method's numbers.
     package var options = MethodOptions()
     /// The paper's settings for what `options` and `targets` leave open.
@@ -50,13 +52,15 @@ package struct InjectReport: Sendable {
     package let baseParameterCount: Int
 }
 
-/// Makes a new adapter for a base: initialised as peft does it, so that the model's output is as it was.
+/// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one
+/// from a directory that peft wrote.
 package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
     for input in [request.basePath] + [request.selectionPath].compactMap({ $0 })
     where wouldReplace(request.outputPath, input: input) {
         throw TransformError.outputIsInput(path: request.outputPath)
     }
+    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base) }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))
     let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
@@ -99,5 +103,5 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     return InjectReport(
         match: match, method: configuration.methodName,
         parameterCount: directory.parameterCount + directory.thresholds.count,
-        baseParameterCount: base.tensorNames.reduce(0) { $0 + (base.shape(of: $1) ?? []).reduce(1, *) })
+        baseParameterCount: base.parameterCount)
 }

@@ -63,7 +63,9 @@ package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
     try pruned.write(to: request.outputPath, replacing: request.replaces)
     var sparsity: (before: Double, kept: Double)?
     if adapter.configuration.isGated, let before = adapter.statistics, let kept = pruned.statistics {
-        sparsity = (before.meanSparsity, kept.meanSparsity)
+        sparsity = (
+            adapter.configuration.meanSparsity(before.modules), pruned.configuration.meanSparsity(kept.modules)
+        )
     }
     return PruneReport(
         selection: selection, moduleCount: adapter.modules.count,

@@ -123,7 +123,8 @@ package func trainAdapter(
             steps: loop.totalSteps))
     try progress(
         .ready(
-            parameters: adapter.parameters.reduce(0) { $0 + $1.value.count } + adapter.thresholds.count,
+            parameters: adapter.thresholds.count
+                + (adapter.trainsParameters ? adapter.parameters.reduce(0) { $0 + $1.value.count } : 0),
             modules: adapter.projections.count, dtype: session.context.dtype, threads: session.context.threadCount))
     let run = try output.begin()
     var isFinished = false
@@ -179,7 +180,7 @@ package func trainAdapter(
     let taus = adapter.thresholds.values
     let report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
-        gates: taus.isEmpty ? nil : (statistics.meanSparsity, taus.min()!...taus.max()!),
+        gates: taus.isEmpty ? nil : (adapter.configuration.meanSparsity(statistics.modules), taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
     try run.logEnd([

@@ -71,15 +71,16 @@ struct EvalCommand: ParsableCommand {
                 "accuracy       \(percent(accuracy, 2)) % (\(report.correct) of \(report.answered), \(mode.rawValue))")
         }
         if let sparsity = report.meanSparsity {
-            Terminal.result("mean sparsity  \(percent(sparsity)) % over \(report.modules.count) modules")
+            Terminal.result(
+                "mean sparsity  \(percent(sparsity)) % over \(report.sparsities.count { $0 != nil }) modules")
         }
         Terminal.result("time           \(durationText(report.seconds)), \(report.dtype.rawValue)")
         if modules, report.meanSparsity != nil {
             var table = TextTable([.left, .right, .right])
             table.add(["module", "sparsity", "tokens"])
             table.addRule()
-            for module in report.modules {
-                table.add([module.module, percent(module.sparsity) + " %", grouped(module.tokens)])
+            for (module, sparsity) in zip(report.modules, report.sparsities) {
+                table.add([module.module, sparsity.map { percent($0) + " %" } ?? "-", grouped(module.tokens)])
             }
             for line in table.lines { Terminal.result(line) }
         }

@@ -19,6 +19,14 @@ struct InjectCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "Where the adapter goes, a directory.")
     var output: String
 
+    @Option(
+        help: ArgumentHelp(
+            "Take the adapter of this peft directory in place of a new one.",
+            discussion: "With the gated form of its method as --method, it gets gates of tau = 0: the output stays "
+                + "as it is, and 'tspeft train --only tau' learns the thresholds.",
+            valueName: "directory"))
+    var fromPeft: String?
+
     @Option(help: "Adapter method: \(AdapterKind.methodNames.joined(separator: ", ")). (default: ts-lora)")
     var method: String?
 
@@ -54,6 +62,7 @@ struct InjectCommand: ParsableCommand {
     func run() throws {
         var request = InjectRequest(basePath: base, outputPath: output)
         request.method = method
+        request.adapterPath = fromPeft
         request.preset = try preset.settings
         request.options = try numbers.options
         request.targets = targets

@@ -84,6 +84,9 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "alpha_k of equation 20: constant 1, or follow the learning rate's schedule.")
     var tauSchedule = TauSchedule.constant
 
+    @Option(help: "Train this alone: tau, with the adapter as it is. (default: both)")
+    var only: TrainedPart?
+
     @Option(help: "Seed of data order and dropout.")
     var seed: UInt64 = 0
 
@@ -142,7 +145,7 @@ struct TrainCommand: ParsableCommand {
 
     func run() throws {
         Signals.stopInOrder()
-        let view = TrainView(logInterval: logEvery)
+        let view = TrainView(logInterval: logEvery, showsLearningRate: only != .tau)
         let report = try trainAdapter(
             try request(), progress: { view.show($0) }, shouldStop: { Signals.stopRequested })
         view.finish()
@@ -175,6 +178,7 @@ struct TrainCommand: ParsableCommand {
         training.thresholds.beta2 = tauBeta2
         training.thresholds.update = tauUpdate
         training.thresholdsFollowSchedule = tauSchedule == .follow
+        training.trainsThresholdsOnly = only == .tau
         training.seed = seed
         training.shuffles = !noShuffle
         training.evaluationInterval = evalEvery
@@ -213,6 +217,11 @@ struct TrainCommand: ParsableCommand {
 enum TauSchedule: String, CaseIterable, ExpressibleByArgument {
     case constant
     case follow
+}
+
+/// What of a gated adapter can be trained alone.
+enum TrainedPart: String, CaseIterable, ExpressibleByArgument {
+    case tau
 }
 
 extension ScheduleShape: ExpressibleByArgument {}

@@ -4,12 +4,14 @@ import Workflows
 /// Shows a training run: one line that is rewritten on a terminal, plain lines elsewhere.
 final class TrainView {
     private let logInterval: Int
+    private let showsLearningRate: Bool
     private var recent: [StepReport] = []
     private var firstStep: Int?
     private var seconds = 0.0
 
-    init(logInterval: Int) {
+    init(logInterval: Int, showsLearningRate: Bool = true) {
         self.logInterval = logInterval
+        self.showsLearningRate = showsLearningRate
     }
 
     func show(_ progress: TrainProgress) {
@@ -52,7 +54,7 @@ final class TrainView {
         let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))
         var text =
             "step \(report.step)/\(report.totalSteps)  epoch \(fixed(report.epoch, 2))  loss \(fixed(loss, 4))  "
-            + "lr \(scientific(report.learningRate))  \(fixed(speed, 0)) tokens/s"
+            + (showsLearningRate ? "lr \(scientific(report.learningRate))  " : "") + "\(fixed(speed, 0)) tokens/s"
         if let sparsity = report.sparsity, let taus = report.tauRange {
             text +=
                 "  sparsity \(percent(sparsity)) %  tau \(scientific(Double(taus.lowerBound)))"

@@ -105,6 +105,8 @@ extension AdapterInspection {
             "method": .string(configuration.methodName), "gated": .bool(configuration.isGated),
             "rank": .integer(configuration.rank), "alpha": .real(configuration.alpha),
             "dropout": .real(configuration.dropout), "rslora": .bool(configuration.usesRSLoRA),
+            "method_facts": .object(
+                adapter.methodFacts.reduce(into: JSONObject()) { $0[$1.name] = .string($1.value) }),
             "targets": .string(configuration.targets.summary),
             "modules_to_save": .array(
                 adapter.savedModules.map {
@@ -122,7 +124,7 @@ extension AdapterInspection {
                     ]
                     if let tau = adapter.threshold(module) { entry["tau"] = .real(tau) }
                     if let statistics = adapter.statistics?[module] {
-                        entry["sparsity"] = .real(statistics.sparsity)
+                        entry["sparsity"] = configuration.sparsity(of: statistics).map { .real($0) } ?? .null
                         entry["tokens"] = .integer(statistics.tokens)
                     }
                     return .object(entry)
@@ -134,7 +136,7 @@ extension AdapterInspection {
             "training": adapter.training ?? .null, "history": .array(adapter.history),
         ]
         if configuration.isGated, let statistics = adapter.statistics {
-            object["mean_sparsity"] = .real(statistics.meanSparsity)
+            object["mean_sparsity"] = .real(configuration.meanSparsity(statistics.modules))
             object["statistics_source"] = .string(statistics.source)
         }
         if let step { object["checkpoint_step"] = .integer(step) }

@@ -147,14 +147,7 @@ package enum InspectionText {
         facts.add("method", configuration.methodName)
         if let step = found.step { facts.add("state", "checkpoint of a training run, after step \(step)") }
         facts.add("modules", modules(adapter.modules))
-        let ranks = Set(adapter.modules.map { configuration.rank(for: $0) }).sorted()
-        facts.add("rank", ranks.map(String.init).joined(separator: ", "))
-        let scalings = Set(adapter.modules.map { configuration.scaling(for: $0) }).sorted()
-        facts.add(
-            "alpha",
-            "\(number(configuration.alpha)), scaling "
-                + scalings.map { number(Double($0)) }.joined(separator: ", ")
-                + (configuration.usesRSLoRA ? " (rsLoRA)" : ""))
+        for fact in adapter.methodFacts { facts.add(fact.name, fact.value) }
         if configuration.dropout > 0 { facts.add("dropout", number(configuration.dropout)) }
         facts.add("targets", targets(configuration.targets))
         if !adapter.savedModules.isEmpty {
@@ -185,12 +178,12 @@ package enum InspectionText {
             facts.add("sparsity", "not measured")
             return
         }
-        let values = statistics.modules.map(\.sparsity)
+        let values = statistics.modules.compactMap { adapter.configuration.sparsity(of: $0) }
         facts.add(
             "sparsity",
-            "\(percent(statistics.meanSparsity)) % in the mean, \(percent(values.min() ?? 0)) to "
+            "\(percent(adapter.configuration.meanSparsity(statistics.modules))) % in the mean, \(percent(values.min() ?? 0)) to "
                 + "\(percent(values.max() ?? 0)) %, over \(statistics.source)")
-        let silent = statistics.modules.count { $0.active == 0 }
+        let silent = statistics.modules.count { $0.active == 0 && adapter.configuration.sparsity(of: $0) != nil }
         if silent > 0 { facts.add("never open", "the gates of \(silent) modules") }
     }
 

@@ -1,0 +1,109 @@
+import Models
+
+extension AdapterDirectory {
+    /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order, under
+    /// the base's names.
+    ///
+    /// Throws `.unknownModule` for a module that the base lacks, `.wrongShape`; `.untargetedModule` and
+    /// `.modulesWithoutTensors` where the tensors are not those of the modules that the targets match. peft is silent
+    /// about the first, whose tensors it drops, and warns of the second, whose modules it leaves untrained: either way
+    /// the adapter is not the one that was trained.
+    package func validated(against linearModules: [LinearModule]) throws(AdapterError) -> AdapterDirectory {
+        let named = try withNames(of: linearModules)
+        try named.checkShapes(linearModules)
+        try named.checkTargets(linearModules)
+        let positions = Dictionary(
+            linearModules.enumerated().map { ($1.path, $0) }, uniquingKeysWith: { first, _ in first })
+        let order = named.modules.sorted { positions[$0]! < positions[$1]! }
+        return try named.restricted(to: order, configuration: named.configuration)
+    }
+
+    /// Throws `.unknownModule` and `.wrongShape`.
+    private func checkShapes(_ linearModules: [LinearModule]) throws(AdapterError) {
+        let sizes = Dictionary(
+            linearModules.map { ($0.path, $0) }, uniquingKeysWith: { first, _ in first })
+        for module in modules {
+            guard let entry = sizes[module] else {
+                throw .unknownModule(
+                    module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
+            }
+            for role in configuration.kind.method.sharedRoles {
+                let tensor = shared(role.suffix)
+                let least = role.shape(
+                    rank: configuration.rank, outputSize: entry.outputSize, inputSize: entry.inputSize)
+                guard zip(tensor.shape, least).allSatisfy({ $0 >= $1 }) else {
+                    throw .wrongShape(
+                        file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
+                }
+            }
+            for role in configuration.tensorRoles {
+                guard let tensor = tensor(module, role.suffix) else { continue }
+                let expected = role.shape(
+                    rank: configuration.rank(for: module), outputSize: entry.outputSize,
+                    inputSize: entry.inputSize)
+                guard tensor.shape == expected else {
+                    throw .wrongShape(
+                        file: displayName, tensor: tensor.name, expected: expected, found: tensor.shape)
+                }
+            }
+        }
+    }
+
+    /// Throws where the modules with tensors are not those that the targets match. An expression that does not compile
+    /// here cannot be asked; the tensors' names stand then.
+    private func checkTargets(_ linearModules: [LinearModule]) throws(AdapterError) {
+        let matched: Set<String>
+        do {
+            matched = Set(try configuration.matchedPaths(linearModules))
+        } catch .badExpression {
+            return
+        }
+        if let stray = modules.first(where: { !matched.contains($0) }) {
+            throw .untargetedModule(stray, adapter: displayName, targets: configuration.targets.summary)
+        }
+        let found = Set(modules)
+        let missing = linearModules.map(\.path).filter { matched.contains($0) && !found.contains($0) }
+        if let first = missing.first {
+            throw .modulesWithoutTensors(
+                adapter: displayName, count: missing.count, first: first, found: modules.count)
+        }
+    }
+
+    /// The adapter under the base's names, where it was made inside a model of images and text: such models keep their
+    /// Llama as `language_model` (`language_model.model.layers.0` or, since transformers 4.52,
+    /// `model.language_model.layers.0`), and a component of that name which the base does not have is left out.
+    private func withNames(of linearModules: [LinearModule]) throws(AdapterError) -> AdapterDirectory {
+        let known = Set(linearModules.map(\.path))
+        let names = modules.map { module in
+            (old: module, new: known.contains(module) ? module : Self.withoutLanguageModel(module))
+        }
+        guard names.contains(where: { $0.old != $0.new }), names.allSatisfy({ known.contains($0.new) }),
+            Set(names.map(\.new)).count == names.count, statistics == nil
+        else { return self }
+        let suffixes = configuration.tensorRoles.map(\.suffix)
+        let renamed = names.flatMap { name in
+            suffixes.compactMap { suffix in
+                tensor(name.old, suffix).map {
+                    AdapterTensor(name: PEFTNames.key(name.new, suffix), shape: $0.shape, values: $0.values)
+                }
+            }
+        }
+        let saved = savedModules.map { tensor in
+            let path = String(tensor.name.dropFirst(PEFTNames.prefix.count))
+            return AdapterTensor(
+                name: PEFTNames.prefix + Self.withoutLanguageModel(path), shape: tensor.shape, values: tensor.values)
+        }
+        return try AdapterDirectory(
+            configuration: configuration.renamed(names), modules: names.map(\.new),
+            tensors: renamed + sharedTensors + saved,
+            thresholds: Dictionary(
+                uniqueKeysWithValues: names.compactMap { name in threshold(name.old).map { (name.new, $0) } }),
+            base: base, training: training, history: history, path: path, file: displayName)
+    }
+
+    private static func withoutLanguageModel(_ path: String) -> String {
+        var parts = path.split(separator: ".", omittingEmptySubsequences: false)
+        if let index = parts.firstIndex(of: "language_model") { parts.remove(at: index) }
+        return parts.joined(separator: ".")
+    }
+}

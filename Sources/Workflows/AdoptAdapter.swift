@@ -1,0 +1,73 @@
+import Adapters
+import CheckpointIO
+import Models
+import TensorCore
+import Transforms
+
+/// Makes an adapter directory of ours from one that peft wrote: the same tensors, checked against the base, whose
+/// fingerprint it takes; and with a gate of tau = 0 at each module where a gated method is asked for.
+///
+/// Throws what reading and checking the adapter throws; `WorkflowError.conflict` for a method of another kind, for a
+/// directory that has gates, and for options that say again what the directory says.
+func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelCheckpoint) throws -> InjectReport {
+    if let option = request.namesGivenBesideAdapter.first {
+        throw WorkflowError.conflict("--from-peft takes the adapter as it is, so \(option) cannot be given with it")
+    }
+    guard !wouldReplace(request.outputPath, input: path) else {
+        throw TransformError.outputIsInput(path: request.outputPath)
+    }
+    let read = try AdapterDirectory.read(path)
+    guard !read.configuration.isGated else {
+        throw WorkflowError.conflict(
+            "\(path) is a gated adapter of tspeft already (\(read.configuration.methodName)): train it as it is")
+    }
+    let kind = read.configuration.kind
+    let method = try request.method.map { name throws(AdapterError) in try AdapterKind.named(name) }
+    if let method, method.kind != kind {
+        throw WorkflowError.conflict(
+            "\(path) is a \(kind.rawValue) adapter: --method can be \(kind.methodName(gated: false)) or "
+                + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
+    }
+    let adapter = try read.validated(against: base.linearModules)
+    let fingerprint = base.fingerprint()
+    try adapter.check(base: fingerprint, basePath: request.basePath)
+    _ = try adapter.wholeModules(of: base)
+
+    var configuration = adapter.configuration
+    configuration.isGated = method?.isGated ?? false
+    configuration.baseModelPath = configuration.baseModelPath ?? request.basePath
+    let directory = try AdapterDirectory(
+        configuration: configuration, modules: adapter.modules, tensors: adapter.allTensors,
+        thresholds: configuration.isGated
+            ? Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0, 0) }) : [:],
+        base: fingerprint, training: adapter.training,
+        history: adapter.history + [
+            .object([
+                "event": .string("taken over"), "tspeft": .string(ToolVersion.current), "from": .string(path),
+                "method": .string(configuration.methodName),
+            ])
+        ])
+    try directory.write(to: request.outputPath, replacing: request.replaces)
+    let adapted = Set(directory.modules)
+    return InjectReport(
+        match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),
+        method: configuration.methodName, parameterCount: directory.parameterCount + directory.thresholds.count,
+        baseParameterCount: base.parameterCount)
+}
+
+extension InjectRequest {
+    /// The options that were given and that an existing adapter answers itself.
+    fileprivate var namesGivenBesideAdapter: [String] {
+        let others: [(String, Bool)] = [
+            ("--preset", preset != nil), ("--targets", targets != nil), ("--exclude", excluded != nil),
+            ("--layers", layers != nil), ("--modules-to-save", !modulesToSave.isEmpty),
+            ("--select", selectionPath != nil), ("--seed", seed != 0),
+        ]
+        return options.givenNames + others.filter(\.1).map(\.0)
+    }
+}
+
+extension ModelCheckpoint {
+    /// Numbers in all tensors.
+    var parameterCount: Int { tensorNames.reduce(0) { $0 + (shape(of: $1) ?? []).reduce(1, *) } }
+}
