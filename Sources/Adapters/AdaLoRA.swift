@@ -54,10 +54,13 @@ package final class AdaLoRA: AdapterMethod {
         for (row, factor) in adapter.values(module, PEFTNames.adaLoRAE).enumerated() {
             for column in 0..<inputSize { a[row * inputSize + column] *= factor }
         }
+        let configuration = adapter.configuration
+        let first = Float(configuration.rank)
         return .added(
             LowRankChange(
-                a: a, b: adapter.values(module, PEFTNames.adaLoRAB), rank: adapter.configuration.rank(for: module),
-                scale: adapter.configuration.scaling(for: module)))
+                a: a, b: adapter.values(module, PEFTNames.adaLoRAB), rank: configuration.rank(for: module),
+                scale: configuration.scaling(for: module),
+                quotient: (configuration.alpha > 0 ? Float(configuration.alpha) : first, first + 1e-5)))
     }
 
     package static func schedule(
@@ -106,6 +109,8 @@ package final class AdaLoRA: AdapterMethod {
             : BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
     }
 
+    package var isZero: Bool { e.value.toArray().allSatisfy { $0 == 0 } }
+
     package var penaltyTermCount: Int { 2 }
 
     /// weight / termCount (|A A' - 1| + |B' B - 1|), Frobenius norms, as peft adds it to the loss.
@@ -131,7 +136,7 @@ package final class AdaLoRA: AdapterMethod {
             let factor = Float(2 * weight / norm)
             for index in 0..<deviation.count { deviation.floats[index] *= factor }
             addGradient(deviation)
-            return weight * norm
+            return withExtendedLifetime(deviation) { weight * norm }
         }
         let ofA = term { target in
             products.multiply(

@@ -88,7 +88,8 @@ extension AdapterConfiguration {
                 ("tfinal", .integer(adaLoRA.finalSteps)), ("deltaT", .integer(adaLoRA.interval)),
                 ("beta1", .real(adaLoRA.beta1)), ("beta2", .real(adaLoRA.beta2)),
                 ("orth_reg_weight", .real(adaLoRA.orthogonalWeight)),
-                ("total_step", adaLoRA.totalSteps.map { .integer($0) } ?? .null),
+                // peft loads none without; before the first run the fewest steps that the settings allow stand there.
+                ("total_step", .integer(adaLoRA.totalSteps ?? adaLoRA.initialSteps + adaLoRA.finalSteps + 1)),
                 ("rank_pattern", keptRanksJSON),
             ]
         case .adapter:

@@ -131,8 +131,8 @@ package struct AdapterConfiguration: Sendable, Equatable {
         for (name, value, least) in [
             ("target_r", settings.targetRank, 0), ("tinit", settings.initialSteps, 0),
             ("tfinal", settings.finalSteps, 0), ("deltaT", settings.interval, 1),
-        ] where value < least {
-            throw .badSetting(name: name, expected: "at least \(least)", found: "\(value)")
+        ] where !(least...Self.stepLimit).contains(value) {
+            throw .badSetting(name: name, expected: "between \(least) and \(Self.stepLimit)", found: "\(value)")
         }
         guard settings.targetRank <= rank else {
             throw .badSetting(
@@ -151,6 +151,9 @@ package struct AdapterConfiguration: Sendable, Equatable {
                 name: "rank_pattern", expected: "lists of init_r = \(rank) flags", found: "one of \(kept.count)")
         }
     }
+
+    /// More steps than any run has, and few enough to be added up.
+    private static let stepLimit = 1 << 50
 
     /// The largest rank that is taken for one: no projection is wider.
     package static let rankLimit = 1 << 20

@@ -88,15 +88,22 @@ package struct LowRankChange: Sendable {
     package var rank: Int
     /// The factor before B A.
     package var scale: Float
+    /// `scale` as the quotient as which its method states it, where that is not a whole fraction: a merge multiplies and
+    /// then divides, so that it rounds as peft does.
+    package var quotient: (numerator: Float, divisor: Float)?
     /// What is added to the layer's bias, [outputSize], the factor included; nil for nothing.
     package var bias: [Float]?
 
     /// A change of these factors.
-    package init(a: [Float], b: [Float], rank: Int, scale: Float, bias: [Float]? = nil) {
+    package init(
+        a: [Float], b: [Float], rank: Int, scale: Float, quotient: (numerator: Float, divisor: Float)? = nil,
+        bias: [Float]? = nil
+    ) {
         self.a = a
         self.b = b
         self.rank = rank
         self.scale = scale
+        self.quotient = quotient
         self.bias = bias
     }
 }

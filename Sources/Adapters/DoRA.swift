@@ -9,7 +9,9 @@ import TensorCore
 ///     M(x) = (m/n - 1) W0 x + (m/n) scaling B A x,    n_o = |row o of W0 + scaling B A|
 ///
 /// n is a constant in back-propagation, a layer's bias is not scaled, and while dropout is active both products see the
-/// dropped x, as in peft. M(x) is as wide as the layer, so |M(x)| is that of the whole vector.
+/// dropped x, as in peft. Where the run rounds the base's weights (bf16), n is that of the rounded ones, so that an
+/// untrained adapter's m/n - 1 is some 1e-4 and not 0, as in peft too. M(x) is as wide as the layer, so |M(x)| is that
+/// of the whole vector.
 package final class DoRA: AdapterMethod {
     private let a: AdapterParameter
     private let b: AdapterParameter
@@ -118,6 +120,7 @@ package final class DoRA: AdapterMethod {
         for row in 0..<sums.count {
             magnitude.gradient.floats[row] += inverseNorms.floats[row] * sums.floats[row]
         }
+        withExtendedLifetime(sums) {}
     }
 }
 
@@ -139,6 +142,7 @@ extension DoRA: BottleneckGradients {
             }
             magnitude.gradient.floats[row] += inverseNorms.floats[row] * share
         }
+        withExtendedLifetime(sums) {}
     }
 }
 
@@ -201,6 +205,7 @@ private final class DoRAUpdate: AdapterUpdate {
             let narrow = context.rowDots(low.z, v)
             let wide = context.weightedRowDots(gradient, base, method.excess)
             for index in 0..<narrow.count { narrow.floats[index] += wide.floats[index] }
+            withExtendedLifetime(wide) {}
             mu = narrow
         }
         low.addGradients(gradient, v, input, active)

@@ -139,5 +139,6 @@ extension LoRA: BottleneckGradients {
             }
             bias.gradient.floats[row] += both.floats[row * (rank + 1) + rank]
         }
+        withExtendedLifetime(both) {}
     }
 }

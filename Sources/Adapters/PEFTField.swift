@@ -129,7 +129,8 @@ struct PEFTField: Sendable {
     private static let loRA = lowRank + understood("alpha_pattern", "lora_bias", "r", "use_rslora")
 
     private static let adaLoRA: [PEFTField] =
-        lowRank
+        // peft takes no AdaLoRA with DoRA's magnitudes; the first entry of a name counts.
+        [refused("use_dora", .bool(false))] + lowRank
         + understood(
             "beta1", "beta2", "deltaT", "init_r", "orth_reg_weight", "target_r", "tfinal", "tinit", "total_step")
         + [

@@ -113,5 +113,6 @@ extension ParallelAdapter: BottleneckGradients {
             for column in 0..<size { up.gradient.floats[row * size + column] += both.floats[row * width + column] }
             upBias.gradient.floats[row] += both.floats[row * width + size]
         }
+        withExtendedLifetime(both) {}
     }
 }

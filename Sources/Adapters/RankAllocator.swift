@@ -184,7 +184,12 @@ package final class RankAllocator: AdapterSchedule {
         configuration.adaLoRA.totalSteps = totalSteps
         guard !kept.isEmpty else { return configuration }
         for (method, kept) in zip(methods, kept) {
-            configuration.adaLoRA.keptRanks[method.path] = kept
+            // An adapter that was trained before has lost ranks already: the flags are of all its first ones.
+            var flags =
+                configuration.adaLoRA.keptRanks[method.path] ?? [Bool](repeating: true, count: configuration.rank)
+            let places = flags.indices.filter { flags[$0] }
+            for (place, stays) in zip(places, kept) where !stays { flags[place] = false }
+            configuration.adaLoRA.keptRanks[method.path] = flags
             method.trim(to: kept.indices.filter { kept[$0] })
         }
         return configuration

@@ -7,6 +7,10 @@ package final class StatisticsCollector: GateObserver {
     private var sums: [String: ModuleStatistics] = [:]
     private var order: [String] = []
     private let collectsInnerSums: Bool
+
+    /// The largest rank whose sums of z z' are kept: two squares of 8-byte numbers a module are 256 KiB there. VeRA's
+    /// usual 256 would make a file of hundreds of times the adapter's size.
+    private static let innerRankLimit = 128
     /// For each row of the coming batches whether it counts; nil where all do.
     package var countedRows: [Bool]?
 
@@ -28,7 +32,8 @@ package final class StatisticsCollector: GateObserver {
         var sum =
             total
             ?? ModuleStatistics(
-                module: projection.path, rank: collectsInnerSums ? inner?.columns : nil)
+                module: projection.path,
+                rank: collectsInnerSums ? inner.flatMap { $0.columns <= Self.innerRankLimit ? $0.columns : nil } : nil)
         total = nil
         precondition(countedRows == nil || countedRows!.count == decision.ratios.count, "a flag for each row")
         for (index, ratio) in decision.ratios.enumerated() where countedRows?[index] ?? true {
@@ -45,7 +50,9 @@ package final class StatisticsCollector: GateObserver {
             if ratio.isFinite { sum.sumRatio += Double(ratio) }
             sum.ratioHistogram[ModuleStatistics.bin(of: ratio)] += 1
         }
-        if collectsInnerSums, let inner { addInnerSums(inner, decision, to: &sum) }
+        if collectsInnerSums, let inner, inner.columns <= Self.innerRankLimit {
+            addInnerSums(inner, decision, to: &sum)
+        }
         sums[projection.path] = sum
     }
 

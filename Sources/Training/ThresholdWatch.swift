@@ -36,7 +36,7 @@ struct ThresholdWatch {
         var warnings: [String] = []
         var newlyDead: [String] = []
         for (index, projection) in projections.enumerated() {
-            guard let gate = projection.gate, gate.stepTokens > 0 else { continue }
+            guard let gate = projection.gate, gate.stepTokens > 0, !projection.method.isZero else { continue }
             gates[index].silentSteps = gate.stepActiveTokens == 0 ? gates[index].silentSteps + 1 : 0
             if gates[index].silentSteps == Self.deadSteps, !gates[index].isReported {
                 gates[index].isReported = true
@@ -53,7 +53,7 @@ struct ThresholdWatch {
         if !hasComparedRatios, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
             hasComparedRatios = true
             let ratios = projections.compactMap { projection -> Float? in
-                guard let gate = projection.gate, gate.stepTokens > 0 else { return nil }
+                guard let gate = projection.gate, gate.stepTokens > 0, !projection.method.isZero else { return nil }
                 return gate.stepMeanRatio
             }.sorted()
             let outOfReach = ratios.filter { Double($0) > reach }.count

@@ -114,6 +114,11 @@ package final class TrainingLoop {
         }
     }
 
+    private static func meanRank(_ schedule: any AdapterSchedule) -> Double {
+        let ranks = schedule.ranks.values
+        return Double(ranks.reduce(0, +)) / Double(max(1, ranks.count))
+    }
+
     private static func isDue(_ interval: Int?, _ step: Int) -> Bool {
         interval.map { $0 > 0 && step % $0 == 0 } ?? false
     }
@@ -176,7 +181,8 @@ package final class TrainingLoop {
         let elapsed = ContinuousClock.now - start
         let taus = gates.map(\.tau)
         return StepReport(
-            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)) + penalty,
+            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)),
+            penalty: penalty, meanRank: adapter.schedule.map(Self.meanRank),
             learningRate: configuration.learningRate * factor, gradientNorm: norm,
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
             seconds: elapsed.inSeconds,

@@ -10,6 +10,10 @@ package struct StepReport: Sendable {
     package var epoch: Double
     /// Mean loss of the step's scored tokens.
     package var loss: Double
+    /// What the kind of adapter adds to the loss (AdaLoRA's orthogonality penalty); 0 for most.
+    package var penalty: Double
+    /// Mean rank of the modules where ranks move between them (AdaLoRA); nil elsewhere.
+    package var meanRank: Double?
     /// The learning rate used.
     package var learningRate: Double
     /// Norm of all adapter gradients before clipping.
@@ -35,6 +39,8 @@ package struct StepReport: Sendable {
             "gradient_norm": .real(gradientNorm), "tokens": .integer(tokens), "scored_tokens": .integer(scoredTokens),
             "seconds": .real(seconds), "tokens_per_second": .real(Double(tokens) / max(seconds, 1e-9)),
         ]
+        if penalty != 0 { object["penalty"] = .real(penalty) }
+        if let meanRank { object["mean_rank"] = .real(meanRank) }
         if let sparsity { object["sparsity"] = .real(sparsity) }
         if let tauRange {
             object["tau_min"] = .real(tauRange.lowerBound)

@@ -87,7 +87,10 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
             "the output head '\(CheckpointNames.outputHeadModule)' cannot be adapted: only the projections inside the layers can"
         )
     }
-    if selection != nil { configuration = configuration.restricted(to: match.modules.map(\.path)) }
+    // peft's VeRA has no excluded modules, and would size the shared projections for them.
+    if selection != nil || kind == .vera && configuration.excluded != nil {
+        configuration = configuration.restricted(to: match.modules.map(\.path))
+    }
     let stream = RandomStream(seed: request.seed).forked("adapter")
     let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
     let wholeTensors = try whole.map { module in

@@ -54,6 +54,8 @@ final class TrainView {
         let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))
         var text =
             "step \(report.step)/\(report.totalSteps)  epoch \(fixed(report.epoch, 2))  loss \(fixed(loss, 4))  "
+            + (report.penalty == 0 ? "" : "penalty \(fixed(report.penalty, 4))  ")
+            + (report.meanRank.map { "rank \(fixed($0, 1))  " } ?? "")
             + (showsLearningRate ? "lr \(scientific(report.learningRate))  " : "") + "\(fixed(speed, 0)) tokens/s"
         if let sparsity = report.sparsity, let taus = report.tauRange {
             text +=

@@ -31,7 +31,9 @@ import Training
         for (index, reference) in run.steps.enumerated() {
             let report = try run.loop.takeStep(on: [run.batches[index]])
             if index == 0 { try run.checkFirstBackward() }
-            try expectClose(report.loss, reference["loss"]?.doubleValue, Tolerance.relative, "loss of step \(index)")
+            try expectClose(
+                report.loss + report.penalty, reference["loss"]?.doubleValue, Tolerance.relative,
+                "loss of step \(index)")
             try expectClose(
                 report.learningRate, reference["lr"]?.doubleValue, 1e-12, "learning rate of step \(index)")
             try expectClose(

@@ -116,7 +116,7 @@ func denseAdapterIsExportedToPEFTTensorForTensor(_ kind: AdapterKind) throws {
 func gateFactorsGoIntoWhatPEFTLoads(_ kind: AdapterKind, _ gates: MergeGates) throws {
     try withTemporaryFolder { folder in
         let adapter = try gatedAdapter(kind)
-        let report = try AdapterExport(adapter, to: .peft, gates: gates).write(to: folder + "/peft")
+        let report = try AdapterExport(adapter, to: .peft, gates: gates, base: base()).write(to: folder + "/peft")
         #expect(report.writtenCount == 8 && report.gates == gates && report.source == "dev.json")
         #expect(report.modules[1].omission == "the gate never opens")
         #expect(abs((report.modules[3].replacement?.sparsity ?? 0) - 0.3) < 1e-12)

@@ -56,10 +56,11 @@ extension AdapterExport {
             .compactMap { $0 }
     }
 
-    /// The alpha that alone gives every module's scale, exactly; nil where there is none.
+    /// The alpha that alone gives every module's scale, exactly; nil where there is none. llama.cpp takes an alpha of 0
+    /// for none given and would apply the whole update.
     private func commonAlpha(_ folded: [FoldedModule]) -> Float? {
         let alpha = Float(adapter.configuration.alpha)
-        return folded.allSatisfy { alpha / Float($0.rank) == $0.scale } ? alpha : nil
+        return alpha != 0 && folded.allSatisfy { alpha / Float($0.rank) == $0.scale } ? alpha : nil
     }
 
     /// B with its rows where GGUF has those of the module's weight.

@@ -16,11 +16,6 @@ extension AdapterExport {
         let kept = written.map(\.module)
         var configuration = adapter.configuration
         configuration.isGated = false
-        if configuration.adaLoRA.totalSteps == nil {
-            // An adapter that was never trained has no number of steps, and peft does not load an AdaLoRA without.
-            configuration.adaLoRA.totalSteps =
-                configuration.adaLoRA.initialSteps + configuration.adaLoRA.finalSteps + 1
-        }
         if kept.count < adapter.modules.count { configuration = configuration.restricted(to: kept) }
         var tensors: [AdapterTensor] = []
         for entry in written {
@@ -33,7 +28,29 @@ extension AdapterExport {
                 tensors.append(tensor)
             }
         }
-        return try exported(configuration, kept, tensors + adapter.sharedTensors)
+        return try exported(configuration, kept, tensors + sharedTensors(kept))
+    }
+
+    /// The shared tensors, cut to the largest of the kept modules where some are left out: peft sizes its own by the
+    /// modules that it finds.
+    private func sharedTensors(_ kept: [String]) throws -> [AdapterTensor] {
+        guard kept.count < adapter.modules.count, !adapter.sharedTensors.isEmpty else { return adapter.sharedTensors }
+        guard let base else {
+            throw TransformError.unsupported(
+                path: adapter.displayName,
+                reason:
+                    "cannot be exported to peft without the base, as modules are left out and the shared projections "
+                    + "must be cut to the others' sizes; give --base, or --as-lora with it")
+        }
+        let modules = base.linearModules.filter { kept.contains($0.path) }
+        let outputSize = modules.map(\.outputSize).max() ?? 0
+        let inputSize = modules.map(\.inputSize).max() ?? 0
+        return zip(adapter.configuration.kind.method.sharedRoles, adapter.sharedTensors).map { role, tensor in
+            let shape = role.shape(rank: adapter.configuration.rank, outputSize: outputSize, inputSize: inputSize)
+            let (rows, width) = (shape[0], tensor.shape[1])
+            let values = (0..<rows).flatMap { tensor.values[$0 * width..<$0 * width + shape[1]] }
+            return (tensor.name, shape, values)
+        }
     }
 
     /// LoRA with alpha / r = 1 at the largest rank; each module's own scale is in its B.

@@ -149,6 +149,7 @@ package struct CheckpointMerge {
                     offsets = offsets.isEmpty ? bias : zip(offsets, bias).map(+)
                 } else {
                     low.scale = Float(Double(low.scale) * factor)
+                    if factor != 1 { low.quotient = nil }
                     added.append(low)
                 }
             case .rescaled(let low, let magnitude): return .rescaled(low, magnitude: magnitude, factor: factor)

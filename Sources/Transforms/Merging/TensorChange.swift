@@ -75,6 +75,16 @@ enum TensorChange {
     private func makeUpdate(to weights: UnsafeMutablePointer<Float>, rows: Range<Int>, width: Int) {
         switch self {
         case .added(let low), .rescaled(let low, _, _):
+            if let (numerator, divisor) = low.quotient {
+                var update = [Float](repeating: 0, count: rows.count * width)
+                var whole = low
+                (whole.scale, whole.quotient) = (numerator, nil)
+                update.withUnsafeMutableBufferPointer {
+                    Self.added(whole).makeUpdate(to: $0.baseAddress!, rows: rows, width: width)
+                }
+                for index in update.indices where update[index] != 0 { weights[index] += update[index] / divisor }
+                return
+            }
             low.a.withUnsafeBufferPointer { a in
                 low.b.withUnsafeBufferPointer { b in
                     guard let a = a.baseAddress, let b = b.baseAddress else { return }

@@ -18,7 +18,7 @@ struct TrainingFigures {
     let productShare: Double?
 }
 
-/// Tokens per second of LoRA and TS-LoRA training at the size of a real model: tspeft against PyTorch + peft, alternating in one run.
+/// Tokens per second of adapter training at the size of a real model: tspeft against PyTorch + peft, alternating in one run.
 struct TrainingBenchmark {
     let options: Options
 
@@ -32,13 +32,9 @@ struct TrainingBenchmark {
         let data = work + "/text.jsonl"
         try writeText(to: data)
         var contestants: [Contestant] = []
-        for method in ["lora", "ts-lora"] {
+        for method in options.methods {
             let adapter = work + "/adapter-" + method
-            let made = try runChild(
-                [
-                    options.tspeft, "inject", options.base, "--method", method, "--rank", "32", "--alpha", "16", "-o",
-                    adapter,
-                ])
+            let made = try runChild([options.tspeft, "inject", options.base, "--method", method, "-o", adapter])
             guard made.status == 0 else { throw ChildFailure(description: "tspeft inject failed") }
             contestants.append(
                 Contestant(name: "tspeft \(method)") { try runTSPEFT(adapter: adapter, data: data, work: work) })
@@ -130,7 +126,7 @@ struct TrainingBenchmark {
 
     private func printTable(_ contestants: [Contestant], _ figures: [[TrainingFigures]]) {
         print(
-            "\(options.batchSize) x \(options.sequenceLength) tokens, rank 32, q k v up down, \(options.dtype); "
+            "\(options.batchSize) x \(options.sequenceLength) tokens, q k v up down, inject's ranks, \(options.dtype); "
                 + "median of \(options.rounds) alternating rounds, each the median of \(options.steps) steps")
         print("| setting | tokens/s (min to max) | x fastest peer | peak memory | in products |")
         print("| --- | --- | --- | --- | --- |")

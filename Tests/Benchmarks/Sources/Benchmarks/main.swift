@@ -14,6 +14,8 @@ struct Options {
     var python = "python3"
     /// Whether the peer's default setting takes part too.
     var includesStock = false
+    /// The methods of ours that take part, with the ranks that `inject` gives them.
+    var methods = ["lora", "ts-lora"]
     /// Alternating rounds.
     var rounds = 3
     /// Timed steps of a run.
@@ -28,6 +30,7 @@ struct Options {
     static let usage = """
         usage: swift run -c release Benchmarks [--base DIR] [--tspeft FILE] [--peer train_peft.py] [--python FILE]
                  [--stock] [--rounds N] [--steps N] [--batch N] [--seq N] [--dtype bf16|f32] [--text FILE]
+                 [--methods lora,ts-lora,...]
         """
 
     init(_ arguments: [String]) throws {
@@ -50,6 +53,7 @@ struct Options {
             case "--text": textPath = value
             case "--peer": peerScript = value
             case "--python": python = value
+            case "--methods": methods = value.split(separator: ",").map(String.init)
             case "--dtype": dtype = value
             case "--rounds": rounds = try number(value, name)
             case "--steps": steps = try number(value, name)
