@@ -65,7 +65,7 @@ enum OddModel {
         adaLoRA.keptRanks = keptRanks
         let configuration = try AdapterConfiguration(
             kind: kind, isGated: activeShare != nil, rank: rank, alpha: 5, hasLoRABias: hasLoRABias,
-            targets: .names(["q_proj", "v_proj", "down_proj"]), adaLoRA: adaLoRA)
+            targets: .names(modules), adaLoRA: adaLoRA)
         let sizes = ["q_proj": (18, 18), "v_proj": (6, 18), "down_proj": (18, 13)]
         var tensors: [AdapterTensor] = []
         func add(_ name: String, _ shape: [Int]) {
