@@ -1,4 +1,6 @@
 import Compute
+import ModelTestSupport
+import Models
 import TensorCore
 import TestSupport
 import Testing
@@ -150,6 +152,52 @@ import Testing
             #expect(zip(once, twice).allSatisfy { abs(2 * $0 - $1) <= 1e-5 })
             #expect(once.contains { $0 != 0 })
         }
+    }
+
+    @Test(arguments: AdapterKind.allCases, [DType.f32, .bf16])
+    func newAdapterLeavesTheModelsOutputBitForBit(_ kind: AdapterKind, _ dtype: DType) throws {
+        let checkpoint = try ModelCheckpoint.open(AdaptedModel.randomModel)
+        let model = try LlamaModel(checkpoint, ComputeContext(dtype: dtype, threadCount: 1))
+        let tokens = [AdaptedModel.tokens(9, seed: 1), AdaptedModel.tokens(5, seed: 2)]
+        let before = try AdaptedModel.logits(model, tokens)
+        for isGated in [false, true] {
+            let configuration = try AdapterConfiguration(
+                kind: kind, isGated: isGated, rank: 8, alpha: 16, targets: .allLinear)
+            let modules = try configuration.match(checkpoint.linearModules).modules.filter { $0.path != "lm_head" }
+            let model = try LlamaModel(checkpoint, ComputeContext(dtype: dtype, threadCount: 1))
+            let adapter = try InjectedAdapter(
+                into: model, configuration,
+                tensors: try configuration.initialTensors(
+                    modules, RandomStream(seed: 4), weights: checkpoint.weights(of:)),
+                thresholds: isGated ? Dictionary(uniqueKeysWithValues: modules.map { ($0.path, 0) }) : [:],
+                source: "test")
+            #expect(adapter.projections.count == modules.count)
+            let after = try AdaptedModel.logits(model, tokens)
+            #expect(zip(after, before).allSatisfy { $0.bitPattern == $1.bitPattern })
+        }
+    }
+
+    /// Where the thresholds alone are trained: mu and the gradient of x as ever, none of the parameters'.
+    @Test(arguments: MethodBench.Variant.all)
+    func backwardWithoutParametersGivesTheRest(_ variant: MethodBench.Variant) throws {
+        let context = ComputeContext(dtype: .f32, threadCount: 1)
+        let bench = try MethodBench(variant, tokens: 5, dropoutKey: 0xD0)
+        func backward(collecting: Bool) throws -> (mu: [Float], x: [Float], parameters: [[Float]]) {
+            let method = try bench.method(context)
+            method.collectsGradients = collecting
+            let x = Variable(tensor([5, MethodBench.inputSize], bench.x, context), needsGradient: true)
+            let output = tensor(
+                [5, MethodBench.outputSize], bench.base(bench.x.map(Double.init)).map { Float($0) }, context)
+            let update = method.update(of: output, input: x.value, dropoutKey: bench.dropoutKey)
+            update.apply(to: output, .rows([0, 2, 3]))
+            let gradient = tensor(output.shape, randomValues(output.count, seed: 5), context)
+            let mu = try #require(update.backward(gradient, input: x, .rows([0, 2, 3]), wantsMu: true))
+            return (mu.toArray(), x.gradient!.toArray(), method.parameters.map { $0.gradient.toArray() })
+        }
+        let (with, without) = (try backward(collecting: true), try backward(collecting: false))
+        #expect(without.mu == with.mu && without.x == with.x)
+        #expect(with.parameters.allSatisfy { $0.contains { $0 != 0 } })
+        #expect(without.parameters.allSatisfy { $0.allSatisfy { $0 == 0 } })
     }
 
     /// weight / terms (|A A' - 1| + |B' B - 1|), and its gradient on top of what was there.

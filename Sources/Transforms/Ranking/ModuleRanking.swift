@@ -35,8 +35,9 @@ package struct ModuleRanking: Sendable {
         guard adapter.configuration.isGated else {
             throw TransformError.notGated(
                 adapter: adapter.displayName, method: adapter.configuration.methodName,
-                need: "modules are ranked by how many tokens their gates skip, so train it with a gated method "
-                    + "(\(adapter.configuration.kind.methodName(gated: true)))")
+                need: "modules are ranked by how many tokens their gates skip, so put gates on it with "
+                    + "'inject --from-peft ... --method \(adapter.configuration.kind.methodName(gated: true))' and "
+                    + "train them with 'train --only tau'")
         }
         guard let statistics = adapter.statistics else {
             throw AdapterError.missingStatistics(
