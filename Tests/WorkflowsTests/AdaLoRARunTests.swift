@@ -51,6 +51,30 @@ import Workflows
         }
     }
 
+    /// The flags of kept ranks are of the first ranks, however often ranks were taken.
+    @Test func trainedAdapterCanBeTrainedAgain() throws {
+        try withTemporaryFolder { folder in
+            let tiny = try TinyTraining(folder)
+            let adapter = try prepare(tiny, gated: false)
+            func train(_ from: String, _ to: String) throws -> AdapterConfiguration {
+                let run = try tiny.train(
+                    tiny.request(to) {
+                        $0.adapterPath = from
+                        $0.training.length = .steps(8)
+                    })
+                #expect(run.error == nil)
+                return try AdapterDirectory.read(folder + "/" + to).configuration
+            }
+            let first = try train(adapter, "first").adaLoRA.keptRanks
+            let second = try train(folder + "/first", "second").adaLoRA.keptRanks
+            #expect(first.keys.sorted() == second.keys.sorted())
+            for (module, flags) in second {
+                #expect(flags.count == 3)
+                #expect(zip(flags, first[module]!).allSatisfy { !$0 || $1 }, "a rank of \(module) came back")
+            }
+        }
+    }
+
     /// A module that lost its ranks is pruned: "-" in the table, no part of means, never kept.
     @Test func moduleWithoutRanksCountsAsPruned() throws {
         try withTemporaryFolder { folder in
