@@ -9,7 +9,7 @@ import TensorCore
 ///
 /// A is [rank, inputSize], B [outputSize, rank], E [rank, 1]. A penalty holds A and B near orthogonal; `RankAllocator`
 /// moves the ranks.
-package final class AdaLoRA: AdapterMethod {
+package final class AdaLoRA: BottleneckMethod {
     /// The module's path.
     let path: String
     private(set) var a: AdapterParameter
@@ -17,7 +17,7 @@ package final class AdaLoRA: AdapterMethod {
     private(set) var e: AdapterParameter
     private let scaling: Float
     private let orthogonalWeight: Double
-    private var bottleneck: Bottleneck
+    package private(set) var bottleneck: Bottleneck
 
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
@@ -85,21 +85,8 @@ package final class AdaLoRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [a, b, e] }
 
-    package var collectsGradients: Bool {
-        get { bottleneck.collectsGradients }
-        set { bottleneck.collectsGradients = newValue }
-    }
-
-    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
-
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
-        let rank = e.value.rows
-        let (target, source, factors) = (bottleneck.outer.floats, b.value.floats, e.value.floats)
-        for row in 0..<b.value.rows {
-            for column in 0..<rank {
-                target[row * rank + column] = scaling * source[row * rank + column] * factors[column]
-            }
-        }
+        bottleneck.setOuter(from: b.value, columns: e.value) { _ in scaling }
         bottleneck.prepare(inner: a.value, scratch: scratch, wantsNorms: wantsNorms)
     }
 
@@ -108,8 +95,6 @@ package final class AdaLoRA: AdapterMethod {
             ? EmptyUpdate(tokens: input.rows, bottleneck.context)
             : BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
     }
-
-    package var isZero: Bool { e.value.toArray().allSatisfy { $0 == 0 } }
 
     package var penaltyTermCount: Int { 2 }
 
@@ -177,12 +162,10 @@ package final class AdaLoRA: AdapterMethod {
     }
 }
 
-extension AdaLoRA: BottleneckGradients {
-    var innerGradient: Tensor? { a.gradient }
+extension AdaLoRA {
+    package var innerGradient: Tensor? { a.gradient }
 
-    var innerBiasGradient: Tensor? { nil }
-
-    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+    package func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
         let both = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
         write(both, false, scaling)
         let rank = e.value.rows

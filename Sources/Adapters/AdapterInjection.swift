@@ -178,6 +178,12 @@ package final class InjectedAdapter {
             of: projections.map(\.method), configuration, totalSteps: totalSteps, context)
     }
 
+    /// The rank of each projection now, in their order: the schedule's where ranks move.
+    package var ranks: [Int] {
+        let moving = schedule?.ranks ?? [:]
+        return projections.map { moving[$0.path] ?? configuration.rank(for: $0.path) }
+    }
+
     /// Adds the gradient of the penalty on the loss, where the kind has one, and gives the penalty; nothing where the
     /// parameters stay as they are.
     package func addPenalty() -> Double {
@@ -211,6 +217,7 @@ package final class InjectedAdapter {
     /// Has `observer` told of every gate's decisions; nil for nobody.
     package func observe(_ observer: (any GateObserver)?) {
         for projection in projections { projection.observer = observer }
-        if observer != nil { prepare() }
+        // Gated modules have what norms need already.
+        if observer != nil, !configuration.isGated { prepare() }
     }
 }

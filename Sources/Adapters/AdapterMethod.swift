@@ -105,9 +105,6 @@ package protocol AdapterMethod: AnyObject {
     /// says whether `norms()` will be asked for.
     func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool)
 
-    /// Whether M(x) = 0 for every x because the module has lost its ranks.
-    var isZero: Bool { get }
-
     /// Terms of a penalty on the loss that this module has.
     var penaltyTermCount: Int { get }
 
@@ -135,8 +132,6 @@ extension AdapterMethod {
         of methods: [any AdapterMethod], _ configuration: AdapterConfiguration, totalSteps: Int,
         _ context: ComputeContext
     ) throws(AdapterError) -> (any AdapterSchedule)? { nil }
-
-    package var isZero: Bool { false }
 
     package var penaltyTermCount: Int { 0 }
 

@@ -1,5 +1,6 @@
 import CKernels
 import Compute
+import Models
 import TensorCore
 
 /// What the methods with a narrow middle share:
@@ -10,8 +11,8 @@ import TensorCore
 /// |[B c] z| = |R z| with [B c] = Q R, R from Householder reflections in double precision. A skipped token so costs no
 /// product as wide as the layer.
 ///
-/// Owns A and B in the computation's type. The method that it works for fills `outer` and calls `prepare`.
-final class Bottleneck {
+/// Owns A and B in the computation's type. The method that it works for calls `setOuter` and `prepare`.
+package final class Bottleneck {
     /// Rows of A.
     let innerSize: Int
     /// f, if any.
@@ -24,7 +25,7 @@ final class Bottleneck {
 
     /// A in the computation's type, [inner, inputSize].
     let inner: Tensor
-    /// [B c] with every factor in it, F32 [outputSize, width].
+    /// [B c] with every factor in it, F32 [outputSize, width]; see `setOuter`.
     let outer: Tensor
     /// The same in the computation's type.
     let computeOuter: Tensor
@@ -58,6 +59,65 @@ final class Bottleneck {
     /// Doubles that `prepare` needs for itself.
     var preparationScratchCount: Int { outer.count }
 
+    /// A start with an update of 0: A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default
+    /// for a linear layer), [size, inputSize], and B zero, [outputSize, size], under keys with these ends.
+    static func initialFactors(
+        _ module: LinearModule, size: Int, inner: String, outer: String, _ stream: RandomStream
+    ) -> [AdapterTensor] {
+        var stream = stream
+        let bound = 1 / Double(module.inputSize).squareRoot()
+        return [
+            (
+                PEFTNames.key(module.path, inner), [size, module.inputSize],
+                stream.uniforms(size * module.inputSize, bound: bound)
+            ),
+            (
+                PEFTNames.key(module.path, outer), [module.outputSize, size],
+                [Float](repeating: 0, count: module.outputSize * size)
+            ),
+        ]
+    }
+
+    /// Sets [B c]: B_ok = rowFactor(o) source_ok columns_k, c_o = rowFactor(o) bias_o.
+    ///
+    /// - Parameters:
+    ///   - source: F32, whose first [outputSize, inner] are taken.
+    ///   - columns: F32 [inner]; nil for ones.
+    ///   - bias: F32 [outputSize]; given where there is a c.
+    ///   - rowFactor: of row o, from 0; called once a row, in order.
+    func setOuter(
+        from source: Tensor, columns: Tensor? = nil, bias: Tensor? = nil, rowFactor: (_ row: Int) -> Float
+    ) {
+        precondition((bias != nil) == hasOutputBias && source.columns == innerSize)
+        for row in 0..<outer.rows {
+            let factor = rowFactor(row)
+            let (target, values) = (outer.floats + row * width, source.floats + row * innerSize)
+            if let columns = columns?.floats {
+                for column in 0..<innerSize { target[column] = factor * values[column] * columns[column] }
+            } else {
+                for column in 0..<innerSize { target[column] = factor * values[column] }
+            }
+            if let bias { target[innerSize] = factor * bias.floats[row] }
+        }
+    }
+
+    /// Adds the gradient of [B c], scale (dl/dh)' z as `write` gives it (see `BottleneckGradients`), to that of B and,
+    /// where there is a c, to that of the bias.
+    func addOuterGradient(
+        to gradient: Tensor, bias: Tensor?, scale: Float,
+        _ write: (_ target: Tensor, _ accumulates: Bool, _ scale: Float) -> Void
+    ) {
+        guard let bias else { return write(gradient, true, scale) }
+        let both = context.tensor(outer.shape, .f32)
+        write(both, false, scale)
+        for row in 0..<both.rows {
+            let (target, values) = (gradient.floats + row * innerSize, both.floats + row * width)
+            for column in 0..<innerSize { target[column] += values[column] }
+            bias.floats[row] += values[innerSize]
+        }
+        withExtendedLifetime(both) {}
+    }
+
     /// Converts A, F32 [inner, inputSize], where it is given, and `outer`, and decomposes that where norms are wanted.
     func prepare(inner a: Tensor?, scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
         let type = inner.dtype.kernelCode
@@ -70,7 +130,7 @@ final class Bottleneck {
 }
 
 /// Takes the gradients that a bottleneck's backward pass finds.
-protocol BottleneckGradients: AnyObject {
+package protocol BottleneckGradients: AnyObject {
     /// The gradient of A is added here, F32 [inner, inputSize]; nil where A is frozen.
     var innerGradient: Tensor? { get }
     /// The gradient of a is added here; nil where there is none.
@@ -78,6 +138,27 @@ protocol BottleneckGradients: AnyObject {
     /// Adds the gradient of [B c]. `write(target, accumulates, scale)` puts scale (dl/dh)' z over the active tokens,
     /// [outputSize, width], into a tensor.
     func addOuterGradient(_ write: (_ target: Tensor, _ accumulates: Bool, _ scale: Float) -> Void)
+}
+
+/// A method whose update goes through one bottleneck. It says what [B c] is; the rest is the same for all.
+package protocol BottleneckMethod: AdapterMethod, BottleneckGradients {
+    /// The arithmetic.
+    var bottleneck: Bottleneck { get }
+}
+
+extension BottleneckMethod {
+    package var collectsGradients: Bool {
+        get { bottleneck.collectsGradients }
+        set { bottleneck.collectsGradients = newValue }
+    }
+
+    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
+
+    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
+        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
+    }
+
+    package var innerBiasGradient: Tensor? { nil }
 }
 
 /// One batch through a `Bottleneck`.
@@ -238,7 +319,7 @@ final class BottleneckUpdate: AdapterUpdate {
     func addMasked(_ part: Tensor, to dx: Tensor, _ active: ActiveTokens) {
         if let dropoutKey { maskRows(part, into: part, active, dropoutKey) }
         switch active {
-        case .all: context.scatterAddRows(part, (0..<Int32(part.rows)).map { $0 }, to: dx)
+        case .all: context.addRows(part, to: dx)
         case .rows(let rows): context.scatterAddRows(part, rows, to: dx)
         }
     }

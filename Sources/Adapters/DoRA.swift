@@ -12,13 +12,13 @@ import TensorCore
 /// dropped x, as in peft. Where the run rounds the base's weights (bf16), n is that of the rounded ones, so that an
 /// untrained adapter's m/n - 1 is some 1e-4 and not 0, as in peft too. M(x) is as wide as the layer, so |M(x)| is that
 /// of the whole vector.
-package final class DoRA: AdapterMethod {
+package final class DoRA: BottleneckMethod {
     private let a: AdapterParameter
     private let b: AdapterParameter
     private let magnitude: AdapterParameter
     private let scaling: Float
     private let site: AdapterSite
-    fileprivate let bottleneck: Bottleneck
+    package let bottleneck: Bottleneck
     /// m/n - 1, [outputSize] F32.
     fileprivate let excess: Tensor
     /// 1/n, [outputSize] F32; 1 for a row of zeros.
@@ -72,11 +72,6 @@ package final class DoRA: AdapterMethod {
     /// Rows of W0 + scaling B A that are formed at a time.
     private static let normRows = 8
 
-    package var collectsGradients: Bool {
-        get { bottleneck.collectsGradients }
-        set { bottleneck.collectsGradients = newValue }
-    }
-
     package var preparationScratchCount: Int { (Self.normRows * frozen.inputSize + 1) / 2 }
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
@@ -92,16 +87,13 @@ package final class DoRA: AdapterMethod {
                 WeightChange.rowNorms(sums, into: inverseNorms.floats + start, rows: count, width: width)
             }
         }
-        let outer = bottleneck.outer.floats
-        for row in 0..<rows {
+        bottleneck.setOuter(from: b.value) { row in
             let norm = inverseNorms.floats[row]
             inverseNorms.floats[row] = norm == 0 ? 1 : 1 / norm
             // As a quotient, so that an untrained adapter's is exactly 1.
             let ratio = norm == 0 ? 1 : magnitude.value.floats[row] / norm
             excess.floats[row] = ratio - 1
-            for column in 0..<rank {
-                outer[row * rank + column] = ratio * scaling * b.value.floats[row * rank + column]
-            }
+            return ratio * scaling
         }
         bottleneck.prepare(inner: a.value, scratch: scratch, wantsNorms: false)
     }
@@ -124,12 +116,10 @@ package final class DoRA: AdapterMethod {
     }
 }
 
-extension DoRA: BottleneckGradients {
-    var innerGradient: Tensor? { a.gradient }
+extension DoRA {
+    package var innerGradient: Tensor? { a.gradient }
 
-    var innerBiasGradient: Tensor? { nil }
-
-    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+    package func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
         let sums = context.tensor(b.value.shape, .f32)
         write(sums, false, scaling)
         let rank = b.value.columns

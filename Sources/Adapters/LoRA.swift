@@ -5,12 +5,12 @@ import TensorCore
 /// Low-rank adaptation: M(x) = scaling (B A dropout(x) + c) (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
 /// Models", arXiv 2106.09685). scaling is alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732); A is
 /// [rank, inputSize], B is [outputSize, rank], the bias c of peft's `lora_bias` [outputSize] or absent.
-package final class LoRA: AdapterMethod {
+package final class LoRA: BottleneckMethod {
     private let a: AdapterParameter
     private let b: AdapterParameter
     private let bias: AdapterParameter?
     private let scaling: Float
-    private let bottleneck: Bottleneck
+    package let bottleneck: Bottleneck
 
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
@@ -34,24 +34,12 @@ package final class LoRA: AdapterMethod {
         ]
     }
 
-    /// A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default for a linear layer) and B
-    /// zero.
+    /// A random and B zero, as `Bottleneck.initialFactors` has it.
     static func initialFactors(
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream
     ) -> [AdapterTensor] {
-        var stream = stream
-        let rank = configuration.rank(for: module.path)
-        let bound = 1 / Double(module.inputSize).squareRoot()
-        return [
-            (
-                PEFTNames.key(module.path, PEFTNames.loraA), [rank, module.inputSize],
-                stream.uniforms(rank * module.inputSize, bound: bound)
-            ),
-            (
-                PEFTNames.key(module.path, PEFTNames.loraB), [module.outputSize, rank],
-                [Float](repeating: 0, count: module.outputSize * rank)
-            ),
-        ]
+        Bottleneck.initialFactors(
+            module, size: configuration.rank(for: module.path), inner: PEFTNames.loraA, outer: PEFTNames.loraB, stream)
     }
 
     package static func weightChange(
@@ -94,51 +82,14 @@ package final class LoRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [a, b] + [bias].compactMap { $0 } }
 
-    package var collectsGradients: Bool {
-        get { bottleneck.collectsGradients }
-        set { bottleneck.collectsGradients = newValue }
-    }
-
-    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
-
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
-        let outer = bottleneck.outer
-        if let bias {
-            let rank = b.value.columns
-            for row in 0..<outer.rows {
-                for column in 0..<rank {
-                    outer.floats[row * (rank + 1) + column] = scaling * b.value.floats[row * rank + column]
-                }
-                outer.floats[row * (rank + 1) + rank] = scaling * bias.value.floats[row]
-            }
-        } else {
-            let (target, source) = (outer.floats, b.value.floats)
-            for index in 0..<b.value.count { target[index] = scaling * source[index] }
-        }
+        bottleneck.setOuter(from: b.value, bias: bias?.value) { _ in scaling }
         bottleneck.prepare(inner: a.value, scratch: scratch, wantsNorms: wantsNorms)
     }
 
-    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
-        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
-    }
-}
+    package var innerGradient: Tensor? { a.gradient }
 
-extension LoRA: BottleneckGradients {
-    var innerGradient: Tensor? { a.gradient }
-
-    var innerBiasGradient: Tensor? { nil }
-
-    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
-        guard let bias else { return write(b.gradient, true, scaling) }
-        let both = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
-        write(both, false, scaling)
-        let rank = b.value.columns
-        for row in 0..<both.rows {
-            for column in 0..<rank {
-                b.gradient.floats[row * rank + column] += both.floats[row * (rank + 1) + column]
-            }
-            bias.gradient.floats[row] += both.floats[row * (rank + 1) + rank]
-        }
-        withExtendedLifetime(both) {}
+    package func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+        bottleneck.addOuterGradient(to: b.gradient, bias: bias?.gradient, scale: scaling, write)
     }
 }

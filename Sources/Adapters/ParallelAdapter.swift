@@ -19,13 +19,13 @@ package struct BottleneckSettings: Sendable, Equatable {
 ///     M(x) = scaling (U f(D dropout(x) + d) + u)
 ///
 /// D is [size, inputSize], U [outputSize, size]; a bias that the file lacks is 0. No weight can hold it.
-package final class ParallelAdapter: AdapterMethod {
+package final class ParallelAdapter: BottleneckMethod {
     private let down: AdapterParameter
     private let downBias: AdapterParameter?
     private let up: AdapterParameter
     private let upBias: AdapterParameter?
     private let scaling: Float
-    private let bottleneck: Bottleneck
+    package let bottleneck: Bottleneck
 
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
@@ -40,19 +40,9 @@ package final class ParallelAdapter: AdapterMethod {
     package static func initialTensors(
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
     ) -> [AdapterTensor] {
-        var stream = stream
-        let size = configuration.rank(for: module.path)
-        let bound = 1 / Double(module.inputSize).squareRoot()
-        return [
-            (
-                PEFTNames.key(module.path, PEFTNames.adapterDown), [size, module.inputSize],
-                stream.uniforms(size * module.inputSize, bound: bound)
-            ),
-            (
-                PEFTNames.key(module.path, PEFTNames.adapterUp), [module.outputSize, size],
-                [Float](repeating: 0, count: module.outputSize * size)
-            ),
-        ]
+        Bottleneck.initialFactors(
+            module, size: configuration.rank(for: module.path), inner: PEFTNames.adapterDown,
+            outer: PEFTNames.adapterUp, stream)
     }
 
     package static func weightChange(
@@ -76,43 +66,16 @@ package final class ParallelAdapter: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [down, downBias, up, upBias].compactMap { $0 } }
 
-    package var collectsGradients: Bool {
-        get { bottleneck.collectsGradients }
-        set { bottleneck.collectsGradients = newValue }
-    }
-
-    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
-
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
-        let (size, width) = (up.value.columns, bottleneck.width)
-        for row in 0..<up.value.rows {
-            for column in 0..<size {
-                bottleneck.outer.floats[row * width + column] = scaling * up.value.floats[row * size + column]
-            }
-            if let upBias { bottleneck.outer.floats[row * width + size] = scaling * upBias.value.floats[row] }
-        }
+        bottleneck.setOuter(from: up.value, bias: upBias?.value) { _ in scaling }
         bottleneck.prepare(inner: down.value, scratch: scratch, wantsNorms: wantsNorms)
     }
 
-    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
-        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
-    }
-}
+    package var innerGradient: Tensor? { down.gradient }
 
-extension ParallelAdapter: BottleneckGradients {
-    var innerGradient: Tensor? { down.gradient }
+    package var innerBiasGradient: Tensor? { downBias?.gradient }
 
-    var innerBiasGradient: Tensor? { downBias?.gradient }
-
-    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
-        guard let upBias else { return write(up.gradient, true, scaling) }
-        let both = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
-        write(both, false, scaling)
-        let (size, width) = (up.value.columns, bottleneck.width)
-        for row in 0..<both.rows {
-            for column in 0..<size { up.gradient.floats[row * size + column] += both.floats[row * width + column] }
-            upBias.gradient.floats[row] += both.floats[row * width + size]
-        }
-        withExtendedLifetime(both) {}
+    package func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+        bottleneck.addOuterGradient(to: up.gradient, bias: upBias?.gradient, scale: scaling, write)
     }
 }

@@ -20,12 +20,12 @@ package struct VeRASettings: Sendable, Equatable {
 ///
 /// A' [rank, inputSize] and B' [outputSize, rank] are random, frozen, shared by all modules and cut to each one's size;
 /// the vectors d [rank] and b [outputSize] are trained.
-package final class VeRA: AdapterMethod {
+package final class VeRA: BottleneckMethod {
     private let d: AdapterParameter
     private let b: AdapterParameter
     /// B' of the largest module, [maximum outputSize, rank] F32; the first rows are this module's.
     private let sharedB: Tensor
-    private let bottleneck: Bottleneck
+    package let bottleneck: Bottleneck
 
     package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
         [
@@ -118,36 +118,17 @@ package final class VeRA: AdapterMethod {
 
     package var parameters: [AdapterParameter] { [d, b] }
 
-    package var collectsGradients: Bool {
-        get { bottleneck.collectsGradients }
-        set { bottleneck.collectsGradients = newValue }
-    }
-
-    package var preparationScratchCount: Int { bottleneck.preparationScratchCount }
-
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
-        let rank = d.value.count
-        let (target, source, ofD, ofB) = (bottleneck.outer.floats, sharedB.floats, d.value.floats, b.value.floats)
-        for row in 0..<b.value.count {
-            for column in 0..<rank {
-                target[row * rank + column] = ofB[row] * source[row * rank + column] * ofD[column]
-            }
-        }
+        bottleneck.setOuter(from: sharedB, columns: d.value) { row in b.value.floats[row] }
         bottleneck.prepare(inner: nil, scratch: scratch, wantsNorms: wantsNorms)
-    }
-
-    package func update(of output: Tensor, input: Tensor, dropoutKey: UInt64?) -> any AdapterUpdate {
-        BottleneckUpdate(bottleneck, self, input: input, dropoutKey: dropoutKey)
     }
 }
 
-extension VeRA: BottleneckGradients {
-    var innerGradient: Tensor? { nil }
-
-    var innerBiasGradient: Tensor? { nil }
+extension VeRA {
+    package var innerGradient: Tensor? { nil }
 
     /// With P = (dl/dh)' z: dl/db_o = sum_k P_ok B'_ok d_k and dl/dd_k = sum_o P_ok B'_ok b_o.
-    func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
+    package func addOuterGradient(_ write: (Tensor, Bool, Float) -> Void) {
         let sums = bottleneck.context.tensor(bottleneck.outer.shape, .f32)
         write(sums, false, 1)
         let rank = d.value.count

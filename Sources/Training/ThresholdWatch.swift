@@ -31,12 +31,13 @@ struct ThresholdWatch {
         gates = [Gate](repeating: Gate(), count: moduleCount)
     }
 
-    /// The warnings that a step gives rise to. `step` counts from 1; the gates hold the step's sums.
-    mutating func look(at projections: [GatedProjection], step: Int) -> [String] {
+    /// The warnings that a step gives rise to. `step` counts from 1; the gates hold the step's sums. A module without a
+    /// rank has no r to speak of.
+    mutating func look(at projections: [GatedProjection], ranks: [Int], step: Int) -> [String] {
         var warnings: [String] = []
         var newlyDead: [String] = []
         for (index, projection) in projections.enumerated() {
-            guard let gate = projection.gate, gate.stepTokens > 0, !projection.method.isZero else { continue }
+            guard let gate = projection.gate, gate.stepTokens > 0, ranks[index] > 0 else { continue }
             gates[index].silentSteps = gate.stepActiveTokens == 0 ? gates[index].silentSteps + 1 : 0
             if gates[index].silentSteps == Self.deadSteps, !gates[index].isReported {
                 gates[index].isReported = true
@@ -52,8 +53,8 @@ struct ThresholdWatch {
         }
         if !hasComparedRatios, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
             hasComparedRatios = true
-            let ratios = projections.compactMap { projection -> Float? in
-                guard let gate = projection.gate, gate.stepTokens > 0, !projection.method.isZero else { return nil }
+            let ratios = zip(projections, ranks).compactMap { projection, rank -> Float? in
+                guard let gate = projection.gate, gate.stepTokens > 0, rank > 0 else { return nil }
                 return gate.stepMeanRatio
             }.sorted()
             let outOfReach = ratios.filter { Double($0) > reach }.count

@@ -83,9 +83,9 @@ package final class TrainingLoop {
         if !configuration.trainsThresholdsOnly { try adapter.beginRun(totalSteps: totalSteps) }
         schedule = LearningRateSchedule(
             shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
-        let rates = (0..<totalSteps).reduce(0) { [schedule] in
-            $0 + (configuration.thresholdsFollowSchedule ? schedule.factor(at: $1) : 1)
-        }
+        let rates =
+            configuration.thresholdsFollowSchedule
+            ? (0..<totalSteps).reduce(0) { [schedule] in $0 + schedule.factor(at: $1) } : Double(totalSteps)
         watch = ThresholdWatch(
             configuration.thresholds, totalSteps: totalSteps, rateSum: rates, moduleCount: adapter.projections.count)
         for projection in adapter.projections { projection.lambda = configuration.thresholds.lambda }
@@ -112,11 +112,6 @@ package final class TrainingLoop {
             }
             if stops, !isLast { throw TrainingError.interrupted(step: step, savedAt: saved) }
         }
-    }
-
-    private static func meanRank(_ schedule: any AdapterSchedule) -> Double {
-        let ranks = schedule.ranks.values
-        return Double(ranks.reduce(0, +)) / Double(max(1, ranks.count))
     }
 
     private static func isDue(_ interval: Int?, _ step: Int) -> Bool {
@@ -180,25 +175,23 @@ package final class TrainingLoop {
         step += 1
         let elapsed = ContinuousClock.now - start
         let taus = gates.map(\.tau)
+        let ranks = adapter.ranks
         return StepReport(
             step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)),
-            penalty: penalty, meanRank: adapter.schedule.map(Self.meanRank),
+            penalty: penalty,
+            meanRank: adapter.schedule.map { _ in Double(ranks.reduce(0, +)) / Double(max(1, ranks.count)) },
             learningRate: configuration.learningRate * factor, gradientNorm: norm,
             tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
             seconds: elapsed.inSeconds,
-            sparsity: meanStepSparsity,
+            sparsity: meanStepSparsity(ranks),
             tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!,
-            warnings: watch.look(at: adapter.projections, step: step))
+            warnings: watch.look(at: adapter.projections, ranks: ranks, step: step))
     }
 
     /// Mean over the gates whose modules have a rank; nil without gates.
-    private var meanStepSparsity: Double? {
-        let ranks = adapter.schedule?.ranks ?? [:]
-        let gated = adapter.projections.filter { $0.gate != nil }
-        if gated.isEmpty { return nil }
-        let sparsities = gated.filter {
-            (ranks[$0.path] ?? adapter.configuration.rank(for: $0.path)) > 0
-        }.map { $0.gate!.stepSparsity }
+    private func meanStepSparsity(_ ranks: [Int]) -> Double? {
+        guard adapter.configuration.isGated else { return nil }
+        let sparsities = zip(adapter.projections, ranks).filter { $0.1 > 0 }.compactMap { $0.0.gate?.stepSparsity }
         return sparsities.reduce(0, +) / Double(max(1, sparsities.count))
     }
 

@@ -42,7 +42,7 @@ import Testing
             see(0.125, projections[1])
             // The third passes a token now and then, but not from step 31 on.
             see(step % 19 == 0 && step < 31 ? 1 : 0.25, projections[2])
-            let found = watch.look(at: projections, step: step)
+            let found = watch.look(at: projections, ranks: projections.map { _ in 1 }, step: step)
             if !found.isEmpty { warnings[step] = found }
         }
         #expect(warnings.keys.sorted() == [20, 39])
@@ -58,7 +58,7 @@ import Testing
         var watch = ThresholdWatch(ThresholdSettings(stepSize: 1), totalSteps: 1000, rateSum: 1000, moduleCount: 1)
         for step in 1...200 {
             see(step % 19 == 0 ? 0.5 : 0.25, projections[0])
-            #expect(watch.look(at: projections, step: step).isEmpty)
+            #expect(watch.look(at: projections, ranks: projections.map { _ in 1 }, step: step).isEmpty)
         }
     }
 
@@ -71,7 +71,7 @@ import Testing
         var warnings: [Int: [String]] = [:]
         for step in 1...100 {
             for (projection, ratio) in zip(projections, ratios) { see(ratio, projection) }
-            let found = watch.look(at: projections, step: step)
+            let found = watch.look(at: projections, ranks: projections.map { _ in 1 }, step: step)
             if !found.isEmpty { warnings[step] = found }
         }
         return warnings
