@@ -44,7 +44,9 @@ struct MethodArguments: ParsableArguments {
     @Option(help: ArgumentHelp("adalora: steps at the end with fixed ranks. (default: 0)", valueName: "steps"))
     var tfinal: Int?
 
-    @Option(help: ArgumentHelp("adalora: steps between choices of ranks. (default: 1)", valueName: "steps"))
+    @Option(
+        name: [.customLong("delta-t"), .customLong("deltaT")],
+        help: ArgumentHelp("adalora: steps between choices of ranks. (default: 1)", valueName: "steps"))
     var deltaT: Int?
 
     @Option(help: "adalora: decay of the mean sensitivity. (default: 0.85)")
