@@ -28,32 +28,36 @@ package final class GGUFWriter {
     package static let nameLimit = 63
 
     private let file: AtomicFileWriter
-    private let alignment: Int
     private let names: [String]
-    /// Where each tensor's bytes lie in the file.
-    private let ranges: [Range<Int>]
-    /// Where the padding of the last tensor ends.
-    private let fileEnd: Int
+    private let layout: TensorFileLayout
     /// The tensor that the next bytes belong to.
     private var current = 0
 
-    /// Writes the header to `file`, which is empty so far.
-    ///
-    /// Throws `badTensor` for an entry that the format cannot hold: more than four extents, a name that is too long, a
-    /// type that ggml does not have, rows that are not whole blocks, a size that overflows. A name or key given twice, a
-    /// version other than 2 and 3 and an alignment that is no UINT32 power of two are a programmer's mistakes.
+    /// Writes the header to `file`, which is empty so far; see `layout`.
     package init(
         _ file: AtomicFileWriter, version: UInt32 = GGUFWriter.version,
         metadata: [(key: String, value: GGUFEncodedValue)], entries: [GGUFEntry]
     ) throws(CheckpointError) {
         precondition(file.byteCount == 0, "the header comes first")
+        layout = try Self.layout(entries, metadata: metadata, version: version, file: file.path)
+        self.file = file
+        names = entries.map(\.name)
+        try file.write(layout.header)
+    }
+
+    /// Where everything will lie in the file called `file` (for errors).
+    ///
+    /// Throws `badTensor` for an entry that the format cannot hold: more than four extents, a name that is too long, a
+    /// type that ggml does not have, rows that are not whole blocks, a size that overflows. A name or key given twice, a
+    /// version other than 2 and 3 and an alignment that is no UINT32 power of two are a programmer's mistakes.
+    package static func layout(
+        _ entries: [GGUFEntry], metadata: [(key: String, value: GGUFEncodedValue)],
+        version: UInt32 = GGUFWriter.version, file: String
+    ) throws(CheckpointError) -> TensorFileLayout {
         precondition(version == 2 || version == 3, "version \(version) is not known")
         precondition(Set(metadata.map(\.key)).count == metadata.count, "a metadata key stands twice")
         precondition(Set(entries.map(\.name)).count == entries.count, "a tensor stands twice among the entries")
-        alignment = Self.alignment(metadata)
-        self.file = file
-        names = entries.map(\.name)
-
+        let alignment = alignment(metadata)
         var header = Array("GGUF".utf8) + GGUFEncodedValue.littleEndianBytes(version)
         header += GGUFEncodedValue.littleEndianBytes(UInt64(entries.count))
         header += GGUFEncodedValue.littleEndianBytes(UInt64(metadata.count))
@@ -64,10 +68,10 @@ package final class GGUFWriter {
         var offsets: [Range<Int>] = []
         var position = 0
         for entry in entries {
-            let size = try Self.append(entry, at: position, to: &header, file: file.path)
+            let size = try append(entry, at: position, to: &header, file: file)
             let (end, overflow) = position.addingReportingOverflow(size)
-            guard !overflow, let next = Self.aligned(end, to: alignment) else {
-                throw Self.unfit(entry, file.path, "the file's size must not overflow", "has \(size) bytes")
+            guard !overflow, let next = aligned(end, to: alignment) else {
+                throw unfit(entry, file, "the file's size must not overflow", "has \(size) bytes")
             }
             offsets.append(position..<end)
             position = next
@@ -75,18 +79,17 @@ package final class GGUFWriter {
         header += [UInt8](repeating: 0, count: (alignment - header.count % alignment) % alignment)
         let start = header.count
         guard case (let fileEnd, false) = position.addingReportingOverflow(start) else {
-            throw .tooLarge(path: file.path, limit: Int.max)
+            throw .tooLarge(path: file, limit: Int.max)
         }
-        ranges = offsets.map { $0.lowerBound + start..<$0.upperBound + start }
-        self.fileEnd = fileEnd
-        try file.write(header)
+        return TensorFileLayout(
+            header: header, ranges: offsets.map { $0.lowerBound + start..<$0.upperBound + start }, byteCount: fileEnd)
     }
 
     /// Appends the next bytes of the data, in pieces of any size that do not reach into the next tensor.
     package func append(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
         guard !bytes.isEmpty else { return }
         try beginNext()
-        let room = ranges[current].upperBound - file.byteCount
+        let room = layout.ranges[current].upperBound - file.byteCount
         precondition(bytes.count <= room, "more bytes than '\(names[current])' has")
         try file.write(bytes)
     }
@@ -103,31 +106,32 @@ package final class GGUFWriter {
     package func append(_ record: TensorRecord, of checkpoint: Checkpoint) throws(CheckpointError) {
         guard record.byteCount > 0 else { return }
         try beginNext()
-        let room = ranges[current].upperBound - file.byteCount
+        let room = layout.ranges[current].upperBound - file.byteCount
         precondition(record.byteCount <= room, "more bytes than '\(names[current])' has")
         try file.copy(record.byteRange, of: checkpoint.mapping(of: record))
     }
 
     /// Ends the file and gives it its name; all tensors' bytes must have been appended.
     package func finish() throws(CheckpointError) {
-        while current < ranges.count {
-            precondition(file.byteCount >= ranges[current].upperBound, "fewer bytes than '\(names[current])' has")
+        while current < layout.ranges.count {
+            precondition(
+                file.byteCount >= layout.ranges[current].upperBound, "fewer bytes than '\(names[current])' has")
             try advance()
         }
-        precondition(file.byteCount == fileEnd)
+        precondition(file.byteCount == layout.byteCount)
         try file.commit()
     }
 
     /// Leaves tensors that are full behind.
     private func beginNext() throws(CheckpointError) {
-        while current < ranges.count, file.byteCount >= ranges[current].upperBound { try advance() }
-        precondition(current < ranges.count, "more bytes than the entries have")
+        while current < layout.ranges.count, file.byteCount >= layout.ranges[current].upperBound { try advance() }
+        precondition(current < layout.ranges.count, "more bytes than the entries have")
     }
 
     /// Pads up to the next tensor, or to the end.
     private func advance() throws(CheckpointError) {
         current += 1
-        let next = current < ranges.count ? ranges[current].lowerBound : fileEnd
+        let next = current < layout.ranges.count ? layout.ranges[current].lowerBound : layout.byteCount
         try file.write([UInt8](repeating: 0, count: next - file.byteCount))
     }
 

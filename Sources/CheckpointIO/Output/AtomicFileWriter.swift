@@ -84,7 +84,7 @@ package final class AtomicFileWriter {
         var position = Int64(range.lowerBound)
         while position < range.upperBound {
             let rest = range.upperBound - Int(position)
-            let count = retryingOnInterrupt { tspeft_copy_range(source.descriptor, &position, descriptor, rest) }
+            let count = retryingOnInterrupt { tspeft_copy_range(source.descriptor, &position, descriptor, nil, rest) }
             if count > 0 {
                 byteCount += Int(count)
                 continue
@@ -99,6 +99,35 @@ package final class AtomicFileWriter {
             }
             return try outcome.get()
         }
+    }
+
+    /// Gives the file, which is empty so far, its final size and takes the disk space for it, so that a full disk shows
+    /// before any work is done. Bytes that are not written later are zeros. Throws `writeFailed` and abandons the file.
+    package func reserve(_ byteCount: Int) throws(CheckpointError) {
+        precondition(descriptor >= 0 && self.byteCount == 0, "room is made first")
+        guard byteCount > 0 else { return }
+        if tspeft_reserve(descriptor, Int64(byteCount)) != 0 {
+            let code = errno
+            // Not every file system can reserve; writing tells then.
+            guard code == EOPNOTSUPP || code == ENOSYS else { throw failed(code) }
+            guard ftruncate(descriptor, byteCount) == 0 else { throw failed(errno) }
+        }
+        self.byteCount = byteCount
+    }
+
+    /// Makes the file, which is empty so far, a copy of `source` that shares its blocks, where the file system has
+    /// that; false, with nothing done, where it has not.
+    package func clone(_ source: MappedFile) -> Bool {
+        precondition(descriptor >= 0 && byteCount == 0, "a clone comes first")
+        guard tspeft_clone(source.descriptor, descriptor) == 0 else { return false }
+        byteCount = source.byteCount
+        return true
+    }
+
+    /// The file's places, for writers that fill it in any order; to be used until `commit` or `abandon`.
+    package var places: OutputPlaces {
+        precondition(descriptor >= 0, "the file has ended")
+        return OutputPlaces(path: path, descriptor: descriptor)
     }
 
     /// Syncs the file, gives it its name and syncs the directory. Throws `writeFailed`, or `outputExists` if something took

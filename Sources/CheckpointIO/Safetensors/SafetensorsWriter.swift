@@ -29,8 +29,7 @@ package final class SafetensorsWriter {
     package static let pyTorchMetadata: [(key: String, value: String)] = [("format", "pt")]
 
     private let file: AtomicFileWriter
-    private let dataByteCount: Int
-    private let dataStart: Int
+    private let fileEnd: Int
 
     /// Writes the header to `file`, which is empty so far. A name given twice or a shape that overflows is a
     /// programmer's mistake; a header over the format's limit throws `tooLarge`.
@@ -39,26 +38,24 @@ package final class SafetensorsWriter {
         metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata
     ) throws(CheckpointError) {
         precondition(file.byteCount == 0, "the header comes first")
-        let (header, dataByteCount) = Self.header(entries, metadata)
-        guard header.count - 8 <= SafetensorsHeader.byteLimit else {
-            throw .tooLarge(path: file.path, limit: SafetensorsHeader.byteLimit)
-        }
+        let layout = try Self.layout(entries, metadata: metadata, file: file.path)
         self.file = file
-        self.dataByteCount = dataByteCount
-        dataStart = header.count
-        try file.write(header)
+        fileEnd = layout.byteCount
+        try file.write(layout.header)
     }
 
-    /// Length and header text, and the bytes of all data.
-    private static func header(
-        _ entries: [SafetensorsEntry], _ metadata: [(key: String, value: String)]
-    ) -> (bytes: [UInt8], dataByteCount: Int) {
+    /// Where everything will lie in the file called `file` (for errors); see `init`.
+    package static func layout(
+        _ entries: [SafetensorsEntry], metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata,
+        file: String
+    ) throws(CheckpointError) -> TensorFileLayout {
         var object = JSONObject()
         if !metadata.isEmpty {
             var pairs = JSONObject()
             for (key, value) in metadata { pairs[key] = .string(value) }
             object["__metadata__"] = .object(pairs)
         }
+        var offsets: [Range<Int>] = []
         var position = 0
         for entry in entries {
             precondition(object[entry.name] == nil, "the tensor '\(entry.name)' stands twice among the entries")
@@ -68,17 +65,23 @@ package final class SafetensorsWriter {
                 "shape": .array(entry.shape.map(JSONValue.integer)),
                 "data_offsets": .array([.integer(position), .integer(end)]),
             ])
+            offsets.append(position..<end)
             position = end
         }
         var text = Array(JSONValue.object(object).text().utf8)
         while text.count % 8 != 0 { text.append(UInt8(ascii: " ")) }
-        let length = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) }
-        return (length + text, position)
+        guard text.count <= SafetensorsHeader.byteLimit else {
+            throw .tooLarge(path: file, limit: SafetensorsHeader.byteLimit)
+        }
+        let header = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) } + text
+        return TensorFileLayout(
+            header: header, ranges: offsets.map { $0.lowerBound + header.count..<$0.upperBound + header.count },
+            byteCount: position + header.count)
     }
 
     /// Appends the next bytes of the data, in pieces of any size.
     package func append(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
-        precondition(file.byteCount + bytes.count <= dataStart + dataByteCount, "more bytes than the entries have")
+        precondition(file.byteCount + bytes.count <= fileEnd, "more bytes than the entries have")
         try file.write(bytes)
     }
 
@@ -92,13 +95,13 @@ package final class SafetensorsWriter {
 
     /// Appends a tensor as it is stored, moved by the kernel where it can.
     package func append(_ record: TensorRecord, of checkpoint: Checkpoint) throws(CheckpointError) {
-        precondition(file.byteCount + record.byteCount <= dataStart + dataByteCount, "more bytes than the entries have")
+        precondition(file.byteCount + record.byteCount <= fileEnd, "more bytes than the entries have")
         try file.copy(record.byteRange, of: checkpoint.mapping(of: record))
     }
 
     /// Ends the file and gives it its name; all entries' bytes must have been appended.
     package func finish() throws(CheckpointError) {
-        precondition(file.byteCount == dataStart + dataByteCount, "fewer bytes than the entries have")
+        precondition(file.byteCount == fileEnd, "fewer bytes than the entries have")
         try file.commit()
     }
 

@@ -1,0 +1,35 @@
+import CheckpointIO
+
+/// A tensor file that is being written at places known beforehand: its header is there at once, its tensors come through
+/// a `TensorStream`, and `commit` gives it its name.
+package final class OutputTensorFile {
+    private let writer: AtomicFileWriter
+    private let ranges: [Range<Int>]
+
+    /// Takes the disk space of `layout` and writes its header to `writer`, which is empty so far. Throws `writeFailed`.
+    package init(_ writer: AtomicFileWriter, layout: TensorFileLayout) throws(CheckpointError) {
+        self.writer = writer
+        ranges = layout.ranges
+        try writer.reserve(layout.byteCount)
+        let places = writer.places
+        let outcome = layout.header.withUnsafeBytes { bytes in
+            Result { () throws(CheckpointError) in try places.write(bytes, at: 0) }
+        }
+        try outcome.get()
+    }
+
+    /// The entry at `index` of the layout, with what it holds.
+    package func item(_ index: Int, _ content: TensorStream.Content) -> TensorStream.Item {
+        if case .stored(_, let range) = content {
+            precondition(range.count == ranges[index].count, "an entry and its content have different sizes")
+        }
+        if case .made(let rows) = content {
+            precondition(rows.count * rows.byteCount == ranges[index].count, "an entry and its rows differ in size")
+        }
+        return TensorStream.Item(output: writer.places, range: ranges[index], content: content)
+    }
+
+    /// Syncs the file and gives it its name, when the stream has been written. Throws what `AtomicFileWriter.commit`
+    /// does.
+    package func commit() throws(CheckpointError) { try writer.commit() }
+}

@@ -1,0 +1,272 @@
+import CheckpointIO
+import Compute
+import Synchronization
+
+/// Tensors on their way into output files: each is copied as it is stored, or made row by row, and written at its place.
+///
+/// Several threads work through the items in order, a piece of a tensor each, so that memory stays at a few pieces a
+/// thread whatever the sizes of tensors and files. Where each tensor lies comes from `SafetensorsWriter.layout` or
+/// `GGUFWriter.layout`; see `OutputTensorFile`.
+package struct TensorStream {
+    /// Makes rows of a tensor: writes their bytes as they are to be stored, the whole of `bytes`. Called for different
+    /// rows by different threads at once; `workspace` is the calling thread's own.
+    package typealias RowMaker =
+        @Sendable (_ rows: Range<Int>, _ workspace: RowWorkspace, _ bytes: UnsafeMutableRawBufferPointer) throws -> Void
+
+    /// What a tensor's bytes are.
+    package enum Content: Sendable {
+        /// A range (bytes) of a mapped file as it is.
+        case stored(MappedFile, Range<Int>)
+        /// Rows that are made.
+        case made(Rows)
+    }
+
+    /// A tensor that is made row by row.
+    package struct Rows: Sendable {
+        /// Rows, each stored by itself.
+        package let count: Int
+        /// Elements of a row.
+        package let elementCount: Int
+        /// Bytes of a row in the output.
+        package let byteCount: Int
+        /// The stored bytes that the rows are made from, of which row r needs about the r-th part: they are read ahead
+        /// and let go. Nil where there are none, or their order is another.
+        package let source: (file: MappedFile, range: Range<Int>)?
+        /// Prepares the making, once for each tensor and shortly before its first rows are due; what it holds is
+        /// released with the last of them.
+        package let begin: @Sendable () throws -> RowMaker
+
+        /// Rows; see the properties.
+        package init(
+            count: Int, elementCount: Int, byteCount: Int, source: (file: MappedFile, range: Range<Int>)? = nil,
+            begin: @escaping @Sendable () throws -> RowMaker
+        ) {
+            self.count = count
+            self.elementCount = elementCount
+            self.byteCount = byteCount
+            self.source = source
+            self.begin = begin
+        }
+
+        /// The stored bytes behind `rows`, about.
+        func sourceRange(of rows: Range<Int>) -> (file: MappedFile, range: Range<Int>)? {
+            guard let source, count > 0 else { return nil }
+            let part = source.range.count / count
+            let start = source.range.lowerBound
+            let end = rows.upperBound == count ? source.range.upperBound : start + rows.upperBound * part
+            return (source.file, start + rows.lowerBound * part..<end)
+        }
+    }
+
+    /// A tensor and its place.
+    package struct Item: Sendable {
+        /// The file that it goes to.
+        package let output: OutputPlaces
+        /// The bytes of that file that it takes: exactly those that the content has.
+        package let range: Range<Int>
+        /// Where its bytes come from.
+        package let content: Content
+
+        /// An item; see the properties.
+        package init(output: OutputPlaces, range: Range<Int>, content: Content) {
+            self.output = output
+            self.range = range
+            self.content = content
+        }
+    }
+
+    /// Elements of a piece that is made at most, unless one row has more.
+    static let pieceElements = 1 << 20
+    /// Bytes of a piece that is copied at most.
+    static let pieceBytes = 32 << 20
+
+    private let items: [Item]
+    private let pieces: [Piece]
+
+    /// A stream of `items`; those of one file should come in the file's order.
+    package init(_ items: [Item]) {
+        self.items = items
+        pieces = items.indices.flatMap { Self.pieces(of: items[$0], at: $0) }
+    }
+
+    /// Bytes of all items.
+    package var byteCount: Int { items.reduce(0) { $0 + $1.range.count } }
+
+    /// Writes every item. `progress` is told bytes written so far, and of all, on the calling thread.
+    ///
+    /// Throws the first error of writing or making; then the outputs are to be abandoned.
+    package func write(threadCount: Int, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws {
+        let context = ComputeContext(dtype: .f32, threadCount: threadCount)
+        let work = Work(items: items, pieces: pieces, ahead: context.threadCount)
+        let total = byteCount
+        context.parallelItems(context.threadCount) { _, thread in
+            let workspace = RowWorkspace()
+            while let written = work.next(workspace) {
+                // Only the calling thread may report: others finish in between.
+                if thread == 0 { progress(written, total) }
+            }
+        }
+        if let error = work.failure { throw error }
+        progress(total, total)
+    }
+
+    /// A part of an item: rows that are made together, or bytes that are copied together.
+    private struct Piece {
+        let item: Int
+        /// Rows for made content, bytes from the start of the range for stored content.
+        let part: Range<Int>
+    }
+
+    private static func pieces(of item: Item, at index: Int) -> [Piece] {
+        let (count, step) =
+            switch item.content {
+            case .stored(_, let range): (range.count, pieceBytes)
+            case .made(let rows): (rows.count, max(1, pieceElements / max(1, rows.elementCount)))
+            }
+        return stride(from: 0, to: count, by: step).map {
+            Piece(item: index, part: $0..<min(count, $0 + step))
+        }
+    }
+
+    /// What the threads share.
+    private final class Work: Sendable {
+        private struct State {
+            var nextPiece = 0
+            var bytesDone = 0
+            var failure: (any Error)?
+            /// Pieces of each item that are not done, for items that are begun.
+            var remaining: [Int: Int] = [:]
+            var makers: [Int: Maker] = [:]
+        }
+
+        /// The maker of one item, prepared by the first thread that needs it while others wait.
+        private final class Maker: Sendable {
+            private let prepared = Mutex<Result<RowMaker, any Error>?>(nil)
+
+            func get(_ begin: () throws -> RowMaker) throws -> RowMaker {
+                let result = prepared.withLock { prepared in
+                    let result = prepared ?? Result(catching: begin)
+                    prepared = result
+                    return result
+                }
+                return try result.get()
+            }
+        }
+
+        private let items: [Item]
+        private let pieces: [Piece]
+        private let pieceCounts: [Int]
+        /// How many pieces ahead stored bytes are asked for.
+        private let ahead: Int
+        private let state = Mutex(State())
+
+        init(items: [Item], pieces: [Piece], ahead: Int) {
+            self.items = items
+            self.pieces = pieces
+            self.ahead = ahead
+            var counts = [Int](repeating: 0, count: items.count)
+            for piece in pieces { counts[piece.item] += 1 }
+            pieceCounts = counts
+        }
+
+        var failure: (any Error)? { state.withLock { $0.failure } }
+
+        /// Does one more piece; the bytes done so far, or nil where nothing is left to do.
+        func next(_ workspace: RowWorkspace) -> Int? {
+            let taken = state.withLock { state -> (place: Int, maker: Maker)? in
+                guard state.failure == nil, state.nextPiece < pieces.count else { return nil }
+                let place = state.nextPiece
+                let item = pieces[place].item
+                state.nextPiece += 1
+                let maker = state.makers[item] ?? Maker()
+                state.makers[item] = maker
+                return (place, maker)
+            }
+            guard let (place, maker) = taken else { return nil }
+            let piece = pieces[place]
+            let ahead = place + ahead
+            if ahead < pieces.count, let next = source(of: pieces[ahead]) {
+                next.file.advise(next.range, willNeed: true)
+            }
+            do {
+                let written = try perform(piece, maker, workspace)
+                return finish(piece, bytes: written)
+            } catch {
+                state.withLock { if $0.failure == nil { $0.failure = error } }
+                return nil
+            }
+        }
+
+        private func perform(_ piece: Piece, _ maker: Maker, _ workspace: RowWorkspace) throws -> Int {
+            let item = items[piece.item]
+            let written: Range<Int>
+            switch item.content {
+            case .stored(let file, let range):
+                let start = range.lowerBound
+                written = item.range.lowerBound + piece.part.lowerBound..<item.range.lowerBound + piece.part.upperBound
+                try item.output.copy(
+                    start + piece.part.lowerBound..<start + piece.part.upperBound, of: file, to: written.lowerBound)
+            case .made(let rows):
+                let make = try maker.get(rows.begin)
+                let bytes = workspace.bytes(piece.part.count * rows.byteCount)
+                try make(piece.part, workspace, bytes)
+                let start = item.range.lowerBound + piece.part.lowerBound * rows.byteCount
+                written = start..<start + bytes.count
+                try item.output.write(UnsafeRawBufferPointer(bytes), at: start)
+                // What is done with need not stay resident.
+                if let source = source(of: piece) { source.file.advise(source.range, willNeed: false) }
+            }
+            item.output.beginWriting(written)
+            return written.count
+        }
+
+        private func source(of piece: Piece) -> (file: MappedFile, range: Range<Int>)? {
+            switch items[piece.item].content {
+            case .stored(let file, let range):
+                (file, range.lowerBound + piece.part.lowerBound..<range.lowerBound + piece.part.upperBound)
+            case .made(let rows): rows.sourceRange(of: piece.part)
+            }
+        }
+
+        private func finish(_ piece: Piece, bytes: Int) -> Int {
+            state.withLock { state in
+                state.bytesDone += bytes
+                let left = (state.remaining[piece.item] ?? pieceCounts[piece.item]) - 1
+                state.remaining[piece.item] = left > 0 ? left : nil
+                if left == 0 { state.makers[piece.item] = nil }
+                return state.bytesDone
+            }
+        }
+    }
+}
+
+/// Memory of one thread that makes rows: grown where needed, then used again.
+package final class RowWorkspace {
+    private var buffers: [UnsafeMutableRawBufferPointer] = []
+    /// The slot of the bytes that a stream writes; slots of floats come after it.
+    private static let outputSlot = 0
+
+    init() {}
+
+    deinit { for buffer in buffers { buffer.deallocate() } }
+
+    /// `count` floats with any values; each `slot` (from 0 on) is a buffer of its own, valid until it is asked for again.
+    package func floats(_ slot: Int, _ count: Int) -> UnsafeMutableBufferPointer<Float> {
+        UnsafeMutableBufferPointer(
+            start: memory(slot + 1, count * MemoryLayout<Float>.stride).baseAddress!
+                .bindMemory(to: Float.self, capacity: count), count: count)
+    }
+
+    func bytes(_ count: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: memory(Self.outputSlot, count)[..<count])
+    }
+
+    private func memory(_ slot: Int, _ byteCount: Int) -> UnsafeMutableRawBufferPointer {
+        while buffers.count <= slot { buffers.append(.allocate(byteCount: 64, alignment: 64)) }
+        if buffers[slot].count < byteCount {
+            buffers[slot].deallocate()
+            buffers[slot] = .allocate(byteCount: byteCount, alignment: 64)
+        }
+        return buffers[slot]
+    }
+}
