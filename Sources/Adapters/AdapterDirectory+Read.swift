@@ -83,6 +83,8 @@ extension AdapterDirectory {
                     reason: "is not a tensor of a \(configuration.kind.rawValue) adapter, whose keys are \(expected)")
             }
         }
+        // From here on the adapter is in memory, and what becomes of the file is no concern of who writes from it.
+        try file.file.checkUnchanged()
         return (tensors, thresholds)
     }
 

@@ -3,16 +3,17 @@ import CheckpointIO
 extension AdapterDirectory {
     /// Writes the adapter to a new directory at `path`, which appears complete or not at all.
     ///
-    /// With `replacing`, an adapter that is there is replaced at the end. `addingFiles` may put further files (a
-    /// training state, a log) into the directory before it gets its name. Throws `CheckpointError`, and what
-    /// `addingFiles` throws.
+    /// With `replacing`, an adapter that is there is replaced at the end. `inputs` are mapped files that the adapter was
+    /// made from and that must not have changed meanwhile. `addingFiles` may put further files (a training state, a log)
+    /// into the directory before it gets its name. Throws `CheckpointError`, and what `addingFiles` throws.
     package func write(
-        to path: String, replacing: Bool = false, addingFiles: (AtomicDirectory) throws -> Void = { _ in }
+        to path: String, replacing: Bool = false, rechecking inputs: [MappedFile] = [],
+        addingFiles: (AtomicDirectory) throws -> Void = { _ in }
     ) throws {
         let directory = try AtomicDirectory(path, replacing: replacing)
         try write(into: directory)
         try addingFiles(directory)
-        try directory.commit()
+        try directory.commit(rechecking: inputs)
     }
 
     /// Writes the adapter's files into a directory that is being made.

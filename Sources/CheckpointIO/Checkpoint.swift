@@ -23,7 +23,9 @@ package final class Checkpoint: TensorSource, Sendable {
     package let configuration: JSONValue?
     /// A GGUF file's metadata.
     package let metadata: GGUFMetadata?
-    private let mappings: [MappedFile]
+    /// The mapped tensor files, as `files` lists them; an output made from them rechecks them at its end
+    /// (`MappedFile.checkUnchanged`).
+    package let mappings: [MappedFile]
     private let index: [String: Int]
 
     private static let configurationByteLimit = 16 << 20

@@ -23,6 +23,10 @@ package enum CheckpointError: ReportableError, Equatable {
     case unsupportedEncoding(file: String, tensor: String, encoding: String)
     /// A file, or what it unpacks to, is larger than this use allows; `limit` in bytes.
     case tooLarge(path: String, limit: Int)
+    /// A mapped file lost the pages that were being read: it was cut short, or its disk failed.
+    case inputLost(path: String)
+    /// An input is not as it was when it was opened; `change` says what is different.
+    case inputChanged(path: String, change: String)
     /// The output is there already and may not be replaced.
     case outputExists(path: String)
     /// The output cannot be made; `reason` says why.
@@ -45,6 +49,9 @@ package enum CheckpointError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' is stored as \(encoding), which tspeft cannot decode; "
                 + "it decodes floats from 16 bits on, signed integers and ggml's blocks"
         case .tooLarge(let path, let limit): "\(path): is larger than the \(limit) bytes allowed here"
+        case .inputLost(let path): "\(path): was truncated or could not be read while in use"
+        case .inputChanged(let path, let change):
+            "\(path): was changed while in use: \(change); run again when it stays as it is"
         case .outputExists(let path): "\(path): exists already; remove it, choose another name or pass --force"
         case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"
         case .writeFailed(let path, let code): "\(path): cannot be written: \(systemMessage(code))"
@@ -58,7 +65,7 @@ package enum CheckpointError: ReportableError, Equatable {
         case .notRegularFile, .noModel, .malformed, .badTensor, .missingTensor, .tooLarge: .badData
         case .unsupported, .unsupportedEncoding: .unsupported
         case .outputExists, .cannotCreate: .cannotCreate
-        case .writeFailed: .inputOutput
+        case .inputLost, .inputChanged, .writeFailed: .inputOutput
         }
     }
 }

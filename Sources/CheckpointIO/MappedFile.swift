@@ -1,9 +1,11 @@
+import CKernels
 import Glibc
 
 /// A regular file mapped read-only into memory; owns the mapping and the file descriptor until it is released.
 ///
-/// If another program shortens the file while it is mapped, touching the lost pages ends this program (SIGBUS); nothing
-/// in a mapping can prevent that.
+/// If another program shortens the file while it is mapped, touching the lost pages raises SIGBUS; see `MappingFaults`. One
+/// that writes into it changes what is read: `checkUnchanged` tells afterwards. A file that is replaced by another
+/// of its name does no harm, since the mapping keeps the old one.
 package final class MappedFile: Sendable {
     /// The path as it was given.
     package let path: String
@@ -11,33 +13,55 @@ package final class MappedFile: Sendable {
     package let byteCount: Int
     /// Open for reading as long as this object lives, for copies that the kernel makes.
     let descriptor: Int32
+    private let identity: FileIdentity
     // Sendable by hand: the pages are never written and live as long as this object.
     private nonisolated(unsafe) let start: UnsafeRawPointer?
+    /// The mapping's place in the table of `MappingFaults`, or -1.
+    private let slot: Int32
 
-    private init(path: String, byteCount: Int, descriptor: Int32, start: UnsafeRawPointer?) {
+    private init(path: String, descriptor: Int32, identity: FileIdentity, start: UnsafeRawPointer?) {
         self.path = path
-        self.byteCount = byteCount
+        byteCount = identity.byteCount
         self.descriptor = descriptor
+        self.identity = identity
         self.start = start
+        slot = start.map { tspeft_map_register($0, identity.byteCount, path) } ?? -1
     }
 
     deinit {
+        tspeft_map_unregister(slot)
         if let start { munmap(UnsafeMutableRawPointer(mutating: start), byteCount) }
         close(descriptor)
     }
 
     /// Opens and maps `path`. Throws `missing`, `unreadable` or `notRegularFile`.
     package static func open(_ path: String) throws(CheckpointError) -> MappedFile {
-        let (descriptor, byteCount) = try openRegularFile(path)
-        guard byteCount > 0 else {
-            return MappedFile(path: path, byteCount: 0, descriptor: descriptor, start: nil)
+        let (descriptor, identity) = try openRegularFile(path)
+        guard identity.byteCount > 0 else {
+            return MappedFile(path: path, descriptor: descriptor, identity: identity, start: nil)
         }
-        guard let start = mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+        guard let start = mmap(nil, identity.byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED
+        else {
             let code = errno
             close(descriptor)
             throw .unreadable(path: path, code: code)
         }
-        return MappedFile(path: path, byteCount: byteCount, descriptor: descriptor, start: UnsafeRawPointer(start))
+        return MappedFile(path: path, descriptor: descriptor, identity: identity, start: UnsafeRawPointer(start))
+    }
+
+    /// Throws `inputChanged` where the file's size or time of change is another than at `open`, so that what was read may be
+    /// a mixture of old and new.
+    ///
+    /// Whoever writes an output from mapped inputs asks this of each just before the output gets its name: give them to
+    /// `commit(rechecking:)` of `AtomicDirectory` or `AtomicFileWriter` (or to a writer's `finish(rechecking:)`), which
+    /// does it. What can't be seen: a write within the same tick of the file system's clock (some milliseconds) as the
+    /// last one before `open`, and one whose author sets the time back.
+    package func checkUnchanged() throws(CheckpointError) {
+        guard let now = FileIdentity(descriptor) else { throw .unreadable(path: path, code: errno) }
+        if now.byteCount != byteCount {
+            throw .inputChanged(path: path, change: "it had \(byteCount) bytes and has \(now.byteCount) now")
+        }
+        if now != identity { throw .inputChanged(path: path, change: "something wrote to it") }
     }
 
     /// Lends the whole file's bytes to `body`; the pointer must not leave it.
@@ -59,8 +83,34 @@ package final class MappedFile: Sendable {
     }
 }
 
+/// Which file a descriptor stands for, and as of when.
+struct FileIdentity: Equatable, Sendable {
+    let device: UInt
+    let inode: UInt
+    /// Bytes in the file.
+    let byteCount: Int
+    /// When its contents changed last, in seconds and nanoseconds.
+    let changeSeconds: Int
+    let changeNanoseconds: Int
+
+    /// What the system says now; nil with errno set where it says nothing.
+    init?(_ descriptor: Int32) {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { return nil }
+        self.init(status)
+    }
+
+    init(_ status: stat) {
+        device = UInt(status.st_dev)
+        inode = UInt(status.st_ino)
+        byteCount = Int(status.st_size)
+        changeSeconds = status.st_mtim.tv_sec
+        changeNanoseconds = status.st_mtim.tv_nsec
+    }
+}
+
 /// Opens a regular file for reading without ever blocking on a pipe; the caller owns the descriptor.
-func openRegularFile(_ path: String) throws(CheckpointError) -> (descriptor: Int32, byteCount: Int) {
+func openRegularFile(_ path: String) throws(CheckpointError) -> (descriptor: Int32, identity: FileIdentity) {
     let descriptor = retryingOnInterrupt { Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) }
     guard descriptor >= 0 else {
         let code = errno
@@ -80,7 +130,7 @@ func openRegularFile(_ path: String) throws(CheckpointError) -> (descriptor: Int
         close(descriptor)
         throw .notRegularFile(path: path)
     }
-    return (descriptor, Int(status.st_size))
+    return (descriptor, FileIdentity(status))
 }
 
 /// Repeats a system call as long as a signal interrupts it.
@@ -91,10 +141,12 @@ func retryingOnInterrupt<I: SignedInteger>(_ call: () -> I) -> I {
     }
 }
 
-/// The whole of a regular file. Throws `tooLarge` past `limit` bytes, and what `MappedFile.open` throws.
+/// The whole of a regular file. Throws `tooLarge` past `limit` bytes, `inputChanged` where it is written to meanwhile, and
+/// what `MappedFile.open` throws.
 package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
-    let (descriptor, byteCount) = try openRegularFile(path)
+    let (descriptor, identity) = try openRegularFile(path)
     defer { close(descriptor) }
+    let byteCount = identity.byteCount
     guard byteCount <= limit else { throw .tooLarge(path: path, limit: limit) }
     var failure: Int32 = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
@@ -106,6 +158,9 @@ package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -
         }
     }
     if failure != 0 { throw .unreadable(path: path, code: failure) }
+    guard bytes.count == byteCount, FileIdentity(descriptor) == identity else {
+        throw .inputChanged(path: path, change: "something wrote to it")
+    }
     return bytes
 }
 

@@ -47,7 +47,8 @@ func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelChec
                 "method": .string(configuration.methodName),
             ])
         ])
-    try directory.write(to: request.outputPath, replacing: request.replaces)
+    try directory.write(
+        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings)
     let adapted = Set(directory.modules)
     return InjectReport(
         match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),

@@ -102,7 +102,8 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: base.fingerprint())
-    try directory.write(to: request.outputPath, replacing: request.replaces)
+    try directory.write(
+        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings)
     return InjectReport(
         match: match, method: configuration.methodName,
         parameterCount: directory.parameterCount + directory.thresholds.count,

@@ -31,6 +31,7 @@ struct TSPEFT: ParsableCommand {
         restartWithQuietThreads()
         limitKernelsAsAsked()
         Signals.watch()
+        LostInputs.watch()
         do {
             try checkCommandName()
             var command = try parseAsRoot()

@@ -5,5 +5,6 @@
 #include "tspeft_levels.h"
 #include "tspeft_blocks.h"
 #include "tspeft_files.h"
+#include "tspeft_map_faults.h"
 #include "tspeft_merge.h"
 #endif

@@ -111,15 +111,16 @@ package final class GGUFWriter {
         try file.copy(record.byteRange, of: checkpoint.mapping(of: record))
     }
 
-    /// Ends the file and gives it its name; all tensors' bytes must have been appended.
-    package func finish() throws(CheckpointError) {
+    /// Ends the file and gives it its name; all tensors' bytes must have been appended. `inputs` as in
+    /// `AtomicFileWriter.commit`.
+    package func finish(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         while current < layout.ranges.count {
             precondition(
                 file.byteCount >= layout.ranges[current].upperBound, "fewer bytes than '\(names[current])' has")
             try advance()
         }
         precondition(file.byteCount == layout.byteCount)
-        try file.commit()
+        try file.commit(rechecking: inputs)
     }
 
     /// Leaves tensors that are full behind.

@@ -100,7 +100,7 @@ package final class AtomicDirectory {
         let mapping = try MappedFile.open(source)
         let file = try writer(name)
         try file.copy(0..<mapping.byteCount, of: mapping)
-        try file.commit()
+        try file.commit(rechecking: [mapping])
     }
 
     /// Makes an empty directory inside this one.
@@ -109,12 +109,14 @@ package final class AtomicDirectory {
         guard mkdir(path, 0o777) == 0 else { throw creationFailure(path, errno) }
     }
 
-    /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, or `outputExists`
-    /// if something took the name meanwhile; then nothing is left behind and what was there is untouched.
-    package func commit() throws(CheckpointError) {
+    /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, `inputChanged`
+    /// where one of `inputs`, mapped files that the contents come from, has changed, or `outputExists` if something took
+    /// the name meanwhile; then nothing is left behind and what was there is untouched.
+    package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(isOpen, "the directory has ended")
         do {
             try syncDirectory(temporaryPath)
+            for input in inputs { try input.checkUnchanged() }
             // After an exchange the temporary name is the old directory's.
             let mode: RenameMode = isReplacing && pathKind(path) == .directory ? .exchanging : .exclusive
             try TemporaryOutputs.undisturbed { () throws(CheckpointError) in

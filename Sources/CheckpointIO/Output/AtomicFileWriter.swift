@@ -77,7 +77,8 @@ package final class AtomicFileWriter {
         try outcome.get()
     }
 
-    /// Appends a range (bytes) of a mapped file, moved by the kernel where the file systems can.
+    /// Appends a range (bytes) of a mapped file, moved by the kernel where the file systems can. Throws as `write`, and
+    /// `inputChanged` or `inputLost` where the range is no longer there.
     package func copy(_ range: Range<Int>, of source: MappedFile) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
         precondition(descriptor >= 0, "the file has ended")
@@ -91,12 +92,16 @@ package final class AtomicFileWriter {
             }
             let code = count < 0 ? errno : 0
             if code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO { throw failed(code) }
+            // The end of the file, where the range goes on: it was cut short.
+            if code == 0 { try source.checkUnchanged() }
             // Not between these file systems: through memory then.
             let outcome = source.withBytes { bytes in
                 Result { () throws(CheckpointError) in
                     try write(UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<range.upperBound]))
                 }
             }
+            // The system, which can't read a lost page either, says so without a signal.
+            if case .failure(.writeFailed(_, EFAULT)) = outcome { throw .inputLost(path: source.path) }
             return try outcome.get()
         }
     }
@@ -106,7 +111,7 @@ package final class AtomicFileWriter {
     package func reserve(_ byteCount: Int) throws(CheckpointError) {
         precondition(descriptor >= 0 && self.byteCount == 0, "room is made first")
         guard byteCount > 0 else { return }
-        if tspeft_reserve(descriptor, Int64(byteCount)) != 0 {
+        if retryingOnInterrupt({ tspeft_reserve(descriptor, Int64(byteCount)) }) != 0 {
             let code = errno
             // Not every file system can reserve; writing tells then.
             guard code == EOPNOTSUPP || code == ENOSYS else { throw failed(code) }
@@ -130,15 +135,17 @@ package final class AtomicFileWriter {
         return OutputPlaces(path: path, descriptor: descriptor)
     }
 
-    /// Syncs the file, gives it its name and syncs the directory. Throws `writeFailed`, or `outputExists` if something took
-    /// the name meanwhile and may not be replaced; then nothing is left behind.
-    package func commit() throws(CheckpointError) {
+    /// Syncs the file, gives it its name and syncs the directory. Throws `writeFailed`, `inputChanged` where one of
+    /// `inputs`, mapped files that the contents come from, has changed, or `outputExists` if something took the name
+    /// meanwhile and may not be replaced; then nothing is left behind.
+    package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(descriptor >= 0, "the file has ended")
         guard fsync(descriptor) == 0 else { throw failed(errno) }
         let closing = descriptor
         descriptor = -1
         guard close(closing) == 0 else { throw failed(errno) }
         do {
+            for input in inputs { try input.checkUnchanged() }
             try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
                 try renameOutput(temporaryPath, to: path, isReplacing ? .replacing : .exclusive)
             }

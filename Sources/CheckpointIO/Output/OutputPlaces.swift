@@ -21,7 +21,7 @@ package struct OutputPlaces: Sendable {
     }
 
     /// Copies a range (bytes) of a mapped file to byte `offset`, moved by the kernel where the file systems can.
-    /// Throws `writeFailed`.
+    /// Throws `writeFailed`, and `inputChanged` or `inputLost` where the range is no longer there.
     package func copy(_ range: Range<Int>, of source: MappedFile, to offset: Int) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
         var (position, target) = (Int64(range.lowerBound), Int64(offset))
@@ -35,6 +35,8 @@ package struct OutputPlaces: Sendable {
             if code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO {
                 throw .writeFailed(path: path, code: code)
             }
+            // The end of the file, where the range goes on: it was cut short.
+            if code == 0 { try source.checkUnchanged() }
             // Not between these file systems: through memory then.
             let outcome = source.withBytes { bytes in
                 Result { () throws(CheckpointError) in
@@ -42,6 +44,8 @@ package struct OutputPlaces: Sendable {
                         UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<range.upperBound]), at: Int(target))
                 }
             }
+            // The system, which can't read a lost page either, says so without a signal.
+            if case .failure(.writeFailed(_, EFAULT)) = outcome { throw .inputLost(path: source.path) }
             return try outcome.get()
         }
     }

@@ -7,7 +7,8 @@ package struct SafetensorsFile: TensorSource, Sendable {
     package let tensors: [TensorRecord]
     /// The `__metadata__` entries in the header's order.
     package let metadata: [(key: String, value: String)]
-    let file: MappedFile
+    /// The file's mapping.
+    package let file: MappedFile
     private let index: [String: Int]
 
     /// Opens `path` and checks its header.

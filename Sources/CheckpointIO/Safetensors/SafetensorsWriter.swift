@@ -99,10 +99,11 @@ package final class SafetensorsWriter {
         try file.copy(record.byteRange, of: checkpoint.mapping(of: record))
     }
 
-    /// Ends the file and gives it its name; all entries' bytes must have been appended.
-    package func finish() throws(CheckpointError) {
+    /// Ends the file and gives it its name; all entries' bytes must have been appended. `inputs` as in
+    /// `AtomicFileWriter.commit`.
+    package func finish(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(file.byteCount == fileEnd, "fewer bytes than the entries have")
-        try file.commit()
+        try file.commit(rechecking: inputs)
     }
 
     /// Writes a whole file of float tensors to `path`, in the order given.

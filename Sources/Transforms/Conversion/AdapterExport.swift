@@ -53,6 +53,9 @@ package struct AdapterExport: Sendable {
     /// Whether peft gets a LoRA whatever the method.
     let isFolded: Bool
 
+    /// The base's mapped files, which must not change before an export that is made from them has its name.
+    var inputs: [MappedFile] { base?.checkpoint.mappings ?? [] }
+
     /// The modules that are written.
     var written: [Module] { modules.filter { $0.omission == nil } }
 

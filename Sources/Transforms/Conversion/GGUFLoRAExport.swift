@@ -51,7 +51,7 @@ extension AdapterExport {
             try writer.append(low.a)
             try writer.append(inGGUFOrder(low.b, module, base))
         }
-        try writer.finish()
+        try writer.finish(rechecking: inputs)
         return [foldingNote, isFoldedScale ? "scales folded into B, as a GGUF adapter has one alpha for all" : nil]
             .compactMap { $0 }
     }

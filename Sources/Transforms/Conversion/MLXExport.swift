@@ -54,7 +54,7 @@ extension AdapterExport {
             MLXNames.configurationFile,
             text: configuration(of: folded, base, rank: rank, scale: sharedScale ?? 1, isDoRA: isDoRA)
                 .text(indent: 4) + "\n")
-        try directory.commit()
+        try directory.commit(rechecking: inputs)
 
         var notes = [foldingNote].compactMap { $0 }
         if smallest < rank {

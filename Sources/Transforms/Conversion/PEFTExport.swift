@@ -8,7 +8,7 @@ extension AdapterExport {
     /// The factor of a gate goes into the tensors that the update is proportional to.
     func writePEFT(to path: String, replacing: Bool) throws -> [String] {
         let dense = isFolded ? try foldedLoRA() : try denseAdapter()
-        try dense.write(to: path, replacing: replacing)
+        try dense.write(to: path, replacing: replacing, rechecking: inputs)
         return [foldingNote].compactMap { $0 }
     }
 

@@ -123,7 +123,7 @@ package struct CheckpointMerge {
             record.add(part, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest)
         }
         try directory.write(MergeRecord.fileName, text: record.text)
-        try directory.commit()
+        try directory.commit(rechecking: base.checkpoint.mappings)
         return report
     }
 

@@ -29,7 +29,9 @@ package final class OutputTensorFile {
         return TensorStream.Item(output: writer.places, range: ranges[index], content: content)
     }
 
-    /// Syncs the file and gives it its name, when the stream has been written. Throws what `AtomicFileWriter.commit`
-    /// does.
-    package func commit() throws(CheckpointError) { try writer.commit() }
+    /// Syncs the file and gives it its name, when the stream has been written. `inputs` are mapped files that it was made
+    /// from, unless a directory that it lies in rechecks them. Throws what `AtomicFileWriter.commit` does.
+    package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
+        try writer.commit(rechecking: inputs)
+    }
 }
