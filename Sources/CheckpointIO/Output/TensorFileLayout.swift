@@ -7,4 +7,11 @@ package struct TensorFileLayout: Sendable, Equatable {
     package let ranges: [Range<Int>]
     /// Bytes of the whole file, with padding after the last tensor where the format has it.
     package let byteCount: Int
+
+    /// A layout; see the properties.
+    package init(header: [UInt8], ranges: [Range<Int>], byteCount: Int) {
+        self.header = header
+        self.ranges = ranges
+        self.byteCount = byteCount
+    }
 }

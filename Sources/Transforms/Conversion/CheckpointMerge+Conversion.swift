@@ -1,5 +1,4 @@
 import CheckpointIO
-import Compute
 import Models
 import TensorCore
 
@@ -12,7 +11,7 @@ extension CheckpointMerge {
 
     /// Every tensor of the model by its Hugging Face name, merged or converted, then configuration and tokenizer.
     func writeConverted(
-        into directory: AtomicDirectory, _ context: ComputeContext, _ progress: Progress
+        into directory: AtomicDirectory, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
         guard let metadata = base.checkpoint.metadata else {
             throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
@@ -35,30 +34,29 @@ extension CheckpointMerge {
         try directory.write("tokenizer.json", text: try tokenizer.tokenizer().text(indent: 2) + "\n")
         try directory.write("tokenizer_config.json", text: tokenizer.configuration.text(indent: 2) + "\n")
 
-        let merger = merger(for: names.map { merging[$0]?.source ?? $0 }, context)
-        let total = names.reduce(0) { $0 + shape($1).reduce(1, *) }
-        var done = 0
-        var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
+        var tallies: [String: ChangeTally] = [:]
+        var files: [OutputTensorFile] = []
+        var items: [TensorStream.Item] = []
         let shards = Self.shards(names.map { SafetensorsEntry(name: $0, dtype: type, shape: shape($0)) })
         for shard in shards {
-            let writer = try SafetensorsWriter(try directory.writer(shard.name), entries: shard.entries)
-            for entry in shard.entries {
+            let writer = try directory.writer(shard.name)
+            let file = try OutputTensorFile(
+                writer, layout: try SafetensorsWriter.layout(shard.entries, file: writer.path))
+            files.append(file)
+            for (place, entry) in shard.entries.enumerated() {
                 let tensor = merging[entry.name]
-                let outcome = try merger.merge(
-                    tensor?.source ?? entry.name, change: tensor.flatMap { change(of: $0) }, as: type
-                ) { try writer.append($0) }
-                if let tensor, tensor.role != .copied { changes[entry.name] = outcome }
-                // What is done with need not stay resident.
-                if let record = base.record(of: tensor?.source ?? entry.name) {
-                    base.checkpoint.advise(record, willNeed: false)
-                }
-                done += entry.shape.reduce(1, *)
-                progress(done, total)
+                let merged =
+                    tensor.map { self.merged($0, as: type) }
+                    ?? MergedTensor(
+                        base: base, name: entry.name, dtype: type, makeChange: { nil }, tally: ChangeTally())
+                items.append(file.item(place, .made(merged.rows())))
+                if let tensor, tensor.role != .copied { tallies[entry.name] = merged.tally }
             }
-            try writer.finish()
         }
+        try TensorStream(items).write(threadCount: threadCount, progress: progress)
+        for file in files { try file.commit() }
         if shards.count > 1 { try writeIndex(shards, into: directory) }
-        return report(changes, files: shards.map(\.name), dtypes: [type])
+        return report(tallies, files: shards.map(\.name), dtypes: [type])
     }
 
     private typealias Shard = (name: String, entries: [SafetensorsEntry])

@@ -1,5 +1,4 @@
 import CheckpointIO
-import Compute
 import Models
 import TensorCore
 
@@ -18,7 +17,7 @@ extension CheckpointMerge {
 
     /// Every tensor file with changed tensors in place of the base's, then the side files.
     func writeShards(
-        from source: String, into directory: AtomicDirectory, _ context: ComputeContext, _ progress: Progress
+        from source: String, into directory: AtomicDirectory, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         var changing: [String: MergePlan.Tensor] = [:]
@@ -27,22 +26,18 @@ extension CheckpointMerge {
             if checkpoint.record(tensor.target) == nil { added = tensor } else { changing[tensor.target] = tensor }
         }
         var names: [String] = []
-        var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
+        var tallies: [String: ChangeTally] = [:]
         var dtypes: [DType] = []
-        let merger = merger(for: plan.tensors.map(\.source), context)
-        let total = checkpoint.tensors.reduce(0) { $0 + $1.elementCount } + (added == nil ? 0 : headCount)
-        var done = 0
+        var files: [OutputTensorFile] = []
+        var items: [TensorStream.Item] = []
 
-        func merge(_ tensor: MergePlan.Tensor, _ file: AtomicFileWriter, as dtype: DType) throws {
-            let outcome = try merger.merge(tensor.source, change: change(of: tensor), as: dtype) {
-                try file.write($0)
-            }
+        func content(_ tensor: MergePlan.Tensor, as dtype: DType) -> TensorStream.Content {
+            let merged = merged(tensor, as: dtype)
             if tensor.role != .copied {
-                changes[tensor.target] = outcome
+                tallies[tensor.target] = merged.tally
                 dtypes.append(dtype)
             }
-            // What is done with need not stay resident.
-            if let record = base.record(of: tensor.source) { checkpoint.advise(record, willNeed: false) }
+            return .made(merged.rows())
         }
 
         for (index, path) in checkpoint.files.enumerated() {
@@ -50,37 +45,32 @@ extension CheckpointMerge {
             names.append(name)
             let mapping = try MappedFile.open(path)
             let records = checkpoint.tensors.filter { $0.fileIndex == index }
-            let file = try directory.writer(name)
-            let isLast = index == checkpoint.files.count - 1
-            let extra = isLast ? added : nil
+            let extra = index == checkpoint.files.count - 1 ? added : nil
             let extraType = extra.flatMap { base.record(of: $0.source)?.encoding.plainType }
-            var writer: SafetensorsWriter?
+            let writer = try directory.writer(name)
+            let file: OutputTensorFile
             if let extra, let extraType {
-                writer = try beginFile(file, like: path, adding: extra, extraType)
+                file = try OutputTensorFile(
+                    writer, layout: try layout(like: path, adding: extra, extraType, file: writer.path))
+                items.append(file.item(records.count, content(extra, as: extraType)))
             } else {
-                try file.copy(0..<(records.map(\.offset).min() ?? mapping.byteCount), of: mapping)
+                file = try OutputTensorFile(writer, like: mapping, tensors: records)
             }
-            for record in records {
+            files.append(file)
+            for (place, record) in records.enumerated() {
                 if let tensor = changing[record.name], let dtype = record.encoding.plainType {
-                    try merge(tensor, file, as: dtype)
-                } else {
-                    try file.copy(record.byteRange, of: mapping)
+                    items.append(file.item(place, content(tensor, as: dtype)))
+                } else if !file.isClone {
+                    items.append(file.item(place, .stored(mapping, record.byteRange)))
                 }
-                done += record.elementCount
-                progress(done, total)
             }
-            if let extra, let extraType {
-                try merge(extra, file, as: extraType)
-                progress(total, total)
-            }
-            if let writer { try writer.finish() } else { try file.commit() }
         }
+        try TensorStream(items).write(threadCount: threadCount, progress: progress)
+        for file in files { try file.commit() }
         try copySideFiles(from: source, into: directory, unties: plan.untiedHead != nil)
         if checkpoint.files.count > 1 { try writeIndex(from: source, into: directory, adding: added, in: names.last) }
-        return report(changes, files: names, dtypes: dtypes)
+        return report(tallies, files: names, dtypes: dtypes)
     }
-
-    private var headCount: Int { base.configuration.vocabularySize * base.configuration.hiddenSize }
 
     /// The name of a tensor file in the output: its own, but a single file has the name that loaders look for.
     private func fileName(of path: String) -> String {
@@ -88,17 +78,17 @@ extension CheckpointMerge {
             ? "model.safetensors" : String(path.split(separator: "/").last ?? "model.safetensors")
     }
 
-    /// Writes the header of the file at `path` with one more tensor after its last.
-    private func beginFile(
-        _ output: AtomicFileWriter, like path: String, adding extra: MergePlan.Tensor, _ dtype: DType
-    ) throws -> SafetensorsWriter {
-        let file = try SafetensorsFile.open(path)
-        var entries = file.tensors.compactMap { record in
+    /// The layout of the file at `path` with one more tensor after its last.
+    private func layout(
+        like path: String, adding extra: MergePlan.Tensor, _ dtype: DType, file: String
+    ) throws -> TensorFileLayout {
+        let base = try SafetensorsFile.open(path)
+        var entries = base.tensors.compactMap { record in
             record.encoding.plainType.map { SafetensorsEntry(name: record.name, dtype: $0, shape: record.shape) }
         }
         entries.append(
-            SafetensorsEntry(name: extra.target, dtype: dtype, shape: base.shape(of: extra.source) ?? []))
-        return try SafetensorsWriter(output, entries: entries, metadata: file.metadata)
+            SafetensorsEntry(name: extra.target, dtype: dtype, shape: self.base.shape(of: extra.source) ?? []))
+        return try SafetensorsWriter.layout(entries, metadata: base.metadata, file: file)
     }
 
     private func copySideFiles(from source: String, into directory: AtomicDirectory, unties: Bool) throws {

@@ -8,8 +8,8 @@ import TensorCore
 /// weight and c its gate's factor, summed over the adapters; W0 + c ((m / n) (W0 + scaling B A) - W0) for DoRA.
 ///
 /// The checks come with `init`, so that a caller can show the plan before anything is written; `write` does the work.
-package struct CheckpointMerge {
-    /// Weights of tensors written so far, and of all.
+package struct CheckpointMerge: Sendable {
+    /// Bytes of tensors written so far, and of all.
     package typealias Progress = (_ done: Int, _ total: Int) -> Void
 
     /// The base.
@@ -104,13 +104,12 @@ package struct CheckpointMerge {
             if wouldReplace(output, input: input) { throw TransformError.outputIsInput(path: output) }
         }
         let directory = try AtomicDirectory(output, replacing: replacing)
-        let context = ComputeContext(dtype: .f32, threadCount: threadCount)
         let report: MergeReport
         switch base.checkpoint.layout {
         case .huggingFace(let source):
-            report = try writeShards(from: source, into: directory, context, progress)
+            report = try writeShards(from: source, into: directory, threadCount, progress)
         case .gguf:
-            report = try writeConverted(into: directory, context, progress)
+            report = try writeConverted(into: directory, threadCount, progress)
         }
         guard report.changedCount > 0 else {
             directory.abandon()
@@ -159,20 +158,19 @@ package struct CheckpointMerge {
         return tensor.role == .bias ? .offset(offsets.map { Float($0) }) : .added(.sum(of: added))
     }
 
-    /// A merger whose buffers hold what every tensor in `names` needs.
-    func merger(for names: [String], _ context: ComputeContext) -> WeightMerger {
-        let shapes = names.compactMap { base.shape(of: $0) }
-        return WeightMerger(
-            base: base, context: context, elementLimit: shapes.map { $0.reduce(1, *) }.max() ?? 1,
-            rowLimit: shapes.map { $0.dropFirst().reduce(1, *) }.max() ?? 1)
+    /// The output of a tensor of the plan in `dtype`.
+    func merged(_ tensor: MergePlan.Tensor, as dtype: DType) -> MergedTensor {
+        MergedTensor(
+            base: base, name: tensor.source, dtype: dtype, makeChange: { self.change(of: tensor) },
+            tally: ChangeTally())
     }
 
     /// The report over measured changes by target tensor.
     func report(
-        _ changes: [String: (changedCount: Int, largestChange: Float)], files: [String], dtypes: [DType]
+        _ changes: [String: ChangeTally], files: [String], dtypes: [DType]
     ) -> MergeReport {
         func outcome(_ target: String, of source: String) -> MergeReport.Outcome {
-            let change = changes[target] ?? (0, 0)
+            let change = changes[target]?.outcome ?? (changedCount: 0, largestChange: 0)
             return MergeReport.Outcome(
                 weightCount: base.shape(of: source)?.reduce(1, *) ?? 0, changedCount: change.changedCount,
                 largestChange: change.largestChange)
