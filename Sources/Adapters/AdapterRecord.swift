@@ -157,7 +157,7 @@ extension AdapterRecord {
             throw AdapterError.wrongShape(
                 file: tensors.path, tensor: record.name, expected: [ModuleStatistics.binCount], found: record.shape)
         }
-        return tensors.withBytes(of: record) { bytes in
+        return try tensors.withBytes(of: record) { bytes in
             (0..<ModuleStatistics.binCount).map {
                 Int(Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)))
             }
@@ -171,7 +171,7 @@ extension AdapterRecord {
                 file: tensors.path, what: "tensor '\(record.name)'", expected: "F64 [rank, rank]",
                 found: "\(record.encoding) \(record.shape)")
         }
-        return tensors.withBytes(of: record) { bytes in
+        return try tensors.withBytes(of: record) { bytes in
             (0..<record.elementCount).map {
                 Double(bitPattern: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)))
             }

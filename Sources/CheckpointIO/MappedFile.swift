@@ -64,6 +64,20 @@ package final class MappedFile: Sendable {
         if now != identity { throw .inputChanged(path: path, change: "something wrote to it") }
     }
 
+    /// Lends a range of the file's bytes to `body`; the pointer must not leave it. Throws what `hold` and `body` throw.
+    package func withBytes<R>(in range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        try hold(range)
+        defer { release(range) }
+        return try body(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(start: start, count: byteCount)[range]))
+    }
+
+    /// Sees to it that the bytes of `range` can be read until `release` is called for the same range. Nothing needs to be
+    /// done for a file that lies on the disk as it is.
+    func hold(_ range: Range<Int>) throws(CheckpointError) {}
+
+    /// The end of a `hold`.
+    func release(_ range: Range<Int>) {}
+
     /// Lends the whole file's bytes to `body`; the pointer must not leave it.
     package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try body(UnsafeRawBufferPointer(start: start, count: byteCount))

@@ -3,41 +3,60 @@ import Glibc
 import TensorCore
 
 extension TensorRecord {
-    /// Decodes rows (along the first axis; nil is all, a scalar has none) of this tensor to `Float`.
+    /// Where the elements of some rows lie among a tensor's bytes.
+    struct StoredRange {
+        /// The bytes to read, relative to the tensor's first.
+        let bytes: Range<Int>
+        /// Elements that those bytes hold before the wanted ones.
+        let skipped: Int
+        /// The wanted elements.
+        let count: Int
+    }
+
+    /// Where rows (along the first axis; nil is all, a scalar has none) are stored, in whole groups: rows of a
+    /// one-dimensional block tensor are single elements, which need not start a block.
+    func storedRange(rows: Range<Int>?) -> StoredRange {
+        guard let rows, let rowCount = shape.first else {
+            return StoredRange(bytes: 0..<byteCount, skipped: 0, count: elementCount)
+        }
+        precondition(rows.lowerBound >= 0 && rows.upperBound <= rowCount, "rows outside the tensor")
+        let width = rowCount == 0 ? 0 : elementCount / rowCount
+        let (first, end) = (rows.lowerBound * width, rows.upperBound * width)
+        let group = encoding.group
+        let (firstGroup, endGroup) = (first / group.elements, (end + group.elements - 1) / group.elements)
+        return StoredRange(
+            bytes: firstGroup * group.bytes..<endGroup * group.bytes, skipped: first - firstGroup * group.elements,
+            count: end - first)
+    }
+
+    /// Decodes elements of this tensor to `Float`.
     ///
     /// - Parameters:
-    ///   - data: the tensor's bytes, `byteCount` of them, at any alignment.
-    ///   - destination: as many elements as the rows have, row-major; a programmer's mistake traps.
+    ///   - stored: which elements.
+    ///   - data: the bytes that `stored` names, at any alignment.
+    ///   - destination: as many elements as are wanted, row-major; a programmer's mistake traps.
     /// - Throws: `unsupportedEncoding` for the plain types that `isReadable` leaves out.
     func decode(
-        rows: Range<Int>?, from data: UnsafeRawBufferPointer, file: String,
+        _ stored: StoredRange, from data: UnsafeRawBufferPointer, file: String,
         into destination: UnsafeMutableBufferPointer<Float>
     ) throws(CheckpointError) {
         guard encoding.isReadable else {
             throw .unsupportedEncoding(file: file, tensor: name, encoding: encoding.description)
         }
-        var first = 0
-        var count = elementCount
-        if let rows, let rowCount = shape.first {
-            precondition(rows.lowerBound >= 0 && rows.upperBound <= rowCount, "rows outside the tensor")
-            let width = rowCount == 0 ? 0 : count / rowCount
-            first = rows.lowerBound * width
-            count = rows.count * width
-        }
+        let count = stored.count
         precondition(destination.count == count, "a destination of \(destination.count) elements for \(count)")
         guard count > 0 else { return }
         let group = encoding.group
-        // Rows of a one-dimensional block tensor are single elements, which need not start a block.
-        if first % group.elements != 0 || count % group.elements != 0 {
-            let whole = [Float](unsafeUninitializedCapacity: elementCount) { buffer, filled in
-                decodeGroups(data.baseAddress!, into: buffer.baseAddress!, elements: elementCount)
-                filled = elementCount
-            }
-            for index in 0..<count { destination[index] = whole[first + index] }
+        let elements = data.count / group.bytes * group.elements
+        if elements == count {
+            decodeGroups(data.baseAddress!, into: destination.baseAddress!, elements: elements)
             return
         }
-        decodeGroups(
-            data.baseAddress! + first / group.elements * group.bytes, into: destination.baseAddress!, elements: count)
+        let whole = [Float](unsafeUninitializedCapacity: elements) { buffer, filled in
+            decodeGroups(data.baseAddress!, into: buffer.baseAddress!, elements: elements)
+            filled = elements
+        }
+        for index in 0..<count { destination[index] = whole[stored.skipped + index] }
     }
 
     private func decodeGroups(

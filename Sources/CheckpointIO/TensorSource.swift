@@ -17,9 +17,10 @@ extension TensorSource {
         return record
     }
 
-    /// Lends a tensor's bytes as stored, at any alignment, to `body`; the pointer must not leave it.
-    package func withBytes<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
-        try mapping(of: record).withBytes { try body(UnsafeRawBufferPointer(rebasing: $0[record.byteRange])) }
+    /// Lends a tensor's bytes as stored, at any alignment, to `body`; the pointer must not leave it. Throws what
+    /// `MappedFile.withBytes(in:)` throws.
+    package func withBytes<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+        try mapping(of: record).withBytes(in: record.byteRange, body)
     }
 
     /// Decodes rows of the first axis (nil is the whole tensor) to floats, row-major.
@@ -28,11 +29,17 @@ extension TensorSource {
     package func readFloats(
         of record: TensorRecord, rows: Range<Int>? = nil, into destination: UnsafeMutableBufferPointer<Float>
     ) throws(CheckpointError) {
-        let file = mapping(of: record).path
+        let file = mapping(of: record)
+        let stored = record.storedRange(rows: rows)
+        let start = record.offset + stored.bytes.lowerBound
+        let range = start..<start + stored.bytes.count
+        try file.hold(range)
+        defer { file.release(range) }
         // A closure that throws a typed error through a rethrowing function loses the type: carry it in a Result.
-        let outcome = withBytes(of: record) { bytes in
+        let outcome = file.withBytes { bytes in
             Result { () throws(CheckpointError) in
-                try record.decode(rows: rows, from: bytes, file: file, into: destination)
+                try record.decode(
+                    stored, from: UnsafeRawBufferPointer(rebasing: bytes[range]), file: file.path, into: destination)
             }
         }
         try outcome.get()

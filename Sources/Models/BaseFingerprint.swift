@@ -35,17 +35,20 @@ package struct BaseFingerprint: Sendable, Equatable {
         digest = hash.text
     }
 
-    static func sampleHash(_ bytes: UnsafeRawBufferPointer) -> String {
+    /// The hash of a sample of a tensor's bytes; `read` lends a range of them.
+    static func sampleHash(
+        byteCount: Int, read: (_ range: Range<Int>, _ body: (UnsafeRawBufferPointer) -> Void) throws -> Void
+    ) rethrows -> String {
         var hash = FNVHash()
-        if bytes.count <= pieceCount * pieceSize {
-            hash.add(bytes)
+        if byteCount <= pieceCount * pieceSize {
+            try read(0..<byteCount) { hash.add($0) }
         } else {
-            let last = bytes.count - pieceSize
+            let last = byteCount - pieceSize
             for piece in 0..<pieceCount {
                 // last * piece / (pieceCount - 1), without a product that could overflow.
                 let (step, rest) = last.quotientAndRemainder(dividingBy: pieceCount - 1)
                 let start = step * piece + rest * piece / (pieceCount - 1)
-                hash.add(UnsafeRawBufferPointer(rebasing: bytes[start..<start + pieceSize]))
+                try read(start..<start + pieceSize) { hash.add($0) }
             }
         }
         return hash.text
@@ -121,13 +124,16 @@ extension BaseFingerprint {
 
 extension ModelCheckpoint {
     /// What identifies this checkpoint; reads a few kilobytes of each tensor.
-    package func fingerprint() -> BaseFingerprint {
+    package func fingerprint() throws -> BaseFingerprint {
         BaseFingerprint(
-            entries: tensorNames.map { name in
+            entries: try tensorNames.map { name in
                 let record = record(of: name)!
                 return BaseFingerprint.Entry(
                     name: name, shape: record.shape, encoding: record.encoding.description,
-                    hash: checkpoint.withBytes(of: record) { BaseFingerprint.sampleHash($0) })
+                    hash: try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
+                        let (start, end) = (record.offset + range.lowerBound, record.offset + range.upperBound)
+                        try checkpoint.mapping(of: record).withBytes(in: start..<end, body)
+                    })
             })
     }
 }

@@ -67,7 +67,7 @@ package final class ModelCheckpoint: Sendable {
             let isTied = LlamaConfiguration.asksForTiedEmbeddings(json)
             configuration = try LlamaConfiguration(
                 configuration: json, file: file,
-                embeddingsAreTied: isTied ? Self.tensorsAllowTying(checkpoint, records) : nil)
+                embeddingsAreTied: isTied ? try Self.tensorsAllowTying(checkpoint, records) : nil)
         }
         self.checkpoint = checkpoint
         self.records = records
@@ -80,13 +80,15 @@ package final class ModelCheckpoint: Sendable {
 
     /// As transformers does: a head that is there and differs from the embedding is not tied, whatever config.json
     /// says.
-    private static func tensorsAllowTying(_ checkpoint: Checkpoint, _ records: [String: TensorRecord]) -> Bool {
+    private static func tensorsAllowTying(
+        _ checkpoint: Checkpoint, _ records: [String: TensorRecord]
+    ) throws -> Bool {
         guard let head = records[CheckpointNames.outputHead], let embedding = records[CheckpointNames.embedding] else {
             return true
         }
         guard head.encoding == embedding.encoding, head.shape == embedding.shape else { return false }
-        return checkpoint.withBytes(of: head) { left in
-            checkpoint.withBytes(of: embedding) { right in
+        return try checkpoint.withBytes(of: head) { left in
+            try checkpoint.withBytes(of: embedding) { right in
                 left.count == 0 || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
             }
         }

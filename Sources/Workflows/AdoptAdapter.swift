@@ -29,7 +29,7 @@ func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelChec
                 + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
     }
     let adapter = try read.validated(against: base.linearModules)
-    let fingerprint = base.fingerprint()
+    let fingerprint = try base.fingerprint()
     try adapter.check(base: fingerprint, basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)
 

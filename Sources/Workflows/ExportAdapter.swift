@@ -66,6 +66,6 @@ private func base(for request: ExportRequest, _ adapter: AdapterDirectory) throw
         path = named
     }
     let base = try ModelCheckpoint.open(path)
-    try adapter.check(base: base.fingerprint(), basePath: path)
+    try adapter.check(base: try base.fingerprint(), basePath: path)
     return base
 }

@@ -101,7 +101,7 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
-        thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: base.fingerprint())
+        thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: try base.fingerprint())
     try directory.write(
         to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings)
     return InjectReport(

@@ -31,7 +31,7 @@ package final class ModelSession {
         if let adapterPath {
             let read = try AdapterDirectory.read(adapterPath)
             directory = try read.validated(against: checkpoint.linearModules)
-            try read.check(base: checkpoint.fingerprint(), basePath: basePath)
+            try read.check(base: try checkpoint.fingerprint(), basePath: basePath)
             _ = try read.wholeModules(of: checkpoint)
         }
         tokenizer = try Tokenizer.load(modelPath: basePath)

@@ -114,7 +114,7 @@ package func trainAdapter(
     let loop = try TrainingLoop(
         session.model, adapter, examples: data.examples, source: request.dataPath, request.training)
     let inputs = RunInputs(
-        base: directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data, adapter: directory,
+        base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data, adapter: directory,
         dtype: session.context.dtype, threads: session.context.threadCount)
     try progress(
         .loaded(

@@ -25,7 +25,7 @@ struct InspectCommand: ParsableCommand {
     func run() throws {
         let inspection = try inspectFiles(path, tensors: tensors)
         if json {
-            Terminal.result(inspection.json.text(indent: 2))
+            Terminal.result(try inspection.json.text(indent: 2))
         } else {
             for line in InspectionText.lines(inspection) { Terminal.result(line) }
         }

@@ -29,7 +29,7 @@ import Testing
 
     static func tokens() throws -> [Int32] {
         let file = try SafetensorsFile.open(folder + "/expected.safetensors")
-        return file.withBytes(of: try file.requiredRecord("tokens")) { bytes in
+        return try file.withBytes(of: try file.requiredRecord("tokens")) { bytes in
             (0..<bytes.count / 8).map { Int32(bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)) }
         }
     }

@@ -18,7 +18,7 @@ private struct Reference {
 
     /// The stored bytes of a format's blocks; where no GGUF writer makes them, they stand beside the values.
     func blocks(_ name: String) throws -> [UInt8] {
-        if let record = checkpoint.record(name) { return checkpoint.withBytes(of: record) { Array($0) } }
+        if let record = checkpoint.record(name) { return try checkpoint.withBytes(of: record) { Array($0) } }
         return try expected.withBytes(of: expected.requiredRecord(name + ".blocks")) { Array($0) }
     }
 }

@@ -101,7 +101,7 @@ func tensorsStartAtMultiplesOfTheAlignmentAndTheFileEndsAtOne(_ stated: UInt32?)
         #expect(checkpoint.tensors.allSatisfy { $0.offset % alignment == 0 })
         #expect(try readFile(path).count % alignment == 0)
         let contents = try ["one", "blocks", "scalar"].map { name in
-            checkpoint.withBytes(of: try checkpoint.requiredRecord(name)) { Array($0) }
+            try checkpoint.withBytes(of: try checkpoint.requiredRecord(name)) { Array($0) }
         }
         #expect(contents == [one, blocks, [1, 2]])
     }

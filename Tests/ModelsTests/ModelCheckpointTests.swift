@@ -140,7 +140,8 @@ private func open(_ model: SmallModel) throws -> ModelCheckpoint {
     model.tensors.append(("lm_head.weight", [10, 8], model.values("model.embed_tokens.weight")))
     let same = try open(model)
     #expect(same.configuration.tiedEmbeddings && !same.contains("lm_head.weight"))
-    #expect(!same.tensorNames.contains("lm_head.weight") && same.fingerprint() == tied.fingerprint())
+    #expect(!same.tensorNames.contains("lm_head.weight"))
+    #expect(try same.fingerprint() == tied.fingerprint())
 }
 
 @Test func tensorsOfNoUseAreReported() throws {

@@ -36,7 +36,7 @@ package struct GoldenCase: Sendable, CustomTestStringConvertible {
 extension SafetensorsFile {
     /// The elements of an I32 tensor.
     package func integers(_ name: String) throws -> [Int] {
-        withBytes(of: try requiredRecord(name)) { bytes in
+        try withBytes(of: try requiredRecord(name)) { bytes in
             stride(from: 0, to: bytes.count, by: 4).map { Int(bytes.loadUnaligned(fromByteOffset: $0, as: Int32.self)) }
         }
     }

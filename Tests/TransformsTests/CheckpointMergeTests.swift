@@ -107,7 +107,7 @@ import Testing
     @Test func gatesScaleTheUpdateOrAreDropped() throws {
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(try makeBase(in: folder))
-            let adapter = try goldenAdapter(gated: true, active: [0, 40, 100], base: base.fingerprint())
+            let adapter = try goldenAdapter(gated: true, active: [0, 40, 100], base: try base.fingerprint())
             for gates in MergeGates.allCases {
                 let report = try CheckpointMerge(base: base, adapter: adapter, gates: gates).write(
                     to: folder + "/" + gates.rawValue)
@@ -170,7 +170,7 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(try makeBase(in: folder))
             let other = try ModelCheckpoint.open(try makeBase(in: folder, dtype: .bf16, name: "other"))
-            let adapter = try goldenAdapter(gated: true, base: other.fingerprint())
+            let adapter = try goldenAdapter(gated: true, base: try other.fingerprint())
             let error = #expect(throws: AdapterError.self) { try CheckpointMerge(base: base, adapter: adapter) }
             #expect(error?.exitStatus == .badData)
             #expect(error?.description.contains("BF16") == true)
@@ -186,7 +186,7 @@ import Testing
             let merged = try ModelCheckpoint.open(folder + "/merged")
             let again = #expect(throws: TransformError.self) { try CheckpointMerge(base: merged, adapter: unbound) }
             #expect(again?.description.contains("already") == true)
-            let bound = try goldenAdapter(gated: true, base: base.fingerprint())
+            let bound = try goldenAdapter(gated: true, base: try base.fingerprint())
             #expect(throws: AdapterError.self) { try CheckpointMerge(base: merged, adapter: bound) }
         }
     }

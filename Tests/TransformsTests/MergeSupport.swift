@@ -60,7 +60,7 @@ func encoded(_ values: [Float], _ dtype: DType) -> [UInt8] {
 func doubles(_ checkpoint: Checkpoint, _ name: String) throws -> [Double] {
     let record = try checkpoint.requiredRecord(name)
     guard record.encoding == .plain(.f64) else { return try checkpoint.floats(of: record).map(Double.init) }
-    return checkpoint.withBytes(of: record) { bytes in
+    return try checkpoint.withBytes(of: record) { bytes in
         (0..<record.elementCount).map {
             Double(bitPattern: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self))
         }
@@ -69,7 +69,7 @@ func doubles(_ checkpoint: Checkpoint, _ name: String) throws -> [Double] {
 
 /// A tensor's stored bytes.
 func bytes(_ checkpoint: Checkpoint, _ name: String) throws -> [UInt8] {
-    checkpoint.withBytes(of: try checkpoint.requiredRecord(name)) { Array($0) }
+    try checkpoint.withBytes(of: try checkpoint.requiredRecord(name)) { Array($0) }
 }
 
 /// The golden case's adapter, dense or gated; gated with `active` of 100 tokens for module i (repeating) and a part of

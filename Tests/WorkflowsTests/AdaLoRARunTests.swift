@@ -108,7 +108,7 @@ import Workflows
             let card = String(decoding: try readFile(folder + "/run/README.md"), as: UTF8.self)
             #expect(card.contains("none left in \(empty.count) of \(tuned.modules.count) modules"))
             let inspection = try inspectFiles(folder + "/run")
-            #expect(inspection.json.text().contains("none left in \(empty.count)"))
+            #expect(try inspection.json.text().contains("none left in \(empty.count)"))
         }
     }
 }

@@ -210,7 +210,7 @@ import Workflows
             let found = try inspectFiles(bench.adapter)
             let line = InspectionText.lines(found).first { $0.hasPrefix("trained whole") }
             #expect(line?.contains("\(Self.headKey) [2048, 192], \(Self.embeddingKey) [2048, 192]") == true)
-            #expect(found.json["modules_to_save"]?.arrayValue?.first?["tensor"] == .string(Self.headKey))
+            #expect(try found.json["modules_to_save"]?.arrayValue?.first?["tensor"] == .string(Self.headKey))
             let card = String(decoding: try readFile(bench.adapter + "/README.md"), as: UTF8.self)
             #expect(card.contains("| trained whole | lm_head, embed_tokens |"))
         }

@@ -33,7 +33,7 @@ package struct CheckpointMerge: Sendable {
     package init(base: ModelCheckpoint, adapters: [WeightedAdapter], gates: MergeGates = .scale) throws {
         precondition(!adapters.isEmpty, "something to merge")
         let path = base.checkpoint.path
-        let fingerprint = base.fingerprint()
+        let fingerprint = try base.fingerprint()
         let record = try Self.record(of: base)
         let digests = adapters.map(\.adapter.digest)
         let linear = Self.modules(of: base)

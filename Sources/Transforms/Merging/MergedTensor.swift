@@ -86,12 +86,11 @@ struct MergedTensor: Sendable {
             throw ModelError.unknownTensor(file: base.checkpoint.path, tensor: name)
         }
         let count = scratch.count
-        let start = rows.lowerBound * width * 8
+        let start = record.offset + rows.lowerBound * width * 8
         let after = bytes.bindMemory(to: Double.self, capacity: count)
-        let before = [Double](unsafeUninitializedCapacity: count) { before, filled in
-            base.checkpoint.withBytes(of: record) { source in
-                UnsafeMutableRawBufferPointer(before).copyMemory(
-                    from: UnsafeRawBufferPointer(rebasing: source[start..<start + count * 8]))
+        let before = try [Double](unsafeUninitializedCapacity: count) { before, filled in
+            try base.checkpoint.mapping(of: record).withBytes(in: start..<start + count * 8) { source in
+                UnsafeMutableRawBufferPointer(before).copyMemory(from: source)
             }
             filled = count
         }

@@ -3,18 +3,21 @@ import CheckpointIO
 import Models
 
 extension Inspection {
-    /// What was found as JSON, for other programs; `kind` says which of the three it is.
+    /// What was found as JSON, for other programs; `kind` says which of the three it is. Throws where tensors that the
+    /// fingerprint needs cannot be unpacked.
     package var json: JSONValue {
-        switch self {
-        case .checkpoint(let checkpoint): .object(checkpoint.json)
-        case .adapter(let adapter): .object(adapter.json)
-        case .run(let run): .object(run.json)
+        get throws {
+            switch self {
+            case .checkpoint(let checkpoint): .object(try checkpoint.json())
+            case .adapter(let adapter): .object(adapter.json)
+            case .run(let run): .object(run.json)
+            }
         }
     }
 }
 
 extension CheckpointInspection {
-    fileprivate var json: JSONObject {
+    fileprivate func json() throws -> JSONObject {
         var object: JSONObject = [
             "kind": .string("checkpoint"), "path": .string(checkpoint.path),
             "layout": .string(checkpoint.layout == .gguf ? "gguf" : "huggingface"),
@@ -31,7 +34,7 @@ extension CheckpointInspection {
                     ])
                 }),
             "parameters": parameterCount.map { .integer($0) } ?? .null,
-            "model": model.map { .object($0.json) } ?? .null,
+            "model": try model.map { .object(try $0.json()) } ?? .null,
             "model_problem": modelProblem.map { .string($0) } ?? .null,
         ]
         object["tokenizer"] =
@@ -52,7 +55,7 @@ extension CheckpointInspection {
 }
 
 extension ModelCheckpoint {
-    fileprivate var json: JSONObject {
+    fileprivate func json() throws -> JSONObject {
         [
             "architecture": .string(configuration.architecture),
             "layers": .integer(configuration.layerCount),
@@ -76,7 +79,7 @@ extension ModelCheckpoint {
                     ])
                 }),
             "unused_tensors": .array(unknownTensors.map { .string($0) }),
-            "fingerprint": .string(fingerprint().digest),
+            "fingerprint": .string(try fingerprint().digest),
         ]
     }
 }
