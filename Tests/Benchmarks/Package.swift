@@ -2,12 +2,15 @@
 import PackageDescription
 
 /// Benchmarks: a package of its own, so that nothing here reaches a user's build. `Benchmarks` runs programs and reads
-/// what they measured; `BlockRates` times the kernels of block formats.
+/// what they measured; `MergeRates` times merges against copying the files; `BlockRates` times the kernels of block
+/// formats.
 let package = Package(
     name: "Benchmarks",
     dependencies: [.package(name: "tspeft", path: "../..")],
     targets: [
-        .executableTarget(name: "Benchmarks"),
+        .target(name: "BenchmarkSupport"),
+        .executableTarget(name: "Benchmarks", dependencies: ["BenchmarkSupport"]),
+        .executableTarget(name: "MergeRates", dependencies: ["BenchmarkSupport"]),
         .executableTarget(name: "BlockRates", dependencies: [.product(name: "CKernels", package: "tspeft")]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,3 +1,4 @@
+import BenchmarkSupport
 import Foundation
 
 /// What is benchmarked, and with what.

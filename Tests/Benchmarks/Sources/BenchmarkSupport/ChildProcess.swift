@@ -1,26 +1,33 @@
 import Foundation
+import Synchronization
 
 /// What a finished program left.
-struct ChildResult {
+public struct ChildResult: Sendable {
     /// Its exit code; 128 and more for a signal.
-    let status: Int32
+    public let status: Int32
     /// What it wrote to stdout.
-    let output: String
+    public let output: String
     /// Its largest resident memory, bytes.
-    let peakResidentBytes: Int
+    public let peakResidentBytes: Int
+    /// Its largest resident memory that is no file's, bytes, looked at every few milliseconds.
+    public let peakAnonymousBytes: Int
     /// Seconds from start to end.
-    let wallSeconds: Double
+    public let wallSeconds: Double
     /// User and system seconds of all its threads.
-    let processorSeconds: Double
+    public let processorSeconds: Double
 }
 
 /// A program could not be run, or failed.
-struct ChildFailure: Error, CustomStringConvertible {
-    let description: String
+public struct ChildFailure: Error, CustomStringConvertible {
+    /// The sentence that is printed.
+    public let description: String
+
+    /// A failure with that sentence.
+    public init(description: String) { self.description = description }
 }
 
 /// Runs a program to its end and measures it. stderr goes to ours; further environment is added to ours.
-func runChild(_ command: [String], environment: [String: String] = [:]) throws -> ChildResult {
+public func runChild(_ command: [String], environment: [String: String] = [:]) throws -> ChildResult {
     var ends: [Int32] = [0, 0]
     guard pipe(&ends) == 0 else { throw ChildFailure(description: "pipe: \(String(cString: strerror(errno)))") }
     var actions = posix_spawn_file_actions_t()
@@ -40,21 +47,50 @@ func runChild(_ command: [String], environment: [String: String] = [:]) throws -
         close(ends[0])
         throw ChildFailure(description: "\(command[0]): \(String(cString: strerror(code)))")
     }
+    let watch = MemoryWatch(child)
     let output = FileHandle(fileDescriptor: ends[0], closeOnDealloc: true).readDataToEndOfFile()
     var status: Int32 = 0
     var usage = rusage()
     while wait4(child, &status, 0, &usage) < 0, errno == EINTR {}
     let elapsed = ContinuousClock.now - start
+    let anonymous = watch.stop()
     let seconds = { (time: timeval) in Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
     return ChildResult(
         status: status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F),
         output: String(decoding: output, as: UTF8.self), peakResidentBytes: Int(usage.ru_maxrss) * 1024,
+        peakAnonymousBytes: anonymous,
         wallSeconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18,
         processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
+/// Looks at a process's anonymous memory as long as it runs.
+private final class MemoryWatch: Sendable {
+    private let state = Mutex((peak: 0, isOver: false))
+
+    init(_ process: pid_t) {
+        Thread.detachNewThread {
+            while !self.state.withLock({ $0.isOver }) {
+                let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
+                let line = status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
+                let pages = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
+                if let bytes = pages.flatMap({ Int($0) }).map({ $0 * 1024 }) {
+                    self.state.withLock { $0.peak = max($0.peak, bytes) }
+                }
+                usleep(3000)
+            }
+        }
+    }
+
+    func stop() -> Int {
+        state.withLock {
+            $0.isOver = true
+            return $0.peak
+        }
+    }
+}
+
 /// The middle value; the mean of the two middle ones for an even count; NaN for none.
-func median(_ values: [Double]) -> Double {
+public func median(_ values: [Double]) -> Double {
     guard !values.isEmpty else { return .nan }
     let sorted = values.sorted()
     let half = sorted.count / 2

@@ -1,0 +1,147 @@
+import BenchmarkSupport
+import Foundation
+
+/// Seconds of merges and of copying the same files, alternating in one run: warm (the inputs in memory) and cold (dropped
+/// from it before each run). Every output is removed before the next run.
+struct MergeRates {
+    let options: Options
+
+    /// One way to make the output.
+    private struct Contestant {
+        let name: String
+        /// The program and its arguments, given where the output goes.
+        let command: (_ output: String) -> [String]
+        /// Whether it takes part in cold runs too.
+        var runsCold = false
+    }
+
+    func run() throws {
+        let folder = options.work + "/merge-rates-\(getpid())"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var contestants = [
+            Contestant(
+                name: "cp -r, sync -f",
+                command: { ["sh", "-c", "cp -r \"$0\" \"$1\" && sync -f \"$1\"", options.base, $0] }, runsCold: true),
+            Contestant(
+                name: "tspeft merge",
+                command: { [options.tspeft, "merge", options.base, "--adapter", options.adapter, "-o", $0] },
+                runsCold: true),
+        ]
+        for script in options.peers {
+            contestants.append(
+                Contestant(name: (script as NSString).lastPathComponent) {
+                    [options.python, script, "--base", options.base, "--adapter", options.adapter, "--out", $0]
+                })
+        }
+        let ours = folder + "/ours"
+        try make(contestants[1], ours)
+        let bytes = try inputs().reduce(0) { $0 + (try size($1)) }
+        print(
+            "\(bytes >> 20) MiB, adapter in F32 or as it is; median of \(options.rounds) alternating rounds, "
+                + "of which \"x copy\" is the median ratio within a round")
+        print("| way | seconds (min to max) | x copy | processor s | anonymous MiB | values that differ from ours |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for isCold in [false, true] {
+            let ways = contestants.filter { !isCold || $0.runsCold }
+            var results = [[ChildResult]](repeating: [], count: ways.count)
+            var differences = [String](repeating: "-", count: ways.count)
+            for _ in 0..<options.rounds {
+                for (index, way) in ways.enumerated() {
+                    try setCache(cold: isCold)
+                    let output = folder + "/output"
+                    results[index].append(try make(way, output))
+                    if index > 1, differences[index] == "-" { differences[index] = try compare(output, ours) }
+                    try FileManager.default.removeItem(atPath: output)
+                    sync()
+                }
+            }
+            for (index, way) in ways.enumerated() {
+                let seconds = results[index].map(\.wallSeconds)
+                let ratios = zip(seconds, results[0].map(\.wallSeconds)).map { $0 / $1 }
+                print(
+                    "| \(way.name)\(isCold ? ", cold" : "") | "
+                        + String(format: "%.2f (%.2f to %.2f)", median(seconds), seconds.min()!, seconds.max()!)
+                        + String(format: " | %.2f", median(ratios))
+                        + String(format: " | %.2f", median(results[index].map(\.processorSeconds)))
+                        + " | \((results[index].map(\.peakAnonymousBytes).max() ?? 0) >> 20) | \(differences[index]) |")
+            }
+        }
+    }
+
+    @discardableResult
+    private func make(_ way: Contestant, _ output: String) throws -> ChildResult {
+        let result = try runChild(way.command(output), environment: ["HF_HUB_OFFLINE": "1"])
+        guard result.status == 0 else { throw ChildFailure(description: "\(way.name) failed") }
+        return result
+    }
+
+    /// The files that are read.
+    private func inputs() throws -> [String] {
+        try [options.base, options.adapter].flatMap { folder in
+            try FileManager.default.contentsOfDirectory(atPath: folder).map { folder + "/" + $0 }
+        }
+    }
+
+    private func size(_ path: String) throws -> Int {
+        (try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+    }
+
+    /// Drops every input from the kernel's memory, or reads it in.
+    private func setCache(cold: Bool) throws {
+        for path in try inputs() {
+            guard let file = FileHandle(forReadingAtPath: path) else { continue }
+            if cold {
+                posix_fadvise(file.fileDescriptor, 0, 0, POSIX_FADV_DONTNEED)
+            } else {
+                while let chunk = try file.read(upToCount: 1 << 24), !chunk.isEmpty {}
+            }
+            try file.close()
+        }
+    }
+
+    /// How many 16-bit values of two checkpoints' tensors differ.
+    private func compare(_ left: String, _ right: String) throws -> String {
+        let (left, right) = (try tensors(left), try tensors(right))
+        var (differing, total) = (0, 0)
+        for (name, mine) in right {
+            guard let other = left[name], other.count == mine.count else {
+                return "'\(name)' is not there or of another size"
+            }
+            total += mine.count / 2
+            if mine == other { continue }
+            mine.withUnsafeBytes { mine in
+                other.withUnsafeBytes { other in
+                    for place in stride(from: 0, to: mine.count, by: 2)
+                    where mine.loadUnaligned(fromByteOffset: place, as: UInt16.self)
+                        != other.loadUnaligned(fromByteOffset: place, as: UInt16.self)
+                    {
+                        differing += 1
+                    }
+                }
+            }
+        }
+        return "\(differing) of \(total)"
+    }
+
+    /// The bytes of every tensor in a directory's safetensors files, mapped.
+    private func tensors(_ folder: String) throws -> [String: Data] {
+        struct Entry: Decodable {
+            let offsets: [Int]
+            enum CodingKeys: String, CodingKey { case offsets = "data_offsets" }
+        }
+        var tensors: [String: Data] = [:]
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder) where name.hasSuffix(".safetensors") {
+            let data = try Data(contentsOf: URL(fileURLWithPath: folder + "/" + name), options: .alwaysMapped)
+            let length = data.withUnsafeBytes { Int($0.loadUnaligned(as: UInt64.self)) }
+            var header = try JSONSerialization.jsonObject(with: data[8..<8 + length]) as? [String: Any] ?? [:]
+            header["__metadata__"] = nil
+            let entries = try JSONDecoder().decode(
+                [String: Entry].self, from: JSONSerialization.data(withJSONObject: header))
+            for (tensor, entry) in entries {
+                tensors[tensor] = data[8 + length + entry.offsets[0]..<8 + length + entry.offsets[1]]
+            }
+        }
+        return tensors
+    }
+}
