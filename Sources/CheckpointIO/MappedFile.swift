@@ -99,6 +99,7 @@ package final class MappedFile: Sendable {
 
 /// Which file a descriptor stands for, and as of when.
 struct FileIdentity: Equatable, Sendable {
+    let isDirectory: Bool
     let device: UInt
     let inode: UInt
     /// Bytes in the file.
@@ -114,12 +115,25 @@ struct FileIdentity: Equatable, Sendable {
         self.init(status)
     }
 
+    /// The file at `path`, links followed; nil where nothing is.
+    init?(path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        self.init(status)
+    }
+
     init(_ status: stat) {
+        isDirectory = status.st_mode & S_IFMT == S_IFDIR
         device = UInt(status.st_dev)
         inode = UInt(status.st_ino)
         byteCount = Int(status.st_size)
         changeSeconds = status.st_mtim.tv_sec
         changeNanoseconds = status.st_mtim.tv_nsec
+    }
+
+    /// Whether both are one file, whenever.
+    func isSameFile(as other: FileIdentity) -> Bool {
+        device == other.device && inode == other.inode
     }
 }
 

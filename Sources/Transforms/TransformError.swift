@@ -1,3 +1,4 @@
+import CheckpointIO
 import TensorCore
 
 /// Why a transform of an adapter or a checkpoint cannot be made.
@@ -44,4 +45,9 @@ package enum TransformError: ReportableError, Equatable {
         case .outputIsInput: .cannotCreate
         }
     }
+}
+
+/// Throws `TransformError.outputIsInput` where making `output` would destroy one of `inputs`; see `wouldReplace`.
+package func checkOutput(_ output: String, keeps inputs: [String]) throws(TransformError) {
+    if inputs.contains(where: { wouldReplace(output, input: $0) }) { throw .outputIsInput(path: output) }
 }

@@ -13,9 +13,7 @@ func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelChec
     if let option = request.namesGivenBesideAdapter.first {
         throw WorkflowError.conflict("--from-peft takes the adapter as it is, so \(option) cannot be given with it")
     }
-    guard !wouldReplace(request.outputPath, input: path) else {
-        throw TransformError.outputIsInput(path: request.outputPath)
-    }
+    try checkOutput(request.outputPath, keeps: [path])
     let read = try AdapterDirectory.read(path)
     guard !read.configuration.isGated else {
         throw WorkflowError.conflict(

@@ -41,12 +41,11 @@ package func exportAdapter(_ request: ExportRequest) throws -> ExportReport {
         throw WorkflowError.conflict("--as-lora is for --to peft; \(request.format.rawValue) has no other form")
     }
     let adapter = try AdapterDirectory.read(request.adapterPath)
-    guard !wouldReplace(request.outputPath, input: request.adapterPath) else {
-        throw TransformError.outputIsInput(path: request.outputPath)
-    }
+    let base = try base(for: request, adapter)
+    let inputs = [request.adapterPath] + [base?.checkpoint.path].compactMap { $0 }
+    try checkOutput(request.outputPath, keeps: inputs)
     let export = try AdapterExport(
-        adapter, to: request.format, gates: request.gates, base: try base(for: request, adapter),
-        asLoRA: request.asLoRA)
+        adapter, to: request.format, gates: request.gates, base: base, asLoRA: request.asLoRA)
     return try export.write(to: request.outputPath, replacing: request.replaces)
 }
 

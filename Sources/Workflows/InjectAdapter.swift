@@ -56,10 +56,8 @@ package struct InjectReport: Sendable {
 /// from a directory that peft wrote.
 package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
-    for input in [request.basePath] + [request.selectionPath].compactMap({ $0 })
-    where wouldReplace(request.outputPath, input: input) {
-        throw TransformError.outputIsInput(path: request.outputPath)
-    }
+    try checkOutput(
+        request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base) }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))

@@ -49,14 +49,13 @@ package struct PruneReport: Sendable {
 /// what `rankModules` throws for a rule, `AdapterError.unknownModule` for a selected module that is not there.
 package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
     let adapter = try AdapterDirectory.read(request.adapterPath)
-    guard !wouldReplace(request.outputPath, input: request.adapterPath) else {
-        throw TransformError.outputIsInput(path: request.outputPath)
-    }
+    try checkOutput(request.outputPath, keeps: [request.adapterPath])
     let selection: ModuleSelection
     switch request.choice {
     case .keep(let text):
         selection = try ModuleRanking(adapter).selection(KeepRule(text), adapter: adapter.displayName)
     case .selection(let path):
+        try checkOutput(request.outputPath, keeps: [path])
         selection = try ModuleSelection.read(path)
     }
     let pruned = try adapter.pruned(to: selection)

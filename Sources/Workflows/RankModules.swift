@@ -41,11 +41,12 @@ package struct RankReport: Sendable {
 /// wanted.
 ///
 /// Throws what reading the adapter throws, `TransformError.notGated`, `.badKeepRule`, `AdapterError.missingStatistics`,
-/// `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
+/// `.outputIsInput`, `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
 package func rankModules(_ request: RankRequest) throws -> RankReport {
     if request.selectionPath != nil, request.keep == nil {
         throw WorkflowError.conflict("-o writes a selection, so it needs --keep, such as --keep 50%")
     }
+    if let path = request.selectionPath { try checkOutput(path, keeps: [request.adapterPath]) }
     let rule = try request.keep.map { text throws(TransformError) in try KeepRule(text) }
     let adapter = try AdapterDirectory.read(request.adapterPath)
     let ranking = try ModuleRanking(adapter)

@@ -96,9 +96,7 @@ package func trainAdapter(
 ) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
     let paths = [request.basePath, request.adapterPath, request.dataPath] + [request.evaluationPath].compactMap { $0 }
-    if !request.resumes, paths.contains(where: { wouldReplace(request.outputPath, input: $0) }) {
-        throw TransformError.outputIsInput(path: request.outputPath)
-    }
+    if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
     guard let adapter = session.adapter, let directory = session.directory else {

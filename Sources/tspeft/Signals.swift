@@ -3,7 +3,7 @@ import CheckpointIO
 import Synchronization
 import TensorCore
 
-/// SIGINT and SIGTERM: a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs
+/// SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`): a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs
 /// removed. A later second signal ends the former too.
 enum Signals {
     private static let requested = Atomic<Bool>(false)
@@ -14,10 +14,7 @@ enum Signals {
 
     /// Starts the thread that receives the signals. Must come before any other thread: they inherit the mask.
     static func watch() {
-        var set = sigset_t()
-        sigemptyset(&set)
-        sigaddset(&set, SIGINT)
-        sigaddset(&set, SIGTERM)
+        var set = watched()
         pthread_sigmask(SIG_BLOCK, &set, nil)
         // A closed pipe and a file beyond the allowed size are errors of a write, not the end of the program.
         signal(SIGPIPE, SIG_IGN)
@@ -26,15 +23,24 @@ enum Signals {
         pthread_create(
             &thread, nil,
             { _ in
-                var set = sigset_t()
-                sigemptyset(&set)
-                sigaddset(&set, SIGINT)
-                sigaddset(&set, SIGTERM)
+                var set = Signals.watched()
                 var number: Int32 = 0
                 var first: ContinuousClock.Instant?
                 while sigwait(&set, &number) == 0 { Signals.receive(&first) }
                 return nil
             }, nil)
+    }
+
+    private static func watched() -> sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        sigaddset(&set, SIGINT)
+        sigaddset(&set, SIGTERM)
+        var hangUp = sigaction()
+        sigaction(SIGHUP, nil, &hangUp)
+        // A blocked signal would come through although it is ignored.
+        if hangUp.__sigaction_handler.sa_handler == nil { sigaddset(&set, SIGHUP) }
+        return set
     }
 
     /// - Parameter first: when the first signal came, where one has.

@@ -62,14 +62,17 @@ package final class AtomicDirectory {
         guard pathKind(target) == .directory else {
             throw .cannotCreate(path: path, reason: "something that is not a directory is there")
         }
-        let names = directoryEntries(target)
-        guard mayBeReplaced(names) else {
+        try checkReplaceable(target, named: path)
+        return target
+    }
+
+    private static func checkReplaceable(_ directory: String, named path: String) throws(CheckpointError) {
+        guard mayBeReplaced(directoryEntries(directory)) else {
             throw .cannotCreate(
                 path: path,
                 reason:
                     "the directory there holds neither a model nor an adapter, so it is not replaced; remove it first")
         }
-        return target
     }
 
     /// The place of the file `name` until `commit`.
@@ -117,19 +120,37 @@ package final class AtomicDirectory {
         do {
             try syncDirectory(temporaryPath)
             for input in inputs { try input.checkUnchanged() }
-            // After an exchange the temporary name is the old directory's.
-            let mode: RenameMode = isReplacing && pathKind(path) == .directory ? .exchanging : .exclusive
-            try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
-                try renameOutput(temporaryPath, to: path, mode)
-            }
+            try TemporaryOutputs.undisturbed { () throws(CheckpointError) in try takeName() }
         } catch {
             abandon()
             throw error
         }
         isOpen = false
+        // What is replaced goes when the new directory's name is on the disk, not before.
+        let sync = Result { () throws(CheckpointError) in try syncDirectory(parentDirectory(of: path)) }
         removeTree(temporaryPath)
         TemporaryOutputs.remove(temporaryPath)
-        try syncDirectory(parentDirectory(of: path))
+        try sync.get()
+    }
+
+    /// How often another program may make or remove the output at the very moment when this one names its own.
+    private static let attempts = 8
+
+    /// Gives the directory its name; where it replaces another, the temporary name is that one's afterwards.
+    private func takeName() throws(CheckpointError) {
+        for _ in 0..<Self.attempts {
+            let isThere = isReplacing && pathKind(path) == .directory
+            // Something else may have come to the place since the start.
+            if isThere { try Self.checkReplaceable(path, named: path) }
+            do {
+                return try renameOutput(temporaryPath, to: path, isThere ? .exchanging : .exclusive)
+            } catch .writeFailed(_, ENOENT) where isThere {
+                continue
+            } catch .outputExists where isReplacing {
+                continue
+            }
+        }
+        throw .outputExists(path: path)
     }
 
     /// Gives the directory up and removes all that was written; harmless after `commit`.

@@ -67,10 +67,10 @@ package func removeTree(_ path: String) -> Bool {
 }
 
 /// A path beside `target` (which has no trailing slash) that is very unlikely to exist.
-func temporarySibling(of target: String) -> String {
+func temporarySibling(of target: String, suffix: String = ".tmp") -> String {
     var generator = SystemRandomNumberGenerator()
     let tag = String(generator.next() as UInt64, radix: 36)
-    return joinedPath(parentDirectory(of: target), ".tspeft-\(tag).tmp")
+    return joinedPath(parentDirectory(of: target), ".tspeft-\(tag)\(suffix)")
 }
 
 /// Why an output could not be begun: a disk that is full or fails is no fault of the name.
@@ -98,27 +98,33 @@ package func syncDirectory(_ path: String) throws(CheckpointError) {
 }
 
 /// How a finished output takes its name.
-enum RenameMode { case exclusive, replacing, exchanging }
+package enum RenameMode: Sendable { case exclusive, replacing, exchanging }
 
 /// Renames within one directory. `exclusive` fails with `outputExists` if the target is there; `exchanging` swaps the two.
-func renameOutput(_ source: String, to target: String, _ mode: RenameMode) throws(CheckpointError) {
+///
+/// Where the file system has no such calls (NFS, for one), a file is linked to its name, which is as exclusive, and a
+/// directory is renamed, which replaces at most an empty one. Two directories are then swapped in steps, so that a program
+/// killed just between them leaves the old one beside as `.tspeft-….old`.
+///
+/// - Parameter call: `tspeft_rename`, or a test's.
+package func renameOutput(
+    _ source: String, to target: String, _ mode: RenameMode,
+    by call: (UnsafePointer<CChar>, UnsafePointer<CChar>, Int32) -> Int32 = tspeft_rename
+) throws(CheckpointError) {
     let flag =
         switch mode {
         case .exclusive: TSPEFT_RENAME_NO_REPLACE
         case .replacing: TSPEFT_RENAME_REPLACE
         case .exchanging: TSPEFT_RENAME_EXCHANGE
         }
-    if tspeft_rename(source, target, Int32(flag)) == 0 { return }
+    if call(source, target, Int32(flag)) == 0 { return }
     let code = errno
     switch (mode, code) {
     case (.exclusive, EEXIST): throw .outputExists(path: target)
     case (.exclusive, EINVAL), (.exclusive, ENOSYS):
-        // A file system without the flag (NFS, for one): look first. A name made in the moment between is lost.
-        var status = stat()
-        guard lstat(target, &status) != 0 else { throw .outputExists(path: target) }
-        guard rename(source, target) == 0 else { throw .writeFailed(path: target, code: errno) }
+        try renameWithoutFlags(source, to: target)
     case (.exchanging, EINVAL), (.exchanging, ENOSYS):
-        let aside = temporarySibling(of: target)
+        let aside = temporarySibling(of: target, suffix: ".old")
         guard rename(target, aside) == 0 else { throw .writeFailed(path: target, code: errno) }
         guard rename(source, target) == 0 else {
             let code = errno
@@ -127,5 +133,24 @@ func renameOutput(_ source: String, to target: String, _ mode: RenameMode) throw
         }
         guard rename(aside, source) == 0 else { throw .writeFailed(path: aside, code: errno) }
     default: throw .writeFailed(path: target, code: code)
+    }
+}
+
+/// `exclusive` where the file system cannot.
+private func renameWithoutFlags(_ source: String, to target: String) throws(CheckpointError) {
+    var status = stat()
+    guard lstat(target, &status) != 0 else { throw .outputExists(path: target) }
+    if pathKind(source) == .regularFile {
+        if link(source, target) == 0 {
+            unlink(source)
+            return
+        }
+        if errno == EEXIST { throw .outputExists(path: target) }
+        // No links either (FAT): a file made in the moment since the look is replaced.
+    }
+    guard rename(source, target) == 0 else {
+        let code = errno
+        let isTaken = code == EEXIST || code == ENOTEMPTY || code == ENOTDIR
+        throw isTaken ? .outputExists(path: target) : .writeFailed(path: target, code: code)
     }
 }

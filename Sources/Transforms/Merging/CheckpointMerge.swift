@@ -100,9 +100,8 @@ package struct CheckpointMerge: Sendable {
         to output: String, replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
         progress: Progress = { _, _ in }
     ) throws -> MergeReport {
-        for input in [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path) {
-            if wouldReplace(output, input: input) { throw TransformError.outputIsInput(path: output) }
-        }
+        try checkOutput(
+            output, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
         let directory = try AtomicDirectory(output, replacing: replacing)
         let report: MergeReport
         switch base.checkpoint.layout {
