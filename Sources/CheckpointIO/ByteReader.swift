@@ -2,13 +2,18 @@
 struct ByteReader {
     /// The file, for messages.
     let file: String
+    /// What may be read: the file's bytes, or as many as a header may have.
     private let bytes: UnsafeRawBufferPointer
+    /// Whether the file goes on behind `bytes`.
+    private let isCut: Bool
     /// Bytes before the next read.
     private(set) var position = 0
 
-    init(file: String, bytes: UnsafeRawBufferPointer) {
+    /// A reader at the start of a file's bytes that goes no farther than `limit` bytes.
+    init(file: String, bytes: UnsafeRawBufferPointer, limit: Int = .max) {
         self.file = file
-        self.bytes = bytes
+        self.bytes = UnsafeRawBufferPointer(rebasing: bytes.prefix(limit))
+        isCut = bytes.count > limit
     }
 
     /// Bytes not read yet.
@@ -29,8 +34,8 @@ struct ByteReader {
     mutating func readCount(_ what: @autoclosure () -> String, limit: Int) throws(CheckpointError) -> Int {
         let raw = try read(UInt64.self, what())
         guard let count = Int(exactly: raw), count <= limit else {
-            throw .malformed(
-                file: file, problem: "\(what()) is \(raw), more than the file's \(bytes.count) bytes can hold")
+            let room = isCut ? "the \(bytes.count) bytes that a header may have" : "the file's \(bytes.count) bytes"
+            throw .malformed(file: file, problem: "\(what()) is \(raw), more than \(room) can hold")
         }
         return count
     }
@@ -42,17 +47,35 @@ struct ByteReader {
         return position..<position + count
     }
 
-    /// The next UTF-8 string with a 64-bit length before it.
-    mutating func readString(_ what: @autoclosure () -> String) throws(CheckpointError) -> String {
+    /// The place of the next string, which has a 64-bit length of at most `limit` before it and is skipped.
+    mutating func skipString(
+        _ what: @autoclosure () -> String, limit: Int = .max
+    ) throws(CheckpointError) -> Range<Int> {
         let count = try readCount("the length of \(what())", limit: remaining)
-        let range = try skip(count, what())
+        guard count <= limit else {
+            throw .malformed(file: file, problem: "\(what()) has \(count) bytes, more than the \(limit) allowed")
+        }
+        return try skip(count, what())
+    }
+
+    /// The next UTF-8 string with a 64-bit length of at most `limit` before it.
+    mutating func readString(
+        _ what: @autoclosure () -> String, limit: Int = .max
+    ) throws(CheckpointError) -> String {
+        let range = try skipString(what(), limit: limit)
         guard let text = String(validating: bytes[range], as: UTF8.self) else {
             throw .malformed(file: file, problem: "\(what()) is not valid UTF-8")
         }
         return text
     }
 
+    /// The bytes at a place that was skipped.
+    func bytes(at range: Range<Int>) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[range]) }
+
     private func ended(_ what: String) -> CheckpointError {
-        .malformed(file: file, problem: "the file ends after \(bytes.count) bytes, inside \(what)")
+        isCut
+            ? .malformed(
+                file: file, problem: "its header is longer than the \(bytes.count) bytes allowed, inside \(what)")
+            : .malformed(file: file, problem: "the file ends after \(bytes.count) bytes, inside \(what)")
     }
 }

@@ -1,14 +1,15 @@
 import Glibc
 import TensorCore
 
-/// The tensors of a model, wherever they lie: a Hugging Face directory, one safetensors file or one GGUF file. Owns the
-/// mappings; nothing is read before it is asked for.
+/// The tensors of a model, wherever they lie: a Hugging Face directory, one safetensors file, one GGUF file or the
+/// parts of a split one. Owns the mappings; nothing is read before it is asked for.
 package final class Checkpoint: TensorSource, Sendable {
     /// How a checkpoint's files are laid out.
     package enum Layout: Sendable, Equatable {
         /// safetensors files, with `config.json` and tokenizer files beside them in `directory`.
         case huggingFace(directory: String)
-        /// One GGUF file, with everything in its metadata.
+        /// One GGUF file, with everything in its metadata, or the parts of a split one, with everything in the first
+        /// part's.
         case gguf
     }
 
@@ -21,7 +22,7 @@ package final class Checkpoint: TensorSource, Sendable {
     package let tensors: [TensorRecord]
     /// `config.json`, where there is one.
     package let configuration: JSONValue?
-    /// A GGUF file's metadata.
+    /// A GGUF file's metadata; of a split model the first part's.
     package let metadata: GGUFMetadata?
     /// The mapped tensor files, as `files` lists them; an output made from them rechecks them at its end
     /// (`MappedFile.checkUnchanged`).
@@ -30,7 +31,8 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private static let configurationByteLimit = 16 << 20
 
-    /// Opens a Hugging Face directory, a `.safetensors` file or a GGUF file, and checks all headers.
+    /// Opens a Hugging Face directory, a `.safetensors` file or a GGUF file (of a split model any part), and checks all
+    /// headers.
     ///
     /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of
     /// the formats.
@@ -59,10 +61,10 @@ package final class Checkpoint: TensorSource, Sendable {
         let mapping = try MappedFile.open(path)
         let isGGUF = mapping.withBytes { $0.starts(with: "GGUF".utf8) }
         if isGGUF || path.hasSuffix(".gguf") {
-            let header = try GGUFHeader(file: mapping)
+            let model = try GGUFSplit.open(mapping)
             return Checkpoint(
-                path: path, layout: .gguf, mappings: [mapping], tensors: header.tensors, configuration: nil,
-                metadata: header.metadata)
+                path: path, layout: .gguf, mappings: model.files, tensors: model.tensors, configuration: nil,
+                metadata: model.metadata)
         }
         guard path.hasSuffix(".safetensors") else {
             throw .malformed(file: path, problem: "is neither a .safetensors file nor a GGUF file")

@@ -18,7 +18,11 @@ private let everyType: [(key: String, value: GGUFEncodedValue)] = [
     ("test.floats", .floats([0.5, -2])), ("test.integers", .int32s([1, -2, 3])),
     ("test.none", .int32s([])),
     ("test.flags", .array([.bool(true), .bool(false)])),
-    ("test.nested", .array([.int32s([1, 2]), .int32s([3])])),
+    ("list.u8", .array([.uint8(0), .uint8(255)])), ("list.i8", .array([.int8(-128), .int8(127)])),
+    ("list.u16", .array([.uint16(0), .uint16(.max)])), ("list.i16", .array([.int16(.min), .int16(.max)])),
+    ("list.u32", .array([.uint32(0), .uint32(.max)])), ("list.i32", .array([.int32(.min), .int32(.max)])),
+    ("list.u64", .array([.uint64(0), .uint64(.max)])), ("list.i64", .array([.int64(.min), .int64(.max)])),
+    ("list.f64", .array([.float64(0.1), .float64(-1e300)])),
 ]
 
 private func write(
@@ -56,22 +60,29 @@ func everyMetadataTypeIsWrittenAsItIsRead(_ version: UInt32) throws {
         #expect(metadata["test.pieces"]?.stringArray?.bytes(at: 0) == [0xC3, 0xBC])
         #expect(metadata["test.floats"]?.floatArray == [0.5, -2])
         #expect(metadata["test.integers"]?.integerArray == [1, -2, 3] && metadata["test.none"]?.integerArray == [])
-        guard case .array(let flags) = metadata["test.flags"], case .array(let nested) = metadata["test.nested"] else {
+        guard case .array(let flags) = metadata["test.flags"], case .array(let doubles) = metadata["list.f64"],
+            case .array(let large) = metadata["list.u64"], case .uint64(.max) = large[1]
+        else {
             Issue.record("arrays")
             return
         }
-        #expect(flags.map(\.boolValue) == [true, false] && nested.map(\.integerArray) == [[1, 2], [3]])
+        #expect(flags.map(\.boolValue) == [true, false] && doubles.map(\.doubleValue) == [0.1, -1e300])
+        #expect(metadata["list.u64"]?.integerArray == nil && metadata["test.integers"]?.floatArray == nil)
+        #expect(metadata["list.i64"]?.integerArray == [.min, .max] && metadata["list.u8"]?.integerArray == [0, 255])
+        #expect(metadata["list.u32"]?.integerArray == [0, 4_294_967_295] && metadata["list.i8"]?.elementCount == 2)
     }
 }
 
 /// The fixture was written by the Python package `gguf`, so equal bytes are that package's bytes.
-@Test(arguments: ["formats/metadata.gguf", "formats/blocks.gguf"])
+@Test(
+    arguments: ["formats/metadata.gguf", "formats/blocks.gguf", "gguf/aligned.gguf", "gguf/whole.gguf", "gguf/v2.gguf"])
 func rewrittenFileEqualsTheOneOfTheReferenceByteForByte(_ name: String) throws {
     try withTemporaryFolder { folder in
         let source = try Checkpoint.open(fixture(name))
         let metadata = try #require(source.metadata)
+        let version = UInt32(try readFile(fixture(name))[4])
         let writer = try GGUFWriter(
-            AtomicFileWriter(folder + "/copy.gguf"),
+            AtomicFileWriter(folder + "/copy.gguf"), version: version,
             metadata: metadata.keys.map { ($0, metadata.encoded($0)!) },
             entries: source.tensors.map { GGUFEntry(name: $0.name, encoding: $0.encoding, shape: $0.shape) })
         for record in source.tensors { try writer.append(record, of: source) }

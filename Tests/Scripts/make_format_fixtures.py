@@ -89,7 +89,6 @@ def write_metadata():
     writer.add_array("test.floats", [0.5, -2.0])
     writer.add_array("test.integers", [1, -2, 3])
     writer.add_array("test.flags", [True, False])
-    writer.add_array("test.nested", [[1, 2], [3]])
     writer.add_tensor("one", np.array([1.5], np.float32))
     writer.add_tensor("two", np.array([2.5, 3.5], np.float16))
     writer.write_header_to_file()

@@ -57,6 +57,9 @@ package struct GGUFBuilder {
         data += bytes
     }
 
+    /// Adds bytes to the data that no entry speaks of yet.
+    package mutating func addData(_ bytes: [UInt8]) { data += bytes }
+
     /// Adds an F32 tensor. `shape` is row-major, outermost first.
     package mutating func addTensor(_ name: String, shape: [Int], floats: [Float]) {
         addTensor(

@@ -44,12 +44,13 @@ package struct GGUFEncodedValue: Sendable, Equatable {
     /// A 64-bit float.
     package static func float64(_ value: Double) -> GGUFEncodedValue { integer(12, value.bitPattern) }
 
-    /// An array of values of one type; `elementType` is said where it is empty. Values of different types are a
-    /// programmer's mistake.
+    /// An array of values of one type; `elementType` is said where it is empty. Values of different types, and arrays
+    /// in an array, which ggml refuses, are a programmer's mistake.
     package static func array(_ values: [GGUFEncodedValue], elementType: UInt32? = nil) -> GGUFEncodedValue {
         let element = elementType ?? values.first?.type
         guard let element else { preconditionFailure("the type of no elements") }
         precondition(values.allSatisfy { $0.type == element }, "an array holds one type")
+        precondition(element != 9, "an array holds no arrays")
         var bytes = littleEndianBytes(element) + littleEndianBytes(UInt64(values.count))
         for value in values { bytes += value.bytes }
         return GGUFEncodedValue(type: 9, bytes: bytes)
@@ -96,6 +97,6 @@ extension GGUFMetadata {
     /// The value of `key` as its file holds it, byte for byte.
     package func encoded(_ key: String) -> GGUFEncodedValue? {
         guard let place = places[key] else { return nil }
-        return GGUFEncodedValue(type: place.type, bytes: file.withBytes { Array($0[place.range]) })
+        return GGUFEncodedValue(type: place.type.rawValue, bytes: file.withBytes { Array($0[place.range]) })
     }
 }

@@ -10,18 +10,28 @@ struct GGUFHeader {
 
     /// Extents that a tensor may have; ggml's own limit.
     static let dimensionLimit = 4
-    /// Arrays of arrays may be nested this deep; files seen have none at all.
-    private static let nestingLimit = 4
     /// Where the metadata say what tensors' offsets are multiples of (bytes), and what they are where it does not.
     static let alignmentKey = "general.alignment"
     static let defaultAlignment = 32
+    /// Bytes that a header may have, pairs and tensors that it may state: so that what a file claims cannot cost more
+    /// memory or time than it is worth. The headers of the largest vocabularies have 30 MB, the models of the most
+    /// experts 50,000 tensors.
+    private static let byteLimit = 128 << 20
+    private static let pairLimit = 1 << 16
+    private static let tensorLimit = 1 << 18
+    /// Bytes of a key, by the specification.
+    private static let keyByteLimit = Int(UInt16.max)
     private static let magic: UInt32 = 0x4655_4747  // "GGUF"
 
     /// Reads and checks the header of `file`. Afterwards every tensor's bytes lie inside the file, aligned, and none
     /// overlap.
-    init(file: MappedFile) throws(CheckpointError) {
+    ///
+    /// Refused is what ggml's loader refuses and what the specification of the format forbids, arrays of arrays among
+    /// the former. But tensors may lie in another order than their entries, which the specification allows. Tensors are
+    /// given `fileIndex`, the number of this file among those of a split model.
+    init(file: MappedFile, fileIndex: Int = 0) throws(CheckpointError) {
         let parsed = file.withBytes { bytes in
-            Result { () throws(CheckpointError) in try Self.parse(file, bytes) }
+            Result { () throws(CheckpointError) in try Self.parse(file, bytes, fileIndex: fileIndex) }
         }
         self = try parsed.get()
     }
@@ -32,9 +42,10 @@ struct GGUFHeader {
         self.tensors = tensors
     }
 
-    private static func parse(_ file: MappedFile, _ bytes: UnsafeRawBufferPointer) throws(CheckpointError) -> GGUFHeader
-    {
-        var reader = ByteReader(file: file.path, bytes: bytes)
+    private static func parse(
+        _ file: MappedFile, _ bytes: UnsafeRawBufferPointer, fileIndex: Int
+    ) throws(CheckpointError) -> GGUFHeader {
+        var reader = ByteReader(file: file.path, bytes: bytes, limit: byteLimit)
         guard try reader.read(UInt32.self, "its magic number") == magic else {
             throw .malformed(file: file.path, problem: "does not start with 'GGUF'")
         }
@@ -50,13 +61,17 @@ struct GGUFHeader {
         // A tensor entry takes at least 24 bytes and a metadata pair at least 13.
         let tensorCount = try reader.readCount("the number of tensors", limit: bytes.count / 24)
         let pairCount = try reader.readCount("the number of metadata pairs", limit: bytes.count / 13)
+        for (count, what, limit) in [(tensorCount, "tensors", tensorLimit), (pairCount, "metadata pairs", pairLimit)]
+        where count > limit {
+            throw .malformed(
+                file: file.path, problem: "states \(count) \(what), more than the \(limit) that tspeft reads")
+        }
         let metadata = try readMetadata(file, &reader, count: pairCount)
-        try refuseSplit(file.path, metadata)
         var entries: [Entry] = []
         entries.reserveCapacity(tensorCount)
         for index in 0..<tensorCount { entries.append(try readEntry(&reader, index: index)) }
         let tensors = try place(
-            entries, file: file.path, headerEnd: reader.position, fileEnd: bytes.count,
+            entries, file: file.path, fileIndex: fileIndex, headerEnd: reader.position, fileEnd: bytes.count,
             alignment: try alignment(file.path, metadata))
         return GGUFHeader(version: version, metadata: metadata, tensors: tensors)
     }
@@ -65,121 +80,101 @@ struct GGUFHeader {
         _ file: MappedFile, _ reader: inout ByteReader, count: Int
     ) throws(CheckpointError) -> GGUFMetadata {
         var keys: [String] = []
-        var values: [String: GGUFValue] = [:]
         var places: [String: GGUFMetadata.Place] = [:]
         for index in 0..<count {
-            let key = try reader.readString("metadata key \(index)")
-            let type = try reader.read(UInt32.self, "the type of metadata key '\(key)'")
+            let key = try reader.readString("metadata key \(index)", limit: keyByteLimit)
+            guard !key.isEmpty, key.utf8.allSatisfy({ $0 < 0x80 }) else {
+                throw .malformed(
+                    file: file.path,
+                    problem: key.isEmpty ? "metadata key \(index) is empty" : "the metadata key '\(key)' is not ASCII")
+            }
+            let number = try reader.read(UInt32.self, "the type of metadata key '\(key)'")
             let start = reader.position
-            let value = try readValue(file, &reader, type: type, key: key, depth: 0)
-            guard values.updateValue(value, forKey: key) == nil else {
+            guard let type = GGUFValueType(rawValue: number) else {
+                throw .malformed(
+                    file: file.path, problem: "the value of metadata key '\(key)' has the unknown type \(number)")
+            }
+            try skipValue(&reader, type: type, key: key)
+            let place = GGUFMetadata.Place(type: type, range: start..<reader.position)
+            guard places.updateValue(place, forKey: key) == nil else {
                 throw .malformed(file: file.path, problem: "the metadata key '\(key)' stands there twice")
             }
             keys.append(key)
-            places[key] = GGUFMetadata.Place(type: type, range: start..<reader.position)
         }
-        return GGUFMetadata(keys: keys, values: values, file: file, places: places)
+        return GGUFMetadata(keys: keys, file: file, places: places)
     }
 
-    private static func readValue(
-        _ file: MappedFile, _ reader: inout ByteReader, type: UInt32, key: String, depth: Int
-    ) throws(CheckpointError) -> GGUFValue {
+    /// Checks a value without keeping it.
+    private static func skipValue(
+        _ reader: inout ByteReader, type: GGUFValueType, key: String
+    ) throws(CheckpointError) {
         let what = "the value of metadata key '\(key)'"
         switch type {
-        case 0: return .uint8(try reader.read(UInt8.self, what))
-        case 1: return .int8(try reader.read(Int8.self, what))
-        case 2: return .uint16(try reader.read(UInt16.self, what))
-        case 3: return .int16(try reader.read(Int16.self, what))
-        case 4: return .uint32(try reader.read(UInt32.self, what))
-        case 5: return .int32(try reader.read(Int32.self, what))
-        case 6: return .float32(Float(bitPattern: try reader.read(UInt32.self, what)))
-        case 7:
-            let byte = try reader.read(UInt8.self, what)
-            guard byte <= 1 else {
-                throw .malformed(file: file.path, problem: "\(what) is the byte \(byte), not a truth value")
+        case .array: try skipArray(&reader, key: key)
+        case .string:
+            let range = try reader.skipString(what)
+            guard isUTF8(reader.bytes(at: range)) else {
+                throw .malformed(file: reader.file, problem: "\(what) is not valid UTF-8")
             }
-            return .bool(byte == 1)
-        case 8: return .string(try reader.readString(what))
-        case 9: return try readArray(file, &reader, key: key, depth: depth)
-        case 10: return .uint64(try reader.read(UInt64.self, what))
-        case 11: return .int64(try reader.read(Int64.self, what))
-        case 12: return .float64(Double(bitPattern: try reader.read(UInt64.self, what)))
-        default: throw .malformed(file: file.path, problem: "\(what) has the unknown type \(type)")
-        }
-    }
-
-    private static func readArray(
-        _ file: MappedFile, _ reader: inout ByteReader, key: String, depth: Int
-    ) throws(CheckpointError) -> GGUFValue {
-        let what = "the array of metadata key '\(key)'"
-        guard depth < nestingLimit else {
-            throw .malformed(file: file.path, problem: "\(what) is nested deeper than \(nestingLimit) levels")
-        }
-        let type = try reader.read(UInt32.self, what)
-        // Even an empty string takes 8 bytes and an empty array 12.
-        let smallest =
-            switch type {
-            case 8: 8
-            case 9: 12
-            case 2, 3: 2
-            case 4, 5, 6: 4
-            case 10, 11, 12: 8
-            default: 1
-            }
-        let count = try reader.readCount("the length of \(what)", limit: reader.remaining / smallest)
-        switch type {
-        case 8:
-            var ranges: [Range<Int>] = []
-            ranges.reserveCapacity(count)
-            for _ in 0..<count {
-                let length = try reader.readCount("the length of a string in \(what)", limit: reader.remaining)
-                ranges.append(try reader.skip(length, what))
-            }
-            return .strings(GGUFStringArray(file: file, ranges: ranges))
-        case 6:
-            var values: [Float] = []
-            values.reserveCapacity(count)
-            for _ in 0..<count { values.append(Float(bitPattern: try reader.read(UInt32.self, what))) }
-            return .floats(values)
-        case 0: return .integers(try readIntegers(UInt8.self, &reader, count, what))
-        case 1: return .integers(try readIntegers(Int8.self, &reader, count, what))
-        case 2: return .integers(try readIntegers(UInt16.self, &reader, count, what))
-        case 3: return .integers(try readIntegers(Int16.self, &reader, count, what))
-        case 4: return .integers(try readIntegers(UInt32.self, &reader, count, what))
-        case 5: return .integers(try readIntegers(Int32.self, &reader, count, what))
-        case 11: return .integers(try readIntegers(Int64.self, &reader, count, what))
         default:
-            var values: [GGUFValue] = []
-            for _ in 0..<count {
-                values.append(try readValue(file, &reader, type: type, key: key, depth: depth + 1))
-            }
-            return .array(values)
+            let range = try reader.skip(type.byteCount ?? 0, what)
+            if type == .bool { try checkTruthValues(reader, at: range, what) }
         }
     }
 
-    private static func readIntegers<T: FixedWidthInteger>(
-        _ type: T.Type, _ reader: inout ByteReader, _ count: Int, _ what: String
-    ) throws(CheckpointError) -> [Int64] {
-        var values: [Int64] = []
-        values.reserveCapacity(count)
-        for _ in 0..<count { values.append(Int64(try reader.read(type, what))) }
-        return values
+    private static func skipArray(_ reader: inout ByteReader, key: String) throws(CheckpointError) {
+        let what = "the array of metadata key '\(key)'"
+        let number = try reader.read(UInt32.self, what)
+        guard let type = GGUFValueType(rawValue: number), type != .array else {
+            let found =
+                number == GGUFValueType.array.rawValue
+                ? "holds arrays, which ggml does not read" : "has elements of the unknown type \(number)"
+            throw .malformed(file: reader.file, problem: "\(what) \(found)")
+        }
+        // Even an empty string takes the 8 bytes of its length.
+        let size = type.byteCount ?? 8
+        let count = try reader.readCount("the length of \(what)", limit: reader.remaining / size)
+        guard type == .string else {
+            let range = try reader.skip(count * size, what)
+            if type == .bool { try checkTruthValues(reader, at: range, what) }
+            return
+        }
+        // Not checked to be UTF-8: the pieces of some vocabularies are not.
+        for _ in 0..<count { _ = try reader.skipString("a string in \(what)") }
+    }
+
+    private static func checkTruthValues(
+        _ reader: ByteReader, at range: Range<Int>, _ what: String
+    ) throws(CheckpointError) {
+        let bytes = reader.bytes(at: range)
+        // Eight at a time as long as they are sound: an array of them may fill the file.
+        var place = 0
+        while place + 8 <= bytes.count {
+            let eight = bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self)
+            guard eight & ~0x0101_0101_0101_0101 == 0 else { break }
+            place += 8
+        }
+        while place < bytes.count {
+            guard bytes[place] <= 1 else {
+                throw .malformed(
+                    file: reader.file, problem: "\(what) has the byte \(bytes[place]), not a truth value")
+            }
+            place += 1
+        }
+    }
+
+    private static func isUTF8(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        bytes.withMemoryRebound(to: UInt8.self) { (try? UTF8Span(validating: $0.span)) != nil }
     }
 
     private static func alignment(_ file: String, _ metadata: GGUFMetadata) throws(CheckpointError) -> Int {
         guard let value = metadata[alignmentKey] else { return defaultAlignment }
-        guard let alignment = value.intValue, alignment > 0, alignment & (alignment - 1) == 0,
-            alignment <= Int(Int32.max)
-        else { throw .malformed(file: file, problem: "'\(alignmentKey)' is not a power of two") }
-        return alignment
-    }
-
-    private static func refuseSplit(_ file: String, _ metadata: GGUFMetadata) throws(CheckpointError) {
-        if let count = metadata["split.count"]?.intValue, count > 1 {
-            throw .unsupported(
-                file: file,
-                problem: "is one of \(count) parts of a split model; join them first (llama-gguf-split --merge)")
+        guard case .uint32(let alignment) = value, alignment > 0, alignment & (alignment - 1) == 0 else {
+            let found = value.intValue.map { "\($0)" } ?? "no number"
+            throw .malformed(
+                file: file, problem: "'\(alignmentKey)' is \(found); it must be a power of two, and its type UINT32")
         }
+        return Int(alignment)
     }
 }
 
@@ -196,9 +191,12 @@ extension GGUFHeader {
 
     private static func readEntry(_ reader: inout ByteReader, index: Int) throws(CheckpointError) -> Entry {
         let file = reader.file
-        let name = try reader.readString("the name of tensor \(index)")
+        let name = try reader.readString("the name of tensor \(index)", limit: GGUFWriter.nameLimit)
         func failure(_ expected: String, _ found: String) -> CheckpointError {
             .badTensor(file: file, tensor: name, expected: expected, found: found)
+        }
+        guard !name.isEmpty else {
+            throw .malformed(file: file, problem: "tensor \(index) has an empty name")
         }
         let what = "the entry of tensor '\(name)'"
         let dimensionCount = try reader.read(UInt32.self, what)
@@ -229,7 +227,7 @@ extension GGUFHeader {
 
     /// Turns offsets relative to the data into places in the file, and checks them.
     private static func place(
-        _ entries: [Entry], file: String, headerEnd: Int, fileEnd: Int, alignment: Int
+        _ entries: [Entry], file: String, fileIndex: Int, headerEnd: Int, fileEnd: Int, alignment: Int
     ) throws(CheckpointError) -> [TensorRecord] {
         let dataStart = (headerEnd + alignment - 1) / alignment * alignment
         var names = Set<String>()
@@ -251,17 +249,21 @@ extension GGUFHeader {
             }
             tensors.append(
                 TensorRecord(
-                    name: entry.name, shape: entry.shape, encoding: entry.encoding, fileIndex: 0, offset: start,
+                    name: entry.name, shape: entry.shape, encoding: entry.encoding, fileIndex: fileIndex, offset: start,
                     byteCount: entry.byteCount))
         }
+        // As ggml demands: each begins where the one before it ends, but for the padding.
         var position = dataStart
         for tensor in tensors.sorted(by: { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }) {
-            guard tensor.offset >= position else {
+            guard tensor.offset == position else {
                 throw .badTensor(
-                    file: file, tensor: tensor.name, expected: "tensors must not share bytes",
-                    found: "overlaps the one before it")
+                    file: file, tensor: tensor.name,
+                    expected: "tensors must lie behind each other, from the data's start on",
+                    found: tensor.offset < position
+                        ? "overlaps the one before it" : "begins \(tensor.offset - position) bytes too late")
             }
-            position = tensor.offset + tensor.byteCount
+            // Both terms are at most the file's size or 2^32.
+            position = (tensor.offset + tensor.byteCount + alignment - 1) / alignment * alignment
         }
         return tensors
     }

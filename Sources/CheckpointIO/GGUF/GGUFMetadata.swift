@@ -14,12 +14,8 @@ package enum GGUFValue: Sendable {
     case float64(Double)
     /// An array of strings, read from the mapped file on demand.
     case strings(GGUFStringArray)
-    /// An array of anything else.
-    case array([GGUFValue])
-    /// An array of 32-bit floats.
-    case floats([Float])
-    /// An array of integers of one width, widened.
-    case integers([Int64])
+    /// An array of anything else, read from the mapped file on demand.
+    case array(GGUFArray)
 
     /// The integer, where this is one that an `Int` holds.
     package var intValue: Int? {
@@ -54,62 +50,73 @@ package enum GGUFValue: Sendable {
     /// The strings, where this is an array of them.
     package var stringArray: GGUFStringArray? { if case .strings(let strings) = self { strings } else { nil } }
 
-    /// The floats, where this is an array of 32-bit floats.
-    package var floatArray: [Float]? { if case .floats(let values) = self { values } else { nil } }
+    /// The floats, where this is an array of 32-bit floats. An array from a file may be long: look at `elementCount`
+    /// first.
+    package var floatArray: [Float]? { if case .array(let values) = self { values.floats } else { nil } }
 
-    /// The integers, where this is an array of them.
-    package var integerArray: [Int64]? { if case .integers(let values) = self { values } else { nil } }
-}
+    /// The integers, where this is an array of them (of any type but UINT64). An array from a file may be long: look at
+    /// `elementCount` first.
+    package var integerArray: [Int64]? { if case .array(let values) = self { values.integers } else { nil } }
 
-/// An array of strings inside a mapped GGUF file: places only, so that a vocabulary of hundreds of thousands costs
-/// little until it is read.
-package struct GGUFStringArray: Sendable, RandomAccessCollection {
-    private let file: MappedFile
-    private let ranges: [Range<Int>]
-
-    init(file: MappedFile, ranges: [Range<Int>]) {
-        self.file = file
-        self.ranges = ranges
-    }
-
-    package var startIndex: Int { 0 }
-    package var endIndex: Int { ranges.count }
-
-    /// String `position`; invalid UTF-8 is repaired with replacement characters (see `bytes(at:)`).
-    package subscript(position: Int) -> String {
-        file.withBytes { String(decoding: $0[ranges[position]], as: UTF8.self) }
-    }
-
-    /// The bytes of string `position` as they are.
-    package func bytes(at position: Int) -> [UInt8] {
-        file.withBytes { Array($0[ranges[position]]) }
+    /// The number of elements, where this is an array.
+    package var elementCount: Int? {
+        switch self {
+        case .strings(let strings): strings.count
+        case .array(let values): values.count
+        default: nil
+        }
     }
 }
 
-/// The key/value pairs of a GGUF file in file order.
+/// The key/value pairs of a GGUF file in file order. Values are read from the mapped file when they are asked for.
 package struct GGUFMetadata: Sendable {
     /// The keys in file order, each once.
     package let keys: [String]
-    private let values: [String: GGUFValue]
     /// The file, and where in it the bytes of each value lie.
     let file: MappedFile
     let places: [String: Place]
 
     /// The bytes of a value in its file.
     struct Place: Sendable {
-        /// GGUF's number of the value's type.
-        let type: UInt32
-        /// Where the value lies, its type left out.
+        /// The value's type.
+        let type: GGUFValueType
+        /// Where the value lies, its type left out; of an array from the elements' type on.
         let range: Range<Int>
     }
 
-    init(keys: [String], values: [String: GGUFValue], file: MappedFile, places: [String: Place]) {
+    /// Metadata whose values were all checked.
+    init(keys: [String], file: MappedFile, places: [String: Place]) {
         self.keys = keys
-        self.values = values
         self.file = file
         self.places = places
     }
 
     /// The value of `key`.
-    package subscript(key: String) -> GGUFValue? { values[key] }
+    package subscript(key: String) -> GGUFValue? {
+        guard let place = places[key] else { return nil }
+        return file.withBytes { bytes in
+            let value = UnsafeRawBufferPointer(rebasing: bytes[place.range])
+            guard let start = value.baseAddress else { return nil }
+            switch place.type {
+            case .string: return .string(String(decoding: value.dropFirst(Self.lengthSize), as: UTF8.self))
+            case .array:
+                let type = UInt32(littleEndian: value.loadUnaligned(as: UInt32.self))
+                let count = UInt64(littleEndian: value.loadUnaligned(fromByteOffset: 4, as: UInt64.self))
+                let elements = place.range.lowerBound + 4 + Self.lengthSize..<place.range.upperBound
+                switch GGUFValueType(rawValue: type) {
+                case .string:
+                    return .strings(
+                        GGUFStringArray(
+                            file: file, range: elements,
+                            count: Int(min(count, UInt64(elements.count / Self.lengthSize)))))
+                case let type?: return .array(GGUFArray(file: file, elementType: type, range: elements))
+                case nil: return nil
+                }
+            default: return place.type.scalar(start)
+            }
+        }
+    }
+
+    /// Bytes of the length before a string or an array's elements.
+    private static let lengthSize = 8
 }

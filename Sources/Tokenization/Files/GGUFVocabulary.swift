@@ -66,10 +66,13 @@ package struct GGUFVocabulary: Sendable {
             throw .missing(
                 path: file, remedy: "a GGUF file with 'tokenizer.ggml.model' and 'tokenizer.ggml.tokens' has one")
         }
+        guard texts.count <= TokenTable.idLimit else {
+            throw .unsupported(file: file, feature: "a vocabulary of \(texts.count) tokens")
+        }
         self.init(file: file, model: model, tokens: texts.indices.map(texts.bytes(at:)))
         preTokenizer = metadata["tokenizer.ggml.pre"]?.stringValue
         if let value = metadata["tokenizer.ggml.token_type"] {
-            guard let numbers = value.integerArray, numbers.count == tokens.count else {
+            guard value.elementCount == tokens.count, let numbers = value.integerArray else {
                 throw wrong("tokenizer.ggml.token_type", "\(tokens.count) numbers")
             }
             for number in numbers {
@@ -80,7 +83,7 @@ package struct GGUFVocabulary: Sendable {
             }
         }
         if let value = metadata["tokenizer.ggml.scores"] {
-            guard let numbers = value.floatArray, numbers.count == tokens.count else {
+            guard value.elementCount == tokens.count, let numbers = value.floatArray else {
                 throw wrong("tokenizer.ggml.scores", "\(tokens.count) 32-bit floats")
             }
             scores = numbers
