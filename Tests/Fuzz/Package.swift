@@ -1,0 +1,47 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// libFuzzer targets for everything that is read from files: a package of its own, whose folders of the program's rooms
+/// are links, so that they are built with coverage counters and the address sanitizer. See `Tests/README.md`; `run` here
+/// builds, makes seeds and runs.
+let package = Package(
+    name: "Fuzz",
+    targets: [
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
+        .systemLibrary(name: "CFuzzer"),
+        .target(
+            name: "CKernels", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])],
+            linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
+        room("TensorCore"),
+        room("CheckpointIO", ["TensorCore", "CKernels", "CZstd"]),
+        room("Compute", ["TensorCore", "CKernels", "COneDNN"]),
+        room("Tokenization", ["CheckpointIO", "TensorCore"]),
+        room("Models", ["Compute", "CheckpointIO", "TensorCore"]),
+        room("Data", ["Tokenization", "CheckpointIO", "TensorCore"]),
+        room("Adapters", ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
+        room("FuzzSupport", ["CheckpointIO", "TensorCore", "CFuzzer"]),
+        fuzzer("fuzz-safetensors"),
+        fuzzer("fuzz-gguf", ["Models", "Tokenization"]),
+        fuzzer("fuzz-index"),
+        fuzzer("fuzz-adapter", ["Adapters"]),
+        fuzzer("fuzz-tokenizer", ["Tokenization"]),
+        fuzzer("fuzz-records", ["Data", "Tokenization"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
+
+/// A library with coverage counters and the address sanitizer.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(
+        name: name, dependencies: dependencies,
+        swiftSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])])
+}
+
+/// A program that tries inputs.
+func fuzzer(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .executableTarget(
+        name: name, dependencies: ["FuzzSupport", "CheckpointIO", "TensorCore"] + dependencies,
+        swiftSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
+}
