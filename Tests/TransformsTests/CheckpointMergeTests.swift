@@ -1,6 +1,6 @@
 import Adapters
 import CheckpointIO
-import Glibc
+import Foundation
 import Models
 import TensorCore
 import TestSupport
@@ -68,6 +68,27 @@ import Testing
             #expect(report.changedCount == changed)
             #expect(abs(Double(report.largestChange) - largest) <= 1e-6 * largest)
             #expect(report.dtypes == [dtype.rawValue])
+        }
+    }
+
+    /// The path of a folder on a file system that can share blocks (XFS, btrfs); see `Tests/README.md`.
+    static let sharingFolder = ProcessInfo.processInfo.environment["TSPEFT_SHARING_FOLDER"]
+
+    @Test(.enabled(if: sharingFolder != nil, "needs TSPEFT_SHARING_FOLDER"))
+    func shardsThatShareTheBasesBlocksHaveTheSameBytes() throws {
+        let folder = try #require(Self.sharingFolder) + "/tspeft-test-\(getpid())"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let path = try makeBase(in: folder, dtype: .bf16, shardCount: 3)
+        let mapping = try MappedFile.open(Checkpoint.open(path).files[0])
+        #expect(try AtomicFileWriter(folder + "/clone").clone(mapping), "not a file system that shares blocks")
+        let merge = try CheckpointMerge(base: ModelCheckpoint.open(path), adapter: goldenAdapter())
+        _ = try merge.write(to: folder + "/shared")
+        try withTemporaryFolder { other in
+            _ = try merge.write(to: other + "/plain")
+            for name in try names(in: other + "/plain") {
+                #expect(try readFile(folder + "/shared/" + name) == readFile(other + "/plain/" + name), "\(name)")
+            }
         }
     }
 
