@@ -31,8 +31,9 @@ struct Program {
     }
 
     /// Runs a line of a shell in which `$T` is the program.
-    func shell(_ line: String) throws -> Outcome {
-        try Running("/bin/sh", ["-c", line], in: folder, environment: ["T": Self.path]).finish()
+    func shell(_ line: String, environment: [String: String] = [:]) throws -> Outcome {
+        let all = environment.merging(["T": Self.path]) { $1 }
+        return try Running("/bin/sh", ["-c", line], in: folder, environment: all).finish()
     }
 
     /// Starts the program.
@@ -70,6 +71,9 @@ struct Program {
 
         /// Sends SIGINT, as Ctrl-C does.
         func interrupt() { process.interrupt() }
+
+        /// Ends it at once, as `kill -9` does.
+        func kill() { Glibc.kill(process.processIdentifier, SIGKILL) }
 
         /// From now on no file that it writes may have more than `size` bytes.
         func limitFiles(to size: Int) throws {

@@ -83,7 +83,7 @@ package final class AtomicDirectory {
     /// Begins the file `name` in the directory; call its `commit` when it is complete.
     package func writer(_ name: String) throws(CheckpointError) -> AtomicFileWriter {
         precondition(isOpen, "the directory has ended")
-        return try AtomicFileWriter(temporaryPath(of: name))
+        return try AtomicFileWriter(temporaryPath(of: name), finally: joinedPath(path, name))
     }
 
     /// Writes the file `name` with `contents`.
@@ -109,7 +109,7 @@ package final class AtomicDirectory {
     /// Makes an empty directory inside this one.
     package func makeDirectory(_ name: String) throws(CheckpointError) {
         let path = temporaryPath(of: name)
-        guard mkdir(path, 0o777) == 0 else { throw creationFailure(path, errno) }
+        guard mkdir(path, 0o777) == 0 else { throw creationFailure(joinedPath(self.path, name), errno) }
     }
 
     /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, `inputChanged`

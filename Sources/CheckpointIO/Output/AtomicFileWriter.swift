@@ -8,6 +8,8 @@ package final class AtomicFileWriter {
     package let path: String
     /// Bytes written so far.
     package private(set) var byteCount = 0
+    /// Where it is renamed to: `path`, but for a file of a directory that has no name yet.
+    private let target: String
     private let temporaryPath: String
     private let isReplacing: Bool
     /// Open for writing until `commit` or `abandon`, then -1.
@@ -17,9 +19,14 @@ package final class AtomicFileWriter {
     ///
     /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one); without,
     /// anything there is an error now, and at the end too. Throws `outputExists` or `cannotCreate`.
-    package init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
-        let target = try Self.resolvedTarget(path, replacing: replacing)
-        self.path = target
+    package convenience init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
+        try self.init(path, replacing: replacing, finally: nil)
+    }
+
+    /// - Parameter finalPath: the path that the file will have when the directory that it lies in has its name; for errors.
+    init(_ path: String, replacing: Bool = false, finally finalPath: String?) throws(CheckpointError) {
+        target = try Self.resolvedTarget(path, replacing: replacing)
+        self.path = finalPath ?? target
         isReplacing = replacing
         temporaryPath = temporarySibling(of: target)
         TemporaryOutputs.add(temporaryPath)
@@ -28,7 +35,7 @@ package final class AtomicFileWriter {
         guard descriptor >= 0 else {
             let code = errno
             TemporaryOutputs.remove(temporary)
-            throw creationFailure(path, code)
+            throw creationFailure(self.path, code)
         }
     }
 
@@ -147,14 +154,14 @@ package final class AtomicFileWriter {
         do {
             for input in inputs { try input.checkUnchanged() }
             try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
-                try renameOutput(temporaryPath, to: path, isReplacing ? .replacing : .exclusive)
+                try renameOutput(temporaryPath, to: target, isReplacing ? .replacing : .exclusive)
             }
         } catch {
             abandon()
             throw error
         }
         TemporaryOutputs.remove(temporaryPath)
-        try syncDirectory(parentDirectory(of: path))
+        try syncDirectory(parentDirectory(of: target))
     }
 
     /// Gives the file up and removes what was written; harmless after `commit`.
