@@ -80,6 +80,14 @@ package struct TensorRecord: Sendable, Equatable {
     /// The number of elements.
     package var elementCount: Int { shape.reduce(1, *) }
 
+    /// The same bytes seen as rows of another width: as many elements, in rows of whole blocks.
+    package func rows(of width: Int) -> TensorRecord {
+        precondition(width > 0 && elementCount % width == 0 && width % encoding.group.elements == 0, "no whole rows")
+        return TensorRecord(
+            name: name, shape: [elementCount / width, width], encoding: encoding, fileIndex: fileIndex, offset: offset,
+            byteCount: byteCount)
+    }
+
     /// Where its bytes lie in its file.
     package var byteRange: Range<Int> { offset..<offset + byteCount }
 }

@@ -62,7 +62,7 @@ extension Tokenizer {
     }
 
     /// The Jinja text of a model's chat template: a file of its own comes before the configuration's.
-    private static func chatTemplateText(directory: String, configuration: JSONValue?) throws -> String? {
+    static func chatTemplateText(directory: String, configuration: JSONValue?) throws -> String? {
         let path = "\(directory)/chat_template.jinja"
         if pathKind(path) == .regularFile {
             return String(decoding: try readSmallFile(path, limit: fileByteLimit), as: UTF8.self)
@@ -73,7 +73,7 @@ extension Tokenizer {
         return value?.stringValue ?? named?["template"]?.stringValue
     }
 
-    private static func readJSON(_ path: String) throws -> JSONValue {
+    static func readJSON(_ path: String) throws -> JSONValue {
         let bytes = try readSmallFile(path, limit: fileByteLimit)
         do {
             return try JSONValue.parse(bytes)
@@ -82,7 +82,7 @@ extension Tokenizer {
         }
     }
 
-    private static func readOptionalJSON(_ path: String) throws -> JSONValue? {
+    static func readOptionalJSON(_ path: String) throws -> JSONValue? {
         pathKind(path) == .nothing ? nil : try readJSON(path)
     }
 }

@@ -24,7 +24,8 @@ struct TSPEFT: ParsableCommand {
         version: "tspeft \(ToolVersion.current)",
         subcommands: [
             InjectCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self, RankModulesCommand.self,
-            PruneCommand.self, MergeCommand.self, ExportCommand.self, InspectCommand.self, DemoCommand.self,
+            PruneCommand.self, MergeCommand.self, ConvertCommand.self, ExportCommand.self, InspectCommand.self,
+            DemoCommand.self,
         ])
 
     static func main() {

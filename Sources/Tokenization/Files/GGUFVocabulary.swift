@@ -30,6 +30,8 @@ package struct GGUFVocabulary: Sendable {
     package var bosTokenID: Int?
     package var eosTokenID: Int?
     package var unknownTokenID: Int?
+    /// The token that fills batches up.
+    package var paddingTokenID: Int?
     /// Whether to begin and end an encoded text with those; nil leaves it to the model's custom.
     package var addsBOS: Bool?
     package var addsEOS: Bool?
@@ -95,6 +97,7 @@ package struct GGUFVocabulary: Sendable {
         bosTokenID = try id("tokenizer.ggml.bos_token_id")
         eosTokenID = try id("tokenizer.ggml.eos_token_id")
         unknownTokenID = try id("tokenizer.ggml.unknown_token_id")
+        paddingTokenID = try id("tokenizer.ggml.padding_token_id")
         addsBOS = try bool("tokenizer.ggml.add_bos_token")
         addsEOS = try bool("tokenizer.ggml.add_eos_token")
         addsSpacePrefix = try bool("tokenizer.ggml.add_space_prefix")

@@ -18,9 +18,9 @@ struct BytePairModel: Sendable {
     private let byteTokens: [Int32]
     /// For each byte its token `<0x00>`...`<0xFF>`, -1 where there is none; nil without byte fallback.
     private let fallbackTokens: [Int32]?
-    private let unknownToken: Int32?
+    let unknownToken: Int32?
     private let fusesUnknown: Bool
-    private let ignoresMerges: Bool
+    let ignoresMerges: Bool
     /// By id, whether the token's own text encodes to it alone, so that such a word needs no merging.
     private var isWhole: [Bool] = []
 

@@ -6,16 +6,11 @@ import TensorCore
 extension CheckpointMerge {
     /// The type of every tensor of a converted checkpoint.
     private static let convertedType = DType.bf16
-    /// Bytes of one tensor file at most, unless one tensor has more: what Hugging Face's libraries took for long.
-    private static let shardByteLimit = 5_000_000_000
 
     /// Every tensor of the model by its Hugging Face name, merged or converted, then configuration and tokenizer.
     func writeConverted(
         into directory: AtomicDirectory, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
-        guard let metadata = base.checkpoint.metadata else {
-            throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
-        }
         let type = Self.convertedType
         let merging = Dictionary(plan.tensors.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
         let unties = plan.untiedHead != nil
@@ -23,16 +18,9 @@ extension CheckpointMerge {
         func shape(_ name: String) -> [Int] { base.shape(of: merging[name]?.source ?? name) ?? [] }
 
         // Small and likely to fail comes first.
-        let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
-        let configuration = try HuggingFaceConfiguration.config(
-            of: base.configuration, dtype: type, tiedEmbeddings: base.configuration.tiedEmbeddings && !unties,
-            paddingTokenID: paddingTokenID, file: base.checkpoint.path)
-        try directory.write("config.json", text: configuration.text(indent: 2) + "\n")
-        let generation = HuggingFaceConfiguration.generation(of: base.configuration, paddingTokenID: paddingTokenID)
-        try directory.write("generation_config.json", text: generation.text(indent: 2) + "\n")
-        let tokenizer = try GGUFTokenizerExport(metadata, file: base.checkpoint.path)
-        try directory.write("tokenizer.json", text: try tokenizer.tokenizer().text(indent: 2) + "\n")
-        try directory.write("tokenizer_config.json", text: tokenizer.configuration.text(indent: 2) + "\n")
+        let texts = try HuggingFaceFiles.texts(
+            ofGGUF: base, dtype: type, tiedEmbeddings: base.configuration.tiedEmbeddings && !unties)
+        for (name, text) in texts { try directory.write(name, text: text) }
 
         var tallies: [String: ChangeTally] = [:]
         var files: [OutputTensorFile] = []
@@ -61,27 +49,12 @@ extension CheckpointMerge {
 
     private typealias Shard = (name: String, entries: [SafetensorsEntry])
 
-    /// The entries in files of at most `shardByteLimit` bytes.
+    /// The entries in files of the usual size.
     private static func shards(_ entries: [SafetensorsEntry]) -> [Shard] {
-        var groups: [[SafetensorsEntry]] = [[]]
-        var bytes = 0
-        for entry in entries {
-            if bytes > 0, bytes + entry.byteCount > shardByteLimit {
-                groups.append([])
-                bytes = 0
-            }
-            groups[groups.count - 1].append(entry)
-            bytes += entry.byteCount
-        }
-        guard groups.count > 1 else { return [("model.safetensors", entries)] }
+        let groups = ShardPlan.groups(entries.map(\.byteCount), limit: ShardPlan.usualByteLimit)
         return groups.enumerated().map { index, group in
-            ("model-\(fiveDigits(index + 1))-of-\(fiveDigits(groups.count)).safetensors", group)
+            (ShardPlan.name("model", index, of: groups.count, ending: ".safetensors"), Array(entries[group]))
         }
-    }
-
-    private static func fiveDigits(_ number: Int) -> String {
-        let digits = String(number)
-        return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
     }
 
     private func writeIndex(_ shards: [Shard], into directory: AtomicDirectory) throws {

@@ -73,7 +73,7 @@ enum HuggingFaceConfiguration {
             "rms_norm_eps": .real(model.rmsNormEpsilon),
             "rope_theta": .real(model.rotaryBase),
             "tie_word_embeddings": .bool(tiedEmbeddings),
-            "torch_dtype": .string(dtype == .bf16 ? "bfloat16" : dtype == .f16 ? "float16" : "float32"),
+            "torch_dtype": .string(dtype.torchName),
             "use_cache": .bool(true),
             "vocab_size": .integer(model.vocabularySize),
         ]

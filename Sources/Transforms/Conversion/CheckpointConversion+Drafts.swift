@@ -1,0 +1,295 @@
+import CheckpointIO
+import Models
+import TensorCore
+import Tokenization
+
+// MARK: Within safetensors
+
+extension CheckpointConversion.Draft {
+    /// safetensors to safetensors: a change of type touches floating-point tensors of 16 bits and more, and no others;
+    /// integers, truth values and 8-bit floats, which belong to scales, stay as they are.
+    init(
+        safetensors checkpoint: Checkpoint, directory: String, to format: CheckpointConversion.Format,
+        type: QuantizationMix?
+    ) throws {
+        let wanted = try Self.plainType(type, checkpoint)
+        if wanted != nil, let quantization = checkpoint.configuration?["quantization_config"], !quantization.isNull {
+            let method = quantization["quant_method"]?.stringValue ?? "a method without a name"
+            throw TransformError.unsupported(
+                path: joinedPath(directory, "config.json"),
+                reason: "the weights are quantized by '\(method)' ('quantization_config'); another type would change "
+                    + "their scales and not them; leave out --type")
+        }
+        tensors = checkpoint.tensors.map { record in
+            ConvertedTensor(record, encoding: record.encoding.holdsReals ? wanted.map { .plain($0) } : nil)
+        }
+        let kept = Set(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
+        if !kept.isEmpty { notes.append("tensors of \(kept.sorted().joined(separator: ", ")) keep their type") }
+        headerPairs = try Self.headerPairs(checkpoint)
+        guard format == .huggingFace else {
+            if checkpoint.path == directory {
+                notes.append("a safetensors file holds tensors alone; configuration and tokenizer are not in it")
+            }
+            return
+        }
+        let hasModel = checkpoint.configuration != nil
+        let beside = checkpoint.path == directory || hasModel ? HuggingFaceFiles.beside(directory) : ([], [])
+        let changes = tensors.contains { $0.changedEncoding != nil }
+        sideFiles = beside.0.map { name in
+            if name == "config.json", changes, let wanted, let json = checkpoint.configuration {
+                let text = HuggingFaceFiles.configuration(json, dtype: wanted).text(indent: 2) + "\n"
+                return CheckpointConversion.SideFile(name: name, content: .text(text))
+            }
+            return CheckpointConversion.SideFile(name: name, content: .copy(joinedPath(directory, name)))
+        }
+        if !beside.1.isEmpty { notes.append("left behind: \(beside.1.joined(separator: ", "))") }
+        if !hasModel { notes.append("there is no config.json beside the tensors, so the directory has none") }
+    }
+
+    /// The plain type that is asked for; nil where types are kept.
+    private static func plainType(_ type: QuantizationMix?, _ checkpoint: Checkpoint) throws -> DType? {
+        guard let type else { return nil }
+        guard let plain = type.base.plainType else {
+            throw TransformError.unsupported(
+                path: checkpoint.path,
+                reason: "safetensors holds no blocks such as \(type.name); give --type f32, f16 or bf16, or an output "
+                    + "that ends in .gguf")
+        }
+        return plain
+    }
+
+    /// What the headers of the input's files say, each key as the first file has it.
+    private static func headerPairs(_ checkpoint: Checkpoint) throws -> [(key: String, value: String)] {
+        var pairs: [(key: String, value: String)] = []
+        for path in checkpoint.files {
+            for pair in try SafetensorsFile.open(path).metadata where !pairs.contains(where: { $0.key == pair.key }) {
+                pairs.append(pair)
+            }
+        }
+        return pairs
+    }
+}
+
+// MARK: Within GGUF
+
+extension CheckpointConversion.Draft {
+    /// GGUF to GGUF: the same metadata and, with `type`, the encodings of that mix.
+    init(gguf checkpoint: Checkpoint, type: QuantizationMix?) throws {
+        guard let source = checkpoint.metadata else {
+            throw TransformError.unsupported(path: checkpoint.path, reason: "it has no metadata")
+        }
+        for key in source.keys where !key.hasPrefix("split.") {
+            if let value = source.encoded(key) { metadata.append((key, value)) }
+        }
+        set("general.alignment", source["general.alignment"]?.intValue.map { .uint32(UInt32($0)) })
+        guard let type else {
+            tensors = checkpoint.tensors.map { ConvertedTensor($0) }
+            return
+        }
+        let facts = QuantizationMix.ModelFacts(source)
+        guard type.suits(facts.architecture) else {
+            throw TransformError.unsupported(
+                path: checkpoint.path,
+                reason: "llama.cpp has rules of its own for the types of '\(facts.architecture)' models, which tspeft "
+                    + "does not know; a plain --type (f32, f16, bf16) suits them")
+        }
+        let encodings = type.encodings(of: checkpoint.tensors.map(QuantizationMix.Tensor.init), facts)
+        tensors = zip(checkpoint.tensors, encodings).map { ConvertedTensor($0, encoding: $1) }
+        set(GGUFModelMetadata.fileTypeKey, .uint32(type.fileType))
+        if type.isQuantized {
+            set(GGUFModelMetadata.quantizationVersionKey, .uint32(GGUFModelMetadata.quantizationVersion))
+        }
+        let sources = Set(tensors.compactMap { $0.changedEncoding }.filter { $0.plainType == nil }.map(\.description))
+        if type.isQuantized, !sources.isEmpty {
+            notes.append(
+                "quantized anew from \(sources.sorted().joined(separator: ", ")): the errors of both add up; the plain "
+                    + "model gives a better result")
+        }
+        note(fallbacks: type)
+    }
+
+    /// Replaces or adds a metadata value; nil takes it out.
+    private mutating func set(_ key: String, _ value: GGUFEncodedValue?) {
+        let place = metadata.firstIndex { $0.key == key }
+        switch (place, value) {
+        case (let place?, let value?): metadata[place].value = value
+        case (nil, let value?): metadata.append((key, value))
+        case (let place?, nil): metadata.remove(at: place)
+        case (nil, nil): break
+        }
+    }
+
+    /// Says which rows are no whole blocks of the type that was asked for.
+    private mutating func note(fallbacks type: QuantizationMix) {
+        guard type.isQuantized else { return }
+        let size = type.base.group.elements
+        let odd = tensors.filter { $0.shape.count > 1 && $0.encoding.holdsReals && ($0.shape.last ?? 0) % size != 0 }
+        guard let width = odd.first?.shape.last else { return }
+        notes.append(
+            "\(odd.count) tensors have rows (\(width) elements) that are no whole blocks of \(type.base), which has "
+                + "\(size); they take narrower types, as llama.cpp does it")
+    }
+}
+
+extension QuantizationMix.ModelFacts {
+    /// What a GGUF file's metadata say of its model.
+    init(_ metadata: GGUFMetadata) {
+        architecture = metadata["general.architecture"]?.stringValue ?? ""
+        let prefix = architecture
+        func count(_ key: String) -> Int {
+            let value = metadata["\(prefix).\(key)"]
+            return value?.intValue ?? value?.integerArray?.first.map(Int.init) ?? 0
+        }
+        layerCount = count("block_count")
+        headCount = count("attention.head_count")
+        keyValueHeadCount = metadata["\(prefix).attention.head_count_kv"] == nil
+            ? headCount : count("attention.head_count_kv")
+        expertCount = count("expert_count")
+    }
+
+    /// What a model of the Llama family has.
+    init(_ model: LlamaConfiguration) {
+        architecture = GGUFModelMetadata.architecture
+        layerCount = model.layerCount
+        headCount = model.headCount
+        keyValueHeadCount = model.keyValueHeadCount
+    }
+}
+
+extension QuantizationMix.Tensor {
+    fileprivate init(_ record: TensorRecord) {
+        self.init(name: record.name, shape: record.shape, current: record.encoding)
+    }
+}
+
+// MARK: Between the families
+
+extension CheckpointConversion.Draft {
+    /// Hugging Face to GGUF: the tensors by GGUF's names, vectors in F32, matrices as they are or as `type` has them.
+    init(huggingFace checkpoint: Checkpoint, directory: String, toGGUF type: QuantizationMix?) throws {
+        let model = try ModelCheckpoint.open(checkpoint.path)
+        try Self.refuseUnknownTensors(model)
+        let configuration = model.configuration
+        let (vocabulary, losses) = try GGUFVocabulary.huggingFace(
+            directory: directory, vocabularySize: configuration.vocabularySize,
+            configuration: model.checkpoint.configuration)
+        notes = losses
+
+        var entries: [QuantizationMix.Tensor] = []
+        var records: [(record: TensorRecord, order: ConvertedTensor.RowOrder)] = []
+        for name in model.tensorNames {
+            guard let record = model.record(of: name), let ggufName = CheckpointNames.gguf(of: name) else { continue }
+            guard record.encoding.holdsReals else {
+                throw TransformError.unusableTensor(
+                    base: checkpoint.path, tensor: name, reason: "is of \(record.encoding), which is no weight's type")
+            }
+            let isVector = record.shape.count < 2
+            entries.append(
+                QuantizationMix.Tensor(
+                    name: ggufName, shape: record.shape,
+                    current: isVector || record.encoding == .plain(.f64) ? .plain(.f32) : record.encoding))
+            let isPermuted = CheckpointNames.isPermutedInGGUF(name)
+            records.append((record, isPermuted ? .toGGUF(headSize: configuration.headSize) : .asStored))
+        }
+        let encodings =
+            type?.encodings(of: entries, QuantizationMix.ModelFacts(configuration)) ?? entries.map(\.current)
+        if let factors = GGUFModelMetadata.rotaryFactors(configuration) {
+            tensors.append(ConvertedTensor(name: CheckpointNames.ggufRotaryFactors, values: factors))
+        }
+        for (index, entry) in entries.enumerated() {
+            tensors.append(
+                ConvertedTensor(
+                    records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order))
+        }
+        metadata = GGUFModelMetadata.pairs(
+            configuration, json: model.checkpoint.configuration ?? .object([:]), generation: try Self.generation(directory),
+            directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
+            fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
+        if let type { note(fallbacks: type) }
+    }
+
+    /// GGUF to Hugging Face: the tensors by its names and row order, blocks as BF16 unless `type` says otherwise.
+    init(gguf checkpoint: Checkpoint, to format: CheckpointConversion.Format, type: QuantizationMix?) throws {
+        let model = try ModelCheckpoint.open(checkpoint.path)
+        try Self.refuseUnknownTensors(model)
+        let wanted = try Self.plainType(type, checkpoint)
+        let names = model.tensorNames
+        let records = names.compactMap { model.record(of: $0) }
+        let encodings = try wanted.map { plain in records.map { _ in .plain(plain) } }
+            ?? Self.keptEncodings(records, checkpoint)
+        let headSize = model.configuration.headSize
+        tensors = zip(zip(names, records), encodings).map { entry, encoding in
+            ConvertedTensor(
+                entry.1, name: entry.0, encoding: encoding,
+                order: model.isPermuted(entry.0) ? .fromGGUF(headSize: headSize) : .asStored)
+        }
+        if records.contains(where: { $0.encoding.plainType == nil }) {
+            notes.append("blocks are written as numbers; what quantization lost is not in them")
+        }
+        guard format == .huggingFace else {
+            notes.append("a safetensors file holds tensors alone; configuration and tokenizer are not in it")
+            return
+        }
+        let dtype = wanted ?? Self.prevailingType(tensors).base.plainType ?? .f32
+        sideFiles = try HuggingFaceFiles.texts(
+            ofGGUF: model, dtype: dtype, tiedEmbeddings: model.configuration.tiedEmbeddings
+        ).map { CheckpointConversion.SideFile(name: $0.name, content: .text($0.text)) }
+    }
+
+    private static func refuseUnknownTensors(_ model: ModelCheckpoint) throws {
+        guard let name = model.unknownTensors.first else { return }
+        throw TransformError.unsupported(
+            path: model.checkpoint.path,
+            reason: "tensor '\(name)' is none of the architecture '\(model.configuration.architecture)'; what it would be in "
+                + "another format is not known")
+    }
+
+    private static func generation(_ directory: String) throws -> JSONValue? {
+        let path = joinedPath(directory, "generation_config.json")
+        guard pathKind(path) == .regularFile else { return nil }
+        do {
+            return try JSONValue.parse(try readSmallFile(path, limit: 1 << 20))
+        } catch let error as CheckpointError {
+            throw error
+        } catch {
+            throw CheckpointError.malformed(file: path, problem: "\(error)")
+        }
+    }
+
+    /// The plain type that most elements of matrices have; F32 where blocks prevail or there is none.
+    private static func prevailingType(_ tensors: [ConvertedTensor]) -> QuantizationMix {
+        var counts: [DType: Int] = [:]
+        for tensor in tensors where tensor.shape.count > 1 {
+            if let type = tensor.encoding.plainType { counts[type, default: 0] += tensor.elementCount }
+        }
+        let most = counts.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }
+        return most.flatMap { QuantizationMix.plain($0.key) } ?? QuantizationMix.all[0]
+    }
+
+    /// The types of a Hugging Face checkpoint that keeps what the GGUF file has: plain matrices as they are, blocks in
+    /// BF16. A vector, which GGUF has in F32 whatever it was, takes the type of most matrices if that loses nothing.
+    private static func keptEncodings(_ records: [TensorRecord], _ checkpoint: Checkpoint) throws -> [TensorEncoding] {
+        let matrices = records.filter { $0.shape.count > 1 }.map { record in
+            ConvertedTensor(record, encoding: record.encoding.plainType == nil ? .plain(.bf16) : nil)
+        }
+        let main = prevailingType(matrices).base
+        return try records.map { record in
+            guard record.encoding.plainType != nil else { return .plain(.bf16) }
+            guard record.shape.count < 2, record.encoding == .plain(.f32) else { return record.encoding }
+            let values = try checkpoint.floats(of: record)
+            return main.holds(values) ? main : record.encoding
+        }
+    }
+}
+
+extension TensorEncoding {
+    /// Whether this plain type holds each value as it is.
+    fileprivate func holds(_ values: [Float]) -> Bool {
+        switch self {
+        case .plain(.f32), .plain(.f64): true
+        case .plain(.bf16): values.allSatisfy { $0.bitPattern & 0xFFFF == 0 }
+        case .plain(.f16): values.allSatisfy { Float(Float16($0)).bitPattern == $0.bitPattern }
+        default: false
+        }
+    }
+}

@@ -1,0 +1,179 @@
+import CheckpointIO
+import TensorCore
+
+/// A tensor of a conversion's output, and what it is made from.
+struct ConvertedTensor: Sendable {
+    /// The order of a tensor's rows, by the row of the input that each row of the output is.
+    enum RowOrder: Sendable, Equatable {
+        case asStored
+        /// Query or key rows from Hugging Face's order to GGUF's, for heads of so many rows.
+        case toGGUF(headSize: Int)
+        /// The way back.
+        case fromGGUF(headSize: Int)
+
+        /// The input's row that becomes row `row` of the output.
+        ///
+        /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two
+        /// next to each other.
+        func source(_ row: Int) -> Int {
+            switch self {
+            case .asStored: return row
+            case .toGGUF(let size):
+                let (head, within) = row.quotientAndRemainder(dividingBy: size)
+                return head * size + within % 2 * (size / 2) + within / 2
+            case .fromGGUF(let size):
+                let (head, within) = row.quotientAndRemainder(dividingBy: size)
+                let (half, pair) = within.quotientAndRemainder(dividingBy: size / 2)
+                return head * size + 2 * pair + half
+            }
+        }
+    }
+
+    /// What a tensor's values are.
+    enum Source: Sendable {
+        /// A tensor of the input.
+        case record(TensorRecord, RowOrder)
+        /// Numbers that the input says in another way.
+        case values([Float])
+    }
+
+    /// The name in the output.
+    let name: String
+    /// Extents, outermost first.
+    let shape: [Int]
+    /// How the output stores it.
+    let encoding: TensorEncoding
+    let source: Source
+
+    /// A tensor of the input under `name`, or its own name.
+    init(_ record: TensorRecord, name: String? = nil, encoding: TensorEncoding? = nil, order: RowOrder = .asStored) {
+        self.name = name ?? record.name
+        shape = record.shape
+        self.encoding = encoding ?? record.encoding
+        source = .record(record, order)
+    }
+
+    /// A vector of numbers in F32.
+    init(name: String, values: [Float]) {
+        self.name = name
+        shape = [values.count]
+        encoding = .plain(.f32)
+        source = .values(values)
+    }
+
+    /// Elements of the tensor.
+    var elementCount: Int { shape.reduce(1, *) }
+
+    /// Bytes in the output; the shape was checked to fit.
+    var byteCount: Int { encoding.byteCount(shape: shape) ?? 0 }
+
+    /// The input's encoding, where it is changed.
+    var changedEncoding: TensorEncoding? {
+        guard case .record(let record, _) = source, record.encoding != encoding else { return nil }
+        return record.encoding
+    }
+}
+
+extension ConvertedTensor {
+    /// What is written at the tensor's place: the input's bytes as they are wherever that is enough.
+    func content(from checkpoint: Checkpoint) -> TensorStream.Content {
+        switch source {
+        case .values(let values):
+            return .made(
+                TensorStream.Rows(count: 1, elementCount: values.count, byteCount: values.count * 4) {
+                    { _, _, bytes in values.withUnsafeBytes { bytes.copyMemory(from: $0) } }
+                })
+        case .record(let record, .asStored) where record.encoding == encoding:
+            return .stored(checkpoint.mapping(of: record), record.byteRange)
+        case .record(let record, .asStored):
+            return .made(encoded(record, checkpoint))
+        case .record(let record, let order):
+            return .made(reordered(record, order, checkpoint))
+        }
+    }
+
+    /// Elements in rows of whole blocks of both encodings, which is all that a change of encoding needs.
+    private func encoded(_ record: TensorRecord, _ checkpoint: Checkpoint) -> TensorStream.Rows {
+        // Powers of two, so that the larger is a multiple of the smaller.
+        let width = max(record.encoding.group.elements, encoding.group.elements)
+        let rows = record.rows(of: width)
+        let group = encoding.group
+        return TensorStream.Rows(
+            count: rows.shape[0], elementCount: width, byteCount: width / group.elements * group.bytes,
+            source: (checkpoint.mapping(of: record), record.byteRange)
+        ) {
+            { part, workspace, bytes in
+                let values = workspace.floats(0, part.count * width)
+                try checkpoint.readFloats(of: rows, rows: part, into: values)
+                try encode(values, at: part.lowerBound * width, of: record, checkpoint, into: bytes)
+            }
+        }
+    }
+
+    /// Rows of the first axis in another order, their bytes as they are if the encoding stays.
+    private func reordered(
+        _ record: TensorRecord, _ order: RowOrder, _ checkpoint: Checkpoint
+    ) -> TensorStream.Rows {
+        let count = record.shape.first ?? 1
+        let width = record.elementCount / max(1, count)
+        let group = encoding.group
+        let rowBytes = width / group.elements * group.bytes
+        let keepsEncoding = record.encoding == encoding
+        return TensorStream.Rows(count: count, elementCount: width, byteCount: rowBytes) {
+            { part, workspace, bytes in
+                if keepsEncoding {
+                    checkpoint.withBytes(of: record) { stored in
+                        for (place, row) in part.enumerated() {
+                            let start = order.source(row) * rowBytes
+                            UnsafeMutableRawBufferPointer(rebasing: bytes[place * rowBytes..<(place + 1) * rowBytes])
+                                .copyMemory(from: UnsafeRawBufferPointer(rebasing: stored[start..<start + rowBytes]))
+                        }
+                    }
+                    return
+                }
+                let values = workspace.floats(0, part.count * width)
+                for (place, row) in part.enumerated() {
+                    let source = order.source(row)
+                    try checkpoint.readFloats(
+                        of: record, rows: source..<source + 1,
+                        into: UnsafeMutableBufferPointer(rebasing: values[place * width..<(place + 1) * width]))
+                }
+                try encode(values, at: part.lowerBound * width, of: record, checkpoint, into: bytes)
+            }
+        }
+    }
+
+    /// Encodes values of the tensor from element `first` on. Throws `TransformError.unusableTensor` for one that the
+    /// encoding cannot hold.
+    private func encode(
+        _ values: UnsafeMutableBufferPointer<Float>, at first: Int, of record: TensorRecord, _ checkpoint: Checkpoint,
+        into bytes: UnsafeMutableRawBufferPointer
+    ) throws {
+        if let limit = encoding.overflowLimit, let place = values.firstIndex(where: { abs($0) >= limit && $0.isFinite })
+        {
+            throw TransformError.unusableTensor(
+                base: checkpoint.path, tensor: record.name,
+                reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)")
+        }
+        do {
+            try encoding.encode(UnsafeBufferPointer(values), into: bytes)
+        } catch {
+            throw TransformError.unusableTensor(
+                base: checkpoint.path, tensor: record.name,
+                reason: "cannot be written as \(encoding): the block from element \(first + error.element) on has the "
+                    + "value \(error.value)")
+        }
+    }
+}
+
+extension TensorEncoding {
+    /// The least magnitude that rounds to infinity in this plain type, where that is below the largest `Float`.
+    fileprivate var overflowLimit: Float? {
+        switch self {
+        // Half a unit in the last place above the largest numbers, 65504 and 2^127 (2 - 2^-7).
+        case .plain(.f16): 65520
+        case .plain(.bf16): 0x1.FFp127
+        default: nil
+        }
+    }
+}

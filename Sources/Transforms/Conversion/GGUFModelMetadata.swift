@@ -1,0 +1,173 @@
+import CheckpointIO
+import Glibc
+import Models
+import TensorCore
+import Tokenization
+
+/// The metadata of a GGUF file made from a Hugging Face checkpoint of the Llama family, by the keys that llama.cpp's
+/// converter writes.
+enum GGUFModelMetadata {
+    /// Key and value, in the order of the file.
+    typealias Pairs = [(key: String, value: GGUFEncodedValue)]
+
+    /// What llama.cpp calls the version of its block formats.
+    static let quantizationVersion: UInt32 = 2
+    static let fileTypeKey = "general.file_type"
+    static let quantizationVersionKey = "general.quantization_version"
+    /// Every model of the Llama family runs under this name; Mistral too.
+    static let architecture = "llama"
+
+    /// All of it.
+    ///
+    /// - Parameters:
+    ///   - json: the model's `config.json`.
+    ///   - generation: its `generation_config.json`, which may recommend how to sample.
+    ///   - directory: the model's directory, which names it where the configuration does not.
+    static func pairs(
+        _ model: LlamaConfiguration, json: JSONValue, generation: JSONValue?, directory: String, weightCount: Int,
+        fileType: UInt32, vocabulary: GGUFVocabulary
+    ) -> Pairs {
+        var pairs: Pairs = [
+            ("general.architecture", .string(architecture)),
+            ("general.type", .string("model")),
+        ]
+        pairs += sampling(generation)
+        pairs += [
+            ("general.name", .string(name(json, directory: directory))),
+            ("general.size_label", .string(sizeLabel(weightCount))),
+        ]
+        pairs += graph(model)
+        pairs += [
+            (fileTypeKey, .uint32(fileType)),
+            ("llama.vocab_size", .uint32(UInt32(model.vocabularySize))),
+            ("llama.rope.dimension_count", .uint32(UInt32(model.headSize))),
+            (quantizationVersionKey, .uint32(quantizationVersion)),
+        ]
+        return pairs + tokenizer(vocabulary, model)
+    }
+
+    /// Sizes and constants of the graph. Frequencies scaled as Llama 3's are stand in a tensor; see `rotaryFactors`.
+    private static func graph(_ model: LlamaConfiguration) -> Pairs {
+        var pairs: Pairs = [
+            ("llama.block_count", .uint32(UInt32(model.layerCount))),
+            ("llama.context_length", .uint32(UInt32(model.maximumPositions))),
+            ("llama.embedding_length", .uint32(UInt32(model.hiddenSize))),
+            ("llama.feed_forward_length", .uint32(UInt32(model.intermediateSize))),
+            ("llama.attention.head_count", .uint32(UInt32(model.headCount))),
+            ("llama.attention.head_count_kv", .uint32(UInt32(model.keyValueHeadCount))),
+        ]
+        if case .linear(let factor) = model.rotaryScaling {
+            pairs.append(("llama.rope.scaling.type", .string("linear")))
+            pairs.append(("llama.rope.scaling.factor", .float32(Float(factor))))
+        }
+        return pairs + [
+            ("llama.rope.freq_base", .float32(Float(model.rotaryBase))),
+            ("llama.attention.layer_norm_rms_epsilon", .float32(model.rmsNormEpsilon)),
+            ("llama.attention.key_length", .uint32(UInt32(model.headSize))),
+            ("llama.attention.value_length", .uint32(UInt32(model.headSize))),
+        ]
+    }
+
+    /// The divisors of the rotary frequencies that go into `rope_freqs.weight`, [headSize / 2]; nil where the metadata
+    /// say all.
+    static func rotaryFactors(_ model: LlamaConfiguration) -> [Float]? {
+        switch model.rotaryScaling {
+        case .standard, .linear: return nil
+        case .factors(let factors): return factors
+        case .llama3(let factor, let low, let high, let original):
+            return (0..<model.headSize / 2).map { index in
+                let exponent = Float(2 * index) / Float(model.headSize)
+                let frequency = 1 / Float(pow(model.rotaryBase, Double(exponent)))
+                let wavelength = 2 * Float.pi / frequency
+                let positions = Float(original)
+                if wavelength < positions / Float(high) { return 1 }
+                if wavelength > positions / Float(low) { return Float(factor) }
+                let smooth = (positions / wavelength - Float(low)) / Float(high - low)
+                return 1 / ((1 - smooth) / Float(factor) + smooth)
+            }
+        }
+    }
+
+    // MARK: General
+
+    /// How `generation_config.json` recommends to sample, by llama.cpp's names.
+    private static func sampling(_ generation: JSONValue?) -> Pairs {
+        var pairs: Pairs = []
+        if let count = generation?["top_k"]?.intValue.flatMap(Int32.init(exactly:)) {
+            pairs.append(("general.sampling.top_k", .int32(count)))
+        }
+        for (name, key) in [
+            ("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp"), ("repetition_penalty", "penalty_repeat"),
+        ] {
+            if let value = generation?[name]?.doubleValue {
+                pairs.append(("general.sampling.\(key)", .float32(Float(value))))
+            }
+        }
+        return pairs
+    }
+
+    /// The model's name for people: from `_name_or_path` where that is a name and no path, or else from the directory.
+    private static func name(_ json: JSONValue, directory: String) -> String {
+        if let given = json["_name_or_path"]?.stringValue, given.count(where: { $0 == "/" }) <= 1,
+            let last = given.split(separator: "/").last, !given.hasPrefix(".")
+        {
+            return title(String(last))
+        }
+        return title(lastPathComponent(resolved(directory)))
+    }
+
+    /// A path without links and dots, where it leads somewhere.
+    private static func resolved(_ path: String) -> String {
+        guard let resolved = realpath(path, nil) else { return path }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    /// `tiny-llama-v2` as `Tiny Llama v2`: words in lower case get a capital, but for versions and numbers.
+    static func title(_ text: String) -> String {
+        let words = text.split { $0 == "-" || $0 == " " }
+        return words.map { word -> String in
+            let isVersion = word.first == "v" && word.dropFirst().first?.isNumber == true
+            guard !isVersion, word.first?.isNumber == false, word == word.lowercased()[...] else { return String(word) }
+            return word.prefix(1).uppercased() + word.dropFirst()
+        }.joined(separator: " ")
+    }
+
+    /// A count of weights in two or three digits: `135M`, `1.1B`.
+    static func sizeLabel(_ count: Int) -> String {
+        let (unit, suffix) =
+            count > 1_000_000_000_000
+            ? (1e12, "T") : count > 1_000_000_000 ? (1e9, "B") : count > 1_000_000 ? (1e6, "M") : (1e3, "K")
+        let scaled = Double(count) / unit
+        let whole = Int(scaled.rounded(.toNearestOrEven))
+        if whole >= 10 { return "\(whole)\(suffix)" }
+        let tenths = Int((scaled * 10).rounded(.toNearestOrEven))
+        return "\(tenths / 10).\(tenths % 10)\(suffix)"
+    }
+
+    // MARK: Tokenizer
+
+    private static func tokenizer(_ vocabulary: GGUFVocabulary, _ model: LlamaConfiguration) -> Pairs {
+        var pairs: Pairs = [("tokenizer.ggml.model", .string(vocabulary.model))]
+        func add(_ key: String, _ value: GGUFEncodedValue?) {
+            if let value { pairs.append(("tokenizer." + key, value)) }
+        }
+        func id(_ id: Int?) -> GGUFEncodedValue? { id.map { .uint32(UInt32($0)) } }
+        add("ggml.pre", vocabulary.preTokenizer.map { .string($0) })
+        add("ggml.tokens", .byteStrings(vocabulary.tokens))
+        add("ggml.scores", vocabulary.scores.isEmpty ? nil : .floats(vocabulary.scores))
+        add("ggml.token_type", .int32s(vocabulary.types.map { Int32($0.rawValue) }))
+        if vocabulary.model == "gpt2" { add("ggml.merges", .byteStrings(vocabulary.merges)) }
+        add("ggml.bos_token_id", id(vocabulary.bosTokenID))
+        add("ggml.eos_token_id", id(vocabulary.eosTokenID))
+        // A model that ends its turns with another token than its texts.
+        add("ggml.eot_token_id", id(model.eosTokenIDs.first { $0 != vocabulary.eosTokenID }))
+        add("ggml.unknown_token_id", id(vocabulary.unknownTokenID))
+        add("ggml.padding_token_id", id(vocabulary.paddingTokenID))
+        add("ggml.add_bos_token", vocabulary.addsBOS.map { .bool($0) })
+        add("ggml.add_eos_token", vocabulary.addsEOS.map { .bool($0) })
+        add("ggml.add_space_prefix", vocabulary.addsSpacePrefix.map { .bool($0) })
+        add("chat_template", vocabulary.chatTemplate.map { .string($0) })
+        return pairs
+    }
+}

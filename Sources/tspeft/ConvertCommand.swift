@@ -1,0 +1,81 @@
+import ArgumentParser
+import Transforms
+import Workflows
+
+struct ConvertCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "convert",
+        abstract: "Write a checkpoint in another format, type or set of files.",
+        discussion: """
+            INPUT is a Hugging Face directory, a safetensors file or a GGUF file (of a split one any part). The output's \
+            name says what is written: a GGUF file (.gguf), a safetensors file (.safetensors) or else a Hugging Face \
+            directory; --to says it again, for scripts.
+
+            Between Hugging Face and GGUF the model must be of the Llama family: names, row order, configuration, \
+            tokenizer and chat template are translated. Within one format it may be any, to change types, split or join.
+
+            --type f32, f16 and bf16 suit all formats. GGUF also takes q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, \
+            q4_k_s, iq4_nl, q4_1, q4_0, mxfp4, q3_k_l, q3_k_m, q3_k_s, q2_k, tq2_0 and tq1_0: the type of each tensor is \
+            the one that llama.cpp gives it without an importance matrix (vectors stay F32, and the output head of a \
+            q4_k_m file is Q6_K). Unless given, types stay: out of GGUF blocks become BF16, and norms, which GGUF has in \
+            F32, get the type of the matrices where that loses nothing. In safetensors a change of type leaves integers \
+            and 8-bit floats as they are.
+
+            tspeft convert MODEL -o model.gguf --type q4_k_m
+            tspeft convert model.gguf -o MODEL --type bf16
+            tspeft convert MODEL -o resharded --max-shard-size 2GB
+            tspeft convert model.gguf -o parts.gguf --max-shard-size 4GB
+            tspeft convert parts-00001-of-00003.gguf -o joined.gguf
+            """)
+
+    @Argument(help: "The checkpoint.")
+    var input: String
+
+    @Option(name: .shortAndLong, help: "Where the result goes.")
+    var output: String
+
+    @Option(help: "The format: huggingface, safetensors or gguf; as the output's name ends unless given.")
+    var to: CheckpointConversion.Format?
+
+    @Option(help: "The tensors' type, such as bf16 or q4_k_m; kept unless given.")
+    var type: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Bytes of tensors in one file at most: 5GB, 500MB, 2GiB. Directories have 5GB, or the files of a directory \
+            that they come from, unless given; GGUF files are whole.",
+            valueName: "size"))
+    var maxShardSize: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    @Option(help: "Threads; one a processor unless given.")
+    var threads: Int?
+
+    func run() throws {
+        var request = ConvertRequest(inputPath: input, outputPath: output)
+        request.format = to
+        request.type = type
+        request.shardSize = maxShardSize
+        request.replaces = force
+        request.threadCount = threads
+        let start = ContinuousClock.now
+        let plan = try convertCheckpoint(request) { done, total in
+            Terminal.progress("converting: \(percent(Double(done) / Double(max(1, total)), 0)) %")
+        }
+        Terminal.endProgress()
+        if json {
+            Terminal.result(ConversionText.json(plan).text(indent: 2))
+        } else {
+            for line in ConversionText.summary(plan) { Terminal.result(line) }
+        }
+        let elapsed = (ContinuousClock.now - start) / .seconds(1)
+        Terminal.note("written to \(output) in \(durationText(elapsed))")
+    }
+}
+
+extension CheckpointConversion.Format: ExpressibleByArgument {}
