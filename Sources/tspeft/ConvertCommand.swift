@@ -42,8 +42,10 @@ struct ConvertCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Bytes of tensors in one file at most: 5GB, 500MB, 2GiB. Directories have 5GB, or the files of a directory \
-            that they come from, unless given; GGUF files are whole.",
+            """
+            Bytes of tensors in one file at most: 5GB, 500MB, 2GiB. Directories have 5GB, or the files of a directory \
+            that they come from, unless given; GGUF files are whole.
+            """,
             valueName: "size"))
     var maxShardSize: String?
 
@@ -74,7 +76,9 @@ struct ConvertCommand: ParsableCommand {
             for line in ConversionText.summary(plan) { Terminal.result(line) }
         }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)
-        Terminal.note("written to \(output) in \(durationText(elapsed))")
+        let more = plan.format == .gguf ? plan.files.count - 1 : 0
+        let place = plan.format == .gguf ? plan.files[0].path + (more > 0 ? " and \(more) more" : "") : output
+        Terminal.note("written to \(place) in \(durationText(elapsed))")
     }
 }
 

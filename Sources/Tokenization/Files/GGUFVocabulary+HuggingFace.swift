@@ -22,7 +22,8 @@ extension GGUFVocabulary {
         guard parts.tokens.idBound <= vocabularySize else {
             throw TokenizationError.malformed(
                 file: path,
-                problem: "has ids up to \(parts.tokens.idBound - 1), but the model's embedding has \(vocabularySize) rows")
+                problem:
+                    "has ids up to \(parts.tokens.idBound - 1), but the model's embedding has \(vocabularySize) rows")
         }
         var losses: [String] = []
         var vocabulary: GGUFVocabulary

@@ -142,7 +142,8 @@ extension QuantizationMix.ModelFacts {
         }
         layerCount = count("block_count")
         headCount = count("attention.head_count")
-        keyValueHeadCount = metadata["\(prefix).attention.head_count_kv"] == nil
+        keyValueHeadCount =
+            metadata["\(prefix).attention.head_count_kv"] == nil
             ? headCount : count("attention.head_count_kv")
         expertCount = count("expert_count")
     }
@@ -202,7 +203,8 @@ extension CheckpointConversion.Draft {
                     records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order))
         }
         metadata = GGUFModelMetadata.pairs(
-            configuration, json: model.checkpoint.configuration ?? .object([:]), generation: try Self.generation(directory),
+            configuration, json: model.checkpoint.configuration ?? .object([:]),
+            generation: try Self.generation(directory),
             directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
         if let type { note(fallbacks: type) }
@@ -215,7 +217,8 @@ extension CheckpointConversion.Draft {
         let wanted = try Self.plainType(type, checkpoint)
         let names = model.tensorNames
         let records = names.compactMap { model.record(of: $0) }
-        let encodings = try wanted.map { plain in records.map { _ in .plain(plain) } }
+        let encodings =
+            try wanted.map { plain in records.map { _ in .plain(plain) } }
             ?? Self.keptEncodings(records, checkpoint)
         let headSize = model.configuration.headSize
         tensors = zip(zip(names, records), encodings).map { entry, encoding in
@@ -240,7 +243,8 @@ extension CheckpointConversion.Draft {
         guard let name = model.unknownTensors.first else { return }
         throw TransformError.unsupported(
             path: model.checkpoint.path,
-            reason: "tensor '\(name)' is none of the architecture '\(model.configuration.architecture)'; what it would be in "
+            reason:
+                "tensor '\(name)' is none of the architecture '\(model.configuration.architecture)'; what it would be in "
                 + "another format is not known")
     }
 

@@ -175,7 +175,8 @@ package struct CheckpointConversion: Sendable {
             case .gguf:
                 var stem = outputPath
                 if stem.hasSuffix(".gguf") { stem.removeLast(5) }
-                let path = groups.count == 1
+                let path =
+                    groups.count == 1
                     ? outputPath : ShardPlan.name(stem, index, of: groups.count, ending: ".gguf")
                 var metadata = index == 0 ? draft.metadata : draft.metadata.filter { $0.key == "general.alignment" }
                 if groups.count > 1 {

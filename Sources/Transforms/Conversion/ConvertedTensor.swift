@@ -122,7 +122,7 @@ extension ConvertedTensor {
         return TensorStream.Rows(count: count, elementCount: width, byteCount: rowBytes) {
             { part, workspace, bytes in
                 if keepsEncoding {
-                    checkpoint.withBytes(of: record) { stored in
+                    try checkpoint.withBytes(of: record) { stored in
                         for (place, row) in part.enumerated() {
                             let start = order.source(row) * rowBytes
                             UnsafeMutableRawBufferPointer(rebasing: bytes[place * rowBytes..<(place + 1) * rowBytes])
@@ -153,7 +153,8 @@ extension ConvertedTensor {
         {
             throw TransformError.unusableTensor(
                 base: checkpoint.path, tensor: record.name,
-                reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)")
+                reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)"
+            )
         }
         do {
             try encoding.encode(UnsafeBufferPointer(values), into: bytes)

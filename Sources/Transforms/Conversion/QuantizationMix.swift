@@ -1,4 +1,5 @@
 import CheckpointIO
+import Glibc
 import TensorCore
 
 /// A type of GGUF file by llama.cpp's name, such as `Q4_K_M`: which encoding each of its tensors gets.
@@ -171,7 +172,8 @@ package struct QuantizationMix: Sendable, Equatable {
 
     /// What takes the place of an encoding whose blocks of 256 elements do not fit a tensor's rows.
     private static let narrower = [
-        "Q2_K": "Q4_0", "Q3_K": "Q4_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+        "Q2_K": "Q4_0", "Q3_K": "Q4_0", "TQ1_0": "Q4_0", "TQ2_0": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1",
+        "Q6_K": "Q8_0",
     ]
 
     /// `encoding`, or what takes its place where rows of `width` elements are no whole blocks of it.
@@ -340,19 +342,5 @@ extension TensorEncoding {
 
 extension String {
     /// Whether `part` stands in this text, byte for byte.
-    fileprivate func has(_ part: String) -> Bool { utf8.hasPart(part.utf8) }
-}
-
-extension Collection where Element == UInt8 {
-    fileprivate func hasPart(_ part: String.UTF8View) -> Bool {
-        let count = part.count
-        var start = startIndex
-        var left = self.count
-        while left >= count {
-            if self[start...].starts(with: part) { return true }
-            start = index(after: start)
-            left -= 1
-        }
-        return false
-    }
+    fileprivate func has(_ part: String) -> Bool { strstr(self, part) != nil }
 }

@@ -17,7 +17,8 @@ package enum ConversionText {
         var lines = table.lines
         lines.append(
             "\(grouped(plan.tensorCount)) tensors, "
-                + (changed == 0 ? "all in the type that they had" : "\(grouped(changed)) of them in another type than before"))
+                + (changed == 0
+                    ? "all in the type that they had" : "\(grouped(changed)) of them in another type than before"))
         if plan.files.count <= listedFileLimit {
             for file in plan.files { lines.append("\(file.path): \(byteText(file.byteCount))") }
         } else {
