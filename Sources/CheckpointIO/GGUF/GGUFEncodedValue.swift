@@ -79,7 +79,7 @@ package struct GGUFEncodedValue: Sendable, Equatable {
     }
 
     /// The number of a UINT32.
-    var uint32Value: UInt32? {
+    package var uint32Value: UInt32? {
         guard type == 4, bytes.count == 4 else { return nil }
         return bytes.reversed().reduce(0) { $0 << 8 | UInt32($1) }
     }

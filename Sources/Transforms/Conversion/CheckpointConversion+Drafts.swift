@@ -78,10 +78,12 @@ extension CheckpointConversion.Draft {
         guard let source = checkpoint.metadata else {
             throw TransformError.unsupported(path: checkpoint.path, reason: "it has no metadata")
         }
-        for key in source.keys where !key.hasPrefix("split.") {
+        for key in source.keys {
             if let value = source.encoded(key) { metadata.append((key, value)) }
         }
-        set("general.alignment", source["general.alignment"]?.intValue.map { .uint32(UInt32($0)) })
+        set(
+            GGUFModelMetadata.alignmentKey, source[GGUFModelMetadata.alignmentKey]?.intValue.map { .uint32(UInt32($0)) }
+        )
         guard let type else {
             tensors = checkpoint.tensors.map { ConvertedTensor($0) }
             return

@@ -87,17 +87,12 @@ package struct CheckpointConversion: Sendable {
             draft = try Draft(gguf: checkpoint, to: format, type: type)
         }
         try Self.checkNames(draft.tensors, checkpoint)
-        if case .huggingFace = checkpoint.layout, format == .huggingFace, shardByteLimit == nil {
-            files = try Self.files(draft, format, outputPath, groups: Self.ownGroups(draft.tensors, checkpoint))
+        if format == .gguf {
+            files = try Self.ggufFiles(draft, outputPath, limit: shardByteLimit ?? Int.max)
         } else {
-            let limit = shardByteLimit ?? (format == .huggingFace ? ShardPlan.usualByteLimit : Int.max)
-            if format == .safetensors, shardByteLimit != nil {
-                throw TransformError.unsupported(
-                    path: outputPath,
-                    reason: "a single safetensors file has no shards; name a directory, or leave out --max-shard-size")
-            }
-            files = try Self.files(
-                draft, format, outputPath, groups: ShardPlan.groups(draft.tensors.map(\.byteCount), limit: limit))
+            files = try Self.safetensorsFiles(
+                draft, format, outputPath, groups: Self.groups(draft.tensors, format, checkpoint, shardByteLimit),
+                checkpoint)
         }
         if format == .huggingFace, files.count > 1 {
             draft.sideFiles.append(
@@ -138,6 +133,16 @@ package struct CheckpointConversion: Sendable {
 
     // MARK: Files
 
+    /// How tensors are spread over safetensors files: over directories as the limit says, or else as the input has them
+    /// if that is safetensors too.
+    private static func groups(
+        _ tensors: [ConvertedTensor], _ format: Format, _ checkpoint: Checkpoint, _ limit: Int?
+    ) -> [Range<Int>] {
+        guard format == .huggingFace else { return [0..<tensors.count] }
+        if limit == nil, case .huggingFace = checkpoint.layout { return ownGroups(tensors, checkpoint) }
+        return ShardPlan.groups(tensors.map(\.byteCount), limit: limit ?? ShardPlan.usualByteLimit)
+    }
+
     /// Tensors in the files that they lie in now.
     private static func ownGroups(_ tensors: [ConvertedTensor], _ checkpoint: Checkpoint) -> [Range<Int>] {
         var groups: [Range<Int>] = []
@@ -155,43 +160,70 @@ package struct CheckpointConversion: Sendable {
         return groups
     }
 
-    private static func files(
-        _ draft: Draft, _ format: Format, _ outputPath: String, groups: [Range<Int>]
+    private static func safetensorsFiles(
+        _ draft: Draft, _ format: Format, _ outputPath: String, groups: [Range<Int>], _ checkpoint: Checkpoint
     ) throws -> [File] {
         try groups.enumerated().map { index, group in
             let tensors = draft.tensors[group]
-            switch format {
-            case .huggingFace, .safetensors:
-                let name = ShardPlan.name("model", index, of: groups.count, ending: ".safetensors")
-                let path = format == .safetensors ? outputPath : joinedPath(outputPath, name)
-                let entries = tensors.compactMap { tensor in
-                    tensor.encoding.plainType.map {
-                        SafetensorsEntry(name: tensor.name, dtype: $0, shape: tensor.shape)
-                    }
-                }
-                precondition(entries.count == tensors.count, "blocks on their way to safetensors")
-                let layout = try SafetensorsWriter.layout(entries, metadata: draft.headerPairs, file: path)
-                return File(path: path, tensors: group, layout: layout)
-            case .gguf:
-                var stem = outputPath
-                if stem.hasSuffix(".gguf") { stem.removeLast(5) }
-                let path =
-                    groups.count == 1
-                    ? outputPath : ShardPlan.name(stem, index, of: groups.count, ending: ".gguf")
-                var metadata = index == 0 ? draft.metadata : draft.metadata.filter { $0.key == "general.alignment" }
-                if groups.count > 1 {
-                    guard let place = UInt16(exactly: index), let count = UInt16(exactly: groups.count) else {
-                        throw TransformError.unsupported(
-                            path: outputPath, reason: "\(groups.count) parts are more than GGUF can count")
-                    }
-                    metadata.append(("split.no", .uint16(place)))
-                    metadata.append(("split.count", .uint16(count)))
-                    metadata.append(("split.tensors.count", .int32(Int32(clamping: draft.tensors.count))))
-                }
-                let entries = tensors.map { GGUFEntry(name: $0.name, encoding: $0.encoding, shape: $0.shape) }
-                let layout = try GGUFWriter.layout(entries, metadata: metadata, file: path)
-                return File(path: path, tensors: group, layout: layout)
+            let name = ShardPlan.name("model", index, of: groups.count, ending: ".safetensors")
+            let path = format == .huggingFace ? joinedPath(outputPath, name) : outputPath
+            if let records = unchangedFile(tensors, checkpoint) {
+                return File(path: path, tensors: group, layout: try layout(of: records, checkpoint))
             }
+            let entries = tensors.compactMap { tensor in
+                tensor.encoding.plainType.map { SafetensorsEntry(name: tensor.name, dtype: $0, shape: tensor.shape) }
+            }
+            precondition(entries.count == tensors.count, "blocks on their way to safetensors")
+            let layout = try SafetensorsWriter.layout(entries, metadata: draft.headerPairs, file: path)
+            return File(path: path, tensors: group, layout: layout)
+        }
+    }
+
+    /// The records behind `tensors`, if they are all those of one safetensors file and nothing about them changes: then
+    /// the new file is the same, to the byte.
+    private static func unchangedFile(
+        _ tensors: ArraySlice<ConvertedTensor>, _ checkpoint: Checkpoint
+    ) -> [TensorRecord]? {
+        guard case .huggingFace = checkpoint.layout else { return nil }
+        let records = tensors.compactMap { tensor -> TensorRecord? in
+            guard case .record(let record, .asStored) = tensor.source, record.name == tensor.name,
+                record.encoding == tensor.encoding
+            else { return nil }
+            return record
+        }
+        guard let first = records.first, records.count == tensors.count,
+            records == checkpoint.tensors.filter({ $0.fileIndex == first.fileIndex })
+        else { return nil }
+        return records
+    }
+
+    /// The layout of the file that holds `records`, in the order of their bytes, and no others.
+    private static func layout(of records: [TensorRecord], _ checkpoint: Checkpoint) throws -> TensorFileLayout {
+        let file = checkpoint.mapping(of: records[0])
+        let header = try file.withBytes(in: 0..<records[0].offset) { Array($0) }
+        return TensorFileLayout(header: header, ranges: records.map(\.byteRange), byteCount: file.byteCount)
+    }
+
+    private static func ggufFiles(_ draft: Draft, _ outputPath: String, limit: Int) throws -> [File] {
+        let entries = draft.tensors.map { GGUFEntry(name: $0.name, encoding: $0.encoding, shape: $0.shape) }
+        let alignment = draft.metadata.first { $0.key == GGUFModelMetadata.alignmentKey }?.value.uint32Value
+        let parts = try GGUFSplit.parts(
+            of: entries, byteLimit: limit, alignment: Int(alignment ?? 32), file: outputPath)
+        guard parts.count > 1 else {
+            let layout = try GGUFWriter.layout(
+                entries, metadata: GGUFSplit.joined(draft.metadata), file: outputPath)
+            return [File(path: outputPath, tensors: 0..<entries.count, layout: layout)]
+        }
+        var prefix = outputPath
+        if prefix.hasSuffix(".gguf") { prefix.removeLast(5) }
+        var start = 0
+        return try parts.enumerated().map { index, part in
+            let path = GGUFSplit.path(prefix: prefix, part: index, of: parts.count)
+            let metadata = GGUFSplit.metadata(
+                draft.metadata, part: index, of: parts.count, tensorCount: entries.count)
+            defer { start += part.count }
+            let layout = try GGUFWriter.layout(part, metadata: metadata, file: path)
+            return File(path: path, tensors: start..<start + part.count, layout: layout)
         }
     }
 

@@ -12,6 +12,7 @@ enum GGUFModelMetadata {
 
     /// What llama.cpp calls the version of its block formats.
     static let quantizationVersion: UInt32 = 2
+    static let alignmentKey = "general.alignment"
     static let fileTypeKey = "general.file_type"
     static let quantizationVersionKey = "general.quantization_version"
     /// Every model of the Llama family runs under this name; Mistral too.
