@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int tspeft_rename(const char *source, const char *target, int mode) {
@@ -29,3 +30,5 @@ int tspeft_reserve(int file, int64_t count) { return fallocate(file, 0, 0, count
 void tspeft_begin_writing(int file, int64_t offset, int64_t count) {
     sync_file_range(file, offset, count, SYNC_FILE_RANGE_WRITE);
 }
+
+int tspeft_memory_file(const char *name) { return memfd_create(name, MFD_CLOEXEC); }

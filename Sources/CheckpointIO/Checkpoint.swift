@@ -31,8 +31,8 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private static let configurationByteLimit = 16 << 20
 
-    /// Opens a Hugging Face directory, a `.safetensors` file or a GGUF file (of a split model any part), and checks all
-    /// headers.
+    /// Opens a Hugging Face directory, a `.safetensors` or `.safetensors.zst` file or a GGUF file (of a split model any
+    /// part), and checks all headers.
     ///
     /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of
     /// the formats.
@@ -66,7 +66,10 @@ package final class Checkpoint: TensorSource, Sendable {
                 path: path, layout: .gguf, mappings: model.files, tensors: model.tensors, configuration: nil,
                 metadata: model.metadata)
         }
-        guard path.hasSuffix(".safetensors") else {
+        if path.hasSuffix(FilePack.suffix) {
+            throw .noModel(directory: path, hint: "it is the pack of an adapter; pass it with --adapter")
+        }
+        guard path.hasSuffix(".safetensors") || path.hasSuffix(SafetensorsZstd.suffix) else {
             throw .malformed(file: path, problem: "is neither a .safetensors file nor a GGUF file")
         }
         let directory = parentDirectory(of: path)
@@ -77,7 +80,8 @@ package final class Checkpoint: TensorSource, Sendable {
     }
 
     private static func openDirectory(_ path: String) throws(CheckpointError) -> Checkpoint {
-        let single = joinedPath(path, "model.safetensors")
+        var single = joinedPath(path, "model.safetensors")
+        if pathKind(single) == .nothing, pathKind(single + ".zst") != .nothing { single += ".zst" }
         let indexPath = joinedPath(path, ShardIndex.fileName)
         let files: [SafetensorsFile]
         if pathKind(single) != .nothing {

@@ -18,14 +18,62 @@ package final class MappedFile: Sendable {
     private nonisolated(unsafe) let start: UnsafeRawPointer?
     /// The mapping's place in the table of `MappingFaults`, or -1.
     private let slot: Int32
+    /// What fills the mapping, of memory then; nil for a file on the disk.
+    private let content: UnpackedContent?
 
     private init(path: String, descriptor: Int32, identity: FileIdentity, start: UnsafeRawPointer?) {
+        content = nil
         self.path = path
         byteCount = identity.byteCount
         self.descriptor = descriptor
         self.identity = identity
         self.start = start
         slot = start.map { tspeft_map_register($0, identity.byteCount, path) } ?? -1
+    }
+
+    /// The content of a Zstandard file in `range` as a file in memory called `path`, which is unpacked where it is held.
+    /// Throws `unreadable` without memory for it, and `malformed`.
+    static func unpacking(
+        _ file: SeekableZstdFile, _ range: Range<Int>, path: String
+    ) throws(CheckpointError) -> MappedFile {
+        let descriptor = tspeft_memory_file("tspeft")
+        guard descriptor >= 0 else { throw .unreadable(path: path, code: errno) }
+        do {
+            return try MappedFile(file, range, path: path, descriptor: descriptor)
+        } catch {
+            close(descriptor)
+            throw error
+        }
+    }
+
+    /// The Zstandard file whose content this is; nil for a file on the disk.
+    var packedFile: SeekableZstdFile? { content?.file }
+
+    private init(
+        _ file: SeekableZstdFile, _ range: Range<Int>, path: String, descriptor: Int32
+    ) throws(CheckpointError) {
+        guard ftruncate(descriptor, range.count) == 0, let identity = FileIdentity(descriptor) else {
+            throw .unreadable(path: path, code: errno)
+        }
+        var memory = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        if range.count > 0 {
+            guard let start = mmap(nil, range.count, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+                start != MAP_FAILED
+            else { throw .unreadable(path: path, code: errno) }
+            memory = UnsafeMutableRawBufferPointer(start: start, count: range.count)
+        }
+        do {
+            content = try UnpackedContent(file, range, memory: memory)
+        } catch {
+            if let start = memory.baseAddress { munmap(start, memory.count) }
+            throw error
+        }
+        self.path = path
+        byteCount = range.count
+        self.descriptor = descriptor
+        self.identity = identity
+        start = UnsafeRawPointer(memory.baseAddress)
+        slot = -1
     }
 
     deinit {
@@ -57,6 +105,7 @@ package final class MappedFile: Sendable {
     /// does it. What can't be seen: a write within the same tick of the file system's clock (some milliseconds) as the
     /// last one before `open`, and one whose author sets the time back.
     package func checkUnchanged() throws(CheckpointError) {
+        if let content { return try content.file.source.checkUnchanged() }
         guard let now = FileIdentity(descriptor) else { throw .unreadable(path: path, code: errno) }
         if now.byteCount != byteCount {
             throw .inputChanged(path: path, change: "it had \(byteCount) bytes and has \(now.byteCount) now")
@@ -71,14 +120,15 @@ package final class MappedFile: Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(start: start, count: byteCount)[range]))
     }
 
-    /// Sees to it that the bytes of `range` can be read until `release` is called for the same range. Nothing needs to be
-    /// done for a file that lies on the disk as it is.
-    func hold(_ range: Range<Int>) throws(CheckpointError) {}
+    /// Sees to it that the bytes of `range` can be read until `release` is called for the same range: unpacks what is
+    /// packed. Throws `malformed` where that fails. Nothing needs to be done for a file that lies on the disk as it is.
+    func hold(_ range: Range<Int>) throws(CheckpointError) { try content?.hold(range) }
 
     /// The end of a `hold`.
-    func release(_ range: Range<Int>) {}
+    func release(_ range: Range<Int>) { content?.release(part: range) }
 
-    /// Lends the whole file's bytes to `body`; the pointer must not leave it.
+    /// Lends the whole file's bytes to `body`; the pointer must not leave it. Of a file that is unpacked, only what is held
+    /// may be read.
     package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try body(UnsafeRawBufferPointer(start: start, count: byteCount))
     }
@@ -89,6 +139,10 @@ package final class MappedFile: Sendable {
         guard let start else { return }
         let page = sysconf(Int32(_SC_PAGESIZE))
         let clamped = range.clamped(to: 0..<byteCount)
+        if let content {
+            if !willNeed { content.drop(clamped) }
+            return
+        }
         let lower = clamped.lowerBound / page * page
         guard lower < clamped.upperBound else { return }
         madvise(

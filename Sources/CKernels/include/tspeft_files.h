@@ -22,4 +22,7 @@ int tspeft_reserve(int file, int64_t count);
 
 /// Has the kernel begin to write a range of dirty pages to the disk, without waiting for it. What fails shows in fsync.
 void tspeft_begin_writing(int file, int64_t offset, int64_t count);
+
+/// A file that exists in memory only, as long as a descriptor or mapping of it does. The descriptor, or -1 with errno set.
+int tspeft_memory_file(const char *name);
 #endif

@@ -89,6 +89,8 @@ package final class AtomicFileWriter {
     package func copy(_ range: Range<Int>, of source: MappedFile) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
         precondition(descriptor >= 0, "the file has ended")
+        try source.hold(range)
+        defer { source.release(range) }
         var position = Int64(range.lowerBound)
         while position < range.upperBound {
             let rest = range.upperBound - Int(position)

@@ -21,9 +21,12 @@ package struct OutputPlaces: Sendable {
     }
 
     /// Copies a range (bytes) of a mapped file to byte `offset`, moved by the kernel where the file systems can.
-    /// Throws `writeFailed`, and `inputChanged` or `inputLost` where the range is no longer there.
+    /// Throws `writeFailed`, and `inputChanged` or `inputLost` where the range is no longer there, `malformed`
+    /// where it cannot be unpacked.
     package func copy(_ range: Range<Int>, of source: MappedFile, to offset: Int) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
+        try source.hold(range)
+        defer { source.release(range) }
         var (position, target) = (Int64(range.lowerBound), Int64(offset))
         while position < range.upperBound {
             let rest = range.upperBound - Int(position)

@@ -3,6 +3,8 @@ import TensorCore
 /// One safetensors file, mapped, with a header that has passed every check of the format.
 package struct SafetensorsFile: TensorSource, Sendable {
     package var path: String { file.path }
+    /// Bytes of the whole file, unpacked.
+    package var byteCount: Int { file.byteCount }
     /// The tensors in the order of their bytes in the file; `fileIndex` is 0.
     package let tensors: [TensorRecord]
     /// The `__metadata__` entries in the header's order.
@@ -17,14 +19,26 @@ package struct SafetensorsFile: TensorSource, Sendable {
     }
 
     static func open(_ path: String, fileIndex: Int) throws(CheckpointError) -> SafetensorsFile {
-        let file = try MappedFile.open(path)
+        var file = try MappedFile.open(path)
+        if file.withBytes(SeekableZstdFile.isZstandard) {
+            let packed = try SeekableZstdFile(file)
+            file = try MappedFile.unpacking(packed, 0..<packed.byteCount, path: path)
+        }
+        return try SafetensorsFile(file, fileIndex: fileIndex)
+    }
+
+    /// Checks the header of `file`, of which no more is unpacked than that.
+    init(_ file: MappedFile, fileIndex: Int = 0) throws(CheckpointError) {
+        let header = 0..<(try SafetensorsHeader.end(in: file))
+        try file.hold(header)
+        defer { file.release(header) }
         // A closure that throws a typed error through a rethrowing function loses the type: carry it in a Result.
-        let header = file.withBytes { bytes in
+        let outcome = file.withBytes { bytes in
             Result { () throws(CheckpointError) in
-                try SafetensorsHeader(file: path, fileIndex: fileIndex, bytes: bytes)
+                try SafetensorsHeader(file: file.path, fileIndex: fileIndex, bytes: bytes)
             }
         }
-        return SafetensorsFile(file: file, header: try header.get())
+        self.init(file: file, header: try outcome.get())
     }
 
     private init(file: MappedFile, header: SafetensorsHeader) {

@@ -10,6 +10,17 @@ struct SafetensorsHeader {
     /// The `__metadata__` entries in the header's order.
     let metadata: [(key: String, value: String)]
 
+    /// Where the header of `file` ends, length included, as far as the file goes; what is wrong with it is left to `init`.
+    static func end(in file: MappedFile) throws(CheckpointError) -> Int {
+        let lengthRange = 0..<min(8, file.byteCount)
+        try file.hold(lengthRange)
+        defer { file.release(lengthRange) }
+        guard lengthRange.count == 8 else { return file.byteCount }
+        let length = file.withBytes { UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) }
+        guard length <= UInt64(byteLimit) else { return 8 }
+        return min(file.byteCount, 8 + Int(length))
+    }
+
     /// Reads and checks the header of `file`, whose whole contents are `bytes`.
     ///
     /// Every rule of the format holds afterwards: data runs from the header's end to the file's end without holes or

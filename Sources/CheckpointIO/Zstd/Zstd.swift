@@ -11,9 +11,13 @@ package enum Zstd {
     /// Throws `malformed` for anything but whole frames, `tooLarge` if more than `limit` bytes come out, and what
     /// opening a file throws. Memory stays within what comes out, whatever the file claims.
     package static func decompress(file path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
-        let file = try MappedFile.open(path)
+        try decompress(try MappedFile.open(path), limit: limit)
+    }
+
+    /// Unpacks a mapped `.zst` file; see the variant for a path.
+    static func decompress(_ file: MappedFile, limit: Int) throws(CheckpointError) -> [UInt8] {
         let outcome = file.withBytes { bytes in
-            Result { () throws(CheckpointError) in try decompress(bytes, path: path, limit: limit) }
+            Result { () throws(CheckpointError) in try decompress(bytes, path: file.path, limit: limit) }
         }
         return try outcome.get()
     }
@@ -28,7 +32,14 @@ package enum Zstd {
         var output: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: ZSTD_DStreamOutSize())
         var input = ZSTD_inBuffer(src: bytes.baseAddress, size: bytes.count, pos: 0)
+        var isFrameStart = true
         while true {
+            // libzstd may know older formats too, whose decoders nobody cares for any more.
+            if isFrameStart, input.pos < input.size,
+                !SeekableZstdFile.isZstandard(UnsafeRawBufferPointer(rebasing: bytes[input.pos...]))
+            {
+                throw .malformed(file: path, problem: "has no Zstandard frame at byte \(input.pos)")
+            }
             let (hint, produced) = chunk.withUnsafeMutableBytes { buffer in
                 var space = ZSTD_outBuffer(dst: buffer.baseAddress, size: buffer.count, pos: 0)
                 let hint = ZSTD_decompressStream(stream, &space, &input)
@@ -38,6 +49,7 @@ package enum Zstd {
                 throw .malformed(
                     file: path, problem: "is not sound Zstandard data: \(String(cString: ZSTD_getErrorName(hint)))")
             }
+            isFrameStart = hint == 0
             guard output.count + produced <= limit else { throw .tooLarge(path: path, limit: limit) }
             output.append(contentsOf: chunk[..<produced])
             if input.pos == input.size, produced < chunk.count {
@@ -54,6 +66,18 @@ package enum Zstd {
             let result = ZSTD_compress(buffer.baseAddress, buffer.count, bytes, bytes.count, level)
             precondition(ZSTD_isError(result) == 0, "a buffer of the bound's size always suffices")
             count = result
+        }
+    }
+
+    /// One frame that holds `content`, with its size and a checksum.
+    static func frame(_ content: [UInt8], level: Int32) -> [UInt8] {
+        guard let packer = ZSTD_createCCtx() else { preconditionFailure("no memory for a Zstandard context") }
+        defer { ZSTD_freeCCtx(packer) }
+        ZSTD_CCtx_setParameter(packer, ZSTD_c_compressionLevel, level)
+        ZSTD_CCtx_setParameter(packer, ZSTD_c_checksumFlag, 1)
+        return [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(content.count)) { buffer, count in
+            count = ZSTD_compress2(packer, buffer.baseAddress, buffer.count, content, content.count)
+            precondition(ZSTD_isError(count) == 0, "a buffer of the bound's size always suffices")
         }
     }
 }
