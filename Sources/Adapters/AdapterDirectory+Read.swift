@@ -6,55 +6,61 @@ extension AdapterDirectory {
     /// Bytes of a JSON file at most; an adapter of 10,000 modules stays far below.
     private static let textLimit = 64 << 20
 
-    /// Reads an adapter directory, ours or peft's, and checks it; tensors of any float type become F32.
+    /// Reads an adapter directory, ours or peft's, or a pack of one, and checks it; tensors of any float type become F32.
     ///
     /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
     package static func read(_ path: String) throws -> AdapterDirectory {
-        let configuration = try configuration(at: path)
-        let record = try AdapterRecord.read(joinedPath(path, PEFTNames.recordFile))
-        let tensorPath = joinedPath(path, PEFTNames.tensorFile)
-        if pathKind(tensorPath) == .nothing {
-            let hasPickle = pathKind(joinedPath(path, PEFTNames.pickleFile)) != .nothing
+        let files = try AdapterFiles(path)
+        let configuration = try configuration(in: files)
+        let record = try AdapterRecord.read(in: files)
+        let tensorPath = files.place(of: PEFTNames.tensorFile)
+        if !files.has(PEFTNames.tensorFile) {
+            let hasPickle = files.has(PEFTNames.pickleFile)
             throw AdapterError.missingFile(
                 tensorPath,
                 remedy: hasPickle
                     ? "\(PEFTNames.pickleFile) is a Python pickle, which is never opened; save it with peft's "
                         + "safe_serialization=True" : nil)
         }
-        let (tensors, thresholds) = try readTensors(tensorPath, configuration)
+        let (tensors, thresholds) = try readTensors(files.tensors(PEFTNames.tensorFile), configuration)
         let suffixes = configuration.tensorRoles.map(\.suffix)
         let found = tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
         let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
         return try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors, thresholds: thresholds,
-            statistics: try record?.statistics(in: path), base: record?.base, training: record?.training,
+            statistics: try record?.statistics(in: files), base: record?.base, training: record?.training,
             history: record?.history ?? [], path: path, file: tensorPath)
     }
 
     /// What the adapter directory at `path` says that it holds, without its tensors; throws as `read`.
     package static func configuration(at path: String) throws -> AdapterConfiguration {
-        guard pathKind(path) != .nothing else { throw CheckpointError.missing(path: path) }
-        let file = joinedPath(path, PEFTNames.configurationFile)
-        guard pathKind(file) != .nothing else {
-            throw AdapterError.missingFile(file, remedy: "\(path) is not an adapter directory")
+        try configuration(in: AdapterFiles(path))
+    }
+
+    private static func configuration(in files: AdapterFiles) throws -> AdapterConfiguration {
+        let file = files.place(of: PEFTNames.configurationFile)
+        guard files.has(PEFTNames.configurationFile) else {
+            throw AdapterError.missingFile(
+                file, remedy: "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
         }
-        return try AdapterConfiguration(json: try parsedJSON(file), file: file)
+        return try AdapterConfiguration(json: try json(PEFTNames.configurationFile, in: files), file: file)
     }
 
     /// The JSON value in a file; throws `AdapterError.malformed` where it is none.
-    static func parsedJSON(_ file: String) throws -> JSONValue {
-        let bytes = try readSmallFile(file, limit: textLimit)
+    static func json(_ name: String, in files: AdapterFiles) throws -> JSONValue {
+        let bytes = try files.bytes(name, limit: textLimit)
         do {
             return try JSONValue.parse(bytes)
         } catch {
-            throw AdapterError.malformed(file: file, what: "the content", expected: "JSON", found: "\(error)")
+            throw AdapterError.malformed(
+                file: files.place(of: name), what: "the content", expected: "JSON", found: "\(error)")
         }
     }
 
     private static func readTensors(
-        _ path: String, _ configuration: AdapterConfiguration
+        _ file: SafetensorsFile, _ configuration: AdapterConfiguration
     ) throws -> (tensors: [AdapterTensor], thresholds: [String: Float]) {
-        let file = try SafetensorsFile.open(path)
+        let path = file.path
         let suffixes = configuration.tensorRoles.map(\.suffix)
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var tensors: [AdapterTensor] = []

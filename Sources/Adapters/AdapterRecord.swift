@@ -24,10 +24,11 @@ struct AdapterRecord: Sendable {
     private let statisticsJSON: JSONValue?
     private let file: String
 
-    /// Reads the record at `path`; nil where there is none (a peft directory).
-    static func read(_ path: String) throws -> AdapterRecord? {
-        guard pathKind(path) != .nothing else { return nil }
-        return try AdapterRecord(json: try AdapterDirectory.parsedJSON(path), file: path)
+    /// Reads the record among `files`; nil where there is none (peft's).
+    static func read(in files: AdapterFiles) throws -> AdapterRecord? {
+        let name = PEFTNames.recordFile
+        guard files.has(name) else { return nil }
+        return try AdapterRecord(json: try AdapterDirectory.json(name, in: files), file: files.place(of: name))
     }
 
     private init(json: JSONValue, file: String) throws {
@@ -102,18 +103,18 @@ struct AdapterRecord: Sendable {
 // MARK: Statistics
 
 extension AdapterRecord {
-    /// The statistics, with histograms and inner sums from the file beside the record in `directory`.
-    func statistics(in directory: String) throws -> AdapterStatistics? {
+    /// The statistics, with histograms and inner sums from the file beside the record.
+    func statistics(in files: AdapterFiles) throws -> AdapterStatistics? {
         guard let json = statisticsJSON else { return nil }
         guard let source = json["source"]?.stringValue, let entries = json["modules"]?.arrayValue else {
             throw AdapterError.malformed(
                 file: file, what: "statistics", expected: "an object with source and modules", found: "another value")
         }
-        let path = joinedPath(directory, PEFTNames.statisticsFile)
-        guard pathKind(path) != .nothing else {
+        guard files.has(PEFTNames.statisticsFile) else {
+            let path = files.place(of: PEFTNames.statisticsFile)
             throw AdapterError.missingFile(path, remedy: "\(PEFTNames.recordFile) has statistics, which need it")
         }
-        let tensors = try SafetensorsFile.open(path)
+        let tensors = try files.tensors(PEFTNames.statisticsFile)
         return AdapterStatistics(source: source, modules: try entries.map { try module($0, tensors) })
     }
 

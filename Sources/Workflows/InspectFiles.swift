@@ -68,7 +68,7 @@ package struct RunInspection: Sendable {
     package let checkpoints: [String]
 }
 
-/// Says what is at `path`: a checkpoint, an adapter or an unfinished training run.
+/// Says what is at `path`: a checkpoint, an adapter (or a pack of one) or an unfinished training run.
 ///
 /// `pattern` asks for a table of the tensors whose names it matches, as a whole; `*` stands for any characters, `?` for
 /// one, `[...]` for one of a set. Throws what opening the files throws, and `WorkflowError.matchesNothing`.
@@ -86,6 +86,7 @@ package func inspectFiles(_ path: String, tensors pattern: String? = nil) throws
             return .run(try inspectRun(path))
         }
     }
+    if path.hasSuffix(FilePack.suffix) { return .adapter(try inspectAdapter(path, pattern)) }
     return .checkpoint(try inspectCheckpoint(path, pattern))
 }
 
@@ -106,16 +107,15 @@ private func inspectCheckpoint(_ path: String, _ pattern: String?) throws -> Che
 
 private func inspectAdapter(_ path: String, _ pattern: String?) throws -> AdapterInspection {
     let adapter = try AdapterDirectory.read(path)
-    let tensorPath = joinedPath(path, PEFTNames.tensorFile)
-    let file = try SafetensorsFile.open(tensorPath)
+    let file = try AdapterFiles(path).tensors(PEFTNames.tensorFile)
     let statePath = joinedPath(path, TrainingState.recordFile)
     var step: Int?
     if pathKind(statePath) != .nothing {
         step = TrainingOutput.step(ofCheckpoint: lastPathComponent(path))
     }
     return AdapterInspection(
-        adapter: adapter, step: step, byteCount: try MappedFile.open(tensorPath).byteCount,
-        tensors: try pattern.map { try select($0, of: file.tensors, files: [tensorPath], path) })
+        adapter: adapter, step: step, byteCount: file.byteCount,
+        tensors: try pattern.map { try select($0, of: file.tensors, files: [file.path], path) })
 }
 
 private func inspectRun(_ path: String) throws -> RunInspection {

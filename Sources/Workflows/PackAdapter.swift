@@ -1,0 +1,54 @@
+import Adapters
+import CheckpointIO
+import Transforms
+
+/// What packing an adapter did.
+package struct PackReport: Sendable, Equatable {
+    /// The files in the pack, in its order.
+    package let packed: [String]
+    /// Files of the directory that are no part of an adapter, such as a training's state and log, sorted.
+    package let leftOut: [String]
+    /// Bytes of the packed files together.
+    package let contentBytes: Int
+    /// Bytes of the pack.
+    package let packBytes: Int
+}
+
+/// Packs the adapter in `directory` into one file, usually named `*.tspeft.zst`, which can be used wherever the directory can.
+/// The same adapter gives the same bytes.
+///
+/// Throws what reading the adapter throws, so that only a sound one is packed, and what writing throws.
+package func packAdapter(
+    _ directory: String, to output: String, replaces: Bool = false, level: Int = SeekableZstdWriter.defaultLevel
+) throws -> PackReport {
+    let adapter = try AdapterDirectory.read(directory)
+    let files = try AdapterFiles(directory)
+    guard files.pack == nil else { throw WorkflowError.conflict("\(directory): is packed already") }
+    try checkOutput(output, keeps: [directory])
+    let names = AdapterFiles.names.filter {
+        // Old statistics may lie there without a record that mentions them.
+        files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
+    }
+    try FilePack.write(names, in: directory, to: AtomicFileWriter(output, replacing: replaces), level: level)
+    let contents = try FilePack.open(output).entries
+    return PackReport(
+        packed: names, leftOut: directoryEntries(directory).filter { !names.contains($0) },
+        contentBytes: contents.reduce(0) { $0 + $1.byteCount }, packBytes: try MappedFile.open(output).byteCount)
+}
+
+/// Unpacks an adapter's pack into the new directory `output`, which appears complete or not at all. Throws what reading
+/// the adapter throws, for one that is not sound, and what writing throws.
+package func unpackAdapter(_ path: String, to output: String, replaces: Bool = false) throws -> PackReport {
+    guard let pack = try AdapterFiles(path).pack else {
+        throw WorkflowError.unsuitableData(path: path, problem: "is not a pack of an adapter")
+    }
+    _ = try AdapterDirectory.read(path)
+    try checkOutput(output, keeps: [path])
+    let directory = try AtomicDirectory(output, replacing: replaces)
+    try pack.unpack(into: directory)
+    try pack.checkUnchanged()
+    try directory.commit()
+    return PackReport(
+        packed: pack.entries.map(\.name), leftOut: [], contentBytes: pack.entries.reduce(0) { $0 + $1.byteCount },
+        packBytes: try MappedFile.open(path).byteCount)
+}
