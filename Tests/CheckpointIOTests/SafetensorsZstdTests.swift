@@ -206,6 +206,13 @@ private func readAll(_ path: String) throws {
         }
     }
 
+    @Test(arguments: ["seekable", "plain"]) func fileOfAnotherProgramIsRead(name: String) throws {
+        let packed = try Checkpoint.open(fixture("zstd/\(name).safetensors.zst"))
+        let plain = try Checkpoint.open(fixture("formats/dtypes.safetensors"))
+        #expect(packed.tensors == plain.tensors)
+        for tensor in plain.tensors { #expect(try bytes(packed, tensor.name) == bytes(plain, tensor.name)) }
+    }
+
     @Test func truncationAtAnyByteIsRefused() throws {
         try withTemporaryFolder { folder in
             let contents = try readFile(smallFile(in: folder))

@@ -6,7 +6,7 @@ import TensorCore
 extension CheckpointMerge {
     /// Endings of files that hold weights, or list where weights lie: never copied, because they would be stale.
     private static let weightEndings = [
-        ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx",
+        ".safetensors", SafetensorsZstd.suffix, ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx",
         ".safetensors.index.json", ".bin.index.json",
     ]
 
@@ -43,7 +43,7 @@ extension CheckpointMerge {
         for (index, path) in checkpoint.files.enumerated() {
             let name = fileName(of: path)
             names.append(name)
-            let mapping = try MappedFile.open(path)
+            let mapping = checkpoint.mappings[index]
             let records = checkpoint.tensors.filter { $0.fileIndex == index }
             let extra = index == checkpoint.files.count - 1 ? added : nil
             let extraType = extra.flatMap { base.record(of: $0.source)?.encoding.plainType }
@@ -72,10 +72,13 @@ extension CheckpointMerge {
         return report(tallies, files: names, dtypes: dtypes)
     }
 
-    /// The name of a tensor file in the output: its own, but a single file has the name that loaders look for.
+    /// The name of a tensor file in the output: its own, unpacked, but a single file has the name that loaders look for.
     private func fileName(of path: String) -> String {
-        base.checkpoint.files.count == 1
-            ? "model.safetensors" : String(path.split(separator: "/").last ?? "model.safetensors")
+        base.checkpoint.files.count == 1 ? "model.safetensors" : unpackedName(lastPathComponent(path))
+    }
+
+    private func unpackedName(_ name: String) -> String {
+        name.hasSuffix(SafetensorsZstd.suffix) ? String(name.dropLast(".zst".count)) : name
     }
 
     /// The layout of the file at `path` with one more tensor after its last.
@@ -110,13 +113,17 @@ extension CheckpointMerge {
         from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Tensor?, in shard: String?
     ) throws {
         let path = joinedPath(source, ShardIndex.fileName)
-        guard let extra, let shard else { return try directory.copyFile(from: path, to: ShardIndex.fileName) }
+        let isPacked = base.checkpoint.files.contains { $0.hasSuffix(SafetensorsZstd.suffix) }
+        guard extra != nil || isPacked else { return try directory.copyFile(from: path, to: ShardIndex.fileName) }
         guard case .object(var index) = try JSONValue.parse(readSmallFile(path, limit: 1 << 28)),
             case .object(var map) = index["weight_map"]
         else { throw CheckpointError.malformed(file: path, problem: "has no weight_map") }
-        map[extra.target] = .string(shard)
+        for (tensor, file) in map.members {
+            if let name = file.stringValue { map[tensor] = .string(unpackedName(name)) }
+        }
+        if let extra, let shard { map[extra.target] = .string(shard) }
         index["weight_map"] = .object(map)
-        if case .object(var metadata) = index["metadata"], let size = metadata["total_size"]?.intValue {
+        if let extra, case .object(var metadata) = index["metadata"], let size = metadata["total_size"]?.intValue {
             let width = base.record(of: extra.source)?.byteCount ?? 0
             metadata["total_size"] = .integer(size + width)
             index["metadata"] = .object(metadata)
