@@ -49,20 +49,35 @@ extension TensorRecord {
         let group = encoding.group
         let elements = data.count / group.bytes * group.elements
         if elements == count {
-            decodeGroups(data.baseAddress!, into: destination.baseAddress!, elements: elements)
+            encoding.decodeGroups(data.baseAddress!, into: destination.baseAddress!, elements: elements)
             return
         }
         let whole = [Float](unsafeUninitializedCapacity: elements) { buffer, filled in
-            decodeGroups(data.baseAddress!, into: buffer.baseAddress!, elements: elements)
+            encoding.decodeGroups(data.baseAddress!, into: buffer.baseAddress!, elements: elements)
             filled = elements
         }
         for index in 0..<count { destination[index] = whole[stored.skipped + index] }
     }
+}
 
-    private func decodeGroups(
+extension TensorEncoding {
+    /// Decodes whole groups of a readable encoding; see `isReadable`.
+    ///
+    /// - Parameters:
+    ///   - bytes: the groups, at any alignment.
+    ///   - values: as many elements as they hold; a programmer's mistake traps.
+    package func decode(_ bytes: UnsafeRawBufferPointer, into values: UnsafeMutableBufferPointer<Float>) {
+        precondition(
+            bytes.count % group.bytes == 0 && bytes.count / group.bytes * group.elements == values.count,
+            "\(bytes.count) bytes for \(values.count) elements")
+        guard let source = bytes.baseAddress, let destination = values.baseAddress else { return }
+        decodeGroups(source, into: destination, elements: values.count)
+    }
+
+    fileprivate func decodeGroups(
         _ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, elements: Int
     ) {
-        switch encoding {
+        switch self {
         case .block(let format):
             format.decode(source, into: destination, blocks: elements / format.elementsPerBlock)
         case .plain(.f32): memcpy(destination, source, elements * 4)

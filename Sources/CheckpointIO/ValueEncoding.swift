@@ -36,9 +36,9 @@ extension GGMLBlockFormat {
     /// Encodes whole rows, whose length is a multiple of `elementsPerBlock`. Any threads may do so at once; nothing is
     /// allocated.
     ///
-    /// The bytes of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, TQ1_0, TQ2_0 and MXFP4 are those of ggml's reference. IQ4_NL and the K
-    /// formats are searched for a small sum of squared errors; ggml's quantizer weighs large elements more, so its bytes
-    /// differ, and its root mean square error is a little larger. All processors give the same bytes.
+    /// The bytes of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, TQ1_0, TQ2_0 and MXFP4 are those of ggml's reference. IQ4_NL and the
+    /// K formats are searched for a small sum of squared errors; ggml's quantizer weighs large elements more, so its
+    /// bytes differ, and its root mean square error is a little larger. All processors give the same bytes.
     ///
     /// - Parameters:
     ///   - rows: the elements, row-major, one row after another.
@@ -96,4 +96,25 @@ extension TensorEncoding {
         tspeft_convert(
             values.baseAddress!, Int32(TSPEFT_F32), destination.baseAddress!, dtype, values.count)
     }
+}
+
+extension TensorEncoding {
+    /// Every encoding that `encode` writes, those with the fewest bits an element first.
+    package static let writable: [TensorEncoding] = {
+        let plain: [TensorEncoding] = [.plain(.f16), .plain(.bf16), .plain(.f32)]
+        let blocks = GGMLBlockFormat.known.filter(\.isWritable).map(TensorEncoding.block)
+        let all = blocks + plain
+        // In the order above where the bits are the same: F16 has more digits than BF16.
+        return all.indices.sorted { (all[$0].bitsPerElement, $0) < (all[$1].bitsPerElement, $1) }.map { all[$0] }
+    }()
+
+    /// The encoding that `encode` writes under this name, such as `Q8_0`, in letters of any case.
+    package init?(writableName name: String) {
+        let name = name.uppercased()
+        guard let encoding = Self.writable.first(where: { $0.description == name }) else { return nil }
+        self = encoding
+    }
+
+    /// Bits that an element takes, the share of its block's scales included.
+    package var bitsPerElement: Double { Double(8 * group.bytes) / Double(group.elements) }
 }

@@ -38,7 +38,7 @@ package struct CheckpointInspection: Sendable {
     package let tokenizer: Tokenizer?
     /// Why there is no tokenizer to use.
     package let tokenizerProblem: String?
-    /// The adapters that were merged into it, oldest first, as `tspeft_merge.json` has them.
+    /// The adapters that were merged into it, oldest first, as its record has them.
     package let merges: [JSONValue]
     /// The tensors that were asked for; nil where none were.
     package let tensors: [InspectedTensor]?
@@ -94,14 +94,10 @@ private func inspectCheckpoint(_ path: String, _ pattern: String?) throws -> Che
     let checkpoint = try Checkpoint.open(path)
     let model = attempt { try ModelCheckpoint.open(path) }
     let tokenizer = attempt { try Tokenizer.load(checkpoint) }
-    var merges: [JSONValue] = []
-    if case .huggingFace(let directory) = checkpoint.layout {
-        merges = try MergeRecord.read(inDirectory: directory).merges
-    }
     return CheckpointInspection(
         checkpoint: checkpoint, fileSizes: try checkpoint.files.map { try MappedFile.open($0).byteCount },
         model: model.value, modelProblem: model.problem, tokenizer: tokenizer.value,
-        tokenizerProblem: tokenizer.problem, merges: merges,
+        tokenizerProblem: tokenizer.problem, merges: try MergeRecord.read(of: checkpoint).merges,
         tensors: try pattern.map { try select($0, of: checkpoint.tensors, files: checkpoint.files, path) })
 }
 

@@ -43,10 +43,12 @@ package struct MergeRequest: Sendable {
     package var basePath: String
     /// The adapters, at least one.
     package var adapters: [Adapter]
-    /// Where the merged checkpoint goes.
+    /// Where the merged checkpoint goes: a directory, or a GGUF file where the name ends in `.gguf`.
     package var outputPath: String
     /// What becomes of the gates.
     package var gates = MergeGates.scale
+    /// The name of the type of changed weights, in letters of any case; nil keeps the base's.
+    package var dtype: String?
     /// Whether an existing output is replaced.
     package var replaces = false
     /// How to compute; the arithmetic is F32 whatever its precision.
@@ -69,11 +71,20 @@ package func mergeAdapter(
     _ request: MergeRequest, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
     let context = try request.compute.makeContext()
+    let type = try request.dtype.map(encoding)
     let base = try ModelCheckpoint.open(request.basePath)
     let adapters = try request.adapters.map {
         WeightedAdapter(try AdapterDirectory.read($0.path), weight: $0.weight)
     }
     let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
     return try merge.write(
-        to: request.outputPath, replacing: request.replaces, threadCount: context.threadCount, progress: progress)
+        to: request.outputPath, as: type, replacing: request.replaces, threadCount: context.threadCount,
+        progress: progress)
+}
+
+private func encoding(named name: String) throws(WorkflowError) -> TensorEncoding {
+    if let encoding = TensorEncoding(writableName: name) { return encoding }
+    throw .badOption(
+        name: "--dtype",
+        expected: "one of " + TensorEncoding.writable.map { "\($0)".lowercased() }.joined(separator: ", "), found: name)
 }

@@ -8,7 +8,10 @@ struct MergeCommand: ParsableCommand {
         abstract: "Put adapters into the base's weights.",
         discussion: """
             Writes a checkpoint that needs no adapter: the base's shards, types and other files with W0 + scaling c B A in \
-            place of W0; from a GGUF file a Hugging Face directory in BF16. A gate depends on the token and a weight \
+            place of W0. A GGUF base becomes a Hugging Face directory in BF16, or, where the output's name ends in .gguf, a \
+            GGUF file with the base's types and metadata: weights are decoded, added to and encoded again, and a block \
+            that no update touches keeps its bytes, as all other tensors do. Coarse types may round an update away; the \
+            report says of which tensors, and which --dtype would keep it. A gate depends on the token and a weight \
             cannot, so c is the factor nearest to the gate over the tokens that 'train' measured (--gates scale), or \
             1 (--gates drop, which merges the update as if the gate were always open). What that costs is printed per \
             module: the error of the projection's output, in percent of it. Modules whose gates never open, or whose rank \
@@ -28,13 +31,21 @@ struct MergeCommand: ParsableCommand {
             valueName: "adapter[:weight]"))
     var adapter: [String]
 
-    @Option(name: .shortAndLong, help: "Where the merged checkpoint goes, a directory.")
+    @Option(
+        name: .shortAndLong, help: "Where the merged checkpoint goes: a directory, or a .gguf file for a GGUF base.")
     var output: String
+
+    @Option(
+        help: ArgumentHelp(
+            "What changed weights are stored as, such as q8_0, f16 or f32; the base's types unless given. Directories "
+                + "take f32, f16 and bf16.",
+            valueName: "type"))
+    var dtype: String?
 
     @Option(help: "What becomes of the gates: scale or drop.")
     var gates = MergeGates.scale
 
-    @Flag(help: "Print every module, not just the five with the largest error.")
+    @Flag(help: "Print every module and tensor, not just the five with the largest error.")
     var modules = false
 
     @Flag(help: "Print JSON.")
@@ -50,6 +61,7 @@ struct MergeCommand: ParsableCommand {
         var request = MergeRequest(
             basePath: base, adapters: try adapter.map { try MergeRequest.Adapter(argument: $0) }, outputPath: output)
         request.gates = gates
+        request.dtype = dtype
         request.replaces = force
         request.compute.threadCount = threads
         let start = ContinuousClock.now
@@ -66,6 +78,7 @@ struct MergeCommand: ParsableCommand {
                 if report.parts.count > 1 { Terminal.result(part.plan.name) }
                 for line in MergeText.table(part, listsAll: modules) { Terminal.result(line) }
             }
+            for line in MergeText.roundings(report, listsAll: modules) { Terminal.result(line) }
         }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)
         Terminal.note("written to \(output) in \(durationText(elapsed))")

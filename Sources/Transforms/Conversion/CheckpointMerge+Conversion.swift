@@ -2,16 +2,16 @@ import CheckpointIO
 import Models
 import TensorCore
 
-/// Writing a GGUF base as a Hugging Face directory in BF16.
+/// Writing a GGUF base as a Hugging Face directory.
 extension CheckpointMerge {
-    /// The type of every tensor of a converted checkpoint.
+    /// The type of every tensor of a converted checkpoint, unless another is asked for.
     private static let convertedType = DType.bf16
 
     /// Every tensor of the model by its Hugging Face name, merged or converted, then configuration and tokenizer.
     func writeConverted(
-        into directory: AtomicDirectory, _ threadCount: Int, _ progress: Progress
+        into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
-        let type = Self.convertedType
+        let type = dtype ?? Self.convertedType
         let merging = Dictionary(plan.tensors.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
         let unties = plan.untiedHead != nil
         let names = base.tensorNames + [plan.untiedHead].compactMap { $0?.target }
@@ -44,7 +44,9 @@ extension CheckpointMerge {
         try TensorStream(items).write(threadCount: threadCount, progress: progress)
         for file in files { try file.commit() }
         if shards.count > 1 { try writeIndex(shards, into: directory) }
-        return report(tallies, files: shards.map(\.name), dtypes: [type])
+        return report(
+            tallies.mapValues(\.outcome), files: shards.map(\.name), dtypes: [type.rawValue],
+            dropped: base.unknownTensors)
     }
 
     private typealias Shard = (name: String, entries: [SafetensorsEntry])

@@ -15,9 +15,11 @@ extension CheckpointMerge {
         MergeRecord.fileName, "adapter_config.json", "tspeft.json",
     ]
 
-    /// Every tensor file with changed tensors in place of the base's, then the side files.
+    /// Every tensor file with changed tensors in place of the base's, changed weights in `dtype` where one is given,
+    /// then the side files.
     func writeShards(
-        from source: String, into directory: AtomicDirectory, _ threadCount: Int, _ progress: Progress
+        from source: String, into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int,
+        _ progress: Progress
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         var changing: [String: MergePlan.Tensor] = [:]
@@ -25,9 +27,14 @@ extension CheckpointMerge {
         for tensor in plan.tensors {
             if checkpoint.record(tensor.target) == nil { added = tensor } else { changing[tensor.target] = tensor }
         }
+        func type(of tensor: MergePlan.Tensor) -> DType? {
+            let own = base.record(of: tensor.source)?.encoding.plainType
+            return tensor.role == .weight || tensor.role == .replaced ? dtype ?? own : own
+        }
         var names: [String] = []
         var tallies: [String: ChangeTally] = [:]
-        var dtypes: [DType] = []
+        var dtypes: [String] = []
+        var sizeChange = 0
         var files: [OutputTensorFile] = []
         var items: [TensorStream.Item] = []
 
@@ -35,7 +42,7 @@ extension CheckpointMerge {
             let merged = merged(tensor, as: dtype)
             if tensor.role != .copied {
                 tallies[tensor.target] = merged.tally
-                dtypes.append(dtype)
+                dtypes.append(dtype.rawValue)
             }
             return .made(merged.rows())
         }
@@ -46,20 +53,36 @@ extension CheckpointMerge {
             let mapping = checkpoint.mappings[index]
             let records = checkpoint.tensors.filter { $0.fileIndex == index }
             let extra = index == checkpoint.files.count - 1 ? added : nil
-            let extraType = extra.flatMap { base.record(of: $0.source)?.encoding.plainType }
+            let extraType = extra.flatMap(type)
+            let types = records.map { record in
+                changing[record.name].flatMap(type) ?? record.encoding.plainType
+            }
             let writer = try directory.writer(name)
             let file: OutputTensorFile
-            if let extra, let extraType {
+            if extra != nil || zip(records, types).contains(where: { $0.encoding.plainType != $1 }) {
+                var entries = zip(records, types).compactMap { record, type in
+                    type.map { SafetensorsEntry(name: record.name, dtype: $0, shape: record.shape) }
+                }
+                if let extra, let extraType {
+                    entries.append(
+                        SafetensorsEntry(
+                            name: extra.target, dtype: extraType, shape: base.shape(of: extra.source) ?? []))
+                }
+                sizeChange += entries.reduce(0) { $0 + $1.byteCount } - records.reduce(0) { $0 + $1.byteCount }
                 file = try OutputTensorFile(
-                    writer, layout: try layout(like: path, adding: extra, extraType, file: writer.path))
-                items.append(file.item(records.count, content(extra, as: extraType)))
+                    writer,
+                    layout: try SafetensorsWriter.layout(
+                        entries, metadata: try SafetensorsFile.open(path).metadata, file: writer.path))
+                if let extra, let extraType {
+                    items.append(file.item(records.count, content(extra, as: extraType)))
+                }
             } else {
                 file = try OutputTensorFile(writer, like: mapping, tensors: records)
             }
             files.append(file)
             for (place, record) in records.enumerated() {
-                if let tensor = changing[record.name], let dtype = record.encoding.plainType {
-                    items.append(file.item(place, content(tensor, as: dtype)))
+                if let tensor = changing[record.name], let type = types[place] {
+                    items.append(file.item(place, content(tensor, as: type)))
                 } else if !file.isClone {
                     items.append(file.item(place, .stored(mapping, record.byteRange)))
                 }
@@ -68,8 +91,10 @@ extension CheckpointMerge {
         try TensorStream(items).write(threadCount: threadCount, progress: progress)
         for file in files { try file.commit() }
         try copySideFiles(from: source, into: directory, unties: plan.untiedHead != nil)
-        if checkpoint.files.count > 1 { try writeIndex(from: source, into: directory, adding: added, in: names.last) }
-        return report(tallies, files: names, dtypes: dtypes)
+        if checkpoint.files.count > 1 {
+            try writeIndex(from: source, into: directory, adding: added, in: names.last, sizeChange: sizeChange)
+        }
+        return report(tallies.mapValues(\.outcome), files: names, dtypes: dtypes, dropped: [])
     }
 
     /// The name of a tensor file in the output: its own, unpacked, but a single file has the name that loaders look for.
@@ -79,19 +104,6 @@ extension CheckpointMerge {
 
     private func unpackedName(_ name: String) -> String {
         name.hasSuffix(SafetensorsZstd.suffix) ? String(name.dropLast(".zst".count)) : name
-    }
-
-    /// The layout of the file at `path` with one more tensor after its last.
-    private func layout(
-        like path: String, adding extra: MergePlan.Tensor, _ dtype: DType, file: String
-    ) throws -> TensorFileLayout {
-        let base = try SafetensorsFile.open(path)
-        var entries = base.tensors.compactMap { record in
-            record.encoding.plainType.map { SafetensorsEntry(name: record.name, dtype: $0, shape: record.shape) }
-        }
-        entries.append(
-            SafetensorsEntry(name: extra.target, dtype: dtype, shape: self.base.shape(of: extra.source) ?? []))
-        return try SafetensorsWriter.layout(entries, metadata: base.metadata, file: file)
     }
 
     private func copySideFiles(from source: String, into directory: AtomicDirectory, unties: Bool) throws {
@@ -110,11 +122,14 @@ extension CheckpointMerge {
     }
 
     private func writeIndex(
-        from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Tensor?, in shard: String?
+        from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Tensor?, in shard: String?,
+        sizeChange: Int
     ) throws {
         let path = joinedPath(source, ShardIndex.fileName)
         let isPacked = base.checkpoint.files.contains { $0.hasSuffix(SafetensorsZstd.suffix) }
-        guard extra != nil || isPacked else { return try directory.copyFile(from: path, to: ShardIndex.fileName) }
+        guard extra != nil || isPacked || sizeChange != 0 else {
+            return try directory.copyFile(from: path, to: ShardIndex.fileName)
+        }
         guard case .object(var index) = try JSONValue.parse(readSmallFile(path, limit: 1 << 28)),
             case .object(var map) = index["weight_map"]
         else { throw CheckpointError.malformed(file: path, problem: "has no weight_map") }
@@ -123,9 +138,10 @@ extension CheckpointMerge {
         }
         if let extra, let shard { map[extra.target] = .string(shard) }
         index["weight_map"] = .object(map)
-        if let extra, case .object(var metadata) = index["metadata"], let size = metadata["total_size"]?.intValue {
-            let width = base.record(of: extra.source)?.byteCount ?? 0
-            metadata["total_size"] = .integer(size + width)
+        if sizeChange != 0, case .object(var metadata) = index["metadata"],
+            let size = metadata["total_size"]?.intValue
+        {
+            metadata["total_size"] = .integer(size + sizeChange)
             index["metadata"] = .object(metadata)
         }
         try directory.write(ShardIndex.fileName, text: JSONValue.object(index).text(indent: 2) + "\n")

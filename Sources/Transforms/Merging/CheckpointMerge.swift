@@ -34,7 +34,7 @@ package struct CheckpointMerge: Sendable {
         precondition(!adapters.isEmpty, "something to merge")
         let path = base.checkpoint.path
         let fingerprint = try base.fingerprint()
-        let record = try Self.record(of: base)
+        let record = try MergeRecord.read(of: base.checkpoint)
         let digests = adapters.map(\.adapter.digest)
         let linear = Self.modules(of: base)
         self.adapters = try adapters.enumerated().map { index, weighted in
@@ -42,8 +42,9 @@ package struct CheckpointMerge: Sendable {
             if record.contains(digest: digests[index]) {
                 throw TransformError.nothingToMerge(
                     adapter: adapter.displayName,
-                    reason: "\(path) has this adapter in it already (\(MergeRecord.fileName)); merge into the original "
-                        + "base")
+                    reason: "\(path) has this adapter in it already "
+                        + "(\(base.checkpoint.layout == .gguf ? MergeRecord.metadataKey : MergeRecord.fileName)); merge "
+                        + "into the original base")
             }
             if let first = digests[..<index].firstIndex(of: digests[index]) {
                 throw TransformError.repeatedAdapter(
@@ -84,45 +85,76 @@ package struct CheckpointMerge: Sendable {
         return modules + [head]
     }
 
-    private static func record(of base: ModelCheckpoint) throws -> MergeRecord {
-        guard case .huggingFace(let directory) = base.checkpoint.layout else { return MergeRecord(merges: []) }
-        return try MergeRecord.read(inDirectory: directory)
-    }
+    /// What ends the name of an output that is a GGUF file.
+    private static let ggufEnding = ".gguf"
 
-    /// Writes the merged checkpoint to a new directory at `output`, which appears complete or not at all.
+    /// Writes the merged checkpoint to `output`, which appears complete or not at all: a GGUF file where the name ends
+    /// in `.gguf`, which needs a base in that format, and otherwise a directory.
     ///
-    /// A Hugging Face base keeps its shards, tensor order, types and side files; a GGUF base becomes a Hugging Face
-    /// directory in BF16. With `replacing`, a checkpoint at `output` is replaced at the end.
+    /// A Hugging Face base keeps its shards, tensor order, types and side files. A GGUF base keeps tensor order, types
+    /// and metadata in a GGUF file, where parts of a split model are joined, and becomes a Hugging Face directory in
+    /// BF16 otherwise. With `replacing`, a checkpoint at `output` is replaced at the end.
     ///
-    /// Throws `TransformError.outputIsInput`; `.nothingToMerge` where rounding took every change away (nothing is left
-    /// behind then); `CheckpointError` for files, `outputExists` among them.
+    /// - Parameter type: what changed weights are stored as in place of the base's types (biases keep theirs); all
+    ///   tensors where a GGUF base becomes a directory. A directory takes F32, F16 and BF16.
+    ///
+    /// Throws `TransformError.outputIsInput`; `.unsupported` for a type that is not known to the format or cannot be
+    /// encoded, and for a Hugging Face base and a GGUF output; `.nothingToMerge` where rounding took every change away
+    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them.
     package func write(
-        to output: String, replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
-        progress: Progress = { _, _ in }
+        to output: String, as type: TensorEncoding? = nil, replacing: Bool = false,
+        threadCount: Int = ComputeContext.availableThreads, progress: Progress = { _, _ in }
     ) throws -> MergeReport {
         try checkOutput(
             output, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
+        if output.hasSuffix(Self.ggufEnding) {
+            guard base.checkpoint.layout == .gguf else {
+                throw TransformError.unsupported(
+                    path: output,
+                    reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
+            }
+            return try writeGGUF(to: output, as: type, replacing: replacing, threadCount, progress)
+        }
+        let dtype = try type.map(Self.directoryType)
         let directory = try AtomicDirectory(output, replacing: replacing)
         let report: MergeReport
         switch base.checkpoint.layout {
         case .huggingFace(let source):
-            report = try writeShards(from: source, into: directory, threadCount, progress)
+            report = try writeShards(from: source, into: directory, as: dtype, threadCount, progress)
         case .gguf:
-            report = try writeConverted(into: directory, threadCount, progress)
+            report = try writeConverted(into: directory, as: dtype, threadCount, progress)
         }
         guard report.changedCount > 0 else {
             directory.abandon()
-            throw TransformError.nothingToMerge(
-                adapter: plan.parts.map(\.name).joined(separator: ", "),
-                reason: "every change is smaller than the rounding of \(report.dtypes.joined(separator: ", "))")
+            throw nothingChanged(report)
         }
         var record = record
         for (part, digest) in zip(report.parts, digests) {
-            record.add(part, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest)
+            record.add(
+                part.plan, report: part, digest: digest, basePath: base.checkpoint.path,
+                baseDigest: baseFingerprint.digest)
         }
         try directory.write(MergeRecord.fileName, text: record.text)
         try directory.commit(rechecking: base.checkpoint.mappings)
         return report
+    }
+
+    /// The error of a merge whose every change was lost.
+    func nothingChanged(_ report: MergeReport) -> TransformError {
+        let remedy = report.advice?.dtype.map { "; --dtype \($0) would keep the updates" } ?? ""
+        return .nothingToMerge(
+            adapter: plan.parts.map(\.name).joined(separator: ", "),
+            reason: "every change is smaller than the rounding of \(report.dtypes.joined(separator: ", "))\(remedy)")
+    }
+
+    private static func directoryType(_ type: TensorEncoding) throws -> DType {
+        guard let dtype = type.plainType, [.f32, .f16, .bf16].contains(dtype) else {
+            throw TransformError.unsupported(
+                path: "--dtype \(type)",
+                reason: "the weights of a Hugging Face directory are F32, F16 or BF16; a GGUF base and an output whose "
+                    + "name ends in \(ggufEnding) can have this type")
+        }
+        return dtype
     }
 
     /// What is done to a tensor of the plan; nil for a copy.
@@ -166,10 +198,11 @@ package struct CheckpointMerge: Sendable {
 
     /// The report over measured changes by target tensor.
     func report(
-        _ changes: [String: ChangeTally], files: [String], dtypes: [DType]
+        _ changes: [String: (changedCount: Int, largestChange: Float)], files: [String], dtypes: [String],
+        dropped: [String]
     ) -> MergeReport {
         func outcome(_ target: String, of source: String) -> MergeReport.Outcome {
-            let change = changes[target]?.outcome ?? (changedCount: 0, largestChange: 0)
+            let change = changes[target] ?? (changedCount: 0, largestChange: 0)
             return MergeReport.Outcome(
                 weightCount: base.shape(of: source)?.reduce(1, *) ?? 0, changedCount: change.changedCount,
                 largestChange: change.largestChange)
@@ -191,7 +224,6 @@ package struct CheckpointMerge: Sendable {
                 if $1.role != .copied { $0.add(outcome($1.target, of: $1.source)) }
             },
             checkpointWeightCount: base.checkpoint.tensors.reduce(0) { $0 + $1.elementCount }, tensorFiles: files,
-            dtypes: Set(dtypes.map(\.rawValue)).sorted(),
-            droppedTensors: base.checkpoint.layout == .gguf ? base.unknownTensors : [])
+            dtypes: Set(dtypes).sorted(), droppedTensors: dropped)
     }
 }

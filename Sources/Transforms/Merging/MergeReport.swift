@@ -77,6 +77,11 @@ package struct MergeReport: Sendable {
     /// Tensors of the base that no Llama model has and that a conversion therefore left out, by their own names.
     package let droppedTensors: [String]
 
+    /// What became of each changed tensor of a GGUF file, in the file's order; empty for other outputs.
+    package var roundings: [TensorRounding] = []
+    /// What to do about updates that rounding swallowed; nil where it swallowed none.
+    package var advice: RoundingAdvice?
+
     /// Modules that an adapter has.
     package var moduleCount: Int { Set(parts.flatMap { $0.modules.map(\.plan.module) }).count }
     /// Modules whose weights changed.

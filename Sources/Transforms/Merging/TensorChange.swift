@@ -71,6 +71,26 @@ enum TensorChange {
         }
     }
 
+    /// The same change for a tensor whose row r is row `source[r]` of this one's.
+    func reordered(_ source: [Int]) -> TensorChange {
+        func rows(_ values: [Float]) -> [Float] {
+            let width = source.isEmpty ? 0 : values.count / source.count
+            return source.flatMap { values[$0 * width..<($0 + 1) * width] }
+        }
+        func reordered(_ low: LowRankChange) -> LowRankChange {
+            var low = low
+            low.b = rows(low.b)
+            return low
+        }
+        return switch self {
+        case .added(let low): .added(reordered(low))
+        case .rescaled(let low, let magnitude, let factor):
+            .rescaled(reordered(low), magnitude: rows(magnitude), factor: factor)
+        case .offset(let values): .offset(rows(values))
+        case .replaced(let values): .replaced(rows(values))
+        }
+    }
+
     /// Adds rows `rows` of what is added to `weights`, [rows.count, width], or puts what replaces them there.
     private func makeUpdate(to weights: UnsafeMutablePointer<Float>, rows: Range<Int>, width: Int) {
         switch self {

@@ -32,10 +32,58 @@ package enum MergeText {
             lines.append("all: \(report.mergedCount) of \(report.moduleCount) modules merged")
             lines.append(changes(report.total, of: "the merged tensors, \(share)"))
         }
+        if let advice = report.advice { lines.append(text(advice, of: report.roundings.count)) }
         if !report.droppedTensors.isEmpty {
             lines.append("left out, because no Llama model has them: \(report.droppedTensors.joined(separator: ", "))")
         }
         return lines
+    }
+
+    private static func text(_ advice: RoundingAdvice, of count: Int) -> String {
+        let names = advice.tensors.prefix(nameLimit).joined(separator: ", ")
+        let which = advice.tensors.count > nameLimit ? "\(names), ..." : names
+        let remedy = advice.dtype.map { "--dtype \($0) would keep them" } ?? "no type would keep them"
+        return "rounding to \(advice.encodings.joined(separator: ", ")) swallows the updates of "
+            + "\(advice.tensors.count) of \(count) tensors (\(which)); \(remedy)"
+    }
+
+    /// One line a changed tensor of a GGUF file: the size of its update, the error of rounding it, the share that
+    /// arrived, the share of weights that changed. Of many tensors only those of whose updates the least arrived are
+    /// listed unless `listsAll`. Nothing for other outputs.
+    package static func roundings(_ report: MergeReport, listsAll: Bool) -> [String] {
+        guard !report.roundings.isEmpty else { return [] }
+        let isShort = !listsAll && report.roundings.count > shortTableLimit
+        let order = report.roundings.indices.sorted {
+            (report.roundings[$0].arrivedShare, $0) < (report.roundings[$1].arrivedShare, $1)
+        }
+        let shown = isShort ? order.prefix(worstCount).map { report.roundings[$0] } : report.roundings
+        var table = TextTable([.left, .left, .right, .right, .right, .right])
+        table.add([
+            isShort ? "tensor (worst \(worstCount))" : "tensor", "type", "update RMS", "rounding RMS", "arrived %",
+            "changed %",
+        ])
+        table.addRule()
+        for tensor in shown {
+            table.add([
+                tensor.tensor, tensor.encoding, scientific(tensor.updateRMS), scientific(tensor.roundingRMS),
+                percent(tensor.arrivedShare, 1), percent(tensor.outcome.changedShare),
+            ])
+        }
+        return [""] + table.lines
+    }
+
+    private static func json(_ report: [TensorRounding]) -> JSONValue {
+        .array(
+            report.map { tensor in
+                .object([
+                    "tensor": .string(tensor.tensor), "type": .string(tensor.encoding),
+                    "update_rms": .real(tensor.updateRMS), "rounding_rms": .real(tensor.roundingRMS),
+                    "arrived_share": .real(tensor.arrivedShare), "swallowed": .bool(tensor.isSwallowed),
+                    "weights": .integer(tensor.outcome.weightCount),
+                    "changed": .integer(tensor.outcome.changedCount),
+                    "largest_change": .real(tensor.outcome.largestChange),
+                ])
+            })
     }
 
     private static func counts(_ part: MergeReport.Part, dtypes: [String]) -> [String] {
@@ -81,6 +129,8 @@ package enum MergeText {
             "files": .array(report.tensorFiles.map { .string($0) }),
             "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
             "adapters": .array(report.parts.map { .object(json($0)) }),
+            "tensors": json(report.roundings),
+            "dtype_that_keeps": report.advice?.dtype.map { .string($0) } ?? .null,
         ])
     }
 
