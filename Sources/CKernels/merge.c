@@ -131,25 +131,61 @@ void tspeft_merge_rows(float *w, const float *b, const float *a, float scale, si
     tspeft_merge_rows_at(tspeft_cpu_level(), w, b, a, scale, rows, rank, width);
 }
 
-tspeft_change tspeft_changes(const float *before, const float *after, size_t count) {
+/// Numbers that are counted in 32 bits, so that counting is vectorized as widely as the rest.
+enum { CHANGE_BLOCK = 1 << 16 };
+
+static inline __attribute__((always_inline)) tspeft_change changes(const float *before, const float *after,
+                                                                   size_t count) {
     // Without their sign bit, floats are ordered as their bits are, NaN above infinity: a maximum the compiler can
     // vectorize.
     uint64_t changed = 0;
     uint32_t largest = 0;
     const uint32_t infinity = 0x7F800000;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t old, new, difference;
-        float distance = after[i] - before[i];
-        memcpy(&old, before + i, 4);
-        memcpy(&new, after + i, 4);
-        memcpy(&difference, &distance, 4);
-        uint32_t differs = old != new;
-        changed += differs;
-        difference = differs ? difference & 0x7FFFFFFF : 0;
-        largest = difference > largest ? difference : largest;
+    for (size_t start = 0; start < count; start += CHANGE_BLOCK) {
+        size_t end = count - start < CHANGE_BLOCK ? count : start + CHANGE_BLOCK;
+        uint32_t block = 0;
+        for (size_t i = start; i < end; i++) {
+            uint32_t old, new, difference;
+            float distance = after[i] - before[i];
+            memcpy(&old, before + i, 4);
+            memcpy(&new, after + i, 4);
+            memcpy(&difference, &distance, 4);
+            uint32_t differs = old != new;
+            block += differs;
+            difference = differs ? difference & 0x7FFFFFFF : 0;
+            largest = difference > largest ? difference : largest;
+        }
+        changed += block;
     }
     if (largest > infinity) largest = infinity;
     tspeft_change change = {changed, 0};
     memcpy(&change.largest, &largest, 4);
     return change;
+}
+
+static tspeft_change changes_plain(const float *before, const float *after, size_t count) {
+    return changes(before, after, count);
+}
+
+#ifdef __x86_64__
+AVX512 static tspeft_change changes_avx512(const float *before, const float *after, size_t count) {
+    return changes(before, after, count);
+}
+
+AVX2 static tspeft_change changes_avx2(const float *before, const float *after, size_t count) {
+    return changes(before, after, count);
+}
+#endif
+
+tspeft_change tspeft_changes_at(int level, const float *before, const float *after, size_t count) {
+#ifdef __x86_64__
+    int limit = tspeft_cpu_level();
+    if (level >= 2 && limit >= 2) return changes_avx512(before, after, count);
+    if (level >= 1 && limit >= 1) return changes_avx2(before, after, count);
+#endif
+    return changes_plain(before, after, count);
+}
+
+tspeft_change tspeft_changes(const float *before, const float *after, size_t count) {
+    return tspeft_changes_at(tspeft_cpu_level(), before, after, count);
 }

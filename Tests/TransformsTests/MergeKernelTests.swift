@@ -50,4 +50,16 @@ import Testing
         #expect(tspeft_changes([1], [.nan], 1).largest == .infinity)
         #expect(tspeft_changes([], [], 0).changed == 0)
     }
+
+    @Test(arguments: [0, 1, 2], [1, 7, 16, 33, (1 << 16) + 5]) func changesAreTheSameAtEveryLevel(
+        _ level: Int, _ count: Int
+    ) {
+        var stream = RandomStream(seed: UInt64(count))
+        let before = random(count, &stream)
+        let after = before.enumerated().map { $0 % 3 == 1 ? $1 + Float($0 % 5) * 0x1p-8 : $1 }
+        let pairs = zip(before, after)
+        let change = tspeft_changes_at(Int32(level), before, after, count)
+        #expect(change.changed == UInt64(pairs.count { $0.bitPattern != $1.bitPattern }))
+        #expect(change.largest == pairs.map { abs($1 - $0) }.max())
+    }
 }

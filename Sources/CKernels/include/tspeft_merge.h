@@ -18,4 +18,6 @@ typedef struct {
     float largest;
 } tspeft_change;
 tspeft_change tspeft_changes(const float *before, const float *after, size_t count);
+/// The same with the instructions of a level of tspeft_cpu_level; one that the processor lacks falls to plain C.
+tspeft_change tspeft_changes_at(int level, const float *before, const float *after, size_t count);
 #endif

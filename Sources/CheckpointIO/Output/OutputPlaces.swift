@@ -6,7 +6,8 @@ import Glibc
 package struct OutputPlaces: Sendable {
     /// The path that the file will have, for errors.
     let path: String
-    let descriptor: Int32
+    /// Open for writing; it also tells files apart.
+    package let descriptor: Int32
 
     /// Writes bytes from byte `offset` of the file on. Throws `writeFailed`; the file is then to be abandoned.
     package func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(CheckpointError) {

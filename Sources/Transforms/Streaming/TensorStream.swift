@@ -4,8 +4,9 @@ import Synchronization
 
 /// Tensors on their way into output files: each is copied as it is stored, or made row by row, and written at its place.
 ///
-/// Several threads work through the items in order, a piece of a tensor each, so that memory stays at a few pieces a
-/// thread whatever the sizes of tensors and files. Where each tensor lies comes from `SafetensorsWriter.layout` or
+/// Several threads work through the items of each file in order, a piece of a tensor each, so that memory stays at a few
+/// pieces a thread whatever the sizes of tensors and files. Where there are several files they keep to different ones: a
+/// file system lets one writer at a time into a file. Where each tensor lies comes from `SafetensorsWriter.layout` or
 /// `GGUFWriter.layout`; see `OutputTensorFile`.
 package struct TensorStream {
     /// Makes rows of a tensor: writes their bytes as they are to be stored, the whole of `bytes`. Called for different
@@ -81,12 +82,21 @@ package struct TensorStream {
     static let pieceBytes = 32 << 20
 
     private let items: [Item]
-    private let pieces: [Piece]
+    /// The pieces of each output file, in the order of the items.
+    private let queues: [[Piece]]
 
     /// A stream of `items`; those of one file should come in the file's order.
     package init(_ items: [Item]) {
         self.items = items
-        pieces = items.indices.flatMap { Self.pieces(of: items[$0], at: $0) }
+        var queues: [[Piece]] = []
+        var queueOfFile: [Int32: Int] = [:]
+        for index in items.indices {
+            let queue = queueOfFile[items[index].output.descriptor] ?? queues.count
+            if queue == queues.count { queues.append([]) }
+            queueOfFile[items[index].output.descriptor] = queue
+            queues[queue] += Self.pieces(of: items[index], at: index)
+        }
+        self.queues = queues
     }
 
     /// Bytes of all items.
@@ -97,7 +107,7 @@ package struct TensorStream {
     /// Throws the first error of writing or making; then the outputs are to be abandoned.
     package func write(threadCount: Int, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws {
         let context = ComputeContext(dtype: .f32, threadCount: threadCount)
-        let work = Work(items: items, pieces: pieces, ahead: context.threadCount)
+        let work = Work(items: items, queues: queues)
         let total = byteCount
         context.parallelItems(context.threadCount) { _, thread in
             let workspace = RowWorkspace()
@@ -131,7 +141,10 @@ package struct TensorStream {
     /// What the threads share.
     private final class Work: Sendable {
         private struct State {
-            var nextPiece = 0
+            /// The next piece of each queue.
+            var next: [Int]
+            /// Threads that are at a piece of each queue.
+            var busy: [Int]
             var bytesDone = 0
             var failure: (any Error)?
             /// Pieces of each item that are not done, for items that are begun.
@@ -154,43 +167,46 @@ package struct TensorStream {
         }
 
         private let items: [Item]
-        private let pieces: [Piece]
+        private let queues: [[Piece]]
         private let pieceCounts: [Int]
-        /// How many pieces ahead stored bytes are asked for.
-        private let ahead: Int
-        private let state = Mutex(State())
+        private let state: Mutex<State>
 
-        init(items: [Item], pieces: [Piece], ahead: Int) {
+        init(items: [Item], queues: [[Piece]]) {
             self.items = items
-            self.pieces = pieces
-            self.ahead = ahead
+            self.queues = queues
             var counts = [Int](repeating: 0, count: items.count)
-            for piece in pieces { counts[piece.item] += 1 }
+            for piece in queues.joined() { counts[piece.item] += 1 }
             pieceCounts = counts
+            let zeros = [Int](repeating: 0, count: queues.count)
+            state = Mutex(State(next: zeros, busy: zeros))
         }
 
         var failure: (any Error)? { state.withLock { $0.failure } }
 
         /// Does one more piece; the bytes done so far, or nil where nothing is left to do.
         func next(_ workspace: RowWorkspace) -> Int? {
-            let taken = state.withLock { state -> (place: Int, maker: Maker)? in
-                guard state.failure == nil, state.nextPiece < pieces.count else { return nil }
-                let place = state.nextPiece
-                let item = pieces[place].item
-                state.nextPiece += 1
+            let taken = state.withLock { state -> (queue: Int, place: Int, maker: Maker)? in
+                let open = queues.indices.filter { state.next[$0] < queues[$0].count }
+                guard state.failure == nil, let queue = open.min(by: { state.busy[$0] < state.busy[$1] }) else {
+                    return nil
+                }
+                let place = state.next[queue]
+                let item = queues[queue][place].item
+                state.next[queue] += 1
+                state.busy[queue] += 1
                 let maker = state.makers[item] ?? Maker()
                 state.makers[item] = maker
-                return (place, maker)
+                return (queue, place, maker)
             }
-            guard let (place, maker) = taken else { return nil }
-            let piece = pieces[place]
-            let ahead = place + ahead
-            if ahead < pieces.count, let next = source(of: pieces[ahead]) {
+            guard let (queue, place, maker) = taken else { return nil }
+            let pieces = queues[queue]
+            // What is read next comes in from the disk meanwhile.
+            if place + 1 < pieces.count, let next = source(of: pieces[place + 1]) {
                 next.file.advise(next.range, willNeed: true)
             }
             do {
-                let written = try perform(piece, maker, workspace)
-                return finish(piece, bytes: written)
+                let written = try perform(pieces[place], maker, workspace)
+                return finish(pieces[place], of: queue, bytes: written)
             } catch {
                 state.withLock { if $0.failure == nil { $0.failure = error } }
                 return nil
@@ -228,9 +244,10 @@ package struct TensorStream {
             }
         }
 
-        private func finish(_ piece: Piece, bytes: Int) -> Int {
+        private func finish(_ piece: Piece, of queue: Int, bytes: Int) -> Int {
             state.withLock { state in
                 state.bytesDone += bytes
+                state.busy[queue] -= 1
                 let left = (state.remaining[piece.item] ?? pieceCounts[piece.item]) - 1
                 state.remaining[piece.item] = left > 0 ? left : nil
                 if left == 0 { state.makers[piece.item] = nil }
