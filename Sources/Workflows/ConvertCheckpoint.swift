@@ -2,14 +2,41 @@ import CheckpointIO
 import TensorCore
 import Transforms
 
+/// What `convert` can write.
+package enum ConvertFormat: String, Sendable, CaseIterable {
+    /// A directory with `config.json`, tokenizer and safetensors files.
+    case huggingFace = "huggingface"
+    /// One safetensors file.
+    case safetensors
+    /// One safetensors file packed by Zstandard.
+    case safetensorsZstd = "safetensors.zst"
+    /// One GGUF file or its parts.
+    case gguf
+    /// An adapter's directory.
+    case adapter
+    /// An adapter in one file.
+    case pack
+
+    /// How names of such outputs end; directories have no ending.
+    fileprivate var ending: String? {
+        switch self {
+        case .huggingFace, .adapter: nil
+        case .safetensors: ".safetensors"
+        case .safetensorsZstd: SafetensorsZstd.suffix
+        case .gguf: ".gguf"
+        case .pack: FilePack.suffix
+        }
+    }
+}
+
 /// What `convert` is asked to do.
 package struct ConvertRequest: Sendable {
-    /// A checkpoint.
+    /// A checkpoint, or an adapter.
     package var inputPath: String
     /// Where the result goes: a directory or a file, as the format has it.
     package var outputPath: String
     /// What is written; nil tells it from the output's name.
-    package var format: CheckpointConversion.Format?
+    package var format: ConvertFormat?
     /// The type of the tensors by name, such as `bf16` or `q4_k_m`; nil keeps each tensor's.
     package var type: String?
     /// Bytes of tensors in one file at most, such as `5GB`; nil is what is usual.
@@ -26,46 +53,113 @@ package struct ConvertRequest: Sendable {
     }
 }
 
-/// Reads a conversion's input and plans it, with nothing written yet.
+/// What a request comes to, with nothing written yet.
+package enum ConversionPlan: Sendable {
+    /// A checkpoint's files.
+    case checkpoint(CheckpointConversion)
+    /// An adapter's directory becomes a pack.
+    case packing
+    /// A pack becomes an adapter's directory.
+    case unpacking
+}
+
+/// What a conversion wrote.
+package enum ConversionReport: Sendable {
+    /// A checkpoint by its plan; of a file that was packed its size in bytes.
+    case checkpoint(CheckpointConversion, packedByteCount: Int?)
+    /// An adapter in one file.
+    case packed(PackReport)
+    /// An adapter's directory.
+    case unpacked(PackReport)
+}
+
+/// Reads a conversion's input and plans it.
 ///
 /// Throws `WorkflowError` for options that contradict each other or the output's name, what `Checkpoint.open` throws, and
 /// what `CheckpointConversion` does.
-package func planConversion(_ request: ConvertRequest) throws -> CheckpointConversion {
+package func planConversion(_ request: ConvertRequest) throws -> ConversionPlan {
     let type = try request.type.map(conversionType)
     let limit = try request.shardSize.map(conversionShardSize)
-    let format = try conversionFormat(request)
-    let checkpoint = try Checkpoint.open(request.inputPath)
-    if limit != nil, format == .safetensors {
+    // Both are Zstandard's files; the name tells them apart.
+    let isPack = FilePack.isPack(request.inputPath) && !request.inputPath.hasSuffix(SafetensorsZstd.suffix)
+    let isAdapter = isPack || isAdapterDirectory(request.inputPath)
+    let format = try conversionFormat(request, isAdapter: isAdapter)
+    if isAdapter {
+        if type != nil || limit != nil {
+            throw WorkflowError.conflict(
+                "--type and --max-shard-size are for checkpoints; an adapter is packed as it is")
+        }
+        switch (format, isPack) {
+        case (.pack, false): return .packing
+        case (.adapter, true): return .unpacking
+        case (.pack, true), (.adapter, false):
+            throw WorkflowError.conflict(
+                "\(request.inputPath): is \(isPack ? "a pack" : "an adapter's directory") already; cp makes a copy")
+        default:
+            throw WorkflowError.conflict(
+                "\(request.inputPath): is an adapter, which becomes a pack (\(FilePack.suffix)) or a directory here; 'export' "
+                    + "writes it for other programs, 'merge' puts it into its base")
+        }
+    }
+    let target: CheckpointConversion.Format
+    switch format {
+    case .huggingFace: target = .huggingFace
+    case .safetensors: target = .safetensors
+    case .safetensorsZstd: target = .safetensorsZstd
+    case .gguf: target = .gguf
+    case .adapter, .pack:
+        throw WorkflowError.conflict(
+            "\(request.inputPath): is no adapter, and '\(request.outputPath)' would hold one")
+    }
+    if limit != nil, target == .safetensors || target == .safetensorsZstd {
         throw WorkflowError.conflict(
             "--max-shard-size is for directories and GGUF files; '\(request.outputPath)' is a single safetensors file")
     }
-    return try CheckpointConversion(
-        checkpoint, to: format, at: request.outputPath, type: type, shardByteLimit: limit)
+    let checkpoint = try Checkpoint.open(request.inputPath)
+    return .checkpoint(
+        try CheckpointConversion(
+            checkpoint, to: target, at: request.outputPath, type: type, shardByteLimit: limit))
 }
 
-/// Converts a checkpoint; `progress` is told bytes written so far, and of all. Throws what planning and writing throw.
+/// Converts a checkpoint or an adapter; `progress` is told bytes written so far, and of all. Throws what planning and
+/// writing throw.
 package func convertCheckpoint(
     _ request: ConvertRequest, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
-) throws -> CheckpointConversion {
+) throws -> ConversionReport {
     let context = try ComputeOptions(precision: .f32, threadCount: request.threadCount).makeContext()
-    let plan = try planConversion(request)
-    try plan.write(replacing: request.replaces, threadCount: context.threadCount, progress: progress)
-    return plan
+    switch try planConversion(request) {
+    case .checkpoint(let plan):
+        try plan.write(replacing: request.replaces, threadCount: context.threadCount, progress: progress)
+        let isPacked = plan.format == .safetensorsZstd
+        return .checkpoint(
+            plan, packedByteCount: isPacked ? try MappedFile.open(request.outputPath).byteCount : nil)
+    case .packing:
+        return .packed(try packAdapter(request.inputPath, to: request.outputPath, replaces: request.replaces))
+    case .unpacking:
+        return .unpacked(try unpackAdapter(request.inputPath, to: request.outputPath, replaces: request.replaces))
+    }
+}
+
+/// Whether a directory holds an adapter and no model.
+private func isAdapterDirectory(_ path: String) -> Bool {
+    guard pathKind(path) == .directory else { return false }
+    let names = directoryEntries(path)
+    return names.contains("adapter_config.json")
+        && !names.contains { $0.hasPrefix("model") && ($0.hasSuffix(".safetensors") || $0.hasSuffix(".zst")) }
 }
 
 /// The format that is asked for, or else the one that the output's name ends as.
-private func conversionFormat(_ request: ConvertRequest) throws(WorkflowError) -> CheckpointConversion.Format {
+private func conversionFormat(
+    _ request: ConvertRequest, isAdapter: Bool
+) throws(WorkflowError) -> ConvertFormat {
     let path = request.outputPath
-    let named: CheckpointConversion.Format =
-        path.hasSuffix(".gguf") ? .gguf : path.hasSuffix(".safetensors") ? .safetensors : .huggingFace
-    guard let asked = request.format, asked != named else { return named }
-    let what =
-        switch asked {
-        case .huggingFace: "writes a directory, but '\(path)' ends as a file does"
-        case .safetensors: "writes a file whose name ends in .safetensors, which '\(path)' does not"
-        case .gguf: "writes a file whose name ends in .gguf, which '\(path)' does not"
-        }
-    throw .conflict("--to \(asked.rawValue) \(what)")
+    let named = ConvertFormat.allCases.first { $0.ending.map(path.hasSuffix) ?? false }
+    guard let asked = request.format else { return named ?? (isAdapter ? .adapter : .huggingFace) }
+    if asked.ending == named?.ending { return asked }
+    if let ending = asked.ending {
+        throw .conflict("--to \(asked.rawValue) writes a file whose name ends in \(ending), which '\(path)' does not")
+    }
+    throw .conflict("--to \(asked.rawValue) writes a directory, but '\(path)' ends as a file does")
 }
 
 /// The type called `name`.

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Transforms
 import Workflows
 
 struct ConvertCommand: ParsableCommand {
@@ -7,9 +6,10 @@ struct ConvertCommand: ParsableCommand {
         commandName: "convert",
         abstract: "Write a checkpoint in another format, type or set of files.",
         discussion: """
-            INPUT is a Hugging Face directory, a safetensors file or a GGUF file (of a split one any part). The output's \
-            name says what is written: a GGUF file (.gguf), a safetensors file (.safetensors) or else a Hugging Face \
-            directory; --to says it again, for scripts.
+            INPUT is a Hugging Face directory, a safetensors file (.zst too), a GGUF file (of a split one any part) or an \
+            adapter. The output's name says what is written: GGUF (.gguf), a safetensors file (.safetensors), the same \
+            packed by Zstandard with a frame for each tensor, so that readers can still take one (.safetensors.zst), \
+            an adapter in one file (.tspeft.zst) or else a directory; --to says it again, for scripts.
 
             Between Hugging Face and GGUF the model must be of the Llama family: names, row order, configuration, \
             tokenizer and chat template are translated. Within one format it may be any, to change types, split or join.
@@ -26,16 +26,22 @@ struct ConvertCommand: ParsableCommand {
             tspeft convert MODEL -o resharded --max-shard-size 2GB
             tspeft convert model.gguf -o parts.gguf --max-shard-size 4GB
             tspeft convert parts-00001-of-00003.gguf -o joined.gguf
+            tspeft convert MODEL -o model.safetensors.zst
+            tspeft convert ADAPTER -o adapter.tspeft.zst
             """)
 
-    @Argument(help: "The checkpoint.")
+    @Argument(help: "The checkpoint or adapter.")
     var input: String
 
     @Option(name: .shortAndLong, help: "Where the result goes.")
     var output: String
 
-    @Option(help: "The format: huggingface, safetensors or gguf; as the output's name ends unless given.")
-    var to: CheckpointConversion.Format?
+    @Option(
+        help: """
+            The format: huggingface, safetensors, safetensors.zst, gguf, adapter or pack; as the output's name ends unless \
+            given.
+            """)
+    var to: ConvertFormat?
 
     @Option(help: "The tensors' type, such as bf16 or q4_k_m; kept unless given.")
     var type: String?
@@ -66,20 +72,18 @@ struct ConvertCommand: ParsableCommand {
         request.replaces = force
         request.threadCount = threads
         let start = ContinuousClock.now
-        let plan = try convertCheckpoint(request) { done, total in
+        let report = try convertCheckpoint(request) { done, total in
             Terminal.progress("converting: \(percent(Double(done) / Double(max(1, total)), 0)) %")
         }
         Terminal.endProgress()
         if json {
-            Terminal.result(ConversionText.json(plan).text(indent: 2))
+            Terminal.result(ConversionText.json(report, output: output).text(indent: 2))
         } else {
-            for line in ConversionText.summary(plan) { Terminal.result(line) }
+            for line in ConversionText.summary(report) { Terminal.result(line) }
         }
         let elapsed = (ContinuousClock.now - start) / .seconds(1)
-        let more = plan.format == .gguf ? plan.files.count - 1 : 0
-        let place = plan.format == .gguf ? plan.files[0].path + (more > 0 ? " and \(more) more" : "") : output
-        Terminal.note("written to \(place) in \(durationText(elapsed))")
+        Terminal.note("written to \(ConversionText.place(of: report, output)) in \(durationText(elapsed))")
     }
 }
 
-extension CheckpointConversion.Format: ExpressibleByArgument {}
+extension ConvertFormat: ExpressibleByArgument {}

@@ -16,6 +16,7 @@ extension CheckpointConversion {
         replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
         progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws {
+        if format == .safetensorsZstd { return try pack(replacing: replacing, progress) }
         guard format == .huggingFace else {
             let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing) }
             let outputs = try fill(writers, threadCount, progress)
@@ -61,5 +62,41 @@ extension CheckpointConversion {
             throw error
         }
         return outputs
+    }
+
+    /// Bytes of rows that are packed at once, about.
+    private static let packedPieceBytes = 16 << 20
+
+    /// Writes the only file, each tensor as a frame of its own; the frames' parts are packed in parallel.
+    private func pack(replacing: Bool, _ progress: (_ done: Int, _ total: Int) -> Void) throws {
+        let file = files[0]
+        let writer = try AtomicFileWriter(file.path, replacing: replacing)
+        do {
+            let frames = SeekableZstdWriter(writer)
+            try frames.append(file.layout.header)
+            frames.endFrame()
+            let total = file.layout.byteCount
+            let workspace = RowWorkspace()
+            for (place, tensor) in tensors[file.tensors].enumerated() where tensor.byteCount > 0 {
+                switch tensor.content(from: checkpoint) {
+                case .stored(let source, let range): try frames.append(range, of: source)
+                case .made(let rows):
+                    let make = try rows.begin()
+                    let step = max(1, Self.packedPieceBytes / max(1, rows.byteCount))
+                    for start in stride(from: 0, to: rows.count, by: step) {
+                        let part = start..<min(rows.count, start + step)
+                        let bytes = workspace.bytes(part.count * rows.byteCount)
+                        try make(part, workspace, bytes)
+                        try frames.append(UnsafeRawBufferPointer(bytes))
+                    }
+                }
+                frames.endFrame()
+                progress(file.layout.ranges[place].upperBound, total)
+            }
+            try frames.finish(rechecking: checkpoint.mappings)
+        } catch {
+            writer.abandon()
+            throw error
+        }
     }
 }

@@ -15,6 +15,8 @@ package struct CheckpointConversion: Sendable {
         case huggingFace = "huggingface"
         /// One safetensors file: tensors alone.
         case safetensors
+        /// The same, packed by Zstandard with a frame for each tensor.
+        case safetensorsZstd = "safetensors.zst"
         /// One GGUF file, or its parts.
         case gguf
     }
@@ -27,7 +29,7 @@ package struct CheckpointConversion: Sendable {
         let tensors: Range<Int>
         let layout: TensorFileLayout
 
-        /// Its size in bytes.
+        /// Its size in bytes, unpacked.
         package var byteCount: Int { layout.byteCount }
         /// How many tensors it holds.
         package var tensorCount: Int { tensors.count }

@@ -21,7 +21,7 @@ enum HuggingFaceFiles {
             if adapterFiles.contains(name) { continue }
             if !weightEndings.contains(where: name.hasSuffix) {
                 copied.append(name)
-            } else if !name.hasSuffix(".safetensors"), !name.hasSuffix(".index.json") {
+            } else if ![".safetensors", SafetensorsZstd.suffix, ".index.json"].contains(where: name.hasSuffix) {
                 left.append(name)
             }
         }

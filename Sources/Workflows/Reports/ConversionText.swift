@@ -1,13 +1,27 @@
 import CheckpointIO
 import Transforms
 
-/// What a conversion writes, in words and as JSON.
+/// What a conversion wrote, in words and as JSON.
 package enum ConversionText {
     /// Files that are listed one by one at most.
     private static let listedFileLimit = 12
 
     /// The files with their sizes, the types of the tensors, and what a user should know.
-    package static func summary(_ plan: CheckpointConversion) -> [String] {
+    package static func summary(_ report: ConversionReport) -> [String] {
+        switch report {
+        case .checkpoint(let plan, let packedByteCount): summary(plan, packedByteCount: packedByteCount)
+        case .packed(let pack), .unpacked(let pack): summary(pack)
+        }
+    }
+
+    private static func summary(_ pack: PackReport) -> [String] {
+        var lines = pack.packed
+        lines.append("\(byteText(pack.contentBytes)), \(byteText(pack.packBytes)) packed")
+        if !pack.leftOut.isEmpty { lines.append("note: left out: \(pack.leftOut.joined(separator: ", "))") }
+        return lines
+    }
+
+    private static func summary(_ plan: CheckpointConversion, packedByteCount: Int?) -> [String] {
         var table = TextTable([.left, .right, .right])
         table.add(["type", "tensors", "size"])
         for total in plan.encodings {
@@ -19,7 +33,9 @@ package enum ConversionText {
             "\(grouped(plan.tensorCount)) tensors, "
                 + (changed == 0
                     ? "all in the type that they had" : "\(grouped(changed)) of them in another type than before"))
-        if plan.files.count <= listedFileLimit {
+        if let packedByteCount {
+            lines.append("\(plan.outputPath): \(byteText(packedByteCount)), \(byteText(plan.byteCount)) unpacked")
+        } else if plan.files.count <= listedFileLimit {
             for file in plan.files { lines.append("\(file.path): \(byteText(file.byteCount))") }
         } else {
             lines.append("\(plan.files.count) files, \(byteText(plan.byteCount)) together")
@@ -27,9 +43,32 @@ package enum ConversionText {
         return lines + plan.notes.map { "note: " + $0 }
     }
 
+    /// Where the result lies: `output`, or of a split file its first part.
+    package static func place(of report: ConversionReport, _ output: String) -> String {
+        guard case .checkpoint(let plan, _) = report, plan.format == .gguf, plan.files.count > 1 else { return output }
+        return "\(plan.files[0].path) and \(plan.files.count - 1) more"
+    }
+
     /// The same as JSON: sizes in bytes.
-    package static func json(_ plan: CheckpointConversion) -> JSONValue {
-        .object([
+    package static func json(_ report: ConversionReport, output: String) -> JSONValue {
+        switch report {
+        case .checkpoint(let plan, let packedByteCount):
+            var members = json(plan)
+            members["packed_bytes"] = packedByteCount.map { .integer($0) }
+            return .object(members)
+        case .packed(let pack), .unpacked(let pack):
+            return .object([
+                "output": .string(output),
+                "files": .array(pack.packed.map { .string($0) }),
+                "left_out": .array(pack.leftOut.map { .string($0) }),
+                "bytes": .integer(pack.contentBytes),
+                "packed_bytes": .integer(pack.packBytes),
+            ])
+        }
+    }
+
+    private static func json(_ plan: CheckpointConversion) -> JSONObject {
+        [
             "input": .string(plan.checkpoint.path),
             "output": .string(plan.outputPath),
             "format": .string(plan.format.rawValue),
@@ -51,6 +90,6 @@ package enum ConversionText {
                 }),
             "side_files": .array(plan.sideFiles.map { .string($0.name) }),
             "notes": .array(plan.notes.map { .string($0) }),
-        ])
+        ]
     }
 }
