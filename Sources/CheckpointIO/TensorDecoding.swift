@@ -61,17 +61,61 @@ extension TensorRecord {
 }
 
 extension TensorEncoding {
-    /// Decodes whole groups of a readable encoding; see `isReadable`.
-    ///
-    /// - Parameters:
-    ///   - bytes: the groups, at any alignment.
-    ///   - values: as many elements as they hold; a programmer's mistake traps.
-    package func decode(_ bytes: UnsafeRawBufferPointer, into values: UnsafeMutableBufferPointer<Float>) {
-        precondition(
-            bytes.count % group.bytes == 0 && bytes.count / group.bytes * group.elements == values.count,
-            "\(bytes.count) bytes for \(values.count) elements")
-        guard let source = bytes.baseAddress, let destination = values.baseAddress else { return }
-        decodeGroups(source, into: destination, elements: values.count)
+    /// Decodes the groups that `bytes` holds, at any alignment, to floats; the bytes must be whole groups, the destination
+    /// as many elements, and the encoding one that `isReadable`.
+    package func decode(_ bytes: UnsafeRawBufferPointer, into destination: UnsafeMutableBufferPointer<Float>) {
+        let elements = checkedElementCount(bytes, destination.count)
+        if elements > 0 { decodeGroups(bytes.baseAddress!, into: destination.baseAddress!, elements: elements) }
+    }
+
+    /// Whether elements are decoded to floats without rounding: all that `isReadable` but F64 and wide integers.
+    package var fitsFloat: Bool {
+        switch self {
+        case .plain(.f64), .plain(.i32), .plain(.i64): false
+        default: isReadable
+        }
+    }
+
+    /// Whether elements are numbers of any kind that `decodeNumbers` knows: what `isReadable`, and unsigned integers.
+    package var isNumeric: Bool {
+        switch self {
+        case .plain(.u8), .plain(.u16), .plain(.u32), .plain(.u64): true
+        default: isReadable
+        }
+    }
+
+    /// Decodes plain numbers to doubles, those of 64-bit integers rounded to nearest; bytes and destination as in
+    /// `decode`, the encoding a plain one that `isNumeric`.
+    package func decodeNumbers(_ bytes: UnsafeRawBufferPointer, into destination: UnsafeMutableBufferPointer<Double>) {
+        guard case .plain(let type) = self else { preconditionFailure("blocks are decoded to floats") }
+        let count = checkedElementCount(bytes, destination.count)
+        func convert<Value>(_ value: Value.Type, _ number: (Value) -> Double) {
+            let size = MemoryLayout<Value>.size
+            for index in 0..<count {
+                destination[index] = number(bytes.loadUnaligned(fromByteOffset: index * size, as: value))
+            }
+        }
+        switch type {
+        case .f64: convert(Double.self) { $0 }
+        case .f32: convert(Float.self) { Double($0) }
+        case .f16: convert(UInt16.self) { Double(Float16(bitPattern: $0)) }
+        case .bf16: convert(UInt16.self) { Double(Float(bitPattern: UInt32($0) << 16)) }
+        case .i8: convert(Int8.self) { Double($0) }
+        case .i16: convert(Int16.self) { Double($0) }
+        case .i32: convert(Int32.self) { Double($0) }
+        case .i64: convert(Int64.self) { Double($0) }
+        case .u8: convert(UInt8.self) { Double($0) }
+        case .u16: convert(UInt16.self) { Double($0) }
+        case .u32: convert(UInt32.self) { Double($0) }
+        case .u64: convert(UInt64.self) { Double($0) }
+        case .bool, .f8e4m3, .f8e5m2: preconditionFailure("\(type.rawValue) is not numeric")
+        }
+    }
+
+    private func checkedElementCount(_ bytes: UnsafeRawBufferPointer, _ wanted: Int) -> Int {
+        let count = bytes.count / group.bytes * group.elements
+        precondition(bytes.count % group.bytes == 0 && count == wanted, "\(bytes.count) bytes for \(wanted) elements")
+        return count
     }
 
     fileprivate func decodeGroups(

@@ -1,6 +1,5 @@
 import Adapters
 import CheckpointIO
-import Glibc
 import Models
 import Tokenization
 import Training
@@ -8,28 +7,32 @@ import Transforms
 
 /// What a path turned out to be.
 package enum Inspection: Sendable {
-    /// A model's files.
+    /// A model's files, or other files of tensors.
     case checkpoint(CheckpointInspection)
+    /// An adapter in one GGUF file, as llama.cpp reads them.
+    case adapterFile(AdapterFileInspection)
     /// An adapter, finished or of a training run's checkpoint.
     case adapter(AdapterInspection)
     /// A training run that has no finished adapter.
     case run(RunInspection)
 }
 
-/// One tensor of a table.
-package struct InspectedTensor: Sendable, Equatable {
-    /// Where it lies and how.
-    package let record: TensorRecord
-    /// The name of the file that holds it.
-    package let file: String
-}
-
-/// What can be told of a checkpoint without computing.
-package struct CheckpointInspection: Sendable {
-    /// The files and their headers.
+/// Files of tensors, whatever they mean.
+package struct CheckpointFiles: Sendable {
+    /// The files and their tensors.
     package let checkpoint: Checkpoint
     /// The bytes of each file.
-    package let fileSizes: [Int]
+    package let sizes: [Int]
+    /// What each file's header says of its form; nil for a form that has none to tell of.
+    package let headers: [TensorFileHeader?]
+    /// What the files say of themselves: GGUF's metadata, or safetensors' `__metadata__`.
+    package let metadata: [MetadataEntry]
+}
+
+/// What can be told of a checkpoint.
+package struct CheckpointInspection: Sendable {
+    /// Its files.
+    package let files: CheckpointFiles
     /// The model in them; nil with a reason in `modelProblem`.
     package let model: ModelCheckpoint?
     /// Why the tensors cannot be used as a model.
@@ -41,7 +44,7 @@ package struct CheckpointInspection: Sendable {
     /// The adapters that were merged into it, oldest first, as its record has them.
     package let merges: [JSONValue]
     /// The tensors that were asked for; nil where none were.
-    package let tensors: [InspectedTensor]?
+    package let tensors: TensorTable?
 }
 
 /// What can be told of an adapter.
@@ -52,8 +55,20 @@ package struct AdapterInspection: Sendable {
     package let step: Int?
     /// The bytes of its tensor file.
     package let byteCount: Int
+    /// What the tensor file says of itself.
+    package let metadata: [MetadataEntry]
     /// The tensors that were asked for; nil where none were.
-    package let tensors: [InspectedTensor]?
+    package let tensors: TensorTable?
+}
+
+/// What can be told of an adapter in one GGUF file.
+package struct AdapterFileInspection: Sendable {
+    /// The file.
+    package let files: CheckpointFiles
+    /// What it holds.
+    package let facts: GGUFAdapterFacts
+    /// The tensors that were asked for; nil where none were.
+    package let tensors: TensorTable?
 }
 
 /// What can be told of a training run that has no adapter yet.
@@ -70,38 +85,49 @@ package struct RunInspection: Sendable {
 
 /// Says what is at `path`: a checkpoint, an adapter (or a pack of one) or an unfinished training run.
 ///
-/// `pattern` asks for a table of the tensors whose names it matches, as a whole; `*` stands for any characters, `?` for
-/// one, `[...]` for one of a set. Throws what opening the files throws, and `WorkflowError.matchesNothing`.
-package func inspectFiles(_ path: String, tensors pattern: String? = nil) throws -> Inspection {
+/// `request` asks for a table of tensors. Throws what opening the files throws, and `WorkflowError.matchesNothing`.
+package func inspectFiles(_ path: String, _ request: TensorRequest = TensorRequest()) throws -> Inspection {
     if pathKind(path) == .directory {
         if pathKind(joinedPath(path, PEFTNames.configurationFile)) != .nothing {
-            return .adapter(try inspectAdapter(path, pattern))
+            return .adapter(try inspectAdapter(path, request))
         }
         if pathKind(joinedPath(path, TrainingOutput.logFile)) != .nothing {
-            if let pattern {
+            if request.wantsTable {
                 throw WorkflowError.matchesNothing(
-                    path: path, what: "tensor '\(pattern)'", reason: "the training run has no adapter yet",
-                    nearest: [])
+                    path: path, what: request.words, reason: "the training run has no adapter yet", nearest: [])
             }
             return .run(try inspectRun(path))
         }
     }
-    if path.hasSuffix(FilePack.suffix) { return .adapter(try inspectAdapter(path, pattern)) }
-    return .checkpoint(try inspectCheckpoint(path, pattern))
+    if path.hasSuffix(FilePack.suffix) { return .adapter(try inspectAdapter(path, request)) }
+    let checkpoint = try Checkpoint.open(path)
+    if let adapter = GGUFAdapterFacts(checkpoint) {
+        return .adapterFile(
+            AdapterFileInspection(
+                files: try filesOf(checkpoint), facts: adapter,
+                tensors: try TensorTable(request, of: checkpoint)))
+    }
+    return .checkpoint(try inspectCheckpoint(checkpoint, request))
 }
 
-private func inspectCheckpoint(_ path: String, _ pattern: String?) throws -> CheckpointInspection {
-    let checkpoint = try Checkpoint.open(path)
-    let model = attempt { try ModelCheckpoint.open(path) }
+private func filesOf(_ checkpoint: Checkpoint) throws -> CheckpointFiles {
+    let mappings = try checkpoint.files.map { try MappedFile.open($0) }
+    return CheckpointFiles(
+        checkpoint: checkpoint, sizes: mappings.map(\.byteCount),
+        headers: mappings.map { TensorFileHeader($0, of: checkpoint) }, metadata: try MetadataEntry.all(of: checkpoint))
+}
+
+private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorRequest) throws -> CheckpointInspection {
+    let model = attempt { try ModelCheckpoint.open(checkpoint.path) }
     let tokenizer = attempt { try Tokenizer.load(checkpoint) }
     return CheckpointInspection(
-        checkpoint: checkpoint, fileSizes: try checkpoint.files.map { try MappedFile.open($0).byteCount },
-        model: model.value, modelProblem: model.problem, tokenizer: tokenizer.value,
-        tokenizerProblem: tokenizer.problem, merges: try MergeRecord.read(of: checkpoint).merges,
-        tensors: try pattern.map { try select($0, of: checkpoint.tensors, files: checkpoint.files, path) })
+        files: try filesOf(checkpoint), model: model.value, modelProblem: model.problem,
+        tokenizer: tokenizer.value, tokenizerProblem: tokenizer.problem,
+        merges: try MergeRecord.read(of: checkpoint).merges,
+        tensors: try TensorTable(request, of: checkpoint))
 }
 
-private func inspectAdapter(_ path: String, _ pattern: String?) throws -> AdapterInspection {
+private func inspectAdapter(_ path: String, _ request: TensorRequest) throws -> AdapterInspection {
     let adapter = try AdapterDirectory.read(path)
     let file = try AdapterFiles(path).tensors(PEFTNames.tensorFile)
     let statePath = joinedPath(path, TrainingState.recordFile)
@@ -111,7 +137,8 @@ private func inspectAdapter(_ path: String, _ pattern: String?) throws -> Adapte
     }
     return AdapterInspection(
         adapter: adapter, step: step, byteCount: file.byteCount,
-        tensors: try pattern.map { try select($0, of: file.tensors, files: [file.path], path) })
+        metadata: file.metadata.map(MetadataEntry.init),
+        tensors: try TensorTable(request, file.tensors, of: file, files: [file.path]))
 }
 
 private func inspectRun(_ path: String) throws -> RunInspection {
@@ -119,18 +146,6 @@ private func inspectRun(_ path: String) throws -> RunInspection {
     return RunInspection(
         path: path, lastStep: log["step"], lastEvaluation: log["evaluation"],
         checkpoints: RunDirectory.checkpoints(in: path).map(lastPathComponent))
-}
-
-private func select(
-    _ pattern: String, of records: [TensorRecord], files: [String], _ path: String
-) throws(WorkflowError) -> [InspectedTensor] {
-    let chosen = records.filter { $0.name == pattern || fnmatch(pattern, $0.name, 0) == 0 }
-    guard !chosen.isEmpty else {
-        throw .matchesNothing(
-            path: path, what: "tensor '\(pattern)'", reason: nil,
-            nearest: NearestNames.find(pattern, in: records.map(\.name)))
-    }
-    return chosen.map { InspectedTensor(record: $0, file: lastPathComponent(files[$0.fileIndex])) }
 }
 
 /// The value, or the sentence that says why there is none.
@@ -142,7 +157,7 @@ private func attempt<Value>(_ body: () throws -> Value) -> (value: Value?, probl
     }
 }
 
-extension CheckpointInspection {
+extension CheckpointFiles {
     /// Tensors, weights and bytes of one way of storing them.
     package struct EncodingTotal: Sendable, Equatable {
         /// Such as `BF16` or `Q4_0`.
@@ -169,11 +184,24 @@ extension CheckpointInspection {
 
     /// Elements of all tensors.
     package var elementCount: Int { checkpoint.tensors.reduce(0) { $0 + $1.elementCount } }
+}
 
+extension CheckpointInspection {
     /// Weights of the model: as `elementCount`, without what is no part of it.
     package var parameterCount: Int? {
         model.map { model in
             model.tensorNames.reduce(0) { $0 + (model.shape(of: $1) ?? []).reduce(1, *) }
         }
+    }
+
+    /// The architecture that the files name, known or not, such as `GPT2LMHeadModel (gpt2)`; nil where they name none.
+    package var namedArchitecture: String? {
+        if let model { return model.configuration.architecture }
+        let checkpoint = files.checkpoint
+        if let metadata = checkpoint.metadata { return metadata["general.architecture"]?.stringValue }
+        let type = checkpoint.configuration?["model_type"]?.stringValue
+        let classes = (checkpoint.configuration?["architectures"]?.arrayValue ?? []).compactMap(\.stringValue)
+        guard let name = classes.first else { return type }
+        return name + (type.map { " (\($0))" } ?? "")
     }
 }

@@ -39,12 +39,12 @@ private func mergedBytes(_ adapter: String, to output: String) throws -> [UInt8]
             #expect(losses.0.modules == losses.1.modules)
             let merged = try [directory, pack].map { try mergedBytes($0, to: $0 + ".merged") }
             #expect(merged[0] == merged[1])
-            guard case .adapter(let inspection) = try inspectFiles(pack, tensors: "*tau*") else {
+            guard case .adapter(let inspection) = try inspectFiles(pack, TensorRequest(pattern: "*tau*")) else {
                 Issue.record("a pack is an adapter")
                 return
             }
             #expect(inspection.byteCount == (try readFile(directory + "/adapter_model.safetensors").count))
-            #expect(inspection.tensors?.count == unpacked.modules.count)
+            #expect(inspection.tensors?.tensors.count == unpacked.modules.count)
             let again = tiny.request("again") { $0.adapterPath = pack }
             #expect(try tiny.train(again).error == nil)
         }

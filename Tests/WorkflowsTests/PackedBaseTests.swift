@@ -74,8 +74,8 @@ private func contents(of folder: String) throws -> [String: [UInt8]] {
                 Issue.record("a packed model is a checkpoint")
                 return
             }
-            #expect(found.modelProblem == nil && found.fileSizes.count == 1)
-            #expect(found.fileSizes[0] < (try readFile(TinyTraining.base + "/model.safetensors").count))
+            #expect(found.modelProblem == nil && found.files.sizes.count == 1)
+            #expect(found.files.sizes[0] < (try readFile(TinyTraining.base + "/model.safetensors").count))
         }
     }
 }

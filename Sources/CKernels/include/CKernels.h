@@ -7,4 +7,6 @@
 #include "tspeft_files.h"
 #include "tspeft_map_faults.h"
 #include "tspeft_merge.h"
+#include "tspeft_sha256.h"
+#include "tspeft_statistics.h"
 #endif

@@ -3,27 +3,38 @@ import CheckpointIO
 import Models
 
 extension Inspection {
-    /// What was found as JSON, for other programs; `kind` says which of the three it is. Throws where tensors that the
-    /// fingerprint needs cannot be unpacked.
+    /// What was found as JSON, for other programs; `kind` says which it is. Throws where tensors that the fingerprint needs
+    /// cannot be unpacked.
     package var json: JSONValue {
         get throws {
             switch self {
             case .checkpoint(let checkpoint): .object(try checkpoint.json())
             case .adapter(let adapter): .object(adapter.json)
+            case .adapterFile(let adapter): .object(adapter.json)
             case .run(let run): .object(run.json)
             }
         }
     }
 }
 
-extension CheckpointInspection {
-    fileprivate func json() throws -> JSONObject {
-        var object: JSONObject = [
-            "kind": .string("checkpoint"), "path": .string(checkpoint.path),
+extension CheckpointFiles {
+    fileprivate var json: JSONObject {
+        [
+            "path": .string(checkpoint.path),
             "layout": .string(checkpoint.layout == .gguf ? "gguf" : "huggingface"),
             "files": .array(
-                zip(checkpoint.files, fileSizes).map { file, size in
-                    .object(["name": .string(lastPathComponent(file)), "bytes": .integer(size)])
+                checkpoint.files.indices.map { place in
+                    var file: JSONObject = [
+                        "name": .string(lastPathComponent(checkpoint.files[place])), "bytes": .integer(sizes[place]),
+                    ]
+                    switch headers[place] {
+                    case .safetensors(let byteCount): file["header_bytes"] = .integer(byteCount)
+                    case .gguf(let version, let alignment):
+                        file["gguf_version"] = .integer(version)
+                        file["alignment"] = .integer(alignment)
+                    case nil: break
+                    }
+                    return .object(file)
                 }),
             "tensors": .integer(checkpoint.tensors.count), "elements": .integer(elementCount),
             "types": .array(
@@ -33,10 +44,34 @@ extension CheckpointInspection {
                         "elements": .integer($0.elements), "bytes": .integer($0.bytes),
                     ])
                 }),
+            "metadata": .array(metadata.map(\.json)),
+        ]
+    }
+}
+
+extension MetadataEntry {
+    fileprivate var json: JSONValue {
+        var entry: JSONObject = ["key": .string(key), "type": .string(type), "value": value]
+        if omittedCount > 0 { entry["omitted"] = .integer(omittedCount) }
+        return .object(entry)
+    }
+}
+
+extension JSONObject {
+    /// These members and those of `other` after them.
+    fileprivate func adding(_ other: JSONObject) -> JSONObject {
+        other.members.reduce(into: self) { $0[$1.key] = $1.value }
+    }
+}
+
+extension CheckpointInspection {
+    fileprivate func json() throws -> JSONObject {
+        var object = (["kind": .string("checkpoint")] as JSONObject).adding(files.json).adding([
+            "architecture": namedArchitecture.map { .string($0) } ?? .null,
             "parameters": parameterCount.map { .integer($0) } ?? .null,
             "model": try model.map { .object(try $0.json()) } ?? .null,
             "model_problem": modelProblem.map { .string($0) } ?? .null,
-        ]
+        ])
         object["tokenizer"] =
             tokenizer.map { tokenizer in
                 .object([
@@ -49,7 +84,7 @@ extension CheckpointInspection {
             } ?? .null
         object["tokenizer_problem"] = tokenizerProblem.map { .string($0) } ?? .null
         if !merges.isEmpty { object["merges"] = .array(merges) }
-        if let tensors { object["tensor_table"] = tensors.json }
+        tensors?.add(to: &object)
         return object
     }
 }
@@ -137,13 +172,14 @@ extension AdapterInspection {
                 "fingerprint": adapter.base.map { .string($0.digest) } ?? .null,
             ]),
             "training": adapter.training ?? .null, "history": .array(adapter.history),
+            "metadata": .array(metadata.map(\.json)),
         ]
         if configuration.isGated, let statistics = adapter.statistics {
             object["mean_sparsity"] = .real(configuration.meanSparsity(statistics.modules))
             object["statistics_source"] = .string(statistics.source)
         }
         if let step { object["checkpoint_step"] = .integer(step) }
-        if let tensors { object["tensor_table"] = tensors.json }
+        tensors?.add(to: &object)
         return object
     }
 }
@@ -157,15 +193,21 @@ extension RunInspection {
     }
 }
 
-extension [InspectedTensor] {
-    fileprivate var json: JSONValue {
-        .array(
-            map {
-                .object([
-                    "name": .string($0.record.name), "type": .string($0.record.encoding.description),
-                    "shape": .array($0.record.shape.map { .integer($0) }), "file": .string($0.file),
-                    "offset": .integer($0.record.offset), "bytes": .integer($0.record.byteCount),
-                ])
-            })
+extension AdapterFileInspection {
+    fileprivate var json: JSONObject {
+        var object = (["kind": .string("adapter_file")] as JSONObject).adding(files.json).adding([
+            "method": .string(facts.method), "architecture": facts.architecture.map { .string($0) } ?? .null,
+            "alpha": facts.alpha.map { .real($0) } ?? .null, "base": facts.base.map { .string($0) } ?? .null,
+            "modules": .array(
+                facts.modules.map {
+                    .object([
+                        "module": .string($0.name), "rank": .integer($0.rank),
+                        "shape": .array([.integer($0.outputSize), .integer($0.inputSize)]),
+                    ])
+                }),
+            "other_tensors": .array(facts.otherTensors.map { .string($0) }),
+        ])
+        tensors?.add(to: &object)
+        return object
     }
 }

@@ -2,18 +2,19 @@ import Adapters
 import CheckpointIO
 import Models
 
-/// What `inspect` found, as lines of text.
+/// What `inspect` found, as lines of text; what files hold and say of themselves is in InspectionText+Files.swift.
 package enum InspectionText {
     /// Names that a line lists at most.
-    private static let nameLimit = 8
+    static let nameLimit = 8
     /// Decimal digits of numbers that are no counts.
-    private static let digits = 4
+    static let digits = 4
 
     /// The lines for whatever was found.
     package static func lines(_ inspection: Inspection) -> [String] {
         switch inspection {
         case .checkpoint(let checkpoint): lines(checkpoint)
         case .adapter(let adapter): lines(adapter)
+        case .adapterFile(let adapter): lines(adapter)
         case .run(let run): lines(run)
         }
     }
@@ -22,9 +23,10 @@ package enum InspectionText {
 
     private static func lines(_ found: CheckpointInspection) -> [String] {
         var facts = Facts()
-        facts.add("path", found.checkpoint.path)
-        facts.add("layout", layout(found))
-        if let name = found.checkpoint.metadata?["general.name"]?.stringValue { facts.add("name", name) }
+        facts.add("path", found.files.checkpoint.path)
+        facts.add("layout", layout(found.files))
+        if let name = found.files.checkpoint.metadata?["general.name"]?.stringValue { facts.add("name", name) }
+        if let architecture = found.namedArchitecture { facts.add("architecture", architecture) }
         if let model = found.model { add(model, to: &facts) }
         if let problem = found.modelProblem { facts.add("model", "not usable: \(problem)") }
         if let count = found.parameterCount { facts.add("parameters", grouped(count)) }
@@ -37,25 +39,11 @@ package enum InspectionText {
                     + (merge["weight"]?.doubleValue.map { $0 == 1 ? "" : ", weight \($0)" } ?? "")
                     + (merge["gates"]?.stringValue.map { ", --gates \($0)" } ?? "") + ")")
         }
-        var lines = facts.lines + [""] + encodings(found)
-        if found.checkpoint.files.count > 1 {
-            lines += [""] + files(found)
-        }
-        return lines + tensorLines(found.tensors, showsFile: found.checkpoint.files.count > 1)
-    }
-
-    private static func layout(_ found: CheckpointInspection) -> String {
-        let size = byteText(found.fileSizes.reduce(0, +))
-        let count = found.checkpoint.files.count
-        switch found.checkpoint.layout {
-        case .gguf: return "GGUF, \(size)"
-        case .huggingFace: return "Hugging Face, \(count) safetensors file\(count == 1 ? "" : "s"), \(size)"
-        }
+        return facts.lines + fileLines(found.files) + (found.tensors?.lines ?? [])
     }
 
     private static func add(_ model: ModelCheckpoint, to facts: inout Facts) {
         let configuration = model.configuration
-        facts.add("architecture", configuration.architecture)
         facts.add("layers", "\(configuration.layerCount)")
         facts.add(
             "hidden size", "\(grouped(configuration.hiddenSize)), \(grouped(configuration.intermediateSize)) in the MLP"
@@ -107,36 +95,6 @@ package enum InspectionText {
         facts.add("chat template", problem ?? (tokenizer.chatTemplate == nil ? "none" : "yes"))
     }
 
-    private static func encodings(_ found: CheckpointInspection) -> [String] {
-        var table = TextTable([.left, .right, .right, .right])
-        table.add(["type", "tensors", "elements", "size"])
-        table.addRule()
-        for total in found.totals {
-            table.add([
-                total.encoding, grouped(total.tensors), grouped(total.elements), byteText(total.bytes),
-            ])
-        }
-        if found.totals.count > 1 {
-            table.addRule()
-            table.add([
-                "together", grouped(found.checkpoint.tensors.count), grouped(found.elementCount),
-                byteText(found.totals.reduce(0) { $0 + $1.bytes }),
-            ])
-        }
-        return table.lines
-    }
-
-    private static func files(_ found: CheckpointInspection) -> [String] {
-        var table = TextTable([.left, .right, .right])
-        table.add(["file", "tensors", "size"])
-        table.addRule()
-        for (index, file) in found.checkpoint.files.enumerated() {
-            let count = found.checkpoint.tensors.count { $0.fileIndex == index }
-            table.add([lastPathComponent(file), grouped(count), byteText(found.fileSizes[index])])
-        }
-        return table.lines
-    }
-
     // MARK: Adapter
 
     private static func lines(_ found: AdapterInspection) -> [String] {
@@ -160,7 +118,7 @@ package enum InspectionText {
         facts.add("base", base(adapter))
         addTraining(adapter.training, to: &facts)
         for event in adapter.history { facts.add("history", history(event)) }
-        return facts.lines + tensorLines(found.tensors, showsFile: false)
+        return facts.lines + metadataLines(found.metadata) + (found.tensors?.lines ?? [])
     }
 
     private static func targets(_ targets: TargetSpecification) -> String {
@@ -258,22 +216,8 @@ package enum InspectionText {
 
     // MARK: Parts
 
-    private static func tensorLines(_ tensors: [InspectedTensor]?, showsFile: Bool) -> [String] {
-        guard let tensors else { return [] }
-        var table = TextTable([.left, .left, .left, .right, .left])
-        table.add(["tensor", "type", "shape", "size", showsFile ? "file" : ""])
-        table.addRule()
-        for tensor in tensors {
-            table.add([
-                tensor.record.name, tensor.record.encoding.description, "\(tensor.record.shape)",
-                byteText(tensor.record.byteCount), showsFile ? tensor.file : "",
-            ])
-        }
-        return [""] + table.lines
-    }
-
     /// The number of modules, and how many of them each projection has: `30: 6 q_proj, 6 k_proj, ...`.
-    private static func modules(_ paths: [String]) -> String {
+    static func modules(_ paths: [String]) -> String {
         var names: [String] = []
         var counts: [String: Int] = [:]
         for path in paths {
@@ -284,13 +228,13 @@ package enum InspectionText {
         return "\(paths.count): " + list(names.map { "\(counts[$0] ?? 0) \($0)" })
     }
 
-    private static func list(_ words: [String]) -> String {
+    static func list(_ words: [String]) -> String {
         let shown = words.prefix(nameLimit).joined(separator: ", ")
         return words.count > nameLimit ? shown + " and \(words.count - nameLimit) more" : shown
     }
 
     /// A setting as a person would write it: `16`, `0.05`, `1e-05`.
-    private static func number(_ value: Double) -> String {
+    static func number(_ value: Double) -> String {
         if let whole = Int(exactly: value) { return grouped(whole) }
         return value.magnitude >= 1e-3 ? trimmed(fixed(value, 6)) : scientific(value)
     }
@@ -303,7 +247,7 @@ package enum InspectionText {
     }
 
     /// Lines of a label and what it says.
-    private struct Facts {
+    struct Facts {
         private var table = TextTable([.left, .left])
 
         mutating func add(_ label: String, _ text: String) { table.add([label, text]) }

@@ -35,3 +35,18 @@ package func byteText(_ bytes: Int) -> String {
     }
     return unit == 0 ? "\(bytes) B" : fixed(value, 1) + " " + units[unit]
 }
+
+/// A number with six significant digits, without zeros at the end: 0.0123457, 1.5e-07, 12.
+package func significant(_ value: Double) -> String {
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : fixed(value, 0) }
+    let exponent = Int(floor(log10(abs(value))))
+    let isPlain = (-5..<9).contains(exponent)
+    var text = isPlain ? fixed(value, max(0, 5 - exponent)) : scientific(value, 5)
+    let tail = text.firstIndex(of: "e").map { String(text[$0...]) } ?? ""
+    text.removeLast(tail.count)
+    if text.contains(".") {
+        while text.last == "0" { text.removeLast() }
+        if text.last == "." { text.removeLast() }
+    }
+    return text + tail
+}

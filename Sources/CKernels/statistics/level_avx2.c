@@ -1,0 +1,12 @@
+// The statistics for AVX2.
+#ifdef __x86_64__
+#include "tables.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#include "level.h"
+#pragma clang attribute pop
+
+const tspeft_statistics_table tspeft_avx2_statistics = STATISTICS_TABLE;
+#else
+typedef int tspeft_no_avx2_statistics;  // a file must declare something
+#endif
