@@ -179,6 +179,16 @@ private func readAll(_ path: String) throws {
         }
     }
 
+    @Test(arguments: [0, 1, 1 << 17, 1 << 18, 1 << 18 + 1]) func contentMayFillWholeBlocks(count: Int) throws {
+        try withTemporaryFolder { folder in
+            let content = [UInt8](repeating: 7, count: count)
+            try writeFile(folder + "/x.zst", Zstd.compress(content))
+            #expect(try Zstd.decompress(file: folder + "/x.zst", limit: count) == content)
+            try writeFile(folder + "/x.zst", Zstd.compress(content) + Zstd.compress([1]))
+            #expect(try Zstd.decompress(file: folder + "/x.zst", limit: count + 1) == content + [1])
+        }
+    }
+
     @Test func framesOfAnotherProgramNeedNotFollowTensors() throws {
         try withTemporaryFolder { folder in
             let pair = try Pair(in: folder, seed: 8)

@@ -52,11 +52,10 @@ package enum Zstd {
             isFrameStart = hint == 0
             guard output.count + produced <= limit else { throw .tooLarge(path: path, limit: limit) }
             output.append(contentsOf: chunk[..<produced])
-            if input.pos == input.size, produced < chunk.count {
-                // 0 says that the last frame is complete.
-                guard hint == 0 else { throw .malformed(file: path, problem: "ends inside a Zstandard frame") }
-                return output
-            }
+            guard input.pos == input.size else { continue }
+            // 0 says that the last frame is complete. Asked again, libzstd would wait for another one.
+            if hint == 0 { return output }
+            if produced < chunk.count { throw .malformed(file: path, problem: "ends inside a Zstandard frame") }
         }
     }
 
