@@ -27,6 +27,7 @@ let package = Package(
         fuzzer("fuzz-adapter", ["Adapters"]),
         fuzzer("fuzz-tokenizer", ["Tokenization"]),
         fuzzer("fuzz-records", ["Data", "Tokenization"]),
+        fuzzer("fuzz-zstd"),
     ],
     swiftLanguageModes: [.v6]
 )
