@@ -58,6 +58,21 @@ struct ByteReader {
         return try skip(count, what())
     }
 
+    /// Skips `count` strings, each with a 64-bit length before it: millions in a moment, as a header may claim.
+    mutating func skipStrings(_ count: Int, _ what: @autoclosure () -> String) throws(CheckpointError) {
+        var place = position
+        var rest = count
+        while rest > 0, bytes.count - place >= 8 {
+            let length = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self))
+            guard length <= UInt64(bytes.count - place - 8) else { break }
+            place += 8 + Int(length)
+            rest -= 1
+        }
+        position = place
+        // What stopped the loop fails here, with words.
+        if rest > 0 { _ = try skipString(what()) }
+    }
+
     /// The next UTF-8 string with a 64-bit length of at most `limit` before it.
     mutating func readString(
         _ what: @autoclosure () -> String, limit: Int = .max

@@ -108,43 +108,44 @@ struct GGUFHeader {
     private static func skipValue(
         _ reader: inout ByteReader, type: GGUFValueType, key: String
     ) throws(CheckpointError) {
-        let what = "the value of metadata key '\(key)'"
+        // Formed only where something is wrong: a key may be long.
+        func what() -> String { "the value of metadata key '\(key)'" }
         switch type {
         case .array: try skipArray(&reader, key: key)
         case .string:
-            let range = try reader.skipString(what)
+            let range = try reader.skipString(what())
             guard isUTF8(reader.bytes(at: range)) else {
-                throw .malformed(file: reader.file, problem: "\(what) is not valid UTF-8")
+                throw .malformed(file: reader.file, problem: "\(what()) is not valid UTF-8")
             }
         default:
-            let range = try reader.skip(type.byteCount ?? 0, what)
-            if type == .bool { try checkTruthValues(reader, at: range, what) }
+            let range = try reader.skip(type.byteCount ?? 0, what())
+            if type == .bool { try checkTruthValues(reader, at: range, what()) }
         }
     }
 
     private static func skipArray(_ reader: inout ByteReader, key: String) throws(CheckpointError) {
-        let what = "the array of metadata key '\(key)'"
-        let number = try reader.read(UInt32.self, what)
+        func what() -> String { "the array of metadata key '\(key)'" }
+        let number = try reader.read(UInt32.self, what())
         guard let type = GGUFValueType(rawValue: number), type != .array else {
             let found =
                 number == GGUFValueType.array.rawValue
                 ? "holds arrays, which ggml does not read" : "has elements of the unknown type \(number)"
-            throw .malformed(file: reader.file, problem: "\(what) \(found)")
+            throw .malformed(file: reader.file, problem: "\(what()) \(found)")
         }
         // Even an empty string takes the 8 bytes of its length.
         let size = type.byteCount ?? 8
-        let count = try reader.readCount("the length of \(what)", limit: reader.remaining / size)
+        let count = try reader.readCount("the length of \(what())", limit: reader.remaining / size)
         guard type == .string else {
-            let range = try reader.skip(count * size, what)
-            if type == .bool { try checkTruthValues(reader, at: range, what) }
+            let range = try reader.skip(count * size, what())
+            if type == .bool { try checkTruthValues(reader, at: range, what()) }
             return
         }
         // Not checked to be UTF-8: the pieces of some vocabularies are not.
-        for _ in 0..<count { _ = try reader.skipString("a string in \(what)") }
+        try reader.skipStrings(count, "a string in \(what())")
     }
 
     private static func checkTruthValues(
-        _ reader: ByteReader, at range: Range<Int>, _ what: String
+        _ reader: ByteReader, at range: Range<Int>, _ what: @autoclosure () -> String
     ) throws(CheckpointError) {
         let bytes = reader.bytes(at: range)
         // Eight at a time as long as they are sound: an array of them may fill the file.
@@ -157,7 +158,7 @@ struct GGUFHeader {
         while place < bytes.count {
             guard bytes[place] <= 1 else {
                 throw .malformed(
-                    file: reader.file, problem: "\(what) has the byte \(bytes[place]), not a truth value")
+                    file: reader.file, problem: "\(what()) has the byte \(bytes[place]), not a truth value")
             }
             place += 1
         }
