@@ -47,6 +47,8 @@ import Tokenization
         try withTemporaryFolder { folder in
             // The fixture's weights are in BF16; most fit F16.
             try convert(Self.model, to: folder + "/plain", type: type)
+            let record = #"{"format": 1, "merges": [{"adapter": {"digest": "abc"}}]}"#
+            try writeFile(folder + "/plain/" + MergeRecord.fileName, record)
             try convert(folder + "/plain", to: folder + "/model.gguf")
             try convert(folder + "/model.gguf", to: folder + "/back")
             try expectSame(folder + "/back", folder + "/plain")
@@ -54,6 +56,7 @@ import Tokenization
                 try ModelCheckpoint.open(folder + "/back"), try ModelCheckpoint.open(folder + "/plain")
             )
             #expect(left.configuration == right.configuration)
+            #expect(try MergeRecord.read(of: left.checkpoint).contains(digest: "abc"))
             let config = try JSONValue.parse(readSmallFile(folder + "/back/config.json", limit: 1 << 20))
             #expect(
                 config["torch_dtype"]?.stringValue == ["bf16": "bfloat16", "f16": "float16", "f32": "float32"][type])

@@ -244,7 +244,7 @@ extension GGUFVocabulary {
         eosTokenID = id("eos") ?? parts.suffix.first.map(Int.init)
         unknownTokenID = id("unk")
         paddingTokenID = id("pad")
-        if let unknownTokenID, model == "llama", types[unknownTokenID] == .normal { types[unknownTokenID] = .unknown }
+        if let unknownTokenID, model == "llama" { types[unknownTokenID] = .unknown }
         for (ids, expected, what) in [(parts.prefix, bosTokenID, "before"), (parts.suffix, eosTokenID, "after")] {
             guard ids.isEmpty || ids.map(Int.init) == [expected] else {
                 let texts = ids.compactMap { parts.tokens[$0].map { String(decoding: $0, as: UTF8.self) } }

@@ -82,7 +82,8 @@ extension CheckpointConversion.Draft {
             if let value = source.encoded(key) { metadata.append((key, value)) }
         }
         set(
-            GGUFModelMetadata.alignmentKey, source[GGUFModelMetadata.alignmentKey]?.intValue.map { .uint32(UInt32($0)) }
+            GGUFModelMetadata.alignmentKey,
+            source[GGUFModelMetadata.alignmentKey]?.intValue.flatMap(UInt32.init(exactly:)).map { .uint32($0) }
         )
         guard let type else {
             tensors = checkpoint.tensors.map { ConvertedTensor($0) }
@@ -182,10 +183,6 @@ extension CheckpointConversion.Draft {
         var records: [(record: TensorRecord, order: ConvertedTensor.RowOrder)] = []
         for name in model.tensorNames {
             guard let record = model.record(of: name), let ggufName = CheckpointNames.gguf(of: name) else { continue }
-            guard record.encoding.holdsReals else {
-                throw TransformError.unusableTensor(
-                    base: checkpoint.path, tensor: name, reason: "is of \(record.encoding), which is no weight's type")
-            }
             let isVector = record.shape.count < 2
             entries.append(
                 QuantizationMix.Tensor(
@@ -209,6 +206,8 @@ extension CheckpointConversion.Draft {
             generation: try Self.generation(directory),
             directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
+        let merges = try MergeRecord.read(of: checkpoint)
+        if !merges.merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
         if let type { note(fallbacks: type) }
     }
 
@@ -239,9 +238,19 @@ extension CheckpointConversion.Draft {
         sideFiles = try HuggingFaceFiles.texts(
             ofGGUF: model, dtype: dtype, tiedEmbeddings: model.configuration.tiedEmbeddings
         ).map { CheckpointConversion.SideFile(name: $0.name, content: .text($0.text)) }
+        let merges = try MergeRecord.read(of: checkpoint)
+        if !merges.merges.isEmpty {
+            sideFiles.append(CheckpointConversion.SideFile(name: MergeRecord.fileName, content: .text(merges.text)))
+        }
     }
 
+    /// Refuses tensors that the architecture does not have, and weights that are no numbers with a fraction.
     private static func refuseUnknownTensors(_ model: ModelCheckpoint) throws {
+        for name in model.tensorNames {
+            guard let encoding = model.record(of: name)?.encoding, !encoding.holdsReals else { continue }
+            throw TransformError.unusableTensor(
+                base: model.checkpoint.path, tensor: name, reason: "is of \(encoding), which is no weight's type")
+        }
         guard let name = model.unknownTensors.first else { return }
         throw TransformError.unsupported(
             path: model.checkpoint.path,

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Compute
+import Glibc
 
 /// Writing what a plan says.
 extension CheckpointConversion {
@@ -20,9 +21,7 @@ extension CheckpointConversion {
         guard format == .huggingFace else {
             let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing) }
             let outputs = try fill(writers, threadCount, progress)
-            for output in outputs.dropFirst() { try output.commit(rechecking: checkpoint.mappings) }
-            try outputs.first?.commit(rechecking: checkpoint.mappings)
-            return
+            return try commit(outputs, writers, replacing: replacing)
         }
         let directory = try AtomicDirectory(outputPath, replacing: replacing)
         do {
@@ -38,6 +37,21 @@ extension CheckpointConversion {
             try directory.commit(rechecking: checkpoint.mappings)
         } catch {
             directory.abandon()
+            throw error
+        }
+    }
+
+    /// Gives files their names, the first last. Where one fails, those that are new are taken away again.
+    private func commit(_ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool) throws {
+        var named: [String] = []
+        do {
+            for index in [Int](1..<max(1, outputs.count)) + [0] {
+                try outputs[index].commit(rechecking: checkpoint.mappings)
+                named.append(files[index].path)
+            }
+        } catch {
+            for writer in writers { writer.abandon() }
+            if !replacing { for path in named { unlink(path) } }
             throw error
         }
     }

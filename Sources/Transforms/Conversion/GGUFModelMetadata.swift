@@ -162,7 +162,8 @@ enum GGUFModelMetadata {
         add("ggml.bos_token_id", id(vocabulary.bosTokenID))
         add("ggml.eos_token_id", id(vocabulary.eosTokenID))
         // A model that ends its turns with another token than its texts.
-        add("ggml.eot_token_id", id(model.eosTokenIDs.first { $0 != vocabulary.eosTokenID }))
+        let ends = model.eosTokenIDs.filter { vocabulary.tokens.indices.contains($0) }
+        add("ggml.eot_token_id", id(ends.first { $0 != vocabulary.eosTokenID }))
         add("ggml.unknown_token_id", id(vocabulary.unknownTokenID))
         add("ggml.padding_token_id", id(vocabulary.paddingTokenID))
         add("ggml.add_bos_token", vocabulary.addsBOS.map { .bool($0) })

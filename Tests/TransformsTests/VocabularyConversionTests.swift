@@ -1,0 +1,107 @@
+import CheckpointIO
+import Foundation
+import TensorCore
+import TestSupport
+import Testing
+import Tokenization
+
+@testable import Transforms
+
+/// Tokenizers from GGUF's form to Hugging Face's and back.
+@Suite struct VocabularyConversionTests {
+    /// Writes the tokenizer files of a vocabulary and reads them as a vocabulary again.
+    private func roundTrip(
+        _ vocabulary: GGUFVocabulary, in folder: String, size: Int? = nil, editing edit: (String) -> String = { $0 }
+    ) throws -> (vocabulary: GGUFVocabulary, losses: [String]) {
+        let export = GGUFTokenizerExport(vocabulary, paddingTokenID: vocabulary.paddingTokenID)
+        mkdir(folder + "/out", 0o777)
+        try writeFile(folder + "/out/tokenizer.json", edit(try export.tokenizer().text(indent: 2)))
+        try writeFile(folder + "/out/tokenizer_config.json", export.configuration.text(indent: 2))
+        return try GGUFVocabulary.huggingFace(
+            directory: folder + "/out", vocabularySize: size ?? vocabulary.tokens.count, configuration: nil)
+    }
+
+    /// A byte-level vocabulary: 256 letters, one merge, two special tokens.
+    private static func byteLevel(_ pre: String) throws -> GGUFVocabulary {
+        let source = try Checkpoint.open(fixture("tiny-llama-gguf/tiny-llama-bf16.gguf"))
+        var vocabulary = try GGUFVocabulary(try #require(source.metadata), file: source.path)
+        vocabulary.preTokenizer = pre
+        vocabulary.addsBOS = true
+        vocabulary.addsEOS = false
+        vocabulary.unknownTokenID = 0
+        return vocabulary
+    }
+
+    @Test(arguments: ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+    func byteLevelVocabularyComesBackWhole(pre: String) throws {
+        try withTemporaryFolder { folder in
+            let original = try Self.byteLevel(pre)
+            let (back, losses) = try roundTrip(original, in: folder)
+            #expect(losses.isEmpty)
+            #expect(back.model == "gpt2" && back.preTokenizer == pre)
+            #expect(back.tokens == original.tokens && back.types == original.types && back.merges == original.merges)
+            #expect(back.bosTokenID == original.bosTokenID && back.eosTokenID == original.eosTokenID)
+            #expect(back.unknownTokenID == 0 && back.paddingTokenID == original.paddingTokenID)
+            #expect(back.addsBOS == true && back.addsEOS == false)
+            #expect(back.chatTemplate == original.chatTemplate)
+        }
+    }
+
+    @Test func scoredPiecesComeBackWithScoresThatMergeAlike() throws {
+        try withTemporaryFolder { folder in
+            let original = ConversionTests.scored
+            let (back, losses) = try roundTrip(original, in: folder)
+            #expect(losses.isEmpty)
+            #expect(back.model == "llama" && back.preTokenizer == "default" && back.addsSpacePrefix == true)
+            #expect(back.tokens == original.tokens && back.types == original.types)
+            let (left, right) = (try back.makeTokenizer(), try original.makeTokenizer())
+            var random = RandomStream(seed: 13)
+            for _ in 0..<300 {
+                let length = random.nextIndex(below: 14)
+                let text = String((0..<length).map { _ in Array("aabbcc é\n")[random.nextIndex(below: 9)] })
+                #expect(left.encode(text) == right.encode(text), "'\(text)'")
+            }
+        }
+    }
+
+    @Test func mergesThatNoScoresGiveAreRefused() throws {
+        try withTemporaryFolder { folder -> Void in
+            #expect {
+                try roundTrip(ConversionTests.scored, in: folder) { text in
+                    // Without one of its merges "abc" would be found by its score all the same.
+                    guard let start = text.range(of: "      [\n        \"ab\",\n        \"c\"\n      ],\n") else {
+                        return text
+                    }
+                    return text.replacingCharacters(in: start, with: "")
+                }
+            } throws: {
+                "\($0)".contains("merges that no scores of pieces stand for, as those of 'abc'")
+            }
+        }
+    }
+
+    @Test func idsWithoutATokenArePadded() throws {
+        try withTemporaryFolder { folder in
+            let original = try Self.byteLevel("gpt-2")
+            let count = original.tokens.count
+            let (back, _) = try roundTrip(original, in: folder, size: count + 2)
+            #expect(back.tokens.suffix(2) == [Array("[PAD\(count)]".utf8), Array("[PAD\(count + 1)]".utf8)])
+            #expect(back.types.suffix(2) == [.unused, .unused])
+            #expect(throws: TokenizationError.self) { try roundTrip(original, in: folder, size: count - 1) }
+        }
+    }
+
+    @Test func unknownPreTokenizerIsRefusedByName() throws {
+        try withTemporaryFolder { folder in
+            let original = try Self.byteLevel("llama-bpe")
+            #expect {
+                try roundTrip(original, in: folder) {
+                    $0.replacingOccurrences(of: "\"ignore_merges\": true", with: "\"ignore_merges\": false")
+                }
+            } throws: {
+                "\($0)".contains("in a GGUF file the pre-tokenizer Split '(?i:'s|")
+                    && "\($0)".hasSuffix("is not supported")
+            }
+        }
+    }
+}
