@@ -250,4 +250,33 @@ import Tokenization
             }
         }
     }
+
+    @Test func wideNumberThatFloatsCannotHoldIsNamed() throws {
+        try withTemporaryFolder { folder in
+            mkdir(folder + "/in", 0o777)
+            let writer = try SafetensorsWriter(
+                AtomicFileWriter(folder + "/in/model.safetensors"),
+                entries: [SafetensorsEntry(name: "w", dtype: .f64, shape: [4])])
+            try [1, -Double.infinity, 1e300, 2].withUnsafeBytes { try writer.append($0) }
+            try writer.finish()
+            #expect(
+                throws: TransformError.unusableTensor(
+                    base: folder + "/in", tensor: "w",
+                    reason: "has the value 1e+300 at element 2, which is too large for BF16")
+            ) { try convert(folder + "/in", to: folder + "/out", type: "bf16") }
+        }
+    }
+
+    @Test func quantizedWeightsKeepTheirScalesType() throws {
+        try withTemporaryFolder { folder in
+            mkdir(folder + "/in", 0o777)
+            try SafetensorsWriter.write([("w.scale", [1], [1])], to: folder + "/in/model.safetensors")
+            try writeFile(folder + "/in/config.json", #"{"quantization_config": {"quant_method": "fp8"}}"#)
+            #expect { try convert(folder + "/in", to: folder + "/out", type: "bf16") } throws: {
+                "\($0)".contains("the weights are quantized by 'fp8'")
+            }
+            try convert(folder + "/in", to: folder + "/out")
+            try expectSame(folder + "/out", folder + "/in")
+        }
+    }
 }

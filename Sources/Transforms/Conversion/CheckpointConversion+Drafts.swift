@@ -26,6 +26,9 @@ extension CheckpointConversion.Draft {
         let kept = Set(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
         if !kept.isEmpty { notes.append("tensors of \(kept.sorted().joined(separator: ", ")) keep their type") }
         headerPairs = try Self.headerPairs(checkpoint)
+        if checkpoint.path != directory, pathKind(joinedPath(directory, ShardIndex.fileName)) != .nothing {
+            notes.append("only this file's tensors are in it; name '\(directory)' for all shards of the model")
+        }
         guard format == .huggingFace else {
             if checkpoint.path == directory {
                 notes.append("a safetensors file holds tensors alone; configuration and tokenizer are not in it")

@@ -156,6 +156,9 @@ extension ConvertedTensor {
                 reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)"
             )
         }
+        if record.encoding == .plain(.f64), case .record(_, .asStored) = source {
+            try refuseWideNumbers(values, at: first, of: record, checkpoint)
+        }
         do {
             try encoding.encode(UnsafeBufferPointer(values), into: bytes)
         } catch {
@@ -163,6 +166,23 @@ extension ConvertedTensor {
                 base: checkpoint.path, tensor: record.name,
                 reason: "cannot be written as \(encoding): the block from element \(first + error.element) on has the "
                     + "value \(error.value)")
+        }
+    }
+}
+
+extension ConvertedTensor {
+    /// Refuses finite numbers of 64 bits that are infinite in 32.
+    private func refuseWideNumbers(
+        _ values: UnsafeMutableBufferPointer<Float>, at first: Int, of record: TensorRecord, _ checkpoint: Checkpoint
+    ) throws {
+        for place in values.indices where values[place].isInfinite {
+            let number = try checkpoint.withBytes(of: record) {
+                $0.loadUnaligned(fromByteOffset: (first + place) * 8, as: Double.self)
+            }
+            guard number.isFinite else { continue }
+            throw TransformError.unusableTensor(
+                base: checkpoint.path, tensor: record.name,
+                reason: "has the value \(number) at element \(first + place), which is too large for \(encoding)")
         }
     }
 }
