@@ -93,7 +93,9 @@ extension CheckpointConversion {
             let workspace = RowWorkspace()
             for (place, tensor) in tensors[file.tensors].enumerated() where tensor.byteCount > 0 {
                 switch tensor.content(from: checkpoint) {
-                case .stored(let source, let range): try frames.append(range, of: source)
+                case .stored(let source, let range):
+                    try frames.append(range, of: source)
+                    source.advise(range, willNeed: false)
                 case .made(let rows):
                     let make = try rows.begin()
                     let step = max(1, Self.packedPieceBytes / max(1, rows.byteCount))
@@ -102,6 +104,7 @@ extension CheckpointConversion {
                         let bytes = workspace.bytes(part.count * rows.byteCount)
                         try make(part, workspace, bytes)
                         try frames.append(UnsafeRawBufferPointer(bytes))
+                        if let done = rows.sourceRange(of: part) { done.file.advise(done.range, willNeed: false) }
                     }
                 }
                 frames.endFrame()
