@@ -30,9 +30,10 @@ enum BlockModel {
         return head * headSize + within / 2 + within % 2 * (headSize / 2)
     }
 
-    /// Writes the model as `path` with the wide matrices and the embedding in `encoding`.
+    /// Writes the model as `path` with the wide matrices and the embedding in `encoding`, numbers of at most
+    /// `size`.
     static func write(
-        _ path: String, _ encoding: TensorEncoding, tied: Bool = false, alignment: UInt32? = nil
+        _ path: String, _ encoding: TensorEncoding, tied: Bool = false, alignment: UInt32? = nil, size: Float = 1
     ) throws -> ModelCheckpoint {
         var metadata: [(key: String, value: GGUFEncodedValue)] = [
             ("general.architecture", .string("llama")), ("llama.block_count", .uint32(1)),
@@ -50,7 +51,7 @@ enum BlockModel {
         }
         let writer = try GGUFWriter(AtomicFileWriter(path), metadata: metadata, entries: entries)
         for (index, (_, shape, encoding)) in tensors.enumerated() {
-            let values = randomValues(shape.reduce(1, *), seed: UInt64(index + 1))
+            let values = randomValues(shape.reduce(1, *), seed: UInt64(index + 1)).map { $0 * size }
             try encode(values, encoding).withUnsafeBytes { try writer.append($0) }
         }
         try writer.finish()

@@ -181,6 +181,19 @@ import Testing
         }
     }
 
+    /// Weights near a million, which F16 cannot hold, so that it is no type to be advised.
+    @Test func typeThatCannotHoldTheWeightsIsNotAdvised() throws {
+        try withTemporaryFolder { folder in
+            let q4 = TensorEncoding.block(GGMLBlockFormat(name: "Q4_0")!)
+            let base = try BlockModel.write(folder + "/base.gguf", q4, size: 4e5)
+            let merge = try CheckpointMerge(base: base, adapter: BlockModel.adapter(size: 10))
+            let error = try #require(throws: TransformError.self) { try merge.write(to: folder + "/out.gguf") }
+            #expect(
+                error.description.hasSuffix(
+                    "every change is smaller than the rounding of Q4_0; --dtype f32 would keep the updates"))
+        }
+    }
+
     @Test func mergeThatRoundingUndoesMakesNoFile() throws {
         try withTemporaryFolder { folder in
             let base = try BlockModel.write(folder + "/base.gguf", .plain(.bf16))

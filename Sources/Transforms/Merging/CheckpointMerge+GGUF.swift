@@ -145,12 +145,17 @@ extension CheckpointMerge {
     /// The smallest type that keeps what rounding to their own swallowed, as tried on rows of each tensor.
     private func dtype(keeping tensors: [Output]) throws -> TensorEncoding? {
         let least = tensors.map(\.entry.encoding.bitsPerElement).max() ?? 0
+        func keeps(_ encoding: TensorEncoding, _ tensor: Output) throws -> Bool {
+            guard Self.fits(encoding, tensor.source), let merged = tensor.change?.merged else { return false }
+            do {
+                return try merged.stored(as: encoding).sample().keepsUpdate
+            } catch is TransformError {
+                // A weight that this type cannot hold.
+                return false
+            }
+        }
         return try TensorEncoding.writable.first { encoding in
-            try encoding.bitsPerElement > least
-                && tensors.allSatisfy { tensor in
-                    guard Self.fits(encoding, tensor.source), let merged = tensor.change?.merged else { return false }
-                    return try merged.stored(as: encoding).sample().keepsUpdate
-                }
+            try encoding.bitsPerElement > least && tensors.allSatisfy { try keeps(encoding, $0) }
         }
     }
 }
