@@ -5,12 +5,13 @@ extension AdapterDirectory {
     ///
     /// With `replacing`, an adapter that is there is replaced at the end. `inputs` are mapped files that the adapter was
     /// made from and that must not have changed meanwhile. `addingFiles` may put further files (a training state, a log)
-    /// into the directory before it gets its name. Throws `CheckpointError`, and what `addingFiles` throws.
+    /// into the directory before it gets its name. With `rehearsal`, nothing is written. Throws `CheckpointError`, and what `addingFiles` throws.
     package func write(
         to path: String, replacing: Bool = false, rechecking inputs: [MappedFile] = [],
+        rehearsal: OutputRehearsal? = nil,
         addingFiles: (AtomicDirectory) throws -> Void = { _ in }
     ) throws {
-        let directory = try AtomicDirectory(path, replacing: replacing)
+        let directory = try AtomicDirectory(path, replacing: replacing, rehearsal: rehearsal)
         try write(into: directory)
         try addingFiles(directory)
         try directory.commit(rechecking: inputs)

@@ -89,6 +89,9 @@ package struct TrainingState {
         ])
     }
 
+    /// What the two moments of the tensor `name` are called.
+    package static func momentNames(of name: String) -> [String] { [name + meanSuffix, name + meanSquareSuffix] }
+
     /// The moments and the schedule's state as named tensors.
     package var momentTensors: [AdapterTensor] {
         zip(tensors, moments).flatMap { tensor, moment -> [AdapterTensor] in

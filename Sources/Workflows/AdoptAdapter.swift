@@ -9,7 +9,9 @@ import Transforms
 ///
 /// Throws what reading and checking the adapter throws; `WorkflowError.conflict` for a method of another kind, for a
 /// directory that has gates, and for options that say again what the directory says.
-func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelCheckpoint) throws -> InjectReport {
+func adoptAdapter(
+    _ request: InjectRequest, from path: String, _ base: ModelCheckpoint, _ rehearsal: OutputRehearsal?
+) throws -> InjectReport {
     if let option = request.namesGivenBesideAdapter.first {
         throw WorkflowError.conflict("--from-peft takes the adapter as it is, so \(option) cannot be given with it")
     }
@@ -46,7 +48,7 @@ func adoptAdapter(_ request: InjectRequest, from path: String, _ base: ModelChec
             ])
         ])
     try directory.write(
-        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings)
+        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings, rehearsal: rehearsal)
     let adapted = Set(directory.modules)
     return InjectReport(
         match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),

@@ -34,6 +34,13 @@ package struct ExportRequest: Sendable {
 /// that do not belong to the format, `WorkflowError.missing` where the base is needed and not found, and what
 /// `AdapterExport` throws.
 package func exportAdapter(_ request: ExportRequest) throws -> ExportReport {
+    try exportAdapter(request, rehearsal: nil).report
+}
+
+/// The report, and the base where one was opened.
+func exportAdapter(
+    _ request: ExportRequest, rehearsal: OutputRehearsal?
+) throws -> (report: ExportReport, base: ModelCheckpoint?) {
     if request.format == .torch, request.gates != nil {
         throw WorkflowError.conflict("--gates is for formats without gates; an export to torch keeps them")
     }
@@ -46,7 +53,8 @@ package func exportAdapter(_ request: ExportRequest) throws -> ExportReport {
     try checkOutput(request.outputPath, keeps: inputs)
     let export = try AdapterExport(
         adapter, to: request.format, gates: request.gates, base: base, asLoRA: request.asLoRA)
-    return try export.write(to: request.outputPath, replacing: request.replaces)
+    let report = try export.write(to: request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+    return (report, base)
 }
 
 /// The base that was given, or else the one that the adapter names if the format cannot do without.

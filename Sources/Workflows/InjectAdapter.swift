@@ -55,10 +55,14 @@ package struct InjectReport: Sendable {
 /// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one
 /// from a directory that peft wrote.
 package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
+    try injectAdapter(request, rehearsal: nil)
+}
+
+func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
     try checkOutput(
         request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
-    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base) }
+    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, rehearsal) }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))
     let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
@@ -101,7 +105,7 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: try base.fingerprint())
     try directory.write(
-        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings)
+        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings, rehearsal: rehearsal)
     return InjectReport(
         match: match, method: configuration.methodName,
         parameterCount: directory.parameterCount + directory.thresholds.count,

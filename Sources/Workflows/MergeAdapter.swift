@@ -70,6 +70,12 @@ package struct MergeRequest: Sendable {
 package func mergeAdapter(
     _ request: MergeRequest, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
+    try mergeAdapter(request, rehearsal: nil, progress: progress)
+}
+
+func mergeAdapter(
+    _ request: MergeRequest, rehearsal: OutputRehearsal?, progress: CheckpointMerge.Progress = { _, _ in }
+) throws -> MergeReport {
     let context = try request.compute.makeContext()
     let type = try request.dtype.map(encoding)
     let base = try ModelCheckpoint.open(request.basePath)
@@ -79,7 +85,7 @@ package func mergeAdapter(
     let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
     return try merge.write(
         to: request.outputPath, as: type, replacing: request.replaces, threadCount: context.threadCount,
-        progress: progress)
+        rehearsal: rehearsal, progress: progress)
 }
 
 private func encoding(named name: String) throws(WorkflowError) -> TensorEncoding {

@@ -48,6 +48,10 @@ package struct PruneReport: Sendable {
 /// Throws what reading the adapter throws, `TransformError.outputIsInput` for an output that would replace the adapter,
 /// what `rankModules` throws for a rule, `AdapterError.unknownModule` for a selected module that is not there.
 package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
+    try pruneAdapter(request, rehearsal: nil)
+}
+
+func pruneAdapter(_ request: PruneRequest, rehearsal: OutputRehearsal?) throws -> PruneReport {
     let adapter = try AdapterDirectory.read(request.adapterPath)
     try checkOutput(request.outputPath, keeps: [request.adapterPath])
     let selection: ModuleSelection
@@ -59,7 +63,7 @@ package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
         selection = try ModuleSelection.read(path)
     }
     let pruned = try adapter.pruned(to: selection)
-    try pruned.write(to: request.outputPath, replacing: request.replaces)
+    try pruned.write(to: request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
     var sparsity: (before: Double, kept: Double)?
     if adapter.configuration.isGated, let before = adapter.statistics, let kept = pruned.statistics {
         sparsity = (

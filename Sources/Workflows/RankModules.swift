@@ -42,7 +42,9 @@ package struct RankReport: Sendable {
 ///
 /// Throws what reading the adapter throws, `TransformError.notGated`, `.badKeepRule`, `AdapterError.missingStatistics`,
 /// `.outputIsInput`, `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
-package func rankModules(_ request: RankRequest) throws -> RankReport {
+package func rankModules(_ request: RankRequest) throws -> RankReport { try rankModules(request, rehearsal: nil) }
+
+func rankModules(_ request: RankRequest, rehearsal: OutputRehearsal?) throws -> RankReport {
     if request.selectionPath != nil, request.keep == nil {
         throw WorkflowError.conflict("-o writes a selection, so it needs --keep, such as --keep 50%")
     }
@@ -54,7 +56,7 @@ package func rankModules(_ request: RankRequest) throws -> RankReport {
         try ranking.selection(rule, adapter: adapter.displayName)
     }
     if let selection, let path = request.selectionPath {
-        try selection.write(to: path, replacing: request.replaces)
+        try selection.write(to: path, replacing: request.replaces, rehearsal: rehearsal)
     }
     return RankReport(adapter: adapter.displayName, ranking: ranking, selection: selection)
 }

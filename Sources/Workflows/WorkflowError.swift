@@ -24,6 +24,8 @@ package enum WorkflowError: ReportableError, Equatable {
     case interrupted(String)
     /// Sound, but more than this program can do.
     case unsupported(String)
+    /// The disk has no room for the output; both in bytes.
+    case doesNotFit(path: String, needed: Int, available: Int)
     /// The program's own result fails a check.
     case failedCheck(String)
 
@@ -42,6 +44,8 @@ package enum WorkflowError: ReportableError, Equatable {
         case .matchesNothing(let path, let what, let reason, let nearest):
             "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
+        case .doesNotFit(let path, let needed, let available):
+            "\(path): would need \(needed) bytes, but the disk has room for \(available)"
         case .interrupted(let text), .unsupported(let text), .failedCheck(let text): text
         }
     }
@@ -55,6 +59,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .interrupted: .interrupted
         case .unsupported: .unsupported
         case .failedCheck: .failedSelfCheck
+        case .doesNotFit: .inputOutput
         }
     }
 }

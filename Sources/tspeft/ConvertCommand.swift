@@ -61,6 +61,9 @@ struct ConvertCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     @Option(help: "Threads; one a processor unless given.")
     var threads: Int?
 
@@ -71,6 +74,7 @@ struct ConvertCommand: ParsableCommand {
         request.shardSize = maxShardSize
         request.replaces = force
         request.threadCount = threads
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let start = ContinuousClock.now
         let report = try convertCheckpoint(request) { done, total in
             Terminal.progress("converting: \(percent(Double(done) / Double(max(1, total)), 0)) %")

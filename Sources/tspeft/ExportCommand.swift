@@ -41,12 +41,16 @@ struct ExportCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     func run() throws {
         var request = ExportRequest(adapterPath: adapter, format: to, outputPath: output)
         request.basePath = base
         request.gates = gates
         request.asLoRA = asLoRA
         request.replaces = force
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let report = try exportAdapter(request)
         if json {
             Terminal.result(ExportText.json(report).text(indent: 2))

@@ -56,6 +56,9 @@ struct InjectCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     @OptionGroup(title: "The method's numbers")
     var numbers: MethodArguments
 
@@ -72,6 +75,7 @@ struct InjectCommand: ParsableCommand {
         request.selectionPath = select
         request.seed = seed
         request.replaces = force
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request)) }
         let report = try injectAdapter(request)
         for line in SparsityReport.targets(report.match) { Terminal.result(line) }
         Terminal.result(

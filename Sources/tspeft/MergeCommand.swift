@@ -54,6 +54,9 @@ struct MergeCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     @Option(help: "Threads; one a processor unless given.")
     var threads: Int?
 
@@ -64,6 +67,7 @@ struct MergeCommand: ParsableCommand {
         request.dtype = dtype
         request.replaces = force
         request.compute.threadCount = threads
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let start = ContinuousClock.now
         let report = try mergeAdapter(request) { done, total in
             Terminal.progress("merging: \(percent(Double(done) / Double(max(1, total)), 0)) %")

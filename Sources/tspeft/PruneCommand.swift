@@ -28,6 +28,9 @@ struct PruneCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     func validate() throws {
         if (keep == nil) == (select == nil) { throw ValidationError("give either --keep or --select") }
     }
@@ -36,6 +39,7 @@ struct PruneCommand: ParsableCommand {
         let choice = keep.map { PruneRequest.Choice.keep($0) } ?? .selection(path: select ?? "")
         var request = PruneRequest(adapterPath: adapter, choice: choice, outputPath: output)
         request.replaces = force
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request)) }
         let report = try pruneAdapter(request)
         Terminal.result("kept           \(report.selection.modules.count) of \(report.moduleCount) modules")
         Terminal.result(

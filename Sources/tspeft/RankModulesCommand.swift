@@ -25,6 +25,9 @@ struct RankModulesCommand: ParsableCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     @Flag(help: "Print JSON.")
     var json = false
 
@@ -37,6 +40,12 @@ struct RankModulesCommand: ParsableCommand {
         request.keep = keep
         request.selectionPath = output
         request.replaces = force
+        if rehearsal.dryRun {
+            guard let run = try dryRun(of: request) else {
+                throw ValidationError("--dry-run is for writing a selection, so it needs -o")
+            }
+            return try rehearsal.show(run, json: json)
+        }
         let report = try rankModules(request)
         if json {
             Terminal.result(report.json.text(indent: 2))

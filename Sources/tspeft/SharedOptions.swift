@@ -41,6 +41,24 @@ struct PresetArguments: ParsableArguments {
     }
 }
 
+/// Looking before writing; the same for every command that writes.
+struct DryRunArguments: ParsableArguments {
+    @Flag(
+        help: ArgumentHelp(
+            "Write nothing: check, and say what would be read, written and needed.",
+            discussion:
+                "Sizes of files are exact but for those marked 'about', which depend on the run's results. Memory "
+                + "is an estimate of what takes most of it. Where the output would not fit on the disk, the exit code "
+                + "is 74."))
+    var dryRun = false
+
+    /// Prints what was found, as JSON where that is asked for; throws where it does not fit.
+    func show(_ run: DryRun, json: Bool = false) throws {
+        for line in json ? [run.json.text(indent: 2)] : run.lines { Terminal.result(line) }
+        try run.check()
+    }
+}
+
 /// How records become examples.
 struct LoadingArguments: ParsableArguments {
     @Option(

@@ -117,6 +117,9 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Replace an existing run; it is kept until the new one is done.")
     var force = false
 
+    @OptionGroup
+    var rehearsal: DryRunArguments
+
     func validate() throws {
         if epochs != nil, steps != nil { throw ValidationError("give --epochs or --steps, not both") }
         if resume, force { throw ValidationError("give --resume or --force, not both") }
@@ -144,6 +147,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     func run() throws {
+        if rehearsal.dryRun { return try rehearsal.show(dryRun(of: try request())) }
         Signals.stopInOrder()
         let view = TrainView(logInterval: logEvery, showsLearningRate: only != .tau)
         let report = try trainAdapter(

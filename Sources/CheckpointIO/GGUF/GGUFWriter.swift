@@ -42,6 +42,7 @@ package final class GGUFWriter {
         layout = try Self.layout(entries, metadata: metadata, version: version, file: file.path)
         self.file = file
         names = entries.map(\.name)
+        try file.checkRoom(for: layout.byteCount)
         try file.write(layout.header)
     }
 

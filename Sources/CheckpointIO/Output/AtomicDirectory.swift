@@ -8,6 +8,7 @@ package final class AtomicDirectory {
     /// Where files are to be written until `commit`; see `writer(_:)`.
     package let temporaryPath: String
     private let isReplacing: Bool
+    private let rehearsal: OutputRehearsal?
     private var isOpen = true
 
     /// Files that only an adapter, a training's checkpoint or a merged checkpoint has.
@@ -23,12 +24,20 @@ package final class AtomicDirectory {
     /// Begins a directory at `path`.
     ///
     /// Without `replacing` anything at `path` is an error, now and at the end. With it, an empty directory or one that
-    /// holds a model or an adapter is replaced as a whole at the end. Throws `outputExists` or `cannotCreate`.
-    package init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
+    /// holds a model or an adapter is replaced as a whole at the end. With `rehearsal`, nothing is written. Throws
+    /// `outputExists` or `cannotCreate`.
+    package init(
+        _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
+    ) throws(CheckpointError) {
         let target = try Self.checkedTarget(path, replacing: replacing)
         self.path = target
         isReplacing = replacing
         temporaryPath = temporarySibling(of: target)
+        self.rehearsal = rehearsal
+        if let rehearsal {
+            try rehearsal.checkPlace(target)
+            return
+        }
         TemporaryOutputs.add(temporaryPath)
         guard mkdir(temporaryPath, 0o777) == 0 else {
             let code = errno
@@ -83,7 +92,8 @@ package final class AtomicDirectory {
     /// Begins the file `name` in the directory; call its `commit` when it is complete.
     package func writer(_ name: String) throws(CheckpointError) -> AtomicFileWriter {
         precondition(isOpen, "the directory has ended")
-        return try AtomicFileWriter(temporaryPath(of: name), finally: joinedPath(path, name))
+        return try AtomicFileWriter(
+            temporaryPath(of: name), finally: joinedPath(path, name), rehearsal: rehearsal)
     }
 
     /// Writes the file `name` with `contents`.
@@ -108,6 +118,7 @@ package final class AtomicDirectory {
 
     /// Makes an empty directory inside this one.
     package func makeDirectory(_ name: String) throws(CheckpointError) {
+        guard rehearsal == nil else { return }
         let path = temporaryPath(of: name)
         guard mkdir(path, 0o777) == 0 else { throw creationFailure(joinedPath(self.path, name), errno) }
     }
@@ -117,6 +128,7 @@ package final class AtomicDirectory {
     /// the name meanwhile; then nothing is left behind and what was there is untouched.
     package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(isOpen, "the directory has ended")
+        guard rehearsal == nil else { return abandon() }
         do {
             try syncDirectory(temporaryPath)
             for input in inputs { try input.checkUnchanged() }
@@ -157,6 +169,7 @@ package final class AtomicDirectory {
     package func abandon() {
         guard isOpen else { return }
         isOpen = false
+        guard rehearsal == nil else { return }
         removeTree(temporaryPath)
         TemporaryOutputs.remove(temporaryPath)
     }

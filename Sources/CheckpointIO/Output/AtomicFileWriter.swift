@@ -12,22 +12,37 @@ package final class AtomicFileWriter {
     private let target: String
     private let temporaryPath: String
     private let isReplacing: Bool
+    private let rehearsal: OutputRehearsal?
     /// Open for writing until `commit` or `abandon`, then -1.
     package private(set) var descriptor: Int32
 
     /// Begins a file at `path`.
     ///
     /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one); without,
-    /// anything there is an error now, and at the end too. Throws `outputExists` or `cannotCreate`.
-    package convenience init(_ path: String, replacing: Bool = false) throws(CheckpointError) {
-        try self.init(path, replacing: replacing, finally: nil)
+    /// anything there is an error now, and at the end too. With `rehearsal`, nothing is written. Throws `outputExists` or
+    /// `cannotCreate`.
+    package convenience init(
+        _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
+    ) throws(CheckpointError) {
+        try rehearsal?.checkPlace(path)
+        try self.init(path, replacing: replacing, finally: nil, rehearsal: rehearsal)
     }
 
     /// - Parameter finalPath: the path that the file will have when the directory that it lies in has its name; for errors.
-    init(_ path: String, replacing: Bool = false, finally finalPath: String?) throws(CheckpointError) {
+    init(
+        _ path: String, replacing: Bool = false, finally finalPath: String?, rehearsal: OutputRehearsal? = nil
+    ) throws(CheckpointError) {
         target = try Self.resolvedTarget(path, replacing: replacing)
         self.path = finalPath ?? target
         isReplacing = replacing
+        self.rehearsal = rehearsal
+        guard rehearsal == nil else {
+            // A device that takes everything, so that writers at places need not know of rehearsals.
+            temporaryPath = "/dev/null"
+            descriptor = open("/dev/null", O_WRONLY | O_CLOEXEC)
+            guard descriptor >= 0 else { throw creationFailure(self.path, errno) }
+            return
+        }
         temporaryPath = temporarySibling(of: target)
         TemporaryOutputs.add(temporaryPath)
         let temporary = temporaryPath
@@ -89,6 +104,10 @@ package final class AtomicFileWriter {
     package func copy(_ range: Range<Int>, of source: MappedFile) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
         precondition(descriptor >= 0, "the file has ended")
+        if rehearsal != nil {
+            byteCount += range.count
+            return
+        }
         try source.hold(range)
         defer { source.release(range) }
         var position = Int64(range.lowerBound)
@@ -115,11 +134,22 @@ package final class AtomicFileWriter {
         }
     }
 
+    /// Throws `writeFailed` and abandons the file where the disk clearly has no room for `byteCount` bytes in all. Another
+    /// program may take the room all the same.
+    package func checkRoom(for byteCount: Int) throws(CheckpointError) {
+        guard rehearsal == nil, let space = DiskSpace(of: descriptor) else { return }
+        if byteCount > self.byteCount, byteCount - self.byteCount > space.available { throw failed(ENOSPC) }
+    }
+
     /// Gives the file, which is empty so far, its final size and takes the disk space for it, so that a full disk shows
     /// before any work is done. Bytes that are not written later are zeros. Throws `writeFailed` and abandons the file.
     package func reserve(_ byteCount: Int) throws(CheckpointError) {
         precondition(descriptor >= 0 && self.byteCount == 0, "room is made first")
         guard byteCount > 0 else { return }
+        if rehearsal != nil {
+            self.byteCount = byteCount
+            return
+        }
         if retryingOnInterrupt({ tspeft_reserve(descriptor, Int64(byteCount)) }) != 0 {
             let code = errno
             // Not every file system can reserve; writing tells then.
@@ -133,7 +163,7 @@ package final class AtomicFileWriter {
     /// that; false, with nothing done, where it has not.
     package func clone(_ source: MappedFile) -> Bool {
         precondition(descriptor >= 0 && byteCount == 0, "a clone comes first")
-        guard tspeft_clone(source.descriptor, descriptor) == 0 else { return false }
+        guard rehearsal == nil, tspeft_clone(source.descriptor, descriptor) == 0 else { return false }
         byteCount = source.byteCount
         return true
     }
@@ -149,6 +179,10 @@ package final class AtomicFileWriter {
     /// meanwhile and may not be replaced; then nothing is left behind.
     package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(descriptor >= 0, "the file has ended")
+        if let rehearsal {
+            rehearsal.add(path, byteCount: byteCount)
+            return abandon()
+        }
         guard fsync(descriptor) == 0 else { throw failed(errno) }
         let closing = descriptor
         descriptor = -1
@@ -170,6 +204,7 @@ package final class AtomicFileWriter {
     package func abandon() {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
+        guard rehearsal == nil else { return }
         unlink(temporaryPath)
         TemporaryOutputs.remove(temporaryPath)
     }

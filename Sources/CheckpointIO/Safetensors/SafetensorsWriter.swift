@@ -41,6 +41,7 @@ package final class SafetensorsWriter {
         let layout = try Self.layout(entries, metadata: metadata, file: file.path)
         self.file = file
         fileEnd = layout.byteCount
+        try file.checkRoom(for: layout.byteCount)
         try file.write(layout.header)
     }
 

@@ -158,13 +158,15 @@ package struct AdapterExport: Sendable {
     /// Writes the export to `path`, a file for GGUF and a directory for the others; it appears complete or not at all.
     ///
     /// Throws `CheckpointError`.
-    package func write(to path: String, replacing: Bool = false) throws -> ExportReport {
+    package func write(
+        to path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
+    ) throws -> ExportReport {
         var notes: [String] = []
         switch format {
-        case .peft: notes = try writePEFT(to: path, replacing: replacing)
-        case .mlx: notes = try writeMLX(to: path, replacing: replacing)
-        case .ggufLoRA: notes = try writeGGUF(to: path, replacing: replacing)
-        case .torch: notes = try writeTorch(to: path, replacing: replacing)
+        case .peft: notes = try writePEFT(to: path, replacing: replacing, rehearsal)
+        case .mlx: notes = try writeMLX(to: path, replacing: replacing, rehearsal)
+        case .ggufLoRA: notes = try writeGGUF(to: path, replacing: replacing, rehearsal)
+        case .torch: notes = try writeTorch(to: path, replacing: replacing, rehearsal)
         }
         return ExportReport(
             format: format, method: adapter.configuration.methodName, modules: modules, gates: gates,

@@ -8,6 +8,7 @@ extension CheckpointConversion {
     ///
     /// - Parameters:
     ///   - replacing: whether a checkpoint at the output is replaced.
+    ///   - rehearsal: where it is given, nothing is written or computed, but noted there.
     ///   - progress: told bytes written so far, and of all.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
@@ -15,15 +16,25 @@ extension CheckpointConversion {
     /// `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
         replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
+        rehearsal: OutputRehearsal? = nil,
         progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws {
+        if format == .safetensorsZstd, let rehearsal {
+            // How well numbers pack shows when they are packed.
+            for file in files {
+                try AtomicFileWriter(file.path, replacing: replacing, rehearsal: rehearsal).abandon()
+                rehearsal.add(file.path, byteCount: file.layout.byteCount)
+                rehearsal.estimates(file.path)
+            }
+            return
+        }
         if format == .safetensorsZstd { return try pack(replacing: replacing, progress) }
         guard format == .huggingFace else {
-            let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing) }
-            let outputs = try fill(writers, threadCount, progress)
+            let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing, rehearsal: rehearsal) }
+            let outputs = try fill(writers, threadCount, rehearsal, progress)
             return try commit(outputs, writers, replacing: replacing)
         }
-        let directory = try AtomicDirectory(outputPath, replacing: replacing)
+        let directory = try AtomicDirectory(outputPath, replacing: replacing, rehearsal: rehearsal)
         do {
             // Small and likely to fail comes first.
             for file in sideFiles {
@@ -33,7 +44,7 @@ extension CheckpointConversion {
                 }
             }
             let writers = try files.map { try directory.writer(lastPathComponent($0.path)) }
-            for output in try fill(writers, threadCount, progress) { try output.commit() }
+            for output in try fill(writers, threadCount, rehearsal, progress) { try output.commit() }
             try directory.commit(rechecking: checkpoint.mappings)
         } catch {
             directory.abandon()
@@ -58,7 +69,8 @@ extension CheckpointConversion {
 
     /// Lays the files out and writes all tensors; the files are yet to be committed.
     private func fill(
-        _ writers: [AtomicFileWriter], _ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void
+        _ writers: [AtomicFileWriter], _ threadCount: Int, _ rehearsal: OutputRehearsal?,
+        _ progress: (_ done: Int, _ total: Int) -> Void
     ) throws -> [OutputTensorFile] {
         var items: [TensorStream.Item] = []
         var outputs: [OutputTensorFile] = []
@@ -70,7 +82,7 @@ extension CheckpointConversion {
                     items.append(output.item(place, tensors[index].content(from: checkpoint)))
                 }
             }
-            try TensorStream(items).write(threadCount: threadCount, progress: progress)
+            try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
         } catch {
             for writer in writers { writer.abandon() }
             throw error

@@ -20,10 +20,11 @@ extension CheckpointMerge {
     /// The base's tensors in their order, changed weights in `type` where one is given, with all metadata and the
     /// record of this merge; an output head that was the embedding so far comes last.
     func writeGGUF(
-        to output: String, as type: TensorEncoding?, replacing: Bool, _ threadCount: Int, _ progress: Progress
+        to output: String, as type: TensorEncoding?, replacing: Bool, _ threadCount: Int, _ rehearsal: OutputRehearsal?,
+        _ progress: Progress
     ) throws -> MergeReport {
         let outputs = try outputs(as: type)
-        let writer = try AtomicFileWriter(output, replacing: replacing)
+        let writer = try AtomicFileWriter(output, replacing: replacing, rehearsal: rehearsal)
         let file = try OutputTensorFile(
             writer,
             layout: try GGUFWriter.layout(
@@ -33,9 +34,9 @@ extension CheckpointMerge {
             return file.item(index, output.change.map { .made($0.merged.rows()) } ?? copy)
         }
         do {
-            try TensorStream(items).write(threadCount: threadCount, progress: progress)
+            try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
             let report = try report(of: outputs, in: lastPathComponent(output))
-            guard report.changedCount > 0 else { throw nothingChanged(report) }
+            guard report.changedCount > 0 || rehearsal != nil else { throw nothingChanged(report) }
             try file.commit(rechecking: base.checkpoint.mappings)
             return report
         } catch {

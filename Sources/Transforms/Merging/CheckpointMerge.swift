@@ -100,10 +100,12 @@ package struct CheckpointMerge: Sendable {
     ///
     /// Throws `TransformError.outputIsInput`; `.unsupported` for a type that is not known to the format or cannot be
     /// encoded, and for a Hugging Face base and a GGUF output; `.nothingToMerge` where rounding took every change away
-    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them.
+    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them. With `rehearsal`, nothing is
+    /// written or computed, and the report is of no use.
     package func write(
         to output: String, as type: TensorEncoding? = nil, replacing: Bool = false,
-        threadCount: Int = ComputeContext.availableThreads, progress: Progress = { _, _ in }
+        threadCount: Int = ComputeContext.availableThreads, rehearsal: OutputRehearsal? = nil,
+        progress: Progress = { _, _ in }
     ) throws -> MergeReport {
         try checkOutput(
             output, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
@@ -113,18 +115,18 @@ package struct CheckpointMerge: Sendable {
                     path: output,
                     reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
             }
-            return try writeGGUF(to: output, as: type, replacing: replacing, threadCount, progress)
+            return try writeGGUF(to: output, as: type, replacing: replacing, threadCount, rehearsal, progress)
         }
         let dtype = try type.map(Self.directoryType)
-        let directory = try AtomicDirectory(output, replacing: replacing)
+        let directory = try AtomicDirectory(output, replacing: replacing, rehearsal: rehearsal)
         let report: MergeReport
         switch base.checkpoint.layout {
         case .huggingFace(let source):
-            report = try writeShards(from: source, into: directory, as: dtype, threadCount, progress)
+            report = try writeShards(from: source, into: directory, as: dtype, threadCount, rehearsal, progress)
         case .gguf:
-            report = try writeConverted(into: directory, as: dtype, threadCount, progress)
+            report = try writeConverted(into: directory, as: dtype, threadCount, rehearsal, progress)
         }
-        guard report.changedCount > 0 else {
+        guard report.changedCount > 0 || rehearsal != nil else {
             directory.abandon()
             throw nothingChanged(report)
         }
@@ -134,6 +136,8 @@ package struct CheckpointMerge: Sendable {
                 part.plan, report: part, digest: digest, basePath: base.checkpoint.path,
                 baseDigest: baseFingerprint.digest)
         }
+        // It tells how many weights have changed.
+        rehearsal?.estimates(joinedPath(directory.path, MergeRecord.fileName))
         try directory.write(MergeRecord.fileName, text: record.text)
         try directory.commit(rechecking: base.checkpoint.mappings)
         return report

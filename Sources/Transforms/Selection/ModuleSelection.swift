@@ -44,8 +44,10 @@ package struct ModuleSelection: Sendable, Equatable {
     }
 
     /// Writes the selection to a new file; throws `CheckpointError`.
-    package func write(to path: String, replacing: Bool = false) throws(CheckpointError) {
-        let file = try AtomicFileWriter(path, replacing: replacing)
+    package func write(
+        to path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
+    ) throws(CheckpointError) {
+        let file = try AtomicFileWriter(path, replacing: replacing, rehearsal: rehearsal)
         try file.write(Array((json.text(indent: 2) + "\n").utf8))
         try file.commit()
     }

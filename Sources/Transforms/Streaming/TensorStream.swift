@@ -104,8 +104,15 @@ package struct TensorStream {
 
     /// Writes every item. `progress` is told bytes written so far, and of all, on the calling thread.
     ///
-    /// Throws the first error of writing or making; then the outputs are to be abandoned.
-    package func write(threadCount: Int, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws {
+    /// Throws the first error of writing or making; then the outputs are to be abandoned. With `rehearsal`, nothing is made
+    /// or written, but the memory for it noted.
+    package func write(
+        threadCount: Int, rehearsal: OutputRehearsal? = nil, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+    ) throws {
+        if let rehearsal {
+            return rehearsal.addMemory(
+                "buffers of \(threadCount) threads", byteCount: threadCount * largestPieceBytes)
+        }
         let context = ComputeContext(dtype: .f32, threadCount: threadCount)
         let work = Work(items: items, queues: queues)
         let total = byteCount
@@ -118,6 +125,15 @@ package struct TensorStream {
         }
         if let error = work.failure { throw error }
         progress(total, total)
+    }
+
+    /// What one thread holds of a piece that is made: its rows as floats and as they are stored.
+    private var largestPieceBytes: Int {
+        queues.joined().reduce(0) { most, piece in
+            guard case .made(let rows) = items[piece.item].content else { return most }
+            return max(
+                most, piece.part.count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
+        }
     }
 
     /// A part of an item: rows that are made together, or bytes that are copied together.

@@ -1,0 +1,96 @@
+import Adapters
+import CheckpointIO
+import Data
+import Models
+import TensorCore
+import Tokenization
+import Training
+import Transforms
+
+/// How many numbers an adapter's tensor file holds, by its header.
+struct AdapterNumbers {
+    let count: Int
+
+    init(of path: String) throws {
+        count = try AdapterFiles(path).tensors(PEFTNames.tensorFile).tensors.reduce(0) { $0 + $1.elementCount }
+    }
+}
+
+/// Notes what packing or unpacking an adapter would write: its files exactly, a pack at the size of what it holds, as
+/// how well numbers pack shows when they are packed.
+func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal) throws {
+    let adapter = try AdapterDirectory.read(request.inputPath)
+    let files = try AdapterFiles(request.inputPath)
+    try checkOutput(request.outputPath, keeps: [request.inputPath])
+    if let pack = files.pack {
+        let directory = try AtomicDirectory(
+            request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+        for entry in pack.entries {
+            rehearsal.add(joinedPath(directory.path, entry.name), byteCount: entry.byteCount)
+        }
+        return directory.abandon()
+    }
+    let names = AdapterFiles.names.filter {
+        files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
+    }
+    let writer = try AtomicFileWriter(request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+    writer.abandon()
+    rehearsal.add(
+        writer.path, byteCount: names.reduce(0) { $0 + (fileSize(joinedPath(request.inputPath, $1)) ?? 0) })
+    rehearsal.estimates(writer.path)
+}
+
+/// What `train` would do, its log left out. Throws what `trainAdapter` throws before it loads the weights; the records are
+/// read and checked.
+///
+/// A checkpoint's numbers take exactly the bytes told; what is written about them as text depends on the run. The disk
+/// must hold the checkpoints that are kept and the one that is being saved.
+package func dryRun(of request: TrainRequest) throws -> DryRun {
+    _ = try TrainingOutput.plan(request)
+    let inputs = [request.dataPath, request.evaluationPath].compactMap { $0 }
+    if !request.resumes {
+        try checkOutput(request.outputPath, keeps: [request.basePath, request.adapterPath] + inputs)
+    }
+    let base = try ModelCheckpoint.open(request.basePath)
+    let adapter = try AdapterDirectory.read(request.adapterPath).validated(against: base.linearModules)
+    try adapter.check(base: try base.fingerprint(), basePath: request.basePath)
+    _ = try adapter.wholeModules(of: base)
+    let tokenizer = try Tokenizer.load(modelPath: request.basePath)
+    var loading = request.loading
+    loading.limit = base.configuration.maximumPositions
+    for path in inputs { _ = try Dataset.load(path: path, tokenizer: tokenizer, options: loading) }
+
+    let rehearsal = OutputRehearsal()
+    // A run's directory is looked at by its own rules, which were followed above.
+    let place = joinedPath(parentDirectory(of: request.outputPath), ".tspeft-dry-run")
+    let trained = request.training.trainsThresholdsOnly ? [] : adapter.tensors + adapter.savedModules
+    for name in [""] + (1...request.keptCheckpoints + 1).map({ "/checkpoint-\($0)" }) {
+        let files = OutputRehearsal()
+        try adapter.write(to: place, rehearsal: files)
+        for file in files.files {
+            let path = request.outputPath + name + "/" + lastPathComponent(file.path)
+            rehearsal.add(path, byteCount: file.byteCount)
+            if !path.hasSuffix(".safetensors") { rehearsal.estimates(path) }
+        }
+        guard !name.isEmpty else { continue }
+        let moments = trained.flatMap { tensor in
+            TrainingState.momentNames(of: tensor.name).map {
+                SafetensorsEntry(name: $0, dtype: .f32, shape: tensor.shape)
+            }
+        }
+        let path = request.outputPath + name + "/" + TrainingState.tensorFile
+        rehearsal.add(path, byteCount: try SafetensorsWriter.layout(moments, file: path).byteCount)
+    }
+    let context = try request.compute.makeContext()
+    let weights = base.linearModules.reduce(0) { $0 + $1.outputSize * $1.inputSize }
+    let head = base.configuration.tiedEmbeddings ? base.configuration.vocabularySize * base.configuration.hiddenSize : 0
+    rehearsal.addMemory(
+        "the base's weights in \(context.dtype.rawValue)", byteCount: (weights + head) * context.dtype.byteCount)
+    let trainedCount = trained.reduce(0) { $0 + $1.values.count }
+    rehearsal.addMemory(
+        "gradients and AdamW's two moments", byteCount: 3 * trainedCount * MemoryLayout<Float>.stride)
+    return DryRun(
+        rehearsal, outputPath: request.outputPath, whole: inputs + [request.adapterPath] + base.checkpoint.files,
+        numbers: adapter.parameterCount,
+        memoryOmission: "activations, which depend on the longest batch, come on top")
+}

@@ -1,0 +1,195 @@
+import CheckpointIO
+import TensorCore
+
+/// What a command that writes would read, write and need, found without writing anything.
+package struct DryRun: Sendable {
+    /// A file that would be read.
+    package struct Input: Sendable, Equatable {
+        /// Where it is.
+        package let path: String
+        /// Its bytes.
+        package let byteCount: Int
+        /// Whether all of it is read; otherwise its header, and some values here and there.
+        package let isWhole: Bool
+    }
+
+    /// Files that would be read.
+    package let reads: [Input]
+    /// Files that would be written; an estimate where the real run's results decide.
+    package let writes: [OutputRehearsal.File]
+    /// Memory for what is known beforehand to take much of it, about; the program itself takes some megabytes more.
+    package let memory: [OutputRehearsal.Memory]
+    /// What the memory leaves out, a phrase; nil for nothing of weight.
+    package let memoryOmission: String?
+    /// Where the output goes.
+    package let outputPath: String
+    /// Bytes at the output that are replaced, and stay on the disk until the new ones have their name.
+    package let replacedBytes: Int
+    /// The room where the output goes; nil where the file system does not tell.
+    package let space: DiskSpace?
+
+    /// Bytes of the disk that the new files take.
+    package var neededBytes: Int {
+        writes.reduce(0) { sum, file in
+            let (total, overflow) = sum.addingReportingOverflow(space?.taken(by: file.byteCount) ?? file.byteCount)
+            return overflow ? .max : total
+        }
+    }
+
+    /// Whether the new files fit beside what is there; true where the file system does not tell.
+    package var fits: Bool { space.map { neededBytes <= $0.available } ?? true }
+
+    /// Throws `WorkflowError.doesNotFit` unless `fits`.
+    package func check() throws(WorkflowError) {
+        if let space, !fits {
+            throw .doesNotFit(path: outputPath, needed: neededBytes, available: space.available)
+        }
+    }
+
+    init(
+        _ rehearsal: OutputRehearsal, outputPath: String, whole: [String] = [], partly: [String] = [],
+        numbers: Int = 0, memoryOmission: String? = nil
+    ) {
+        reads =
+            whole.flatMap(Self.files).map { Input(path: $0, byteCount: fileSize($0) ?? 0, isWhole: true) }
+            + partly.flatMap(Self.files).map { Input(path: $0, byteCount: fileSize($0) ?? 0, isWhole: false) }
+        writes = rehearsal.files
+        if numbers > 0 {
+            rehearsal.addMemory("the adapter's numbers in F32", byteCount: numbers * MemoryLayout<Float>.stride)
+        }
+        memory = rehearsal.memory
+        self.memoryOmission = memoryOmission
+        self.outputPath = outputPath
+        replacedBytes = Self.files(outputPath).reduce(0) { $0 + (fileSize($1) ?? 0) }
+        space = DiskSpace(at: outputPath)
+    }
+
+    /// A file itself, or the regular files of a directory.
+    private static func files(_ path: String) -> [String] {
+        switch pathKind(path) {
+        case .regularFile: [path]
+        case .directory:
+            directoryEntries(path).map { joinedPath(path, $0) }.filter { pathKind($0) == .regularFile }
+        case .nothing, .other: []
+        }
+    }
+}
+
+extension DryRun {
+    /// The findings as JSON.
+    package var json: JSONValue {
+        .object([
+            "kind": .string("dry_run"), "output": .string(outputPath),
+            "reads": .array(
+                reads.map {
+                    .object([
+                        "path": .string($0.path), "bytes": .integer($0.byteCount), "whole": .bool($0.isWhole),
+                    ])
+                }),
+            "writes": .array(
+                writes.map {
+                    .object([
+                        "path": .string($0.path), "bytes": .integer($0.byteCount), "estimate": .bool($0.isEstimate),
+                    ])
+                }),
+            "needs_bytes": .integer(neededBytes), "replaced_bytes": .integer(replacedBytes),
+            "free_bytes": space.map { .integer($0.available) } ?? .null, "fits": .bool(fits),
+            "memory": .array(
+                memory.map { .object(["for": .string($0.purpose), "bytes": .integer($0.byteCount)]) }),
+            "memory_leaves_out": memoryOmission.map { .string($0) } ?? .null,
+        ])
+    }
+
+    /// The findings as lines of text.
+    package var lines: [String] {
+        var table = TextTable([.left, .right, .left])
+        for input in reads {
+            table.add(["reads", grouped(input.byteCount) + " B", input.path + (input.isWhole ? "" : " (header)")])
+        }
+        for file in writes {
+            table.add(["writes", grouped(file.byteCount) + " B", file.path + (file.isEstimate ? " (about)" : "")])
+        }
+        var facts = TextTable([.left, .left])
+        facts.add(["disk needed", size(neededBytes)])
+        if replacedBytes > 0 {
+            facts.add(["replaced", size(replacedBytes) + ", which stay on the disk until the new files are there"])
+        }
+        facts.add(["disk free", space.map { size($0.available) } ?? "not told by the file system"])
+        let memoryText = memory.map { "\(byteText($0.byteCount)) for \($0.purpose)" }.joined(separator: ", ")
+        if !memory.isEmpty || memoryOmission != nil {
+            facts.add([
+                "memory",
+                [memory.isEmpty ? nil : "about " + memoryText, memoryOmission].compactMap { $0 }
+                    .joined(separator: "; "),
+            ])
+        }
+        facts.add(["fits", fits ? "yes" : "no"])
+        return table.lines + [""] + facts.lines + ["nothing was written"]
+    }
+
+    private func size(_ bytes: Int) -> String { "\(byteText(bytes)) (\(grouped(bytes)) B)" }
+}
+
+/// What `inject` would do. Throws what `injectAdapter` throws before it writes.
+package func dryRun(of request: InjectRequest) throws -> DryRun {
+    let rehearsal = OutputRehearsal()
+    let report = try injectAdapter(request, rehearsal: rehearsal)
+    return DryRun(
+        rehearsal, outputPath: request.outputPath,
+        whole: [request.adapterPath, request.selectionPath].compactMap { $0 },
+        partly: try Checkpoint.open(request.basePath).files, numbers: report.parameterCount)
+}
+
+/// What `prune` would do. Throws what `pruneAdapter` throws before it writes.
+package func dryRun(of request: PruneRequest) throws -> DryRun {
+    let rehearsal = OutputRehearsal()
+    let report = try pruneAdapter(request, rehearsal: rehearsal)
+    var inputs = [request.adapterPath]
+    if case .selection(let path) = request.choice { inputs.append(path) }
+    return DryRun(rehearsal, outputPath: request.outputPath, whole: inputs, numbers: report.parameterCount)
+}
+
+/// What `rank-modules` would do with an output; nil without one. Throws what `rankModules` throws before it writes.
+package func dryRun(of request: RankRequest) throws -> DryRun? {
+    guard let output = request.selectionPath else { return nil }
+    let rehearsal = OutputRehearsal()
+    _ = try rankModules(request, rehearsal: rehearsal)
+    return DryRun(rehearsal, outputPath: output, whole: [request.adapterPath])
+}
+
+/// What `export` would do. Throws what `exportAdapter` throws before it writes.
+package func dryRun(of request: ExportRequest) throws -> DryRun {
+    let rehearsal = OutputRehearsal()
+    let base = try exportAdapter(request, rehearsal: rehearsal).base
+    let adapter = try AdapterNumbers(of: request.adapterPath)
+    return DryRun(
+        rehearsal, outputPath: request.outputPath, whole: [request.adapterPath],
+        partly: base?.checkpoint.files ?? [], numbers: adapter.count)
+}
+
+/// What `merge` would do. Throws what `mergeAdapter` throws before it writes or computes.
+package func dryRun(of request: MergeRequest) throws -> DryRun {
+    let rehearsal = OutputRehearsal()
+    _ = try mergeAdapter(request, rehearsal: rehearsal)
+    return DryRun(
+        rehearsal, outputPath: request.outputPath,
+        whole: try Checkpoint.open(request.basePath).files + request.adapters.map(\.path),
+        numbers: try request.adapters.reduce(0) { $0 + (try AdapterNumbers(of: $1.path)).count })
+}
+
+/// What `convert` would do. Throws what `convertCheckpoint` throws before it writes or computes.
+package func dryRun(of request: ConvertRequest) throws -> DryRun {
+    let rehearsal = OutputRehearsal()
+    let context = try ComputeOptions(precision: .f32, threadCount: request.threadCount).makeContext()
+    let plan = try planConversion(request)
+    switch plan {
+    case .checkpoint(let conversion):
+        try conversion.write(
+            replacing: request.replaces, threadCount: context.threadCount, rehearsal: rehearsal)
+        return DryRun(
+            rehearsal, outputPath: request.outputPath, whole: try Checkpoint.open(request.inputPath).files)
+    case .packing, .unpacking:
+        try rehearsePacking(request, plan, rehearsal)
+        return DryRun(rehearsal, outputPath: request.outputPath, whole: [request.inputPath])
+    }
+}

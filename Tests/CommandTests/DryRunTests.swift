@@ -1,0 +1,48 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `--dry-run` as a user sees it.
+@Suite struct DryRunTests {
+    @Test func trainingIsToldToTheByteOfItsNumbers() throws {
+        let run = try TinyRun.shared.get()
+        try withTemporaryFolder { folder in
+            let program = Program(folder: folder)
+            let outcome = try program.run(
+                ["train", TinyRun.base, "--adapter", run.path("adapter"), "--data", run.path("records.json")]
+                    + ["-o", "out", "--dry-run"] + TinyRun.training)
+            #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome.errors)")
+            #expect(try names(in: folder).isEmpty)
+            let checkpoint = try #require(names(in: run.path("tuned")).first { $0.hasPrefix("checkpoint-") })
+            for (told, made) in [
+                ("out/adapter_model.safetensors", "tuned/adapter_model.safetensors"),
+                ("out/checkpoint-1/training_state.safetensors", "tuned/\(checkpoint)/training_state.safetensors"),
+            ] {
+                let size = try readFile(run.path(made)).count
+                let line = try #require(outcome.output.split(separator: "\n").first { $0.hasSuffix(told) })
+                #expect(line.filter(\.isNumber).hasPrefix(String(size)), "\(line) but \(size)")
+            }
+            #expect(outcome.output.contains("activations") && outcome.output.contains("nothing was written"))
+        }
+    }
+
+    @Test func commandsWriteNothing() throws {
+        let run = try TinyRun.shared.get()
+        try withTemporaryFolder { folder in
+            let program = Program(folder: folder)
+            for arguments in [
+                ["inject", TinyRun.base], ["prune", run.path("tuned"), "--keep", "50%"],
+                ["rank-modules", run.path("tuned"), "--keep", "50%"],
+                ["export", run.path("tuned"), "--to", "peft", "--gates", "drop"],
+                ["merge", TinyRun.base, "--adapter", run.path("tuned")], ["convert", TinyRun.base],
+            ] {
+                let outcome = try program.run(arguments + ["-o", "out", "--dry-run"])
+                #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(arguments): \(outcome.errors)")
+                #expect(outcome.output.contains("fits") && outcome.output.contains("nothing was written"))
+                #expect(try names(in: folder).isEmpty, "\(arguments)")
+            }
+            let nowhere = try program.run(["inject", TinyRun.base, "-o", "no/such/folder", "--dry-run"])
+            #expect(nowhere.status == 73)
+        }
+    }
+}
