@@ -127,6 +127,12 @@ package final class MappedFile: Sendable {
     /// The end of a `hold`.
     func release(_ range: Range<Int>) { content?.release(part: range) }
 
+    /// The end of a `hold` for a copy: what was unpacked for it is given back.
+    func releaseCopied(_ range: Range<Int>) {
+        content?.release(part: range)
+        content?.drop(range)
+    }
+
     /// Lends the whole file's bytes to `body`; the pointer must not leave it. Of a file that is unpacked, only what is held
     /// may be read.
     package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {

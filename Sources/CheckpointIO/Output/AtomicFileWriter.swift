@@ -109,7 +109,7 @@ package final class AtomicFileWriter {
             return
         }
         try source.hold(range)
-        defer { source.release(range) }
+        defer { source.releaseCopied(range) }
         var position = Int64(range.lowerBound)
         while position < range.upperBound {
             let rest = range.upperBound - Int(position)

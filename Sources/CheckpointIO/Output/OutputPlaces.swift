@@ -27,7 +27,7 @@ package struct OutputPlaces: Sendable {
     package func copy(_ range: Range<Int>, of source: MappedFile, to offset: Int) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
         try source.hold(range)
-        defer { source.release(range) }
+        defer { source.releaseCopied(range) }
         var (position, target) = (Int64(range.lowerBound), Int64(offset))
         while position < range.upperBound {
             let rest = range.upperBound - Int(position)
