@@ -128,6 +128,8 @@ extension ModelCheckpoint {
         BaseFingerprint(
             entries: try tensorNames.map { name in
                 let record = record(of: name)!
+                // A packed tensor is unpacked for this; it need not stay.
+                defer { checkpoint.advise(record, willNeed: false) }
                 return BaseFingerprint.Entry(
                     name: name, shape: record.shape, encoding: record.encoding.description,
                     hash: try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
