@@ -262,7 +262,7 @@ package struct AdapterConfiguration: Sendable, Equatable {
 
     private static func endingExpression(_ pattern: String) throws(AdapterError) -> PathExpression {
         try PathExpression.check(pattern)
-        return try PathExpression(#"(.*\.)?("# + pattern + ")$")
+        return try PathExpression(pattern, before: #"(.*\.)?("#, after: ")$")
     }
 
     private static func isPathByte(_ byte: UInt8) -> Bool {

@@ -229,7 +229,7 @@ private struct LayerFilter {
         // The lazy start takes a path's first number, as peft does.
         var expressions: [PathExpression] = []
         for pattern in patterns {
-            expressions.append(try PathExpression(#"(?:.*?\.)?(?:"# + pattern + #")\.(\d+)\..*"#))
+            expressions.append(try PathExpression(pattern, before: #"(?:.*?\.)?(?:"#, after: #")\.(\d+)\..*"#))
         }
         if patterns.isEmpty { expressions.append(try PathExpression(#".*?\.[^.]*\.(\d+)\..*"#)) }
         self.expressions = expressions
