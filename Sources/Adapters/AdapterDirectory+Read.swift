@@ -4,7 +4,7 @@ import TensorCore
 
 extension AdapterDirectory {
     /// Bytes of a JSON file at most; an adapter of 10,000 modules stays far below.
-    private static let textLimit = 64 << 20
+    private static let textLimit = 32 << 20
 
     /// Reads an adapter directory, ours or peft's, or a pack of one, and checks it; tensors of any float type become F32.
     ///

@@ -263,10 +263,10 @@ package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -
 /// What stands at a path, links followed.
 package enum PathKind: Sendable { case nothing, regularFile, directory, other }
 
-/// What stands at `path`; a path that cannot be looked at counts as nothing.
+/// What stands at `path`; what cannot be looked at (a loop of links, for one) is `other`, so that opening it tells why.
 package func pathKind(_ path: String) -> PathKind {
     var status = stat()
-    guard stat(path, &status) == 0 else { return .nothing }
+    guard stat(path, &status) == 0 else { return errno == ENOENT || errno == ENOTDIR ? .nothing : .other }
     switch status.st_mode & S_IFMT {
     case S_IFREG: return .regularFile
     case S_IFDIR: return .directory

@@ -2,8 +2,8 @@
 package struct ShardIndex {
     /// The name of an index file.
     package static let fileName = "model.safetensors.index.json"
-    /// Far above the index of the largest models, which name each expert's tensors.
-    private static let byteLimit = 256 << 20
+    /// Far above the index of the largest models, which name each expert's tensors and have some 10 MB.
+    private static let byteLimit = 64 << 20
 
     /// The index file, for messages.
     let path: String

@@ -108,7 +108,8 @@ extension TensorEncoding {
         case .u16: convert(UInt16.self) { Double($0) }
         case .u32: convert(UInt32.self) { Double($0) }
         case .u64: convert(UInt64.self) { Double($0) }
-        case .bool, .f8e4m3, .f8e5m2: preconditionFailure("\(type.rawValue) is not numeric")
+        case .bool, .f8e4m3, .f8e5m2, .f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz, .c64:
+            preconditionFailure("\(type.rawValue) is not numeric")
         }
     }
 

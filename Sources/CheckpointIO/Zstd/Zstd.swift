@@ -6,24 +6,33 @@ package enum Zstd {
     /// The largest window that a frame may ask for: 2^27 bytes, libzstd's own default for decoders.
     private static let windowLogLimit: Int32 = 27
 
+    /// Bytes that may come out whatever went in, and how many more for each byte that did: text shrinks to a tenth or so, and
+    /// only what was made to fill a memory to a thousandth.
+    private static let (freeBytes, expansionLimit) = (32 << 20, 256)
+
     /// Unpacks a `.zst` file of one or more frames.
     ///
-    /// Throws `malformed` for anything but whole frames, `tooLarge` if more than `limit` bytes come out, and what
-    /// opening a file throws. Memory stays within what comes out, whatever the file claims.
+    /// Throws `malformed` for anything but whole frames or for far more bytes than honest data unpack to, `tooLarge` if
+    /// more than `limit` bytes come out, and what opening a file throws. Memory stays within what comes out, whatever
+    /// the file claims.
     package static func decompress(file path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
-        try decompress(try MappedFile.open(path), limit: limit)
+        try decompress(try MappedFile.open(path), limit: limit, refusesBombs: true)
     }
 
-    /// Unpacks a mapped `.zst` file; see the variant for a path.
-    static func decompress(_ file: MappedFile, limit: Int) throws(CheckpointError) -> [UInt8] {
+    /// Unpacks a mapped `.zst` file; see the variant for a path. Without `refusesBombs`, `limit` alone is kept to.
+    static func decompress(
+        _ file: MappedFile, limit: Int, refusesBombs: Bool = false
+    ) throws(CheckpointError) -> [UInt8] {
         let outcome = file.withBytes { bytes in
-            Result { () throws(CheckpointError) in try decompress(bytes, path: file.path, limit: limit) }
+            Result { () throws(CheckpointError) in
+                try decompress(bytes, path: file.path, limit: limit, refusesBombs: refusesBombs)
+            }
         }
         return try outcome.get()
     }
 
     private static func decompress(
-        _ bytes: UnsafeRawBufferPointer, path: String, limit: Int
+        _ bytes: UnsafeRawBufferPointer, path: String, limit: Int, refusesBombs: Bool
     ) throws(CheckpointError) -> [UInt8] {
         guard bytes.count > 0 else { throw .malformed(file: path, problem: "is empty, not a Zstandard file") }
         guard let stream = ZSTD_createDCtx() else { throw .unreadable(path: path, code: ENOMEM) }
@@ -51,6 +60,11 @@ package enum Zstd {
             }
             isFrameStart = hint == 0
             guard output.count + produced <= limit else { throw .tooLarge(path: path, limit: limit) }
+            guard !refusesBombs || output.count + produced <= freeBytes + expansionLimit * input.pos else {
+                throw .malformed(
+                    file: path,
+                    problem: "unpacks to more than \(expansionLimit) times its size, which no honest data does")
+            }
             output.append(contentsOf: chunk[..<produced])
             guard input.pos == input.size else { continue }
             // 0 says that the last frame is complete. Asked again, libzstd would wait for another one.
