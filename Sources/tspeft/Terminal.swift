@@ -29,7 +29,18 @@ enum Terminal {
     /// A line of progress that stays.
     static func note(_ line: String) {
         write(
-            (isInteractive ? "\r\u{1B}[K" : "") + printable(line, keepingLines: false) + "\n", to: STDERR_FILENO)
+            (isInteractive ? "\r\u{1B}[K" : "") + printable(shortened(line), keepingLines: false) + "\n",
+            to: STDERR_FILENO)
+    }
+
+    /// Unicode scalars of a note at most.
+    private static let noteLimit = 2000
+
+    /// A note without its middle where a file has put a very long name into it.
+    private static func shortened(_ line: String) -> String {
+        let scalars = line.unicodeScalars
+        guard line.utf8.count > noteLimit, scalars.count > noteLimit else { return line }
+        return String(scalars.prefix(noteLimit / 2)) + " [...] " + String(scalars.suffix(noteLimit / 2))
     }
 
     /// A line of progress that the next one replaces; nothing where stderr is no terminal.

@@ -73,7 +73,9 @@ struct Program {
         func interrupt() { process.interrupt() }
 
         /// Ends it at once, as `kill -9` does.
-        func kill() { Glibc.kill(process.processIdentifier, SIGKILL) }
+        func kill() {
+            if process.isRunning { Glibc.kill(process.processIdentifier, SIGKILL) }
+        }
 
         /// From now on no file that it writes may have more than `size` bytes.
         func limitFiles(to size: Int) throws {
