@@ -76,7 +76,8 @@ package struct BaseFingerprint: Sendable, Equatable {
             let there = found[entry.name]!
             if entry.encoding != there.encoding {
                 return
-                    "tensor '\(entry.name)' is stored as \(there.encoding), in the recorded base as \(entry.encoding)"
+                    "tensor '\(entry.name)' is stored as \(there.encoding), in the recorded base as \(entry.encoding); if this is that base "
+                    + "converted, use the adapter with the original and convert the result"
             }
         }
         let changed = entries.filter { found[$0.name]!.hash != $0.hash }

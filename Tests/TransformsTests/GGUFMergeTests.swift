@@ -296,6 +296,26 @@ import Testing
         }
     }
 
+    /// Base and sum both would be infinite there, so that the count of changes sees nothing.
+    @Test func weightOfTheBaseThatAnotherTypeCannotHoldIsRefused() throws {
+        try withTemporaryFolder { folder in
+            let merges = [
+                "out.gguf": try CheckpointMerge(
+                    base: BlockModel.write(folder + "/base.gguf", .plain(.f32), size: 1e6),
+                    adapter: BlockModel.adapter(size: 1)),
+                "out": try CheckpointMerge(
+                    base: ModelCheckpoint.open(makeBase(in: folder, size: 1e7)), adapter: goldenAdapter()),
+            ]
+            for (output, merge) in merges {
+                let error = try #require(throws: TransformError.self) {
+                    try merge.write(to: folder + "/" + output, as: .plain(.f16))
+                }
+                #expect(error.description.contains("too large for F16") && error.exitStatus == .badData, "\(error)")
+            }
+            #expect(try names(in: folder) == ["base", "base.gguf"])
+        }
+    }
+
     @Test func partsOfASplitBaseAreJoined() throws {
         try withTemporaryFolder { folder in
             let split = try ModelCheckpoint.open(fixture("gguf/split-00003-of-00003.gguf"))

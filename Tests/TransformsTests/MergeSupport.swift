@@ -12,7 +12,7 @@ import Testing
 /// A copy of a golden case's tiny model in `dtype`, over `shardCount` files, with side files; in `folder`/base.
 func makeBase(
     in folder: String, dtype: DType = .f32, shardCount: Int = 1, name: String = "base",
-    model: String = "golden/llama-lora-dense/model",
+    model: String = "golden/llama-lora-dense/model", size: Float = 1,
     config: (inout JSONObject) -> Void = { _ in }
 ) throws -> String {
     let golden = try ModelCheckpoint.open(fixture(model))
@@ -33,7 +33,7 @@ func makeBase(
             try directory.writer(file), entries: entries, metadata: [("format", "pt"), ("shard", "\(shard)")])
         for tensor in own {
             map[tensor] = .string(file)
-            let values = try golden.checkpoint.floats(of: golden.checkpoint.requiredRecord(tensor))
+            let values = try golden.checkpoint.floats(of: golden.checkpoint.requiredRecord(tensor)).map { $0 * size }
             try encoded(values, dtype).withUnsafeBytes { try writer.append($0) }
         }
         try writer.finish()

@@ -27,7 +27,10 @@ import Transforms
             fixture("tiny-llama"), fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf"), tensors: "*.q_proj.weight")
         #expect(quantized.changed.count == 6)
         for entry in quantized.changed {
-            guard case .compared(let comparison) = entry.outcome else { continue }
+            guard case .compared(let comparison) = entry.outcome else {
+                Issue.record("\(entry) was not compared")
+                continue
+            }
             // Q8_0 rounds to about 1 in 256 of a block's largest value.
             #expect(comparison.relative > 0.001 && comparison.relative < 0.01)
         }

@@ -149,8 +149,7 @@ extension ConvertedTensor {
         _ values: UnsafeMutableBufferPointer<Float>, at first: Int, of record: TensorRecord, _ checkpoint: Checkpoint,
         into bytes: UnsafeMutableRawBufferPointer
     ) throws {
-        if let limit = encoding.overflowLimit, let place = values.firstIndex(where: { abs($0) >= limit && $0.isFinite })
-        {
+        if let place = encoding.firstOverflow(in: values) {
             throw TransformError.unusableTensor(
                 base: checkpoint.path, tensor: record.name,
                 reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)"
@@ -188,8 +187,15 @@ extension ConvertedTensor {
 }
 
 extension TensorEncoding {
+    /// The first finite number that would be infinite in this plain type; nil for blocks, which are refused as they are
+    /// encoded.
+    func firstOverflow(in values: UnsafeMutableBufferPointer<Float>) -> Int? {
+        guard let limit = overflowLimit else { return nil }
+        return values.firstIndex { abs($0) >= limit && $0.isFinite }
+    }
+
     /// The least magnitude that rounds to infinity in this plain type, where that is below the largest `Float`.
-    fileprivate var overflowLimit: Float? {
+    private var overflowLimit: Float? {
         switch self {
         // Half a unit in the last place above the largest numbers, 65504 and 2^127 (2 - 2^-7).
         case .plain(.f16): 65520

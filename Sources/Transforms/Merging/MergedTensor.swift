@@ -60,6 +60,7 @@ struct MergedTensor: Sendable {
         let after = workspace.floats(1, count)
         guard let change else {
             try base.readFloats(name, rows: rows, into: after)
+            try refuseOverflow(after)
             tspeft_convert(after.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
             return tspeft_change()
         }
@@ -67,6 +68,7 @@ struct MergedTensor: Sendable {
         try base.readFloats(name, rows: rows, into: before)
         after.baseAddress!.update(from: before.baseAddress!, count: count)
         change.apply(to: after.baseAddress!, before: before.baseAddress!, rows: rows, width: width)
+        try refuseOverflow(after)
         if dtype != .f32, base.record(of: name)?.encoding != .plain(dtype) {
             // What the base's weights would be in this type, so that a conversion does not count as a change.
             tspeft_convert(before.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
@@ -75,6 +77,18 @@ struct MergedTensor: Sendable {
         tspeft_convert(after.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
         if dtype != .f32 { tspeft_convert(bytes, dtype.kernelCode, after.baseAddress!, Int32(TSPEFT_F32), count) }
         return tspeft_changes(before.baseAddress!, after.baseAddress!, count)
+    }
+
+    /// Throws where a number would become infinite in the output's type: as base and sum would both, the count of changes
+    /// does not show it.
+    private func refuseOverflow(_ values: UnsafeMutableBufferPointer<Float>) throws {
+        let encoding = TensorEncoding.plain(dtype)
+        guard base.record(of: name)?.encoding != encoding, let place = encoding.firstOverflow(in: values) else {
+            return
+        }
+        throw TransformError.unusableTensor(
+            base: base.checkpoint.path, tensor: name,
+            reason: "has the value \(values[place]), which is too large for \(encoding)")
     }
 
     /// F64 weights keep their bits: what changes them is computed in float and added in double.

@@ -102,6 +102,11 @@ struct RequantizedTensor: Sendable {
             outcome = tspeft_changes(before.baseAddress!, stored.baseAddress!, count)
         } else {
             // What the base's weights would be in this type, so that a conversion does not count as a change.
+            if let place = encoding.firstOverflow(in: after) {
+                throw TransformError.unusableTensor(
+                    base: base.checkpoint.path, tensor: record.name,
+                    reason: "has the value \(after[place]), which is too large for \(encoding)")
+            }
             let plain = workspace.floats(3, count)
             try encode(before[...], at: rows.lowerBound * width, into: bytes)
             encoding.decode(UnsafeRawBufferPointer(bytes), into: plain)
