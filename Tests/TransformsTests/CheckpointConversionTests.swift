@@ -267,6 +267,36 @@ import Tokenization
         }
     }
 
+    @Test(arguments: [
+        ConvertedTensor.RowOrder.asStored, .toGGUF(headSize: 4), .fromGGUF(headSize: 4),
+    ])
+    func wideNumberIsNamedByItsPlaceInTheInput(order: ConvertedTensor.RowOrder) throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/model.safetensors"
+            let writer = try SafetensorsWriter(
+                AtomicFileWriter(path), entries: [SafetensorsEntry(name: "w", dtype: .f64, shape: [8, 2])])
+            // Row 5 is another row of the output in each order; infinity, in row 6, is data.
+            let numbers = (0..<16).map { $0 == 11 ? 1e300 : $0 == 12 ? .infinity : Double($0) }
+            try numbers.withUnsafeBytes { try writer.append($0) }
+            try writer.finish()
+            let checkpoint = try Checkpoint.open(path)
+            let tensor = ConvertedTensor(
+                try checkpoint.requiredRecord("w"), encoding: .plain(.f32), order: order)
+            guard case .made(let rows) = tensor.content(from: checkpoint) else {
+                Issue.record("the tensor is stored as it is")
+                return
+            }
+            let workspace = RowWorkspace()
+            #expect(
+                throws: TransformError.unusableTensor(
+                    base: path, tensor: "w",
+                    reason: "has the value 1e+300 at element 11, which is too large for F32")
+            ) {
+                try rows.begin()(0..<rows.count, workspace, workspace.bytes(rows.count * rows.byteCount))
+            }
+        }
+    }
+
     @Test func quantizedWeightsKeepTheirScalesType() throws {
         try withTemporaryFolder { folder in
             mkdir(folder + "/in", 0o777)

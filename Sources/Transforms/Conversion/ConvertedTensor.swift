@@ -152,10 +152,10 @@ extension ConvertedTensor {
         if let place = encoding.firstOverflow(in: values) {
             throw TransformError.unusableTensor(
                 base: checkpoint.path, tensor: record.name,
-                reason: "has the value \(values[place]) at element \(first + place), which is too large for \(encoding)"
-            )
+                reason: "has the value \(values[place]) at element \(element(first + place, in: record)), which is too "
+                    + "large for \(encoding)")
         }
-        if record.encoding == .plain(.f64), case .record(_, .asStored) = source {
+        if record.encoding == .plain(.f64) {
             try refuseWideNumbers(values, at: first, of: record, checkpoint)
         }
         do {
@@ -170,18 +170,28 @@ extension ConvertedTensor {
 }
 
 extension ConvertedTensor {
+    /// The element of the input that is element `element` of the output.
+    private func element(_ element: Int, in record: TensorRecord) -> Int {
+        guard case .record(_, let order) = source, order != .asStored, let count = record.shape.first else {
+            return element
+        }
+        let (row, column) = element.quotientAndRemainder(dividingBy: record.elementCount / count)
+        return order.source(row) * (record.elementCount / count) + column
+    }
+
     /// Refuses finite numbers of 64 bits that are infinite in 32.
     private func refuseWideNumbers(
         _ values: UnsafeMutableBufferPointer<Float>, at first: Int, of record: TensorRecord, _ checkpoint: Checkpoint
     ) throws {
         for place in values.indices where values[place].isInfinite {
+            let element = element(first + place, in: record)
             let number = try checkpoint.withBytes(of: record) {
-                $0.loadUnaligned(fromByteOffset: (first + place) * 8, as: Double.self)
+                $0.loadUnaligned(fromByteOffset: element * 8, as: Double.self)
             }
             guard number.isFinite else { continue }
             throw TransformError.unusableTensor(
                 base: checkpoint.path, tensor: record.name,
-                reason: "has the value \(number) at element \(first + place), which is too large for \(encoding)")
+                reason: "has the value \(number) at element \(element), which is too large for \(encoding)")
         }
     }
 }
