@@ -22,11 +22,14 @@ import Testing
             #expect(json["types"]?.arrayValue?.first?["type"]?.stringValue == "BF16")
             #expect(json["side_files"]?.arrayValue?.count == 4)
             #expect(try names(in: folder + "/back").contains("tokenizer.json"))
+            // In F32 the way back holds exactly what the blocks hold, which the BF16 above rounds.
+            #expect(try program.run(["convert", "model.gguf", "-o", "wide", "--type", "f32"]).status == 0)
             let words = ["--prompt", "The film", "-n", "6", "--dtype", "f32"]
             let (left, right) = (
-                try program.run(["generate", "model.gguf"] + words), try program.run(["generate", "back"] + words)
+                try program.run(["generate", "model.gguf"] + words), try program.run(["generate", "wide"] + words)
             )
-            #expect(left.status == 0 && !left.output.isEmpty && right.status == 0)
+            #expect(left.status == 0 && right.status == 0)
+            #expect(!left.output.isEmpty && left.output == right.output)
         }
     }
 
