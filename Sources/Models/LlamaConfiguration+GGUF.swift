@@ -1,6 +1,12 @@
 import CheckpointIO
 
 extension LlamaConfiguration {
+    /// The key of tspeft's own under which a GGUF file has every token that ends a text (INT32 array), where GGUF's keys
+    /// for the ends of a text, a turn and a message, one each, do not say it.
+    package static let ggufEndTokensKey = "tspeft.eos_token_ids"
+    /// GGUF's own keys for them.
+    private static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }
+
     /// Reads the metadata of a GGUF checkpoint; tensors say what it does not (tying, biases, rotary factors).
     init(gguf checkpoint: Checkpoint) throws {
         guard let metadata = checkpoint.metadata else { throw ModelError.missingConfiguration(file: checkpoint.path) }
@@ -44,11 +50,7 @@ extension LlamaConfiguration {
         hasAttentionBias = checkpoint.record("blk.0.attn_q.bias") != nil
         hasMLPBias = checkpoint.record("blk.0.ffn_up.bias") != nil
         bosTokenID = metadata["tokenizer.ggml.bos_token_id"]?.intValue
-        var ends: [Int] = []
-        for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-            if let id = metadata[key]?.intValue, !ends.contains(id) { ends.append(id) }
-        }
-        eosTokenIDs = ends
+        eosTokenIDs = try Self.endTokenIDs(fields, vocabularySize: rows)
         self.architecture = architecture
         guard headCount % keyValueHeadCount == 0 else {
             throw fields.bad(
@@ -57,6 +59,22 @@ extension LlamaConfiguration {
         guard headSize % 2 == 0 else {
             throw fields.bad("llama.attention.key_length", "an even number", "\(headSize)")
         }
+    }
+
+    private static func endTokenIDs(_ fields: GGUFFields, vocabularySize: Int) throws(ModelError) -> [Int] {
+        if let value = fields.metadata[ggufEndTokensKey] {
+            guard let count = value.elementCount, count <= vocabularySize, let ids = value.integerArray,
+                ids.allSatisfy({ $0 >= 0 && $0 < vocabularySize })
+            else {
+                throw fields.bad(ggufEndTokensKey, "a list of token ids below \(vocabularySize)", "something else")
+            }
+            return ids.map(Int.init)
+        }
+        var ends: [Int] = []
+        for key in ggufEndTokenKeys {
+            if let id = fields.metadata[key]?.intValue, !ends.contains(id) { ends.append(id) }
+        }
+        return ends
     }
 
     private static func refuseUnsupported(_ fields: GGUFFields) throws(ModelError) {

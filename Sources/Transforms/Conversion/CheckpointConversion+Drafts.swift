@@ -209,6 +209,11 @@ extension CheckpointConversion.Draft {
             generation: try Self.generation(directory),
             directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
+        if metadata.contains(where: { $0.key == LlamaConfiguration.ggufEndTokensKey }) {
+            notes.append(
+                "GGUF has a key each for the end of a text, a turn and a message; the model's whole list of ends is under "
+                    + "'\(LlamaConfiguration.ggufEndTokensKey)', which tspeft reads")
+        }
         let merges = try MergeRecord.read(of: checkpoint)
         if !merges.merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
         if let type { note(fallbacks: type) }

@@ -17,6 +17,21 @@ enum GGUFModelMetadata {
     static let quantizationVersionKey = "general.quantization_version"
     /// Every model of the Llama family runs under this name; Mistral too.
     static let architecture = "llama"
+    /// The key of tspeft's own that has `rope_scaling` as JSON, whose numbers `rope_freqs.weight` does not tell.
+    static let rotaryScalingKey = "tspeft.rope_scaling"
+    /// What `generation_config.json` calls the real numbers that it recommends to sample by, and llama.cpp's keys.
+    static let samplingNumbers = [
+        (name: "top_p", key: "general.sampling.top_p"), ("min_p", "general.sampling.min_p"),
+        ("temperature", "general.sampling.temp"), ("repetition_penalty", "general.sampling.penalty_repeat"),
+    ]
+    /// The same for `top_k`, an integer.
+    static let topKey = "general.sampling.top_k"
+    /// Texts by which llama.cpp knows a token that ends a turn, and one that ends a message.
+    private static let turnEnds: Set<String> = [
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
+        "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>",
+    ]
+    private static let messageEnds: Set<String> = ["<|eom_id|>"]
 
     /// All of it.
     ///
@@ -44,7 +59,11 @@ enum GGUFModelMetadata {
             ("llama.rope.dimension_count", .uint32(UInt32(model.headSize))),
             (quantizationVersionKey, .uint32(quantizationVersion)),
         ]
-        return pairs + tokenizer(vocabulary, model)
+        if case .llama3(let factor, let low, let high, let original) = model.rotaryScaling {
+            let scaling = HuggingFaceConfiguration.llama3(factor: factor, low: low, high: high, original: original)
+            pairs.append((rotaryScalingKey, .string(scaling.text())))
+        }
+        return pairs + tokenizer(vocabulary, endTokens(model, generation, vocabulary))
     }
 
     /// Sizes and constants of the graph. Frequencies scaled as Llama 3's are stand in a tensor; see `rotaryFactors`.
@@ -95,14 +114,10 @@ enum GGUFModelMetadata {
     private static func sampling(_ generation: JSONValue?) -> Pairs {
         var pairs: Pairs = []
         if let count = generation?["top_k"]?.intValue.flatMap(Int32.init(exactly:)) {
-            pairs.append(("general.sampling.top_k", .int32(count)))
+            pairs.append((topKey, .int32(count)))
         }
-        for (name, key) in [
-            ("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp"), ("repetition_penalty", "penalty_repeat"),
-        ] {
-            if let value = generation?[name]?.doubleValue {
-                pairs.append(("general.sampling.\(key)", .float32(Float(value))))
-            }
+        for (name, key) in samplingNumbers {
+            if let value = generation?[name]?.doubleValue { pairs.append((key, .float32(Float(value)))) }
         }
         return pairs
     }
@@ -148,7 +163,21 @@ enum GGUFModelMetadata {
 
     // MARK: Tokenizer
 
-    private static func tokenizer(_ vocabulary: GGUFVocabulary, _ model: LlamaConfiguration) -> Pairs {
+    /// Every token of the vocabulary that ends a text: those of `config.json`, then what `generation_config.json` has
+    /// beyond them.
+    private static func endTokens(
+        _ model: LlamaConfiguration, _ generation: JSONValue?, _ vocabulary: GGUFVocabulary
+    ) -> [Int] {
+        let member = generation?["eos_token_id"]
+        let recommended = (member?.arrayValue ?? member.map { [$0] } ?? []).compactMap(\.intValue)
+        var ends: [Int] = []
+        for id in model.eosTokenIDs + recommended where vocabulary.tokens.indices.contains(id) && !ends.contains(id) {
+            ends.append(id)
+        }
+        return ends
+    }
+
+    private static func tokenizer(_ vocabulary: GGUFVocabulary, _ ends: [Int]) -> Pairs {
         var pairs: Pairs = [("tokenizer.ggml.model", .string(vocabulary.model))]
         func add(_ key: String, _ value: GGUFEncodedValue?) {
             if let value { pairs.append(("tokenizer." + key, value)) }
@@ -161,15 +190,24 @@ enum GGUFModelMetadata {
         if vocabulary.model == "gpt2" { add("ggml.merges", .byteStrings(vocabulary.merges)) }
         add("ggml.bos_token_id", id(vocabulary.bosTokenID))
         add("ggml.eos_token_id", id(vocabulary.eosTokenID))
-        // A model that ends its turns with another token than its texts.
-        let ends = model.eosTokenIDs.filter { vocabulary.tokens.indices.contains($0) }
-        add("ggml.eot_token_id", id(ends.first { $0 != vocabulary.eosTokenID }))
+        // A model that ends its turns or messages with another token than its texts.
+        func end(_ texts: Set<String>) -> Int? {
+            ends.first {
+                $0 != vocabulary.eosTokenID && texts.contains(String(decoding: vocabulary.tokens[$0], as: UTF8.self))
+            }
+        }
+        let (turn, message) = (end(turnEnds), end(messageEnds))
+        add("ggml.eot_token_id", id(turn))
+        add("ggml.eom_token_id", id(message))
         add("ggml.unknown_token_id", id(vocabulary.unknownTokenID))
         add("ggml.padding_token_id", id(vocabulary.paddingTokenID))
         add("ggml.add_bos_token", vocabulary.addsBOS.map { .bool($0) })
         add("ggml.add_eos_token", vocabulary.addsEOS.map { .bool($0) })
         add("ggml.add_space_prefix", vocabulary.addsSpacePrefix.map { .bool($0) })
         add("chat_template", vocabulary.chatTemplate.map { .string($0) })
+        if !ends.isEmpty, ends != [vocabulary.eosTokenID, turn, message].compactMap({ $0 }) {
+            pairs.append((LlamaConfiguration.ggufEndTokensKey, .int32s(ends.map(Int32.init))))
+        }
         return pairs
     }
 }

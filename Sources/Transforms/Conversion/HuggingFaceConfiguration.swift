@@ -13,21 +13,33 @@ enum HuggingFaceConfiguration {
 
     /// `config.json` of `model` in `dtype`, which reads back as the same model.
     ///
+    /// `recorded` is the `rope_scaling` that the file has as JSON, taken if the model's frequencies are what it gives.
     /// Throws `TransformError.unsupported` for rotary factors that no scaling of Hugging Face's gives.
     static func config(
-        of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?, file: String
+        of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?,
+        recorded: String? = nil, file: String
     ) throws -> JSONValue {
         let json = config(
             of: model, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID)
-        return try adding(model.rotaryScaling, model.inverseFrequencies, to: json, file: file)
+        return try adding(
+            model.rotaryScaling, model.inverseFrequencies, to: json, recorded: recorded, file: file)
     }
 
     /// `config` with the `rope_scaling` that gives these frequencies; throws `TransformError.unsupported` if there is
     /// none.
     static func adding(
-        _ scaling: RotaryScaling, _ frequencies: [Float], to config: JSONObject, file: String
+        _ scaling: RotaryScaling, _ frequencies: [Float], to config: JSONObject, recorded: String? = nil, file: String
     ) throws -> JSONValue {
         var config = config
+        if let recorded, let json = try? JSONValue.parse(Array(recorded.utf8)), json.objectValue != nil {
+            config["rope_scaling"] = json
+            // Another program may have changed the factors, or the text.
+            if let read = try? LlamaConfiguration(configuration: .object(config), file: "config.json"),
+                agree(read.inverseFrequencies, frequencies)
+            {
+                return .object(config)
+            }
+        }
         for candidate in candidates(for: scaling) {
             config["rope_scaling"] = candidate
             let read = try LlamaConfiguration(configuration: .object(config), file: "config.json")
@@ -39,9 +51,20 @@ enum HuggingFaceConfiguration {
                 "its rotary factors (rope_freqs.weight) are no 'linear' or 'llama3' scaling that config.json can say")
     }
 
-    /// `generation_config.json` of `model`.
-    static func generation(of model: LlamaConfiguration, paddingTokenID: Int?) -> JSONValue {
-        var members: JSONObject = ["_from_model_config": .bool(true)]
+    /// `generation_config.json` of `model`, with what a GGUF file's metadata recommend to sample by.
+    static func generation(
+        of model: LlamaConfiguration, paddingTokenID: Int?, metadata: GGUFMetadata
+    ) -> JSONValue {
+        var sampling: JSONObject = [:]
+        sampling["top_k"] = metadata[GGUFModelMetadata.topKey]?.intValue.map { .integer($0) }
+        for (name, key) in GGUFModelMetadata.samplingNumbers {
+            sampling[name] = metadata[key]?.doubleValue.map { .real(Float($0)) }
+        }
+        // transformers makes a configuration anew from the model's if that is said to be its source, and takes no
+        // notice of the numbers, or refuses to save them, where 'do_sample' is false.
+        var members = sampling
+        if sampling.members.isEmpty { members["_from_model_config"] = .bool(true) }
+        if sampling.members.contains(where: { $0.key != "repetition_penalty" }) { members["do_sample"] = .bool(true) }
         members["bos_token_id"] = model.bosTokenID.map { .integer($0) }
         members["eos_token_id"] = endTokens(model)
         members["pad_token_id"] = paddingTokenID.map { .integer($0) }
@@ -105,7 +128,8 @@ enum HuggingFaceConfiguration {
         }
     }
 
-    private static func llama3(factor: Double, low: Double, high: Double, original: Int) -> JSONValue {
+    /// `rope_scaling` as Llama 3 has it; `original` in tokens.
+    static func llama3(factor: Double, low: Double, high: Double, original: Int) -> JSONValue {
         .object([
             "factor": .real(factor), "high_freq_factor": .real(high), "low_freq_factor": .real(low),
             "original_max_position_embeddings": .integer(original), "rope_type": .string("llama3"),

@@ -43,8 +43,9 @@ enum HuggingFaceFiles {
         let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
         let configuration = try HuggingFaceConfiguration.config(
             of: model.configuration, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
-            file: path)
-        let generation = HuggingFaceConfiguration.generation(of: model.configuration, paddingTokenID: paddingTokenID)
+            recorded: metadata[GGUFModelMetadata.rotaryScalingKey]?.stringValue, file: path)
+        let generation = HuggingFaceConfiguration.generation(
+            of: model.configuration, paddingTokenID: paddingTokenID, metadata: metadata)
         let tokenizer = try GGUFTokenizerExport(metadata, file: path)
         return [
             ("config.json", configuration), ("generation_config.json", generation),
