@@ -76,16 +76,21 @@ extension TensorEncoding {
         }
     }
 
-    /// Whether elements are numbers of any kind that `decodeNumbers` knows: what `isReadable`, and unsigned integers.
+    /// Whether elements are numbers of any kind that `decodeNumbers` knows: what `isReadable`, unsigned integers, truth
+    /// values and the 8-bit floats E4M3 and E5M2.
     package var isNumeric: Bool {
         switch self {
         case .plain(.u8), .plain(.u16), .plain(.u32), .plain(.u64): true
+        case .plain(.bool), .plain(.f8e4m3), .plain(.f8e5m2): true
         default: isReadable
         }
     }
 
-    /// Decodes plain numbers to doubles, those of 64-bit integers rounded to nearest; bytes and destination as in
-    /// `decode`, the encoding a plain one that `isNumeric`.
+    /// Decodes plain numbers to doubles, those of 64-bit integers rounded to nearest, truth values to 0 and 1; bytes and
+    /// destination as in `decode`, the encoding a plain one that `isNumeric`.
+    ///
+    /// F8_E4M3 and F8_E5M2 are those of the Open Compute Project's "8-bit Floating Point Specification" (2023): E4M3 has
+    /// a bias of 7, no infinities and NaN only where all bits but the sign are set, E5M2 is the upper half of an F16.
     package func decodeNumbers(_ bytes: UnsafeRawBufferPointer, into destination: UnsafeMutableBufferPointer<Double>) {
         guard case .plain(let type) = self else { preconditionFailure("blocks are decoded to floats") }
         let count = checkedElementCount(bytes, destination.count)
@@ -108,7 +113,16 @@ extension TensorEncoding {
         case .u16: convert(UInt16.self) { Double($0) }
         case .u32: convert(UInt32.self) { Double($0) }
         case .u64: convert(UInt64.self) { Double($0) }
-        case .bool, .f8e4m3, .f8e5m2, .f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz, .c64:
+        case .bool: convert(UInt8.self) { $0 == 0 ? 0 : 1 }
+        case .f8e4m3:
+            convert(UInt8.self) { byte in
+                let (sign, magnitude) = (UInt16(byte & 0x80) << 8, UInt16(byte & 0x7F))
+                guard magnitude != 0x7F else { return .nan }
+                // An F16 with these bits on top of its fraction is smaller by the difference of the biases, 15 - 7.
+                return Double(Float16(bitPattern: sign | magnitude << 7)) * 256
+            }
+        case .f8e5m2: convert(UInt8.self) { Double(Float16(bitPattern: UInt16($0) << 8)) }
+        case .f8e8m0, .f8e4m3fnuz, .f8e5m2fnuz, .c64:
             preconditionFailure("\(type.rawValue) is not numeric")
         }
     }

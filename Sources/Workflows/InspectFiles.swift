@@ -35,11 +35,12 @@ package struct CheckpointInspection: Sendable {
     package let files: CheckpointFiles
     /// The model in them; nil with a reason in `modelProblem`.
     package let model: ModelCheckpoint?
-    /// Why the tensors cannot be used as a model.
+    /// Why the tensors cannot be used as a model; nil too for a single safetensors file without a configuration, which
+    /// nobody takes for one.
     package let modelProblem: String?
     /// The tokenizer; nil with a reason in `tokenizerProblem`.
     package let tokenizer: Tokenizer?
-    /// Why there is no tokenizer to use.
+    /// Why there is no tokenizer to use; nil too as for `modelProblem`.
     package let tokenizerProblem: String?
     /// The adapters that were merged into it, oldest first, as its record has them.
     package let merges: [JSONValue]
@@ -120,9 +121,12 @@ private func filesOf(_ checkpoint: Checkpoint) throws -> CheckpointFiles {
 private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorRequest) throws -> CheckpointInspection {
     let model = attempt { try ModelCheckpoint.open(checkpoint.path) }
     let tokenizer = attempt { try Tokenizer.load(checkpoint) }
+    // A file by itself, such as one of embeddings or an adapter's.
+    let isLone =
+        pathKind(checkpoint.path) != .directory && checkpoint.layout != .gguf && checkpoint.configuration == nil
     return CheckpointInspection(
-        files: try filesOf(checkpoint), model: model.value, modelProblem: model.problem,
-        tokenizer: tokenizer.value, tokenizerProblem: tokenizer.problem,
+        files: try filesOf(checkpoint), model: model.value, modelProblem: isLone ? nil : model.problem,
+        tokenizer: tokenizer.value, tokenizerProblem: isLone ? nil : tokenizer.problem,
         merges: try MergeRecord.read(of: checkpoint).merges,
         tensors: try TensorTable(request, of: checkpoint))
 }
