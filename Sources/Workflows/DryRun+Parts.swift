@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import Compute
 import Data
 import Models
 import TensorCore
@@ -17,8 +18,8 @@ struct AdapterNumbers {
 }
 
 /// Notes what packing or unpacking an adapter would write: its files exactly, a pack at the size of what it holds, as
-/// how well numbers pack shows when they are packed.
-func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal) throws {
+/// how well numbers pack shows when they are packed. Returns how many numbers the adapter has, which are read to check it.
+func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal) throws -> Int {
     let adapter = try AdapterDirectory.read(request.inputPath)
     let files = try AdapterFiles(request.inputPath)
     try checkOutput(request.outputPath, keeps: [request.inputPath])
@@ -28,7 +29,9 @@ func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehear
         for entry in pack.entries {
             rehearsal.add(joinedPath(directory.path, entry.name), byteCount: entry.byteCount)
         }
-        return directory.abandon()
+        rehearsal.addMemory("buffers that are unpacked", byteCount: pack.unpackingByteCount)
+        directory.abandon()
+        return adapter.parameterCount
     }
     let names = AdapterFiles.names.filter {
         files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
@@ -38,6 +41,10 @@ func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehear
     rehearsal.add(
         writer.path, byteCount: names.reduce(0) { $0 + (fileSize(joinedPath(request.inputPath, $1)) ?? 0) })
     rehearsal.estimates(writer.path)
+    let threadCount = ComputeContext.availableThreads
+    rehearsal.addMemory(
+        "buffers that are packed", byteCount: SeekableZstdWriter.bufferByteCount(threadCount: threadCount))
+    return adapter.parameterCount
 }
 
 /// What `train` would do, its log left out. Throws what `trainAdapter` throws before it loads the weights; the records are

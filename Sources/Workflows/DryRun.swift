@@ -1,4 +1,5 @@
 import CheckpointIO
+import Glibc
 import TensorCore
 
 /// What a command that writes would read, write and need, found without writing anything.
@@ -26,7 +27,9 @@ package struct DryRun: Sendable {
     /// Bytes at the output that are replaced, and stay on the disk until the new ones have their name.
     package let replacedBytes: Int
     /// The room where the output goes; nil where the file system does not tell.
-    package let space: DiskSpace?
+    package internal(set) var space: DiskSpace?
+    /// Bytes of memory that programs can still get; nil where the system does not tell.
+    package internal(set) var availableMemory: Int?
 
     /// Bytes of the disk that the new files take.
     package var neededBytes: Int {
@@ -36,13 +39,30 @@ package struct DryRun: Sendable {
         }
     }
 
-    /// Whether the new files fit beside what is there; true where the file system does not tell.
-    package var fits: Bool { space.map { neededBytes <= $0.available } ?? true }
+    /// All of `memory` together, bytes.
+    package var memoryBytes: Int {
+        memory.reduce(0) { sum, part in
+            let (total, overflow) = sum.addingReportingOverflow(part.byteCount)
+            return overflow ? .max : total
+        }
+    }
 
-    /// Throws `WorkflowError.doesNotFit` unless `fits`.
+    /// Whether the new files fit beside what is there; true where the file system does not tell.
+    package var fitsDisk: Bool { space.map { neededBytes <= $0.available } ?? true }
+
+    /// Whether the memory is available now; true where the system does not tell.
+    package var fitsMemory: Bool { availableMemory.map { memoryBytes <= $0 } ?? true }
+
+    /// Whether both fit.
+    package var fits: Bool { fitsDisk && fitsMemory }
+
+    /// Throws `WorkflowError.doesNotFit` or `doesNotFitMemory` unless `fits`.
     package func check() throws(WorkflowError) {
-        if let space, !fits {
+        if let space, !fitsDisk {
             throw .doesNotFit(path: outputPath, needed: neededBytes, available: space.available)
+        }
+        if let availableMemory, !fitsMemory {
+            throw .doesNotFitMemory(path: outputPath, needed: memoryBytes, available: availableMemory)
         }
     }
 
@@ -53,7 +73,7 @@ package struct DryRun: Sendable {
         reads =
             whole.flatMap(Self.files).map { Input(path: $0, byteCount: fileSize($0) ?? 0, isWhole: true) }
             + partly.flatMap(Self.files).map { Input(path: $0, byteCount: fileSize($0) ?? 0, isWhole: false) }
-        writes = rehearsal.files
+        writes = Self.byDirectory(rehearsal.files)
         if numbers > 0 {
             rehearsal.addMemory("the adapter's numbers in F32", byteCount: numbers * MemoryLayout<Float>.stride)
         }
@@ -62,6 +82,42 @@ package struct DryRun: Sendable {
         self.outputPath = outputPath
         replacedBytes = Self.files(outputPath).reduce(0) { $0 + (fileSize($1) ?? 0) }
         space = DiskSpace(at: outputPath)
+        availableMemory = Self.readAvailableMemory()
+    }
+
+    /// Files by name, those of a directory together: the parts of a model end in another order.
+    private static func byDirectory(_ files: [OutputRehearsal.File]) -> [OutputRehearsal.File] {
+        var directories: [String: Int] = [:]
+        for file in files {
+            let directory = parentDirectory(of: file.path)
+            directories[directory] = directories[directory] ?? directories.count
+        }
+        return files.sorted {
+            (directories[parentDirectory(of: $0.path)]!, $0.path)
+                < (directories[parentDirectory(of: $1.path)]!, $1.path)
+        }
+    }
+
+    /// Linux's estimate of how much memory programs can get without swapping; nil where it tells none.
+    private static func readAvailableMemory() -> Int? {
+        guard let file = fopen("/proc/meminfo", "r") else { return nil }
+        defer { fclose(file) }
+        var text = [UInt8](repeating: 0, count: 16 << 10)
+        let count = fread(&text, 1, text.count, file)
+        return availableMemory(inMeminfo: String(decoding: text[..<count], as: UTF8.self))
+    }
+
+    /// `MemAvailable` of a text as /proc/meminfo has it, in bytes; nil where that line is missing or is no number of kB.
+    static func availableMemory(inMeminfo text: String) -> Int? {
+        for line in text.split(separator: "\n") {
+            let words = line.split(separator: " ")
+            guard words.count == 3, words[0] == "MemAvailable:", words[2] == "kB", let size = Int(words[1]) else {
+                continue
+            }
+            let (bytes, overflow) = size.multipliedReportingOverflow(by: 1024)
+            return overflow ? .max : bytes
+        }
+        return nil
     }
 
     /// A file itself, or the regular files of a directory.
@@ -96,6 +152,8 @@ extension DryRun {
             "free_bytes": space.map { .integer($0.available) } ?? .null, "fits": .bool(fits),
             "memory": .array(
                 memory.map { .object(["for": .string($0.purpose), "bytes": .integer($0.byteCount)]) }),
+            "memory_bytes": .integer(memoryBytes),
+            "free_memory_bytes": availableMemory.map { .integer($0) } ?? .null,
             "memory_leaves_out": memoryOmission.map { .string($0) } ?? .null,
         ])
     }
@@ -123,8 +181,21 @@ extension DryRun {
                     .joined(separator: "; "),
             ])
         }
-        facts.add(["fits", fits ? "yes" : "no"])
+        if !memory.isEmpty {
+            facts.add(["memory needed", "about " + size(memoryBytes)])
+            facts.add(["memory free", availableMemory.map(size) ?? "not told by the system"])
+        }
+        facts.add(["fits", fitText])
         return table.lines + [""] + facts.lines + ["nothing was written"]
+    }
+
+    private var fitText: String {
+        switch (fitsDisk, fitsMemory) {
+        case (true, true): "yes"
+        case (false, true): "no: the disk is too full"
+        case (true, false): "no: there is too little memory"
+        case (false, false): "no: the disk is too full, and there is too little memory"
+        }
     }
 
     private func size(_ bytes: Int) -> String { "\(byteText(bytes)) (\(grouped(bytes)) B)" }
@@ -189,7 +260,7 @@ package func dryRun(of request: ConvertRequest) throws -> DryRun {
         return DryRun(
             rehearsal, outputPath: request.outputPath, whole: try Checkpoint.open(request.inputPath).files)
     case .packing, .unpacking:
-        try rehearsePacking(request, plan, rehearsal)
-        return DryRun(rehearsal, outputPath: request.outputPath, whole: [request.inputPath])
+        let count = try rehearsePacking(request, plan, rehearsal)
+        return DryRun(rehearsal, outputPath: request.outputPath, whole: [request.inputPath], numbers: count)
     }
 }

@@ -26,6 +26,8 @@ package enum WorkflowError: ReportableError, Equatable {
     case unsupported(String)
     /// The disk has no room for the output; both in bytes.
     case doesNotFit(path: String, needed: Int, available: Int)
+    /// The machine has no memory for making the output; both in bytes.
+    case doesNotFitMemory(path: String, needed: Int, available: Int)
     /// The program's own result fails a check.
     case failedCheck(String)
 
@@ -46,6 +48,8 @@ package enum WorkflowError: ReportableError, Equatable {
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
         case .doesNotFit(let path, let needed, let available):
             "\(path): would need \(needed) bytes, but the disk has room for \(available)"
+        case .doesNotFitMemory(let path, let needed, let available):
+            "\(path): would need about \(needed) bytes of memory, but \(available) are available"
         case .interrupted(let text), .unsupported(let text), .failedCheck(let text): text
         }
     }
@@ -59,7 +63,7 @@ package enum WorkflowError: ReportableError, Equatable {
         case .interrupted: .interrupted
         case .unsupported: .unsupported
         case .failedCheck: .failedSelfCheck
-        case .doesNotFit: .inputOutput
+        case .doesNotFit, .doesNotFitMemory: .inputOutput
         }
     }
 }

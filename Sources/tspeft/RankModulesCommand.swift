@@ -33,6 +33,9 @@ struct RankModulesCommand: ParsableCommand {
 
     func validate() throws {
         if output != nil, keep == nil { throw ValidationError("-o writes a choice of modules: give --keep too") }
+        if rehearsal.dryRun, output == nil {
+            throw ValidationError("--dry-run is for writing a choice of modules: give -o too")
+        }
     }
 
     func run() throws {
@@ -40,10 +43,7 @@ struct RankModulesCommand: ParsableCommand {
         request.keep = keep
         request.selectionPath = output
         request.replaces = force
-        if rehearsal.dryRun {
-            guard let run = try dryRun(of: request) else {
-                throw ValidationError("--dry-run is for writing a selection, so it needs -o")
-            }
+        if rehearsal.dryRun, let run = try dryRun(of: request) {
             return try rehearsal.show(run, json: json)
         }
         let report = try rankModules(request)

@@ -48,8 +48,8 @@ struct DryRunArguments: ParsableArguments {
             "Write nothing: check, and say what would be read, written and needed.",
             discussion:
                 "Sizes of files are exact but for those marked 'about', which depend on the run's results. Memory "
-                + "is an estimate of what takes most of it. Where the output would not fit on the disk, the exit code "
-                + "is 74."))
+                + "is an estimate of what takes most of it. Where the output would not fit on the disk or in memory, "
+                + "the exit code is 74."))
     var dryRun = false
 
     /// Prints what was found, as JSON where that is asked for; throws where it does not fit.

@@ -43,6 +43,20 @@ import Testing
             }
             let nowhere = try program.run(["inject", TinyRun.base, "-o", "no/such/folder", "--dry-run"])
             #expect(nowhere.status == 73)
+            let nothing = try program.run(["rank-modules", run.path("tuned"), "--dry-run"])
+            #expect(nothing.status == 64 && nothing.output.isEmpty && nothing.errors.contains("give -o too"))
+        }
+    }
+
+    @Test(.enabled(if: Faults.canMount, "needs a user who may mount a tmpfs"))
+    func fullDiskIsToldWithItsExitCode() throws {
+        try withTemporaryFolder { folder in
+            mkdir(folder + "/disk", 0o755)
+            let outcome = try Program(folder: folder).shell(
+                "exec unshare -m sh -c 'mount -t tmpfs -o size=8k none disk && exec \"$T\" convert \"$B\" "
+                    + "-o disk/out.gguf --dry-run'", environment: ["B": TinyRun.base])
+            #expect(outcome.status == 74 && outcome.output.contains("no: the disk is too full"), "\(outcome)")
+            #expect(outcome.errorLines.count == 1 && outcome.errors.contains("the disk has room for 8192"))
         }
     }
 }

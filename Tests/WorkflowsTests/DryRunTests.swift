@@ -86,6 +86,88 @@ import Transforms
         }
     }
 
+    /// Into one file of GGUF, into the parts of one, and over what is there.
+    @Test func ggufOutputsAndReplacedOnesAreToldToTheByte() throws {
+        try withTemporaryFolder { folder in
+            let adapter = folder + "/adapter"
+            var inject = InjectRequest(basePath: Self.base, outputPath: adapter)
+            inject.method = "lora"
+            inject.modulesToSave = []
+            _ = try injectAdapter(inject)
+            inject.replaces = true
+            let again = try dryRun(of: inject)
+            #expect(try again.replacedBytes == sizes(adapter).values.reduce(0, +) && again.fits)
+            #expect(try Set(again.writes.map(\.path)) == Set(sizes(adapter).keys))
+
+            var split = ConvertRequest(inputPath: Self.base, outputPath: folder + "/parts.gguf")
+            split.shardSize = "40kB"
+            let told = try dryRun(of: split)
+            #expect(told.writes.count > 2 && told.writes.map(\.path) == told.writes.map(\.path).sorted())
+            _ = try convertCheckpoint(split)
+            for file in told.writes { #expect(fileSize(file.path) == file.byteCount, "\(file.path)") }
+
+            inject.basePath = Self.gguf
+            _ = try injectAdapter(inject)
+            // A new adapter changes nothing: all its numbers become 0.0115.
+            let numbers = adapter + "/adapter_model.safetensors"
+            let bytes = try readFile(numbers)
+            let start = 8 + bytes[..<8].reversed().reduce(0) { $0 << 8 | Int($1) }
+            try writeFile(numbers, bytes[..<start] + [UInt8](repeating: 0x3C, count: bytes.count - start))
+            let merge = MergeRequest(
+                basePath: Self.gguf, adapters: [.init(adapter)], outputPath: folder + "/merged.gguf")
+            try expect(merge.outputPath, { try dryRun(of: merge) }, { _ = try mergeAdapter(merge) })
+        }
+    }
+
+    @Test func packsHaveMemoryFigures() throws {
+        try withTemporaryFolder { folder in
+            for (input, output) in [
+                (Self.base, "m.safetensors.zst"), (fixture("peft/lora"), "a.tspeft.zst"),
+            ] {
+                let request = ConvertRequest(inputPath: input, outputPath: folder + "/" + output)
+                let told = try dryRun(of: request)
+                // A frame that waits and one that is packed, at least.
+                #expect(told.memoryBytes > 2 << 20 && told.memoryBytes == told.json["memory_bytes"]?.intValue)
+                #expect(told.lines.contains { $0.hasPrefix("memory needed  about ") })
+                _ = try convertCheckpoint(request)
+            }
+            let back = ConvertRequest(inputPath: folder + "/a.tspeft.zst", outputPath: folder + "/a")
+            #expect(try dryRun(of: back).memory.count == 2)
+        }
+    }
+
+    @Test func fullDiskAndMemoryAreToldApart() throws {
+        try withTemporaryFolder { folder in
+            var told = try dryRun(of: ConvertRequest(inputPath: Self.base, outputPath: folder + "/m.gguf"))
+            told.space = DiskSpace(available: told.neededBytes, blockSize: 1)
+            told.availableMemory = told.memoryBytes
+            #expect(throws: Never.self) { try told.check() }
+            func isTold(_ line: String, _ error: WorkflowError) {
+                #expect(told.lines.contains { $0.hasPrefix("fits") && $0.hasSuffix(line) }, "\(told.lines)")
+                #expect(throws: error) { try told.check() }
+                #expect(error.exitStatus.rawValue == 74 && told.json["fits"]?.boolValue == false)
+            }
+            told.availableMemory = told.memoryBytes - 1
+            let memory = WorkflowError.doesNotFitMemory(
+                path: told.outputPath, needed: told.memoryBytes, available: told.memoryBytes - 1)
+            isTold("no: there is too little memory", memory)
+            told.space = DiskSpace(available: told.neededBytes - 1, blockSize: 1)
+            let disk = WorkflowError.doesNotFit(
+                path: told.outputPath, needed: told.neededBytes, available: told.neededBytes - 1)
+            isTold("no: the disk is too full, and there is too little memory", disk)
+            told.availableMemory = nil
+            isTold("no: the disk is too full", disk)
+        }
+    }
+
+    @Test func availableMemoryIsReadOrLeftOut() {
+        #expect(DryRun.availableMemory(inMeminfo: "MemTotal: 9 kB\nMemAvailable:   123 kB\n") == 123 * 1024)
+        for text in ["", "MemAvailable:", "MemAvailable: many kB", "MemAvailable: 12", "MemFree: 12 kB"] {
+            #expect(DryRun.availableMemory(inMeminfo: text) == nil)
+        }
+        #expect(DryRun.availableMemory(inMeminfo: "MemAvailable: \(Int.max) kB") == .max)
+    }
+
     @Test func whatDoesNotFitIsToldWithItsOwnExitCode() throws {
         let error = WorkflowError.doesNotFit(path: "out", needed: 12, available: 3)
         #expect(error.exitStatus.rawValue == 74)

@@ -89,13 +89,18 @@ package struct DiskSpace: Sendable, Equatable {
         self.init(status)
     }
 
+    /// Room as it is told; see the properties.
+    package init(available: Int, blockSize: Int) {
+        self.available = available
+        self.blockSize = blockSize
+    }
+
     private init?(_ status: statvfs) {
         let size = Int(clamping: status.f_frsize)
         // Some file systems tell nothing by zeros.
         guard status.f_blocks > 0, size > 0 else { return nil }
         let (bytes, overflow) = Int(clamping: status.f_bavail).multipliedReportingOverflow(by: size)
-        available = overflow ? .max : bytes
-        blockSize = size
+        self.init(available: overflow ? .max : bytes, blockSize: size)
     }
 
     /// What a file of so many bytes takes.

@@ -1,3 +1,4 @@
+import CKernels
 import Glibc
 
 /// A few files in one: a POSIX archive (`ustar`) in Zstandard frames with a seek table, so that `zstd -d` and `tar -x`
@@ -110,6 +111,12 @@ package final class FilePack: Sendable {
             try packed.write(entry.range, to: file)
             try file.commit()
         }
+    }
+
+    /// Bytes that `unpack` holds at most: the contents of a frame a thread.
+    package var unpackingByteCount: Int {
+        let largest = (0..<packed.frameCount).reduce(0) { max($0, packed.contentRange(of: $1).count) }
+        return min(Int(tspeft_available_threads()) * largest, max(largest, SeekableZstdFile.contentLimit))
     }
 
     /// Throws `inputChanged` where the pack is no longer the file that was opened.

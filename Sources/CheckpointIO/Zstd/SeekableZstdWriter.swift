@@ -108,6 +108,11 @@ package final class SeekableZstdWriter {
     }
 }
 
+extension SeekableZstdWriter {
+    /// Bytes that a writer holds at most, about: content that waits, a frame a thread and one more, and as much packed.
+    package static func bufferByteCount(threadCount: Int) -> Int { 2 * (threadCount + 1) * frameByteCount }
+}
+
 extension SeekableZstdFile {
     /// Writes a range of the content to `file`, unpacked by several threads, some frames at a time.
     func write(_ range: Range<Int>, to file: AtomicFileWriter) throws(CheckpointError) {

@@ -26,6 +26,7 @@ extension CheckpointConversion {
                 rehearsal.add(file.path, byteCount: file.layout.byteCount)
                 rehearsal.estimates(file.path)
             }
+            rehearsal.addMemory("buffers that are packed", byteCount: packingByteCount(threadCount))
             return
         }
         if format == .safetensorsZstd { return try pack(replacing: replacing, progress) }
@@ -92,6 +93,16 @@ extension CheckpointConversion {
 
     /// Bytes of rows that are packed at once, about.
     private static let packedPieceBytes = 16 << 20
+
+    /// Bytes that `pack` holds, about: the writer's, and the largest piece as floats and as it is stored.
+    private func packingByteCount(_ threadCount: Int) -> Int {
+        let piece = tensors.reduce(0) { most, tensor in
+            guard case .made(let rows) = tensor.content(from: checkpoint) else { return most }
+            let count = min(rows.count, max(1, Self.packedPieceBytes / max(1, rows.byteCount)))
+            return max(most, count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
+        }
+        return piece + SeekableZstdWriter.bufferByteCount(threadCount: threadCount)
+    }
 
     /// Writes the only file, each tensor as a frame of its own; the frames' parts are packed in parallel.
     private func pack(replacing: Bool, _ progress: (_ done: Int, _ total: Int) -> Void) throws {
