@@ -22,10 +22,19 @@ extension AdapterDirectory {
                     ? "\(PEFTNames.pickleFile) is a Python pickle, which is never opened; save it with peft's "
                         + "safe_serialization=True" : nil)
         }
-        let (tensors, thresholds) = try readTensors(files.tensors(PEFTNames.tensorFile), configuration)
+        let tensorFile = try files.tensors(PEFTNames.tensorFile)
+        let (keyed, gates) = try sorted(tensorFile, configuration)
         let suffixes = configuration.tensorRoles.map(\.suffix)
-        let found = tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
+        let found = keyed.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
         let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
+        // Before any value is read: a wrong file should not cost its size in memory.
+        let shapes = Dictionary(keyed.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
+        for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
+        var tensors: [AdapterTensor] = []
+        for (name, record) in keyed { tensors.append((name, record.shape, try tensorFile.floats(of: record))) }
+        let thresholds = try gates.mapValues { try tensorFile.floats(of: $0)[0] }
+        // From here on the adapter is in memory, and what becomes of the file is no concern of who writes from it.
+        try tensorFile.file.checkUnchanged()
         return try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors, thresholds: thresholds,
             statistics: try record?.statistics(in: files), base: record?.base, training: record?.training,
@@ -57,14 +66,15 @@ extension AdapterDirectory {
         }
     }
 
-    private static func readTensors(
+    /// The file's tensors by the keys that we write, and the thresholds by module; no values are read.
+    private static func sorted(
         _ file: SafetensorsFile, _ configuration: AdapterConfiguration
-    ) throws -> (tensors: [AdapterTensor], thresholds: [String: Float]) {
+    ) throws(AdapterError) -> (tensors: [(name: String, record: TensorRecord)], thresholds: [String: TensorRecord]) {
         let path = file.path
         let suffixes = configuration.tensorRoles.map(\.suffix)
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
-        var tensors: [AdapterTensor] = []
-        var thresholds: [String: Float] = [:]
+        var tensors: [(name: String, record: TensorRecord)] = []
+        var thresholds: [String: TensorRecord] = [:]
         var names: Set<String> = []
         for record in file.tensors {
             let key = PEFTNames.written(record.name, suffixes: suffixes, shared: shared)
@@ -77,11 +87,11 @@ extension AdapterDirectory {
                     throw AdapterError.wrongShape(
                         file: path, tensor: record.name, expected: [1], found: record.shape)
                 }
-                thresholds[module] = try file.floats(of: record)[0]
+                thresholds[module] = record
             } else if PEFTNames.split(key, suffixes: suffixes) != nil || shared.contains(key)
                 || configuration.savesModule(ofKey: key)
             {
-                tensors.append((key, record.shape, try file.floats(of: record)))
+                tensors.append((key, record))
             } else {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
                 throw AdapterError.unsupportedTensor(
@@ -89,8 +99,6 @@ extension AdapterDirectory {
                     reason: "is not a tensor of a \(configuration.kind.rawValue) adapter, whose keys are \(expected)")
             }
         }
-        // From here on the adapter is in memory, and what becomes of the file is no concern of who writes from it.
-        try file.file.checkUnchanged()
         return (tensors, thresholds)
     }
 

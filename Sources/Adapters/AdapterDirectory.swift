@@ -159,30 +159,46 @@ extension AdapterDirectory {
     private static func ordered(
         _ tensors: [String: AdapterTensor], modules: [String], configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [AdapterTensor] {
+        let shapes = tensors.mapValues(\.shape)
         var ordered: [AdapterTensor] = []
         for module in modules {
-            var extents: [AdapterTensorRole.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
-            for role in configuration.tensorRoles {
-                let key = PEFTNames.key(module, role.suffix)
-                guard let tensor = tensors[key] else {
-                    if role.isOptional { continue }
-                    throw .missingTensor(file: file, tensor: key)
+            for key in try checkedKeys(of: module, shapes, configuration, file: file) {
+                guard let tensor = tensors[key] else { continue }
+                guard elementCount(shape: tensor.shape) == tensor.values.count else {
+                    throw .wrongShape(file: file, tensor: key, expected: [tensor.values.count], found: tensor.shape)
                 }
-                let expected = role.axes.enumerated().map { position, axis in
-                    extents[axis] ?? (position < tensor.shape.count ? tensor.shape[position] : 1)
-                }
-                let isEmpty = zip(role.axes, tensor.shape).contains { $0 != .rank && $1 == 0 }
-                guard tensor.shape == expected, !isEmpty,
-                    elementCount(shape: tensor.shape) == tensor.values.count
-                else {
-                    throw .wrongShape(file: file, tensor: key, expected: expected, found: tensor.shape)
-                }
-                for (axis, extent) in zip(role.axes, tensor.shape) { extents[axis] = extent }
                 try checkFinite(tensor, file: file)
                 ordered.append(tensor)
             }
         }
         return ordered
+    }
+
+    /// The keys of a module's tensors, in the order of the roles, whose shapes (by key) fit the rank and each other.
+    ///
+    /// Throws `.missingTensor` and `.wrongShape`.
+    static func checkedKeys(
+        of module: String, _ shapes: [String: [Int]], _ configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) -> [String] {
+        var keys: [String] = []
+        var extents: [AdapterTensorRole.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
+        for role in configuration.tensorRoles {
+            let key = PEFTNames.key(module, role.suffix)
+            guard let shape = shapes[key] else {
+                if role.isOptional { continue }
+                throw .missingTensor(file: file, tensor: key)
+            }
+            let expected = role.axes.enumerated().map { position, axis in
+                extents[axis] ?? (position < shape.count ? shape[position] : 1)
+            }
+            let isEmpty = zip(role.axes, shape).contains { $0 != .rank && $1 == 0 }
+            guard shape == expected, !isEmpty else {
+                throw .wrongShape(file: file, tensor: key, expected: expected, found: shape)
+            }
+            for (axis, extent) in zip(role.axes, shape) { extents[axis] = extent }
+            keys.append(key)
+        }
+        return keys
     }
 
     private static func checkFinite(_ tensor: AdapterTensor, file: String) throws(AdapterError) {

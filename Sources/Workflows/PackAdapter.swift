@@ -37,11 +37,13 @@ package func packAdapter(
 }
 
 /// Unpacks an adapter's pack into the new directory `output`, which appears complete or not at all. Throws what reading
-/// the adapter throws, for one that is not sound, and what writing throws.
+/// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that are
+/// no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
 package func unpackAdapter(_ path: String, to output: String, replaces: Bool = false) throws -> PackReport {
     guard let pack = try AdapterFiles(path).pack else {
         throw WorkflowError.unsuitableData(path: path, problem: "is not a pack of an adapter")
     }
+    try checkContents(pack)
     _ = try AdapterDirectory.read(path)
     try checkOutput(output, keeps: [path])
     let directory = try AtomicDirectory(output, replacing: replaces)
@@ -51,4 +53,20 @@ package func unpackAdapter(_ path: String, to output: String, replaces: Bool = f
     return PackReport(
         packed: pack.entries.map(\.name), leftOut: [], contentBytes: pack.entries.reduce(0) { $0 + $1.byteCount },
         packBytes: try MappedFile.open(path).byteCount)
+}
+
+/// Bytes of a JSON file or a model card that are unpacked.
+private let textLimit = 64 << 20
+
+private func checkContents(_ pack: FilePack) throws {
+    for entry in pack.entries {
+        guard AdapterFiles.names.contains(entry.name) else {
+            throw WorkflowError.unsuitableData(
+                path: pack.path,
+                problem: "holds '\(entry.name)', which is no part of an adapter; unpack it with zstd -d and tar -x")
+        }
+        guard entry.name.hasSuffix(".safetensors") || entry.byteCount <= textLimit else {
+            throw CheckpointError.tooLarge(path: pack.displayPath(entry.name), limit: textLimit)
+        }
+    }
 }

@@ -91,4 +91,42 @@ private func mergedBytes(_ adapter: String, to output: String) throws -> [UInt8]
             #expect(try names(in: folder) == ["a.tspeft.zst", "adapter", "records.json"])
         }
     }
+
+    @Test func packWithFilesOfNoAdapterIsNotUnpacked() throws {
+        try withTemporaryFolder { folder in
+            let tiny = try TinyTraining(folder)
+            let pack = folder + "/a.tspeft.zst"
+            let names = AdapterFiles.names.filter { pathKind(tiny.adapter + "/" + $0) == .regularFile }
+            try writeFile(tiny.adapter + "/junk", [])
+            truncate(tiny.adapter + "/junk", 32 << 20)
+            try FilePack.write(names + ["junk"], in: tiny.adapter, to: AtomicFileWriter(pack))
+            let error = #expect(throws: WorkflowError.self) { try unpackAdapter(pack, to: folder + "/out") }
+            #expect(error.map { "\($0)" }?.contains("'junk', which is no part of an adapter") == true)
+            // The card of an adapter that is read is not looked at, but it would be unpacked.
+            truncate(tiny.adapter + "/README.md", 64 << 20 + 1)
+            try FilePack.write(names, in: tiny.adapter, to: AtomicFileWriter(pack, replacing: true))
+            #expect(throws: CheckpointError.tooLarge(path: pack + "/README.md", limit: 64 << 20)) {
+                try unpackAdapter(pack, to: folder + "/out")
+            }
+            #expect(!pathExists(folder + "/out"))
+        }
+    }
+
+    @Test func tensorsThatPackLikeZerosAreNotRead() throws {
+        try withTemporaryFolder { folder in
+            let tiny = try TinyTraining(folder)
+            let pack = folder + "/a.tspeft.zst"
+            let entry = SafetensorsEntry(name: "zeros", dtype: .u8, shape: [96 << 20])
+            try FileManager.default.removeItem(atPath: tiny.adapter + "/adapter_model.safetensors")
+            let writer = try SafetensorsWriter(
+                AtomicFileWriter(tiny.adapter + "/adapter_model.safetensors"), entries: [entry])
+            let zeros = [UInt8](repeating: 0, count: 1 << 20)
+            for _ in 0..<96 { try zeros.withUnsafeBytes { try writer.append($0) } }
+            try writer.finish()
+            let names = AdapterFiles.names.filter { pathKind(tiny.adapter + "/" + $0) == .regularFile }
+            try FilePack.write(names, in: tiny.adapter, to: AtomicFileWriter(pack))
+            let error = #expect(throws: CheckpointError.self) { try AdapterDirectory.read(pack) }
+            #expect(error.map { "\($0)" }?.contains("more than 1000 for each") == true)
+        }
+    }
 }

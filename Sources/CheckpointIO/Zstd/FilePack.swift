@@ -97,17 +97,35 @@ package final class FilePack: Sendable {
         return try packed.read(entry.range)
     }
 
-    /// A safetensors file of the pack, whose tensors are unpacked when they are read. Throws `missing` and what opening
-    /// one throws.
+    /// Bytes of content for each byte of the pack that a safetensors file may have. Trained numbers hardly pack; an adapter
+    /// fresh from injection may be mostly zeros, but some of its numbers are random.
+    private static let ratioLimit = 1000
+    /// Bytes of content that a safetensors file may have whatever the pack's size.
+    private static let freeBytes = 64 << 20
+
+    /// A safetensors file of the pack, whose tensors are unpacked when they are read.
+    ///
+    /// Its values are read into memory as a rule, so that one of more than 64 MiB and more than 1000 times the pack's own
+    /// bytes is refused. A file that lies on the disk unpacked needs no such rule: its tensors have the size that the
+    /// file shows (holes in it count). Throws `missing`, `unsupported` for too much content, and what opening one throws.
     package func safetensors(_ name: String) throws(CheckpointError) -> SafetensorsFile {
         guard let entry = entry(name) else { throw .missing(path: displayPath(name)) }
+        guard entry.byteCount <= Self.freeBytes || entry.byteCount / Self.ratioLimit <= packed.source.byteCount else {
+            throw .unsupported(
+                file: displayPath(name),
+                problem: "has \(entry.byteCount) bytes in a pack of \(packed.source.byteCount), more than "
+                    + "\(Self.ratioLimit) for each: no trained weights pack so; unpack it with zstd -d and tar -x "
+                    + "if it is meant")
+        }
         return try SafetensorsFile(MappedFile.unpacking(packed, entry.range, path: displayPath(name)))
     }
 
-    /// Writes all files into `directory`, under their names. Throws `malformed` and `writeFailed`.
+    /// Writes all files into `directory`, under their names, once the disk has room for each. Throws `malformed` and
+    /// `writeFailed`.
     package func unpack(into directory: AtomicDirectory) throws(CheckpointError) {
         for entry in entries {
             let file = try directory.writer(entry.name)
+            try file.checkRoom(for: entry.byteCount)
             try packed.write(entry.range, to: file)
             try file.commit()
         }
