@@ -81,6 +81,11 @@ private func refusal(_ contents: [UInt8]) throws -> String {
     var contents = Claims().file
     contents.replaceSubrange(contents.count - 9..<contents.count - 5, with: [0xFF, 0xFF, 0xFF, 0xFF])
     #expect(try refusal(contents).contains("names 4294967295 frames"))
+    let nothing: [UInt8] = [0x50, 0x2A, 0x4D, 0x18, 0, 0, 0, 0]
+    let many = SeekTable.entryLimit + 1
+    claims.frames = [[UInt8]](repeating: nothing, count: many)
+    claims.entries = Array(repeating: .init(packed: 8, unpacked: 0, checksum: 0), count: many)
+    #expect(try refusal(claims.file).contains("names 1048577 frames; more than 1048576 are not taken"))
     contents = Claims().file
     contents[contents.count - 5] |= 0x04
     #expect(try refusal(contents).contains("reserved bits"))

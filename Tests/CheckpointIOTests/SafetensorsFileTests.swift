@@ -34,6 +34,15 @@ private let brokenHeaders = [
     BrokenHeader(
         rule: "fractional extent", header: #"{"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}}"#, dataCount: 1,
         words: ["'a'", "[1.5]"]),
+    BrokenHeader(
+        rule: "more axes than any program knows",
+        header: #"{"a":{"dtype":"U8","shape":[1"# + String(repeating: ",1", count: 64)
+            + #"],"data_offsets":[0,1]}}"#,
+        dataCount: 1, words: ["'a'", "has 65 extents"]),
+    BrokenHeader(
+        rule: "an extent of very many digits",
+        header: #"{"a":{"dtype":"U8","shape":["# + String(repeating: "9", count: 1000) + #"],"data_offsets":[0,1]}}"#,
+        dataCount: 1, words: ["'a'", "99..."]),
     BrokenHeader(rule: "no offsets", header: #"{"a":{"dtype":"U8","shape":[1]}}"#, words: ["'a'", "data_offsets"]),
     BrokenHeader(
         rule: "one offset", header: #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0]}}"#,

@@ -8,6 +8,9 @@ struct SafetensorsHeader {
     static let tensorLimit = 1 << 18
     /// Values that the entry of one tensor may have; PyTorch and numpy know at most 64 axes.
     private static let entryValueLimit = 256
+    private static let axisLimit = 64
+    /// Characters of a value from the file that a message shows.
+    private static let shownLimit = 200
 
     /// The tensors in the order of their bytes in the file.
     let tensors: [TensorRecord]
@@ -127,10 +130,15 @@ struct SafetensorsHeader {
         guard let extents = entry["shape"]?.arrayValue else {
             throw failure("an array of integers is needed", "has no shape")
         }
+        guard extents.count <= axisLimit else {
+            throw failure("at most \(axisLimit) are known to any program", "has \(extents.count) extents")
+        }
         var shape: [Int] = []
         for extent in extents {
             guard let extent = extent.unsignedValue else {
-                throw failure("every extent must be a non-negative integer", "has the shape \(entry["shape"]!.text())")
+                throw failure(
+                    "every extent must be a non-negative integer",
+                    "has the shape \(shown(entry["shape"]?.text() ?? ""))")
             }
             shape.append(extent)
         }
@@ -141,7 +149,7 @@ struct SafetensorsHeader {
             {
                 throw failure("\(bits) bits each must fill whole bytes", "has the shape \(shape) of \(typeName)")
             }
-            throw .unsupportedEncoding(file: file, tensor: name, encoding: typeName)
+            throw .unsupportedEncoding(file: file, tensor: name, encoding: shown(typeName))
         }
         guard let offsets = entry["data_offsets"]?.arrayValue, offsets.count == 2,
             let begin = offsets[0].unsignedValue, let end = offsets[1].unsignedValue, begin <= end
@@ -158,6 +166,10 @@ struct SafetensorsHeader {
         guard !overflow else { throw failure("the file is not so large", "starts at byte \(begin)") }
         return TensorRecord(
             name: name, shape: shape, encoding: .plain(type), fileIndex: fileIndex, offset: offset, byteCount: needed)
+    }
+
+    private static func shown(_ text: String) -> String {
+        text.count <= shownLimit ? text : text.prefix(shownLimit) + "..."
     }
 
     private static func checkContiguous(

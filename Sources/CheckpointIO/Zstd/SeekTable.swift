@@ -22,6 +22,9 @@ struct SeekTable {
     private static let reservedBits: UInt8 = 0x7C
     /// The fewest bytes that a frame of any kind has: a skippable one of nothing.
     private static let leastFrame = 8
+    /// Frames that a file may have: at the 1 MiB of content that ours have, a terabyte. Each costs some 40 bytes of memory
+    /// whenever the file is opened, so that a file of small ones costs more than its own size.
+    static let entryLimit = 1 << 20
 
     /// The frames in the order of the file.
     let entries: [Entry]
@@ -59,6 +62,10 @@ struct SeekTable {
         let start = bytes.count - contentSize - 8
         guard start >= 0, count <= start / Self.leastFrame else {
             throw failure("names \(count) frames, more than a file of \(bytes.count) bytes can hold")
+        }
+        guard count <= Self.entryLimit else {
+            throw failure(
+                "names \(count) frames; more than \(Self.entryLimit) are not taken: pack it with larger frames")
         }
         guard word(at: start) == Self.frameMagic, Int(word(at: start + 4)) == contentSize else {
             throw failure("does not start where its \(count) entries say")
