@@ -263,3 +263,44 @@ extension [UInt8] {
         (start..<count - pattern.count).first { Array(self[$0..<$0 + pattern.count]) == pattern }!
     }
 }
+
+@Test func frameIsFreedWhenAllItsPiecesWereDropped() throws {
+    try withTemporaryFolder { folder in
+        let path = folder + "/x.zst"
+        let writer = SeekableZstdWriter(try AtomicFileWriter(path))
+        let frame = SeekableZstdWriter.frameByteCount
+        let bytes = (0..<3 * frame).map { UInt8(truncatingIfNeeded: $0 / 1000) }
+        try writer.append(bytes)
+        try writer.finish()
+        let memory = UnsafeMutableRawBufferPointer(
+            start: mmap(nil, bytes.count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), count: bytes.count
+        )
+        defer { munmap(memory.baseAddress, memory.count) }
+        let content = try UnpackedContent(SeekableZstdFile(MappedFile.open(path)), 0..<bytes.count, memory: memory)
+        let half = frame / 2
+        let pieces = (0..<6).map { $0 * half..<($0 + 1) * half }
+        // The piece at a frame's end is done before another begins.
+        for piece in [1, 0, 3, 5, 4, 2] {
+            try content.hold(pieces[piece])
+            #expect(memory[pieces[piece]].elementsEqual(bytes[pieces[piece]]))
+            content.release(part: pieces[piece])
+            content.drop(pieces[piece])
+        }
+        #expect(content.residentFrames == 0)
+        // All of a frame is dropped while another still holds it.
+        try content.hold(pieces[0])
+        try content.hold(0..<frame)
+        content.release(part: 0..<frame)
+        content.drop(0..<frame)
+        #expect(content.residentFrames == 1 && memory[pieces[0]].elementsEqual(bytes[pieces[0]]))
+        content.release(part: pieces[0])
+        #expect(content.residentFrames == 0)
+        // What was not dropped stays.
+        try content.hold(0..<bytes.count)
+        content.release(part: 0..<bytes.count)
+        content.drop(pieces[1])
+        #expect(content.residentFrames == 3)
+        DispatchQueue.concurrentPerform(iterations: 6) { content.drop(pieces[$0]) }
+        #expect(content.residentFrames == 0)
+    }
+}

@@ -4,9 +4,17 @@ import Synchronization
 /// A range of a Zstandard file's content in memory, frame by frame: a frame is unpacked when it is first held, and its
 /// memory is given back when it is dropped. Lives in a mapping that a `MappedFile` owns.
 final class UnpackedContent: Sendable {
-    /// How often each frame that is in memory is held; a frame that is not there is in neither.
+    /// A frame that is in memory.
+    private struct Frame {
+        var holders = 0
+        /// Bytes dropped since it was unpacked. Several threads drop the pieces of a frame in any order; when all of it was
+        /// dropped, nobody who goes through the content once will want it again.
+        var droppedBytes = 0
+    }
+
+    /// The frames in memory among those that share a lock.
     private final class Stripe: Sendable {
-        let holders = Mutex<[Int: Int]>([:])
+        let frames = Mutex<[Int: Frame]>([:])
     }
 
     /// Locks, so that several threads unpack different frames at once.
@@ -41,9 +49,9 @@ final class UnpackedContent: Sendable {
         let frames = frames(part)
         for frame in frames {
             do {
-                try stripes[frame % Self.stripeCount].holders.withLock { holders throws(CheckpointError) in
-                    if holders[frame] == nil { try file.read(frame, of: range, into: memory) }
-                    holders[frame, default: 0] += 1
+                try stripes[frame % Self.stripeCount].frames.withLock { frames throws(CheckpointError) in
+                    if frames[frame] == nil { try file.read(frame, of: range, into: memory) }
+                    frames[frame, default: Frame()].holders += 1
                 }
             } catch {
                 release(frames.lowerBound..<frame)
@@ -57,24 +65,42 @@ final class UnpackedContent: Sendable {
 
     private func release(_ frames: Range<Int>) {
         for frame in frames {
-            stripes[frame % Self.stripeCount].holders.withLock { $0[frame]? -= 1 }
+            stripes[frame % Self.stripeCount].frames.withLock { frames in
+                frames[frame]?.holders -= 1
+                freeIfDone(frame, &frames)
+            }
         }
     }
 
-    /// Gives back the memory of the frames that end in `part` and are not held.
+    /// Says that `part` is not needed for now. The memory of a frame is given back when all of its bytes in the range were
+    /// dropped, in whatever pieces and order, and nobody holds it: now, or when the last holder releases it.
     func drop(_ part: Range<Int>) {
-        let page = sysconf(Int32(_SC_PAGESIZE))
         for frame in frames(part) {
-            let content = file.contentRange(of: frame).clamped(to: range)
-            let (start, end) = (content.lowerBound - range.lowerBound, content.upperBound - range.lowerBound)
-            guard end <= part.upperBound else { continue }
-            stripes[frame % Self.stripeCount].holders.withLock { holders in
-                guard holders[frame] == 0 else { return }
-                holders[frame] = nil
-                // Pages at the ends are shared with the frames beside it.
-                let (first, last) = ((start + page - 1) / page * page, end / page * page)
-                if first < last { madvise(memory.baseAddress! + first, last - first, MADV_REMOVE) }
+            let dropped = place(of: frame).clamped(to: part).count
+            stripes[frame % Self.stripeCount].frames.withLock { frames in
+                frames[frame]?.droppedBytes += dropped
+                freeIfDone(frame, &frames)
             }
         }
+    }
+
+    /// Frames in memory.
+    var residentFrames: Int { stripes.reduce(0) { $0 + $1.frames.withLock { $0.count } } }
+
+    /// Where a frame's content lies in the range.
+    private func place(of frame: Int) -> Range<Int> {
+        let content = file.contentRange(of: frame).clamped(to: range)
+        return content.lowerBound - range.lowerBound..<content.upperBound - range.lowerBound
+    }
+
+    /// Gives back the memory of a frame of the stripe whose frames are `frames`, where it is not held and all was dropped.
+    private func freeIfDone(_ frame: Int, _ frames: inout [Int: Frame]) {
+        let place = place(of: frame)
+        guard let state = frames[frame], state.holders == 0, state.droppedBytes >= place.count else { return }
+        frames[frame] = nil
+        // Pages at the ends are shared with the frames beside it.
+        let page = sysconf(Int32(_SC_PAGESIZE))
+        let (first, last) = ((place.lowerBound + page - 1) / page * page, place.upperBound / page * page)
+        if first < last { madvise(memory.baseAddress! + first, last - first, MADV_REMOVE) }
     }
 }
