@@ -34,7 +34,10 @@ package struct GGUFArray: Sendable, RandomAccessCollection {
         guard elementType == .float32 else { return nil }
         return [Float](unsafeUninitializedCapacity: count) { buffer, filled in
             if count > 0 {
-                file.withBytes { _ = memcpy(buffer.baseAddress!, $0.baseAddress! + range.lowerBound, range.count) }
+                file.withBytes {
+                    _ = memcpy(
+                        buffer.baseAddress!, $0.baseAddress! + range.lowerBound, count * MemoryLayout<Float>.size)
+                }
             }
             filled = count
         }
