@@ -30,6 +30,7 @@ struct TSPEFT: ParsableCommand {
 
     static func main() {
         restartWithQuietThreads()
+        raiseFileLimit()
         limitKernelsAsAsked()
         Signals.watch()
         LostInputs.watch()
@@ -63,6 +64,16 @@ struct TSPEFT: ParsableCommand {
         setenv("GOMP_SPINCOUNT", "2000", 1)
         execv("/proc/self/exe", CommandLine.unsafeArgv)
         // Where that is not possible, the program runs all the same.
+    }
+
+    /// Each part of a checkpoint is open as long as it is mapped, and systems let a program open 1024 files unless it asks for
+    /// more, which most allow.
+    private static func raiseFileLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        // Where that is not possible, opening a file too many says so.
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// TSPEFT_CPU_LEVEL (0 plain, 1 AVX2, 2 AVX-512) caps the vector instructions used, for tests of the plain path.
