@@ -43,6 +43,16 @@ import Testing
             #expect(parts.count > 2)
             #expect(try program.run(["convert", parts[1], "-o", "joined.gguf"]).status == 0)
             #expect(try readFile(folder + "/joined.gguf") == readFile(folder + "/whole.gguf"))
+            // Replaced, the parts are whole again, and nothing that was moved aside is left.
+            let before = try names(in: folder)
+            let first = try readFile(folder + "/" + parts[0])
+            try writeFile(folder + "/" + parts[0], [1, 2, 3])
+            let again = ["convert", "whole.gguf", "-o", "parts.gguf", "--max-shard-size", "2MiB", "--force"]
+            #expect(try program.run(again + ["--dry-run"]).status == 0)
+            #expect(try readFile(folder + "/" + parts[0]) == [1, 2, 3])
+            #expect(try program.run(again).status == 0)
+            #expect(try readFile(folder + "/" + parts[0]) == first)
+            #expect(try names(in: folder) == before)
         }
     }
 

@@ -12,7 +12,8 @@ extension CheckpointConversion {
     ///   - progress: told bytes written so far, and of all.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
-    /// that finds all. Throws `CheckpointError` for files, `inputChanged` among them, and
+    /// that finds all; where parts of an older file are replaced, its first part is moved aside before, so that no
+    /// mixture of old and new ever has one. Throws `CheckpointError` for files, `inputChanged` among them, and
     /// `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
         replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
@@ -33,7 +34,7 @@ extension CheckpointConversion {
         guard format == .huggingFace else {
             let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing, rehearsal: rehearsal) }
             let outputs = try fill(writers, threadCount, rehearsal, progress)
-            return try commit(outputs, writers, replacing: replacing)
+            return try commit(outputs, writers, replacing: replacing, isRehearsal: rehearsal != nil)
         }
         let directory = try AtomicDirectory(outputPath, replacing: replacing, rehearsal: rehearsal)
         do {
@@ -53,9 +54,13 @@ extension CheckpointConversion {
         }
     }
 
-    /// Gives files their names, the first last. Where one fails, those that are new are taken away again.
-    private func commit(_ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool) throws {
+    /// Gives files their names, the first last, after the first of older ones was moved aside. Where one fails, those that
+    /// are new are taken away again, and where none has its name yet, the older one gets its own back.
+    private func commit(
+        _ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool, isRehearsal: Bool
+    ) throws {
         var named: [String] = []
+        let replaced = replacing && !isRehearsal && outputs.count > 1 ? try movedAside(files[0].path) : nil
         do {
             for index in [Int](1..<max(1, outputs.count)) + [0] {
                 try outputs[index].commit(rechecking: checkpoint.mappings)
@@ -64,8 +69,21 @@ extension CheckpointConversion {
         } catch {
             for writer in writers { writer.abandon() }
             if !replacing { for path in named { unlink(path) } }
+            if let replaced, named.isEmpty { rename(replaced.aside, replaced.path) }
             throw error
         }
+        if let replaced { unlink(replaced.aside) }
+    }
+
+    /// Moves the file at `path`, links followed, to a hidden name beside it, where it outlasts whatever happens before the
+    /// new files are complete; nil where none is. Throws `writeFailed`.
+    private func movedAside(_ path: String) throws(CheckpointError) -> (path: String, aside: String)? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        let old = String(cString: resolved)
+        let aside = joinedPath(parentDirectory(of: old), ".\(lastPathComponent(old)).replaced-\(getpid())")
+        guard rename(old, aside) == 0 else { throw .writeFailed(path: old, code: errno) }
+        return (old, aside)
     }
 
     /// Lays the files out and writes all tensors; the files are yet to be committed.
