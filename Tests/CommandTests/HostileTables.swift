@@ -102,7 +102,7 @@ extension Hostile {
             "a million tensors", "more than 262144 tensors",
             header: { "{" + (0..<300_000).map { tensor("t\($0)", "U8", "[0]", "[0,0]") }.joined(separator: ",") + "}" }),
         safetensors(
-            "a million metadata", "more than 1048576 values", header: { "{\"__metadata__\":{" + millionMembers + "}}" }),
+            "a million metadata", "more than 524288 values", header: { "{\"__metadata__\":{" + millionMembers + "}}" }),
         safetensors(
             "a number of a million digits", "'a'",
             header: { "{" + tensor("a", "U8", "[" + repeated("9", 1_000_000) + "]", "[0,1]") + "}" }, data: 1),
@@ -164,7 +164,7 @@ extension Hostile {
         index("index that is a number", "weight_map", text: { "7" }),
         index("index that sends a tensor to a number", "names no file for tensor 'a'", text: { map("\"a\":1") }),
         index("index that is nested for ever", "nested deeper", text: { deep }),
-        index("index of a million tensors", "more than 1048576 values", text: { map(millionMembers) }),
+        index("index of a million tensors", "more than 524288 values", text: { map(millionMembers) }),
         index("index of 65 MB", "is larger than the 67108864 bytes", text: { repeated(" ", 65 << 20) }),
     ]
 
@@ -205,7 +205,7 @@ extension Hostile {
             members: ["hidden_size": String(repeating: "9", count: 1_000_000)]),
         configuration("configuration nested for ever", "nested deeper", text: { deep }),
         configuration(
-            "configuration of a million members", "more than 1048576 values", text: { "{" + millionMembers + "}" }),
+            "configuration of a million members", "more than 524288 values", text: { "{" + millionMembers + "}" }),
         configuration("configuration that is a list", "is not a JSON object", text: { "[]" }),
         configuration("configuration of 17 MB", "is larger than", text: { repeated(" ", 17 << 20) }),
         configuration("empty configuration", "not valid JSON", text: { "" }),
@@ -253,7 +253,7 @@ extension Hostile {
         adapter("field that nobody knows", "bomb", status: 69, members: ["bomb": "[[1]]"]),
         adapter("configuration nested for ever", "nested deeper", members: ["bomb": deep]),
         record("record nested for ever", "nested deeper", text: { deep }),
-        record("record of a million members", "more than 1048576 values", text: { "{" + millionMembers + "}" }),
+        record("record of a million members", "more than 524288 values", text: { "{" + millionMembers + "}" }),
         record("record that is a list", "tspeft.json", text: { "[]" }),
     ]
 
@@ -293,7 +293,7 @@ extension Hostile {
     static let recordFiles: [Hostile] = [
         records("records nested for ever", "nested deeper", bytes: { text("[" + deep) }),
         records("line nested for ever", "nested deeper", bytes: { text("{\"a\":" + deep) }),
-        records("record of a million members", "more than 1048576 values", bytes: { text("{" + millionMembers + "}") }),
+        records("record of a million members", "more than 524288 values", bytes: { text("{" + millionMembers + "}") }),
         records("zeros", "starts with the byte 0", bytes: { [UInt8](repeating: 0, count: 1 << 20) }),
         records(
             "Zstandard bomb", "unpacks to more than",

@@ -13,9 +13,9 @@ package struct JSONError: Error, Sendable, Equatable, CustomStringConvertible {
 extension JSONValue {
     /// Levels of nesting allowed: far more than any checkpoint or record has, far fewer than the stack holds.
     package static let depthLimit = 128
-    /// Values in one text allowed unless more are asked for: ten times what the index of the largest models has, and 256 MB at
-    /// most in memory, however small the text for each is.
-    package static let valueLimit = 1 << 20
+    /// Values in one text allowed unless more are asked for: five times what the index of the largest models has, read in half a
+    /// second and in 256 MB at most, however small the text for each is.
+    package static let valueLimit = 1 << 19
 
     /// Reads one JSON value (RFC 8259) that fills `bytes`, white space around it aside.
     ///
