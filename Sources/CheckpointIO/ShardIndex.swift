@@ -5,6 +5,25 @@ package struct ShardIndex {
     /// Far above the index of the largest models, which name each expert's tensors and have some 10 MB.
     private static let byteLimit = 64 << 20
 
+    /// What the names of files say that are one of several: `-00002-of-00003` for the one at `index`, from 0 on.
+    package static func number(_ index: Int, of count: Int) -> String {
+        func fiveDigits(_ number: Int) -> String {
+            let text = String(number)
+            return String(repeating: "0", count: max(0, 5 - text.count)) + text
+        }
+        return "-\(fiveDigits(index + 1))-of-\(fiveDigits(count))"
+    }
+
+    /// The text of an index: which file each tensor lies in, and the bytes of all of them.
+    package static func text(files: [(name: String, tensors: [String])], byteCount: Int) -> String {
+        var map = JSONObject()
+        for file in files { for tensor in file.tensors { map[tensor] = .string(file.name) } }
+        let index: JSONValue = .object([
+            "metadata": .object(["total_size": .integer(byteCount)]), "weight_map": .object(map),
+        ])
+        return index.text(indent: 2) + "\n"
+    }
+
     /// The index file, for messages.
     let path: String
     /// Tensor and shard in the file's order.

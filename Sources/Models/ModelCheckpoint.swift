@@ -246,13 +246,5 @@ extension ModelCheckpoint {
     }
 
     /// The row of a GGUF file that holds Hugging Face's row `row` of a permuted tensor.
-    ///
-    /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two
-    /// next to each other: row `half * headSize / 2 + i` of a head lies at `2 i + half`.
-    package func storedRow(_ row: Int) -> Int {
-        let size = configuration.headSize
-        let (head, within) = row.quotientAndRemainder(dividingBy: size)
-        let (half, pair) = within.quotientAndRemainder(dividingBy: size / 2)
-        return head * size + 2 * pair + half
-    }
+    package func storedRow(_ row: Int) -> Int { RotaryRows.gguf(row, headSize: configuration.headSize) }
 }

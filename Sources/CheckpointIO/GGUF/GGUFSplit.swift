@@ -15,11 +15,7 @@ package enum GGUFSplit {
 
     /// The end of the name of part `part`, counted from 0, of `count`: such as `-00001-of-00003.gguf`.
     static func suffix(part: Int, of count: Int) -> String {
-        func digits(_ number: Int) -> String {
-            let text = String(number)
-            return String(repeating: "0", count: max(0, 5 - text.count)) + text
-        }
-        return "-\(digits(part + 1))-of-\(digits(count)).gguf"
+        ShardIndex.number(part, of: count) + ".gguf"
     }
 
     /// The path of part `part`, counted from 0, of `count`. `prefix` is the path without number and ending.

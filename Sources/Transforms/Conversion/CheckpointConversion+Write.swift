@@ -136,7 +136,6 @@ extension CheckpointConversion {
                 switch tensor.content(from: checkpoint) {
                 case .stored(let source, let range):
                     try frames.append(range, of: source)
-                    source.advise(range, willNeed: false)
                 case .made(let rows):
                     let make = try rows.begin()
                     let step = max(1, Self.packedPieceBytes / max(1, rows.byteCount))

@@ -230,15 +230,9 @@ package struct CheckpointConversion: Sendable {
     }
 
     private static func index(_ files: [File], _ tensors: [ConvertedTensor]) -> String {
-        var map = JSONObject()
-        for file in files {
-            for tensor in tensors[file.tensors] { map[tensor.name] = .string(lastPathComponent(file.path)) }
-        }
-        let size = tensors.reduce(0) { $0 + $1.byteCount }
-        let index: JSONValue = .object([
-            "metadata": .object(["total_size": .integer(size)]), "weight_map": .object(map),
-        ])
-        return index.text(indent: 2) + "\n"
+        ShardIndex.text(
+            files: files.map { (lastPathComponent($0.path), tensors[$0.tensors].map(\.name)) },
+            byteCount: tensors.reduce(0) { $0 + $1.byteCount })
     }
 }
 

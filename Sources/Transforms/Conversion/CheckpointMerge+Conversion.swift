@@ -44,7 +44,12 @@ extension CheckpointMerge {
         }
         try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
         for file in files { try file.commit() }
-        if shards.count > 1 { try writeIndex(shards, into: directory) }
+        if shards.count > 1 {
+            let index = ShardIndex.text(
+                files: shards.map { ($0.name, $0.entries.map(\.name)) },
+                byteCount: shards.reduce(0) { $0 + $1.entries.reduce(0) { $0 + $1.byteCount } })
+            try directory.write(ShardIndex.fileName, text: index)
+        }
         return report(
             tallies.mapValues(\.outcome), files: shards.map(\.name), dtypes: [type.rawValue],
             dropped: base.unknownTensors)
@@ -58,15 +63,5 @@ extension CheckpointMerge {
         return groups.enumerated().map { index, group in
             (ShardPlan.name("model", index, of: groups.count, ending: ".safetensors"), Array(entries[group]))
         }
-    }
-
-    private func writeIndex(_ shards: [Shard], into directory: AtomicDirectory) throws {
-        var map = JSONObject()
-        for shard in shards { for entry in shard.entries { map[entry.name] = .string(shard.name) } }
-        let size = shards.reduce(0) { $0 + $1.entries.reduce(0) { $0 + $1.byteCount } }
-        let index: JSONValue = .object([
-            "metadata": .object(["total_size": .integer(size)]), "weight_map": .object(map),
-        ])
-        try directory.write(ShardIndex.fileName, text: index.text(indent: 2) + "\n")
     }
 }

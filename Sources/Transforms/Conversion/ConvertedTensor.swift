@@ -1,4 +1,5 @@
 import CheckpointIO
+import Models
 import TensorCore
 
 /// A tensor of a conversion's output, and what it is made from.
@@ -12,19 +13,11 @@ struct ConvertedTensor: Sendable {
         case fromGGUF(headSize: Int)
 
         /// The input's row that becomes row `row` of the output.
-        ///
-        /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two
-        /// next to each other.
         func source(_ row: Int) -> Int {
             switch self {
-            case .asStored: return row
-            case .toGGUF(let size):
-                let (head, within) = row.quotientAndRemainder(dividingBy: size)
-                return head * size + within % 2 * (size / 2) + within / 2
-            case .fromGGUF(let size):
-                let (head, within) = row.quotientAndRemainder(dividingBy: size)
-                let (half, pair) = within.quotientAndRemainder(dividingBy: size / 2)
-                return head * size + 2 * pair + half
+            case .asStored: row
+            case .toGGUF(let size): RotaryRows.huggingFace(row, headSize: size)
+            case .fromGGUF(let size): RotaryRows.gguf(row, headSize: size)
             }
         }
     }

@@ -1,3 +1,5 @@
+import CheckpointIO
+
 /// How tensors are spread over files of a limited size.
 enum ShardPlan {
     /// What Hugging Face's libraries long took for the bytes of one tensor file.
@@ -25,11 +27,6 @@ enum ShardPlan {
 
     /// The name of file `index` of `count`: `model.safetensors` alone, `model-00002-of-00003.safetensors` of several.
     static func name(_ stem: String, _ index: Int, of count: Int, ending: String) -> String {
-        count == 1 ? stem + ending : "\(stem)-\(fiveDigits(index + 1))-of-\(fiveDigits(count))\(ending)"
-    }
-
-    private static func fiveDigits(_ number: Int) -> String {
-        let digits = String(number)
-        return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+        stem + (count == 1 ? "" : ShardIndex.number(index, of: count)) + ending
     }
 }

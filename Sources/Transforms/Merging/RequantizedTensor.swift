@@ -76,9 +76,8 @@ struct RequantizedTensor: Sendable {
     private func storedChange() -> TensorChange? {
         let change = makeChange()
         guard base.isPermuted(name) else { return change }
-        var source = [Int](repeating: 0, count: rowCount)
-        for row in 0..<rowCount { source[base.storedRow(row)] = row }
-        return change?.reordered(source)
+        let size = base.configuration.headSize
+        return change?.reordered((0..<rowCount).map { RotaryRows.huggingFace($0, headSize: size) })
     }
 
     /// Merges rows, in the file's order, into `bytes`.

@@ -238,8 +238,6 @@ package struct TensorStream {
                 written = item.range.lowerBound + piece.part.lowerBound..<item.range.lowerBound + piece.part.upperBound
                 let stored = start + piece.part.lowerBound..<start + piece.part.upperBound
                 try item.output.copy(stored, of: file, to: written.lowerBound)
-                // Of a packed file that gives back the memory of what was unpacked.
-                file.advise(stored, willNeed: false)
             case .made(let rows):
                 let make = try maker.get(rows.begin)
                 let bytes = workspace.bytes(piece.part.count * rows.byteCount)
