@@ -83,7 +83,9 @@ package final class DoRA: BottleneckMethod {
                 tspeft_convert(
                     weight.address + start * weight.rowByteCount, weight.dtype.kernelCode, sums, DType.f32.kernelCode,
                     count * width)
-                tspeft_merge_rows(sums, b.value.floats + start * rank, a.value.floats, scaling, count, rank, width)
+                _ = tspeft_merge_rows(
+                    sums, sums, DType.f32.kernelCode, b.value.floats + start * rank, a.value.floats, scaling, count,
+                    rank, width)
                 WeightChange.rowNorms(sums, into: inverseNorms.floats + start, rows: count, width: width)
             }
         }

@@ -1,5 +1,5 @@
-// The functions of tspeft_compute.h: each calls the kernel of the best level that the processor has and the limit
-// allows.
+// The functions of tspeft_compute.h and tspeft_merge.h: each calls the kernel of the best level that the processor has
+// and the limit allows.
 #include <stdatomic.h>
 #include <string.h>
 
@@ -165,4 +165,13 @@ void tspeft_column_dots(const void *a, const void *b, int dtype, float *sums, si
 
 void tspeft_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width) {
     kernels()->add_to_rows(x, dtype, row_values, factor, rows, width);
+}
+
+tspeft_change tspeft_merge_rows(void *target, const void *source, int dtype, const float *b, const float *a,
+                                float scale, size_t rows, size_t rank, size_t width) {
+    return kernels()->merge_rows(target, source, dtype, b, a, scale, rows, rank, width);
+}
+
+tspeft_change tspeft_changes(const float *before, const float *after, size_t count) {
+    return kernels()->changes(before, after, count);
 }

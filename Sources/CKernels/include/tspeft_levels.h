@@ -1,9 +1,10 @@
 #ifndef TSPEFT_LEVELS_H
 #define TSPEFT_LEVELS_H
 #include "tspeft_compute.h"
+#include "tspeft_merge.h"
 
-/// One implementation of every kernel of tspeft_compute.h, for one kind of processor. The functions there call the
-/// table of the current level; tests hold the tables against each other.
+/// One implementation of every kernel of tspeft_compute.h and tspeft_merge.h, for one kind of processor. The functions
+/// there call the table of the current level; tests hold the tables against each other.
 typedef struct {
     __typeof__(tspeft_convert) *convert;
     __typeof__(tspeft_rmsnorm_forward) *rmsnorm_forward;
@@ -28,6 +29,8 @@ typedef struct {
     __typeof__(tspeft_weighted_row_dots) *weighted_row_dots;
     __typeof__(tspeft_column_dots) *column_dots;
     __typeof__(tspeft_add_to_rows) *add_to_rows;
+    __typeof__(tspeft_merge_rows) *merge_rows;
+    __typeof__(tspeft_changes) *changes;
 } tspeft_kernel_table;
 
 /// The kernels of a level (see tspeft_cpu_level; the limit does not matter here), or NULL where this processor cannot

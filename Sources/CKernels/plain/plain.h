@@ -28,6 +28,8 @@ __typeof__(tspeft_add_scaled_columns) plain_add_scaled_columns;
 __typeof__(tspeft_weighted_row_dots) plain_weighted_row_dots;
 __typeof__(tspeft_column_dots) plain_column_dots;
 __typeof__(tspeft_add_to_rows) plain_add_to_rows;
+__typeof__(tspeft_merge_rows) plain_merge_rows;
+__typeof__(tspeft_changes) plain_changes;
 
 static inline float float_from_bits(uint32_t bits) {
     float value;

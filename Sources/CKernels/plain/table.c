@@ -25,6 +25,8 @@ static const tspeft_kernel_table table = {
     .weighted_row_dots = plain_weighted_row_dots,
     .column_dots = plain_column_dots,
     .add_to_rows = plain_add_to_rows,
+    .merge_rows = plain_merge_rows,
+    .changes = plain_changes,
 };
 
 const tspeft_kernel_table *const tspeft_plain_kernels = &table;

@@ -7,6 +7,7 @@
 #include "tiles.h"
 #include "attention_forward.h"
 #include "attention_backward.h"
+#include "merge.h"
 
 static const tspeft_kernel_table kernel_table = {
     .convert = convert,
@@ -32,4 +33,6 @@ static const tspeft_kernel_table kernel_table = {
     .weighted_row_dots = weighted_row_dots,
     .column_dots = column_dots,
     .add_to_rows = add_to_rows,
+    .merge_rows = merge_rows,
+    .changes = changes,
 };

@@ -86,6 +86,11 @@ INLINE vi v_round_bf16(vf x) {
     return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
 }
 
+/// The lower halves of the lanes, side by side.
+INLINE __m128i v_lower_halves(vi x) {
+    return _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+
 /// Writes lanes below `left`.
 INLINE void v_store(void *array, int dtype, size_t i, size_t left, vf x) {
     if (dtype == TSPEFT_F32) {
@@ -101,14 +106,56 @@ INLINE void v_store(void *array, int dtype, size_t i, size_t left, vf x) {
     if (dtype == TSPEFT_F16) {
         half = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     } else {
-        vi bits = v_round_bf16(x);
-        half = _mm_packus_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+        half = v_lower_halves(v_round_bf16(x));
     }
     if (left >= LANES)
         _mm_storeu_si128((__m128i *)p, half);
     else
         memcpy(p, &half, left * sizeof *p);
 }
+
+/// Elements i, i + 1, ... of an array of `dtype` as stored, in the lower bits; lanes from `left` on are 0 and not read.
+INLINE vi v_load_bits(const void *array, int dtype, size_t i, size_t left) {
+    if (dtype == TSPEFT_F32) return v_bits(v_load(array, dtype, i, left));
+    const uint16_t *p = (const uint16_t *)array + i;
+    __m128i half = _mm_setzero_si128();
+    if (left >= LANES)
+        half = _mm_loadu_si128((const __m128i *)p);
+    else
+        memcpy(&half, p, left * sizeof *p);
+    return _mm256_cvtepu16_epi32(half);
+}
+
+/// Writes the lower bits of lanes below `left`.
+INLINE void v_store_bits(void *array, int dtype, size_t i, size_t left, vi x) {
+    if (dtype == TSPEFT_F32) return v_store(array, dtype, i, left, v_from_bits(x));
+    uint16_t *p = (uint16_t *)array + i;
+    __m128i half = v_lower_halves(x);
+    if (left >= LANES)
+        _mm_storeu_si128((__m128i *)p, half);
+    else
+        memcpy(p, &half, left * sizeof *p);
+}
+
+/// The floats that bits of `dtype` are.
+INLINE vf v_widen(vi x, int dtype) {
+    if (dtype == TSPEFT_F32) return v_from_bits(x);
+    return dtype == TSPEFT_F16 ? _mm256_cvtph_ps(v_lower_halves(x)) : v_from_bits(_mm256_slli_epi32(x, 16));
+}
+
+/// The bits that floats are stored with in `dtype`.
+INLINE vi v_narrow(vf x, int dtype) {
+    if (dtype == TSPEFT_F32) return v_bits(x);
+    if (dtype == TSPEFT_BF16) return v_round_bf16(x);
+    return _mm256_cvtepu16_epi32(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+INLINE vmask v_is_zero(vf x) { return _mm256_castps_si256(_mm256_cmp_ps(x, v_zero(), _CMP_EQ_OQ)); }
+INLINE vmask v_differs(vi a, vi b) { return _mm256_xor_si256(_mm256_cmpeq_epi32(a, b), _mm256_set1_epi32(-1)); }
+/// a in the lanes of mask, else b.
+INLINE vi v_select_int(vmask mask, vi a, vi b) { return _mm256_blendv_epi8(b, a, mask); }
+/// The larger one, unsigned.
+INLINE vi v_max_int(vi a, vi b) { return _mm256_max_epu32(a, b); }
 
 /// Rows become columns.
 INLINE void v_transpose(vf r[LANES]) {

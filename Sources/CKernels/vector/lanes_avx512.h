@@ -84,6 +84,44 @@ INLINE void v_store(void *array, int dtype, size_t i, size_t left, vf x) {
         _mm256_mask_storeu_epi16(p, v_first(left), half);
 }
 
+/// Elements i, i + 1, ... of an array of `dtype` as stored, in the lower bits; lanes from `left` on are 0 and not read.
+INLINE vi v_load_bits(const void *array, int dtype, size_t i, size_t left) {
+    if (dtype == TSPEFT_F32) return v_bits(v_load(array, dtype, i, left));
+    const uint16_t *p = (const uint16_t *)array + i;
+    __m256i half = left >= LANES ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(v_first(left), p);
+    return _mm512_cvtepu16_epi32(half);
+}
+
+/// Writes the lower bits of lanes below `left`.
+INLINE void v_store_bits(void *array, int dtype, size_t i, size_t left, vi x) {
+    if (dtype == TSPEFT_F32) return v_store(array, dtype, i, left, v_from_bits(x));
+    uint16_t *p = (uint16_t *)array + i;
+    if (left >= LANES)
+        _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x));
+    else
+        _mm256_mask_storeu_epi16(p, v_first(left), _mm512_cvtepi32_epi16(x));
+}
+
+/// The floats that bits of `dtype` are.
+INLINE vf v_widen(vi x, int dtype) {
+    if (dtype == TSPEFT_F32) return v_from_bits(x);
+    return dtype == TSPEFT_F16 ? _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)) : v_from_bits(_mm512_slli_epi32(x, 16));
+}
+
+/// The bits that floats are stored with in `dtype`.
+INLINE vi v_narrow(vf x, int dtype) {
+    if (dtype == TSPEFT_F32) return v_bits(x);
+    if (dtype == TSPEFT_BF16) return v_round_bf16(x);
+    return _mm512_cvtepu16_epi32(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+INLINE vmask v_is_zero(vf x) { return _mm512_cmp_ps_mask(x, v_zero(), _CMP_EQ_OQ); }
+INLINE vmask v_differs(vi a, vi b) { return _mm512_cmpneq_epi32_mask(a, b); }
+/// a in the lanes of mask, else b.
+INLINE vi v_select_int(vmask mask, vi a, vi b) { return _mm512_mask_blend_epi32(mask, b, a); }
+/// The larger one, unsigned.
+INLINE vi v_max_int(vi a, vi b) { return _mm512_max_epu32(a, b); }
+
 /// Rows become columns.
 INLINE void v_transpose(vf r[LANES]) {
     vf t[LANES];

@@ -56,6 +56,9 @@ struct MergedTensor: Sendable {
     ) throws -> tspeft_change {
         let count = rows.count * width
         guard count > 0 else { return tspeft_change() }
+        if case .added(let low)? = change, let outcome = try mergeStored(rows, width: width, low, into: bytes) {
+            return outcome
+        }
         if dtype == .f64 { return try mergeWide(rows, width: width, change, workspace.floats(0, count), into: bytes) }
         let after = workspace.floats(1, count)
         guard let change else {
@@ -77,6 +80,21 @@ struct MergedTensor: Sendable {
         tspeft_convert(after.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
         if dtype != .f32 { tspeft_convert(bytes, dtype.kernelCode, after.baseAddress!, Int32(TSPEFT_F32), count) }
         return tspeft_changes(before.baseAddress!, after.baseAddress!, count)
+    }
+
+    /// Merges rows without unpacking them first, the usual case: nil where the base's numbers are of another type or
+    /// order than the output's, or lie where a processor cannot take them.
+    private func mergeStored(
+        _ rows: Range<Int>, width: Int, _ change: LowRankChange, into bytes: UnsafeMutableRawPointer
+    ) throws -> tspeft_change? {
+        guard let record = base.record(of: name), record.encoding == .plain(dtype), !base.isPermuted(name),
+            [.f32, .bf16, .f16].contains(dtype), change.quotient == nil, record.offset % dtype.byteCount == 0
+        else { return nil }
+        let start = record.offset + rows.lowerBound * width * dtype.byteCount
+        let range = start..<start + rows.count * width * dtype.byteCount
+        return try base.checkpoint.mapping(of: record).withBytes(in: range) { stored in
+            change.add(to: stored.baseAddress!, of: dtype, into: bytes, rows: rows, width: width)
+        }
     }
 
     /// Throws where a number would become infinite in the output's type: as base and sum would both, the count of changes

@@ -1,5 +1,6 @@
 import Adapters
 import CKernels
+import TensorCore
 
 /// What a merge does to one tensor of the base, row by row.
 enum TensorChange {
@@ -105,13 +106,7 @@ enum TensorChange {
                 for index in update.indices where update[index] != 0 { weights[index] += update[index] / divisor }
                 return
             }
-            low.a.withUnsafeBufferPointer { a in
-                low.b.withUnsafeBufferPointer { b in
-                    guard let a = a.baseAddress, let b = b.baseAddress else { return }
-                    tspeft_merge_rows(
-                        weights, b + rows.lowerBound * low.rank, a, low.scale, rows.count, low.rank, width)
-                }
-            }
+            _ = low.add(to: weights, of: .f32, into: weights, rows: rows, width: width)
         case .offset(let values):
             precondition(width == 1, "a bias has one number a row")
             for (place, row) in rows.enumerated() where values[row] != 0 { weights[place] += values[row] }
@@ -129,6 +124,27 @@ enum TensorChange {
 }
 
 extension LowRankChange {
+    /// Adds rows `rows` of scale B A to weights as they are stored, rounds once, and counts what changed: for changes
+    /// without a quotient.
+    ///
+    /// - Parameters:
+    ///   - stored: these rows of the weights, [rows.count, width] of `dtype`.
+    ///   - dtype: F32, BF16 or F16, of both.
+    ///   - target: where the sums go, which may be `stored`.
+    func add(
+        to stored: UnsafeRawPointer, of dtype: DType, into target: UnsafeMutableRawPointer, rows: Range<Int>, width: Int
+    ) -> tspeft_change {
+        precondition(quotient == nil, "a quotient is not a product with one factor")
+        return a.withUnsafeBufferPointer { a in
+            b.withUnsafeBufferPointer { b in
+                // An array of rank 0 has no address; no number of it is read.
+                let b = b.baseAddress.map { $0 + rows.lowerBound * rank }
+                return tspeft_merge_rows(
+                    target, stored, dtype.kernelCode, b, a.baseAddress, scale, rows.count, rank, width)
+            }
+        }
+    }
+
     /// All of `changes`, at least one and all of one module, as one: the columns of each B, with its factor, beside
     /// those of the others, so that a weight takes up their sum in one addition.
     static func sum(of changes: [LowRankChange]) -> LowRankChange {

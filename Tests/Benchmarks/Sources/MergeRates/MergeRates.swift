@@ -9,6 +9,8 @@ struct MergeRates {
     /// One way to make the output.
     private struct Contestant {
         let name: String
+        /// Whether what it makes is compared with ours.
+        var makesCheckpoint = true
         /// The program and its arguments, given where the output goes.
         let command: (_ output: String) -> [String]
         /// Whether it takes part in cold runs too.
@@ -37,11 +39,22 @@ struct MergeRates {
         let ours = folder + "/ours"
         try make(contestants[1], ours)
         let bytes = try inputs().reduce(0) { $0 + (try size($1)) }
+        // What the disk itself takes for as many bytes, past the kernel's memory: nobody who syncs can be faster.
+        contestants.append(
+            Contestant(name: "the disk (dd, direct)", makesCheckpoint: false) {
+                [
+                    "sh", "-c",
+                    "mkdir \"$0\" && dd if=/dev/zero of=\"$0\"/zeros bs=16M count=\(bytes >> 24) oflag=direct "
+                        + "conv=fsync status=none", $0,
+                ]
+            })
         print(
             "\(bytes >> 20) MiB, adapter in F32 or as it is; median of \(options.rounds) alternating rounds, "
-                + "of which \"x copy\" is the median ratio within a round")
-        print("| way | seconds (min to max) | x copy | processor s | anonymous MiB | values that differ from ours |")
-        print("| --- | --- | --- | --- | --- | --- |")
+                + "of which \"x copy\" and \"x tspeft\" are the median ratios within a round")
+        print(
+            "| way | seconds (min to max) | x copy | x tspeft | processor s | anonymous MiB "
+                + "| values that differ from ours |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for isCold in [false, true] {
             let ways = contestants.filter { !isCold || $0.runsCold }
             var results = [[ChildResult]](repeating: [], count: ways.count)
@@ -51,18 +64,22 @@ struct MergeRates {
                     try setCache(cold: isCold)
                     let output = folder + "/output"
                     results[index].append(try make(way, output))
-                    if index > 1, differences[index] == "-" { differences[index] = try compare(output, ours) }
+                    if index > 1, way.makesCheckpoint, differences[index] == "-" {
+                        differences[index] = try compare(output, ours)
+                    }
                     try FileManager.default.removeItem(atPath: output)
                     sync()
                 }
             }
             for (index, way) in ways.enumerated() {
                 let seconds = results[index].map(\.wallSeconds)
-                let ratios = zip(seconds, results[0].map(\.wallSeconds)).map { $0 / $1 }
+                let ratios = results[...1].map { other in
+                    median(zip(seconds, other.map(\.wallSeconds)).map { $0 / $1 })
+                }
                 print(
                     "| \(way.name)\(isCold ? ", cold" : "") | "
                         + String(format: "%.2f (%.2f to %.2f)", median(seconds), seconds.min()!, seconds.max()!)
-                        + String(format: " | %.2f", median(ratios))
+                        + String(format: " | %.2f | %.2f", ratios[0], ratios[1])
                         + String(format: " | %.2f", median(results[index].map(\.processorSeconds)))
                         + " | \((results[index].map(\.peakAnonymousBytes).max() ?? 0) >> 20) | \(differences[index]) |")
             }
