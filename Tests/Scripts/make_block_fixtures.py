@@ -248,8 +248,8 @@ def write_encoding(ggml):
     save_file(tensors, TARGET / "encode.safetensors")
 
 
-def normal_numbers(seed, count):
-    """Pairs of RandomStream's uniform numbers through the Box-Muller transform, as BlockEncodingTests makes them."""
+def even_numbers(seed, count):
+    """Numbers in [0, 1), as RandomStream gives them."""
     with np.errstate(over="ignore"):
         golden = np.uint64(0x9E3779B97F4A7C15)
 
@@ -259,7 +259,12 @@ def normal_numbers(seed, count):
             return z ^ (z >> np.uint64(31))
 
         draws = mix(mix(np.uint64(seed) + golden) + np.arange(1, count + 1, dtype=np.uint64) * golden)
-    uniform = (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normal_numbers(seed, count):
+    """Pairs of RandomStream's uniform numbers through the Box-Muller transform, as BlockEncodingTests makes them."""
+    uniform = even_numbers(seed, count)
     radius = np.sqrt(-2 * np.log(1 - uniform[0::2]))
     angle = 2 * np.pi * uniform[1::2]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1).astype(np.float32)

@@ -28,6 +28,16 @@ import Transforms
         #expect(line.hasSuffix(", ...]") && line.count < 130)
     }
 
+    @Test(arguments: QuantizedByLlama.all)
+    func typesThatLlamaCppGaveAreNamedAndCounted(_ file: QuantizedByLlama) throws {
+        let found = try checkpoint(file.path)
+        #expect(found.modelProblem == nil && found.tokenizerProblem == nil)
+        let rows = InspectionText.lines(.checkpoint(found)).map { $0.split(separator: " ").prefix(2).map(String.init) }
+        let counts = Dictionary(grouping: file.tensors.values, by: \.type).mapValues(\.count)
+        for (type, count) in counts { #expect(rows.contains([type, "\(count)"]), "\(type)") }
+        #expect(rows.contains(["together", "\(counts.values.reduce(0, +))"]))
+    }
+
     @Test func safetensorsMetadataAndHeadersAreTold() throws {
         let found = try checkpoint(fixture("formats/dtypes.safetensors"))
         #expect(found.files.headers == [.safetensors(byteCount: 1184)])
