@@ -56,6 +56,14 @@ func encoded(_ values: [Float], _ dtype: DType) -> [UInt8] {
     return bytes
 }
 
+/// A unit in the last place of a number of this size in a type.
+func unitInLastPlace(of value: Double, in dtype: DType) -> Double {
+    let fractionBits = [DType.f32: 23, .bf16: 7, .f16: 10, .f64: 52][dtype]!
+    let smallest = dtype == .f16 ? -14 : -126
+    let exponent = value == 0 ? smallest : max(Int(value.exponent), smallest)
+    return Double(sign: .plus, exponent: exponent - fractionBits, significand: 1)
+}
+
 /// A tensor of a checkpoint as doubles, exact.
 func doubles(_ checkpoint: Checkpoint, _ name: String) throws -> [Double] {
     let record = try checkpoint.requiredRecord(name)

@@ -15,16 +15,6 @@ import Testing
 @Suite struct MethodMergeTests {
     static let kinds: [AdapterKind] = [.lora, .dora, .adalora, .vera]
 
-    /// Half a unit in the last place of a number of this size in a type.
-    private func halfUnit(_ value: Double, _ dtype: DType) -> Double { unit(value, dtype) / 2 }
-
-    private func unit(_ value: Double, _ dtype: DType) -> Double {
-        let fractionBits = [DType.f32: 23, .bf16: 7, .f16: 10, .f64: 52][dtype]!
-        let smallest = dtype == .f16 ? -14 : -126
-        let exponent = value == 0 ? smallest : max(Int(value.exponent), smallest)
-        return Double(sign: .plus, exponent: exponent - fractionBits, significand: 1)
-    }
-
     @Test(arguments: kinds, [DType.f32, .bf16, .f16, .f64])
     func mergedWeightsAreOneRoundingFromTheFormula(_ kind: AdapterKind, _ dtype: DType) throws {
         for share in [nil, 0.375] {
@@ -43,7 +33,8 @@ import Testing
                     var worst = 0.0
                     for index in values.indices {
                         // The products of the factors are added up in float32 whatever the type; DoRA's norms too.
-                        let bound = halfUnit(values[index], dtype) * 1.001 + 10 * magnitudes[index] * 0x1p-24
+                        let rounding = unitInLastPlace(of: values[index], in: dtype) / 2 * 1.001
+                        let bound = rounding + 10 * magnitudes[index] * 0x1p-24
                         worst = max(worst, abs(new[index] - values[index]) / bound)
                     }
                     #expect(worst <= 1, "\(module)")
@@ -98,7 +89,7 @@ import Testing
             var worst = 0.0
             for index in found.indices {
                 let size = ofLargest || tspeft_cpu_level() == 0 ? largest : sizes[index]
-                worst = max(worst, abs(found[index] - expected[index]) / unit(size, dtype))
+                worst = max(worst, abs(found[index] - expected[index]) / unitInLastPlace(of: size, in: dtype))
             }
             #expect(worst <= 1, "\(tensor)")
         }
@@ -185,8 +176,8 @@ import Testing
                     var worst = 0.0
                     for index in old.indices {
                         let change = (share ?? 1) * 5 / 3 * Double(bias[index])
-                        let bound =
-                            halfUnit(old[index] + change, dtype) * 1.001 + (abs(change) + abs(old[index])) * 0x1p-23
+                        let rounding = unitInLastPlace(of: old[index] + change, in: dtype) / 2 * 1.001
+                        let bound = rounding + (abs(change) + abs(old[index])) * 0x1p-23
                         worst = max(worst, abs(new[index] - old[index] - change) / bound)
                     }
                     #expect(worst <= 1)
