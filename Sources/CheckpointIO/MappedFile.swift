@@ -46,8 +46,25 @@ package final class MappedFile: Sendable {
         }
     }
 
+    /// Whether its bytes are unpacked where they are read.
+    package var isPacked: Bool { content != nil }
+
     /// The Zstandard file whose content this is; nil for a file on the disk.
     var packedFile: SeekableZstdFile? { content?.file }
+
+    /// Unpacks a range (bytes) of what is packed to memory from `scratch`, which makes as many bytes as it is asked for,
+    /// and lends them to `body`; nil, and nothing is done, for a file on the disk and where the range is no whole number of
+    /// frames. Throws `malformed` and what `body` throws.
+    func withUnpackedBytes<R>(
+        in range: Range<Int>, scratch: (_ byteCount: Int) -> UnsafeMutableRawBufferPointer,
+        _ body: (UnsafeRawBufferPointer) throws(CheckpointError) -> R
+    ) throws(CheckpointError) -> R? {
+        guard let content else { return nil }
+        let bytes = scratch(range.count)
+        guard try content.unpackWhole(range, into: bytes) else { return nil }
+        defer { content.drop(range) }
+        return try body(UnsafeRawBufferPointer(bytes))
+    }
 
     private init(
         _ file: SeekableZstdFile, _ range: Range<Int>, path: String, descriptor: Int32

@@ -287,6 +287,16 @@ extension [UInt8] {
             content.drop(pieces[piece])
         }
         #expect(content.residentFrames == 0)
+        // Whole frames are unpacked elsewhere, parts of them are not.
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * frame, alignment: 64)
+        defer { copy.deallocate() }
+        #expect(try content.unpackWhole(frame..<3 * frame, into: copy))
+        #expect(copy.elementsEqual(bytes[frame...]))
+        for part in [half..<frame + half, 0..<frame + half, half..<2 * frame] {
+            let place = UnsafeMutableRawBufferPointer(rebasing: copy[..<part.count])
+            #expect(try !content.unpackWhole(part, into: place))
+        }
+        #expect(content.residentFrames == 0)
         // All of a frame is dropped while another still holds it.
         try content.hold(pieces[0])
         try content.hold(0..<frame)

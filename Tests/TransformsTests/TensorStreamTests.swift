@@ -67,6 +67,35 @@ import Testing
         }
     }
 
+    /// Frames of each tensor's own are unpacked where they are written from; one that several tensors share is unpacked
+    /// for all of them.
+    @Test(arguments: [true, false]) func packedTensorsAreCopied(hasFramesOfItsOwn: Bool) throws {
+        try withTemporaryFolder { folder in
+            let input = try makeInput([[3], [1 << 10, 1 << 9], [0], [777, 1031], [], [5, 7]], in: folder)
+            let path = folder + "/in.safetensors.zst"
+            if hasFramesOfItsOwn {
+                try SafetensorsZstd.pack(SafetensorsFile.open(folder + "/in.safetensors"), to: AtomicFileWriter(path))
+            } else {
+                let writer = SeekableZstdWriter(try AtomicFileWriter(path))
+                try writer.append(readSmallFile(folder + "/in.safetensors", limit: 1 << 26))
+                try writer.finish()
+            }
+            let packed = try Checkpoint.open(path)
+            let layout = try SafetensorsWriter.layout(entries(packed), file: "out")
+            let file = try OutputTensorFile(AtomicFileWriter(folder + "/out.safetensors"), layout: layout)
+            let items = packed.tensors.enumerated().map { index, record in
+                file.item(index, .stored(packed.mapping(of: record), record.byteRange))
+            }
+            try TensorStream(items).write(threadCount: 3)
+            try file.commit()
+            let output = try Checkpoint.open(folder + "/out.safetensors")
+            for record in input.tensors {
+                let copy = try output.floats(of: try #require(output.record(record.name)))
+                #expect(try copy == input.floats(of: record), "\(record)")
+            }
+        }
+    }
+
     @Test func tensorIsPreparedOnceHoweverManyPiecesAndThreadsItHas() throws {
         try withTemporaryFolder { folder in
             let input = try makeInput([[1 << 13, 1 << 10]], in: folder)

@@ -24,8 +24,20 @@ package struct OutputPlaces: Sendable {
     /// Copies a range (bytes) of a mapped file to byte `offset`, moved by the kernel where the file systems can.
     /// Throws `writeFailed`, and `inputChanged` or `inputLost` where the range is no longer there, `malformed`
     /// where it cannot be unpacked.
-    package func copy(_ range: Range<Int>, of source: MappedFile, to offset: Int) throws(CheckpointError) {
+    ///
+    /// - Parameter scratch: makes memory, valid until it is called again, for what is to be unpacked and is not needed
+    ///   again; without it, it is unpacked in the mapping.
+    package func copy(
+        _ range: Range<Int>, of source: MappedFile, to offset: Int,
+        scratch: ((_ byteCount: Int) -> UnsafeMutableRawBufferPointer)? = nil
+    ) throws(CheckpointError) {
         precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
+        if let scratch {
+            let written: Void? = try source.withUnpackedBytes(in: range, scratch: scratch) {
+                (bytes) throws(CheckpointError) in try write(bytes, at: offset)
+            }
+            if written != nil { return }
+        }
         try source.hold(range)
         defer { source.releaseCopied(range) }
         var (position, target) = (Int64(range.lowerBound), Int64(offset))

@@ -84,6 +84,21 @@ final class UnpackedContent: Sendable {
         }
     }
 
+    /// Unpacks `part` to `destination`, which has its size, past the mapping: for those who go through the content once,
+    /// as fresh pages cost more than unpacking. False, and nothing is done, where a frame reaches beyond the part: it would
+    /// be unpacked again for its other part. Throws `malformed`.
+    func unpackWhole(_ part: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(CheckpointError)
+        -> Bool
+    {
+        precondition(destination.count == part.count, "a destination of the part's size")
+        let frames = frames(part)
+        guard let first = frames.first, let last = frames.last, place(of: first).lowerBound == part.lowerBound,
+            place(of: last).upperBound == part.upperBound
+        else { return false }
+        try file.read(range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound, into: destination)
+        return true
+    }
+
     /// Frames in memory.
     var residentFrames: Int { stripes.reduce(0) { $0 + $1.frames.withLock { $0.count } } }
 

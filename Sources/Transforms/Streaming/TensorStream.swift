@@ -80,6 +80,9 @@ package struct TensorStream {
     static let pieceElements = 1 << 20
     /// Bytes of a piece that is copied at most.
     static let pieceBytes = 32 << 20
+    /// Bytes of a piece that is unpacked at most: few enough to be in the cache still when they are written, and whole
+    /// frames of our own files.
+    static let packedPieceBytes = 2 << 20
 
     private let items: [Item]
     /// The pieces of each output file, in the order of the items.
@@ -127,12 +130,15 @@ package struct TensorStream {
         progress(total, total)
     }
 
-    /// What one thread holds of a piece that is made: its rows as floats and as they are stored.
+    /// What one thread holds of a piece: one that is made as floats and as it is stored, one that is packed as it is
+    /// stored.
     private var largestPieceBytes: Int {
         queues.joined().reduce(0) { most, piece in
-            guard case .made(let rows) = items[piece.item].content else { return most }
-            return max(
-                most, piece.part.count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
+            switch items[piece.item].content {
+            case .made(let rows):
+                max(most, piece.part.count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
+            case .stored(let file, _): file.isPacked ? max(most, piece.part.count) : most
+            }
         }
     }
 
@@ -146,7 +152,7 @@ package struct TensorStream {
     private static func pieces(of item: Item, at index: Int) -> [Piece] {
         let (count, step) =
             switch item.content {
-            case .stored(_, let range): (range.count, pieceBytes)
+            case .stored(let file, let range): (range.count, file.isPacked ? packedPieceBytes : pieceBytes)
             case .made(let rows): (rows.count, max(1, pieceElements / max(1, rows.elementCount)))
             }
         return stride(from: 0, to: count, by: step).map {
@@ -237,7 +243,7 @@ package struct TensorStream {
                 let start = range.lowerBound
                 written = item.range.lowerBound + piece.part.lowerBound..<item.range.lowerBound + piece.part.upperBound
                 let stored = start + piece.part.lowerBound..<start + piece.part.upperBound
-                try item.output.copy(stored, of: file, to: written.lowerBound)
+                try item.output.copy(stored, of: file, to: written.lowerBound, scratch: workspace.bytes)
             case .made(let rows):
                 let make = try maker.get(rows.begin)
                 let bytes = workspace.bytes(piece.part.count * rows.byteCount)
@@ -276,7 +282,7 @@ package struct TensorStream {
 /// Memory of one thread that makes rows: grown where needed, then used again.
 package final class RowWorkspace {
     private var buffers: [UnsafeMutableRawBufferPointer] = []
-    /// The slot of the bytes that a stream writes; slots of floats come after it.
+    /// The slot of the bytes that a stream writes or unpacks; slots of floats come after it.
     private static let outputSlot = 0
 
     init() {}
