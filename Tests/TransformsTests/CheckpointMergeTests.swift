@@ -306,4 +306,28 @@ import Testing
             #expect(directoryEntries(folder) == ["base"])
         }
     }
+
+    @Test(arguments: [TensorEncoding.plain(.f32), .plain(.bf16)])
+    func wideNumberThatTheOutputCannotHoldIsNamed(_ type: TensorEncoding) throws {
+        try withTemporaryFolder { folder in
+            let path = try makeBase(in: folder, dtype: .f64)
+            let adapter = try goldenAdapter()
+            let name = adapter.modules[0] + ".weight"
+            let place = try Checkpoint.open(path).requiredRecord(name).offset + 3 * MemoryLayout<Double>.size
+            var bytes = try readFile(path + "/model.safetensors")
+            withUnsafeBytes(of: 1e300) { bytes.replaceSubrange(place..<place + $0.count, with: $0) }
+            try writeFile(path + "/model.safetensors", bytes)
+            let merge = try CheckpointMerge(base: ModelCheckpoint.open(path), adapter: adapter)
+            #expect(
+                throws: TransformError.unusableTensor(
+                    base: path, tensor: name,
+                    reason: "has the value 1e+300 at element 3, which is too large for \(type)")
+            ) { try merge.write(to: folder + "/merged", as: type) }
+            #expect(try names(in: folder) == ["base"])
+            // In its own type it stays what it is.
+            _ = try merge.write(to: folder + "/merged")
+            let merged = try ModelCheckpoint.open(folder + "/merged")
+            #expect(try doubles(merged.checkpoint, name)[3] == 1e300)
+        }
+    }
 }

@@ -316,6 +316,29 @@ import Testing
         }
     }
 
+    @Test func numberOf64BitsThatFloatsCannotHoldIsNamed() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/base.gguf"
+            let name = BlockModel.wide[0].name + ".weight"
+            // Row 5 of the file is another of Hugging Face's.
+            let element = 5 * 256 + 1
+            let model = try BlockModel.write(path, .plain(.f64))
+            let place = try #require(model.record(of: name)).offset + element * MemoryLayout<Double>.size
+            var file = try readFile(path)
+            withUnsafeBytes(of: 1e300) { file.replaceSubrange(place..<place + $0.count, with: $0) }
+            try writeFile(path, file)
+            let merge = try CheckpointMerge(base: ModelCheckpoint.open(path), adapter: BlockModel.adapter(size: 1))
+            for type in [TensorEncoding.plain(.bf16), .plain(.f32)] {
+                let error = try #require(throws: TransformError.self) {
+                    try merge.write(to: folder + "/out.gguf", as: type)
+                }
+                let words = "has the value 1e+300 at element \(element), which is too large for \(type)"
+                #expect(error.description.contains(words), "\(error)")
+            }
+            #expect(try names(in: folder) == ["base.gguf"])
+        }
+    }
+
     @Test func partsOfASplitBaseAreJoined() throws {
         try withTemporaryFolder { folder in
             let split = try ModelCheckpoint.open(fixture("gguf/split-00003-of-00003.gguf"))

@@ -148,8 +148,10 @@ extension ConvertedTensor {
                 reason: "has the value \(values[place]) at element \(element(first + place, in: record)), which is too "
                     + "large for \(encoding)")
         }
-        if record.encoding == .plain(.f64) {
-            try refuseWideNumbers(values, at: first, of: record, checkpoint)
+        if let wide = try checkpoint.wideNumber(in: values, of: record, element: { element(first + $0, in: record) }) {
+            throw TransformError.unusableTensor(
+                base: checkpoint.path, tensor: record.name,
+                reason: "has the value \(wide.number) at element \(wide.element), which is too large for \(encoding)")
         }
         do {
             try encoding.encode(UnsafeBufferPointer(values), into: bytes)
@@ -171,21 +173,23 @@ extension ConvertedTensor {
         let (row, column) = element.quotientAndRemainder(dividingBy: record.elementCount / count)
         return order.source(row) * (record.elementCount / count) + column
     }
+}
 
-    /// Refuses finite numbers of 64 bits that are infinite in 32.
-    private func refuseWideNumbers(
-        _ values: UnsafeMutableBufferPointer<Float>, at first: Int, of record: TensorRecord, _ checkpoint: Checkpoint
-    ) throws {
+extension Checkpoint {
+    /// The first number of 64 bits that is finite, while the float read from it, one of `values`, is infinite; nil for
+    /// tensors of other types. `element` tells the element of the tensor that a place in `values` has.
+    func wideNumber(
+        in values: UnsafeMutableBufferPointer<Float>, of record: TensorRecord, element: (_ place: Int) -> Int
+    ) throws -> (number: Double, element: Int)? {
+        guard record.encoding == .plain(.f64) else { return nil }
         for place in values.indices where values[place].isInfinite {
-            let element = element(first + place, in: record)
-            let number = try checkpoint.withBytes(of: record) {
+            let element = element(place)
+            let number = try withBytes(of: record) {
                 $0.loadUnaligned(fromByteOffset: element * 8, as: Double.self)
             }
-            guard number.isFinite else { continue }
-            throw TransformError.unusableTensor(
-                base: checkpoint.path, tensor: record.name,
-                reason: "has the value \(number) at element \(element), which is too large for \(encoding)")
+            if number.isFinite { return (number, element) }
         }
+        return nil
     }
 }
 

@@ -63,12 +63,14 @@ struct MergedTensor: Sendable {
         let after = workspace.floats(1, count)
         guard let change else {
             try base.readFloats(name, rows: rows, into: after)
+            try refuseWideNumbers(after, rows, width: width)
             try refuseOverflow(after)
             tspeft_convert(after.baseAddress!, Int32(TSPEFT_F32), bytes, dtype.kernelCode, count)
             return tspeft_change()
         }
         let before = workspace.floats(0, count)
         try base.readFloats(name, rows: rows, into: before)
+        try refuseWideNumbers(before, rows, width: width)
         after.baseAddress!.update(from: before.baseAddress!, count: count)
         change.apply(to: after.baseAddress!, before: before.baseAddress!, rows: rows, width: width)
         try refuseOverflow(after)
@@ -107,6 +109,21 @@ struct MergedTensor: Sendable {
         throw TransformError.unusableTensor(
             base: base.checkpoint.path, tensor: name,
             reason: "has the value \(values[place]), which is too large for \(encoding)")
+    }
+
+    /// Throws where a number of the base, of 64 bits, is infinite already as the float that was read from it.
+    private func refuseWideNumbers(
+        _ values: UnsafeMutableBufferPointer<Float>, _ rows: Range<Int>, width: Int
+    ) throws {
+        guard let record = base.record(of: name) else { return }
+        let wide = try base.checkpoint.wideNumber(in: values, of: record) { place in
+            let row = rows.lowerBound + place / width
+            return (base.isPermuted(name) ? base.storedRow(row) : row) * width + place % width
+        }
+        guard let wide else { return }
+        throw TransformError.unusableTensor(
+            base: base.checkpoint.path, tensor: name,
+            reason: "has the value \(wide.number) at element \(wide.element), which is too large for \(dtype.rawValue)")
     }
 
     /// F64 weights keep their bits: what changes them is computed in float and added in double.
