@@ -17,7 +17,7 @@ package struct AdapterFiles: Sendable {
     package init(_ path: String) throws(CheckpointError) {
         guard pathKind(path) != .nothing else { throw .missing(path: path) }
         self.path = path
-        pack = FilePack.isPack(path) ? try FilePack.open(path) : nil
+        pack = try FilePack.isPack(path) ? try FilePack.open(path) : nil
     }
 
     /// Whether there is a file called `name`.

@@ -37,7 +37,7 @@ package final class Checkpoint: TensorSource, Sendable {
     /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of
     /// the formats.
     package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
-        switch pathKind(path) {
+        switch try checkedPathKind(path) {
         case .nothing, .regularFile, .other: return try openFile(path)
         case .directory: return try openDirectory(path)
         }
@@ -166,18 +166,4 @@ package final class Checkpoint: TensorSource, Sendable {
     }
 
     package func mapping(of record: TensorRecord) -> MappedFile { mappings[record.fileIndex] }
-}
-
-/// The names in a directory, sorted, without `.` and `..`; none where it cannot be read.
-package func directoryEntries(_ path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name != ".", name != ".." { names.append(name) }
-    }
-    return names.sorted()
 }

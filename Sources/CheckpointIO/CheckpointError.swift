@@ -61,7 +61,8 @@ package enum CheckpointError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .missing: .missingInput
-        case .unreadable(_, let code): code == EIO ? .inputOutput : .missingInput
+        // Files in memory fall under the limit on the size of files too.
+        case .unreadable(_, let code): code == EIO || code == EFBIG ? .inputOutput : .missingInput
         case .notRegularFile, .noModel, .malformed, .badTensor, .missingTensor, .tooLarge: .badData
         case .unsupported, .unsupportedEncoding: .unsupported
         case .outputExists, .cannotCreate: .cannotCreate

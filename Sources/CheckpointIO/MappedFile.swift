@@ -247,7 +247,7 @@ func openRegularFile(_ path: String) throws(CheckpointError) -> (descriptor: Int
 }
 
 /// Repeats a system call as long as a signal interrupts it.
-func retryingOnInterrupt<I: SignedInteger>(_ call: () -> I) -> I {
+package func retryingOnInterrupt<I: SignedInteger>(_ call: () -> I) -> I {
     while true {
         let result = call()
         if result != -1 || errno != EINTR { return result }
@@ -281,9 +281,19 @@ package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -
 package enum PathKind: Sendable { case nothing, regularFile, directory, other }
 
 /// What stands at `path`; what cannot be looked at (a loop of links, for one) is `other`, so that opening it tells why.
-package func pathKind(_ path: String) -> PathKind {
+package func pathKind(_ path: String) -> PathKind { (try? checkedPathKind(path)) ?? .other }
+
+/// The same for those who pass over what is no file or no directory: throws `unreadable` where a disk that fails keeps the
+/// system from looking, so that nothing is passed over in silence.
+package func checkedPathKind(_ path: String) throws(CheckpointError) -> PathKind {
     var status = stat()
-    guard stat(path, &status) == 0 else { return errno == ENOENT || errno == ENOTDIR ? .nothing : .other }
+    guard stat(path, &status) == 0 else {
+        switch errno {
+        case ENOENT, ENOTDIR: return .nothing
+        case ELOOP, EACCES: return .other
+        default: throw .unreadable(path: path, code: errno)
+        }
+    }
     switch status.st_mode & S_IFMT {
     case S_IFREG: return .regularFile
     case S_IFDIR: return .directory

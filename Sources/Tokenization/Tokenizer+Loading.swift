@@ -12,7 +12,7 @@ extension Tokenizer {
     ///
     /// Throws `CheckpointError` for what cannot be read, `TokenizationError` for what cannot be used.
     package static func load(modelPath: String) throws -> Tokenizer {
-        switch pathKind(modelPath) {
+        switch try checkedPathKind(modelPath) {
         case .directory: return try load(directory: modelPath)
         case .regularFile where modelPath.hasSuffix(".safetensors"):
             return try load(directory: parentDirectory(of: modelPath))
@@ -67,7 +67,7 @@ extension Tokenizer {
     /// The Jinja text of a model's chat template: a file of its own comes before the configuration's.
     static func chatTemplateText(directory: String, configuration: JSONValue?) throws -> String? {
         let path = "\(directory)/chat_template.jinja"
-        if pathKind(path) == .regularFile {
+        if try checkedPathKind(path) == .regularFile {
             return String(decoding: try readSmallFile(path, limit: fileByteLimit), as: UTF8.self)
         }
         let value = configuration?["chat_template"]

@@ -81,8 +81,8 @@ package func planConversion(_ request: ConvertRequest) throws -> ConversionPlan 
     let type = try request.type.map(conversionType)
     let limit = try request.shardSize.map(conversionShardSize)
     // Both are Zstandard's files; the name tells them apart.
-    let isPack = FilePack.isPack(request.inputPath) && !request.inputPath.hasSuffix(SafetensorsZstd.suffix)
-    let isAdapter = isPack || isAdapterDirectory(request.inputPath)
+    let isPack = try FilePack.isPack(request.inputPath) && !request.inputPath.hasSuffix(SafetensorsZstd.suffix)
+    let isAdapter = try isPack || isAdapterDirectory(request.inputPath)
     let format = try conversionFormat(request, isAdapter: isAdapter)
     if isAdapter {
         if type != nil || limit != nil {
@@ -134,16 +134,22 @@ package func convertCheckpoint(
         return .checkpoint(
             plan, packedByteCount: isPacked ? try MappedFile.open(request.outputPath).byteCount : nil)
     case .packing:
-        return .packed(try packAdapter(request.inputPath, to: request.outputPath, replaces: request.replaces))
+        return .packed(
+            try packAdapter(
+                request.inputPath, to: request.outputPath, replaces: request.replaces,
+                threadCount: context.threadCount))
     case .unpacking:
-        return .unpacked(try unpackAdapter(request.inputPath, to: request.outputPath, replaces: request.replaces))
+        return .unpacked(
+            try unpackAdapter(
+                request.inputPath, to: request.outputPath, replaces: request.replaces,
+                threadCount: context.threadCount))
     }
 }
 
 /// Whether a directory holds an adapter and no model.
-private func isAdapterDirectory(_ path: String) -> Bool {
-    guard pathKind(path) == .directory else { return false }
-    let names = directoryEntries(path)
+private func isAdapterDirectory(_ path: String) throws(CheckpointError) -> Bool {
+    guard try checkedPathKind(path) == .directory else { return false }
+    let names = try readDirectory(path)
     return names.contains("adapter_config.json")
         && !names.contains { $0.hasPrefix("model") && ($0.hasSuffix(".safetensors") || $0.hasSuffix(".zst")) }
 }

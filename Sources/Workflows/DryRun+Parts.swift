@@ -19,7 +19,9 @@ struct AdapterNumbers {
 
 /// Notes what packing or unpacking an adapter would write: its files exactly, a pack at the size of what it holds, as
 /// how well numbers pack shows when they are packed. Returns how many numbers the adapter has, which are read to check it.
-func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal) throws -> Int {
+func rehearsePacking(
+    _ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal, threadCount: Int
+) throws -> Int {
     let adapter = try AdapterDirectory.read(request.inputPath)
     let files = try AdapterFiles(request.inputPath)
     try checkOutput(request.outputPath, keeps: [request.inputPath])
@@ -29,7 +31,7 @@ func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehear
         for entry in pack.entries {
             rehearsal.add(joinedPath(directory.path, entry.name), byteCount: entry.byteCount)
         }
-        rehearsal.addMemory("buffers that are unpacked", byteCount: pack.unpackingByteCount)
+        rehearsal.addMemory("buffers that are unpacked", byteCount: pack.unpackingByteCount(threadCount: threadCount))
         directory.abandon()
         return adapter.parameterCount
     }
@@ -41,7 +43,6 @@ func rehearsePacking(_ request: ConvertRequest, _ plan: ConversionPlan, _ rehear
     rehearsal.add(
         writer.path, byteCount: names.reduce(0) { $0 + (fileSize(joinedPath(request.inputPath, $1)) ?? 0) })
     rehearsal.estimates(writer.path)
-    let threadCount = ComputeContext.availableThreads
     rehearsal.addMemory(
         "buffers that are packed", byteCount: SeekableZstdWriter.bufferByteCount(threadCount: threadCount))
     return adapter.parameterCount

@@ -260,7 +260,7 @@ package func dryRun(of request: ConvertRequest) throws -> DryRun {
         return DryRun(
             rehearsal, outputPath: request.outputPath, whole: try Checkpoint.open(request.inputPath).files)
     case .packing, .unpacking:
-        let count = try rehearsePacking(request, plan, rehearsal)
+        let count = try rehearsePacking(request, plan, rehearsal, threadCount: context.threadCount)
         return DryRun(rehearsal, outputPath: request.outputPath, whole: [request.inputPath], numbers: count)
     }
 }

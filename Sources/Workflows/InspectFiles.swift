@@ -149,7 +149,7 @@ private func inspectRun(_ path: String) throws -> RunInspection {
     let log = try RunLog(path: joinedPath(path, TrainingOutput.logFile)).lastEvents(["step", "evaluation"])
     return RunInspection(
         path: path, lastStep: log["step"], lastEvaluation: log["evaluation"],
-        checkpoints: RunDirectory.checkpoints(in: path).map(lastPathComponent))
+        checkpoints: try RunDirectory.checkpoints(in: path).map(lastPathComponent))
 }
 
 /// The value, or the sentence that says why there is none.

@@ -19,7 +19,8 @@ package struct PackReport: Sendable, Equatable {
 ///
 /// Throws what reading the adapter throws, so that only a sound one is packed, and what writing throws.
 package func packAdapter(
-    _ directory: String, to output: String, replaces: Bool = false, level: Int = SeekableZstdWriter.defaultLevel
+    _ directory: String, to output: String, replaces: Bool = false, level: Int = SeekableZstdWriter.defaultLevel,
+    threadCount: Int = usualThreadCount()
 ) throws -> PackReport {
     let adapter = try AdapterDirectory.read(directory)
     let files = try AdapterFiles(directory)
@@ -29,17 +30,20 @@ package func packAdapter(
         // Old statistics may lie there without a record that mentions them.
         files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
     }
-    try FilePack.write(names, in: directory, to: AtomicFileWriter(output, replacing: replaces), level: level)
-    let contents = try FilePack.open(output).entries
+    try FilePack.write(
+        names, in: directory, to: AtomicFileWriter(output, replacing: replaces), level: level, threadCount: threadCount)
+    let pack = try FilePack.open(output)
     return PackReport(
         packed: names, leftOut: directoryEntries(directory).filter { !names.contains($0) },
-        contentBytes: contents.reduce(0) { $0 + $1.byteCount }, packBytes: try MappedFile.open(output).byteCount)
+        contentBytes: pack.entries.reduce(0) { $0 + $1.byteCount }, packBytes: pack.packedByteCount)
 }
 
 /// Unpacks an adapter's pack into the new directory `output`, which appears complete or not at all. Throws what reading
 /// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that are
 /// no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
-package func unpackAdapter(_ path: String, to output: String, replaces: Bool = false) throws -> PackReport {
+package func unpackAdapter(
+    _ path: String, to output: String, replaces: Bool = false, threadCount: Int = usualThreadCount()
+) throws -> PackReport {
     guard let pack = try AdapterFiles(path).pack else {
         throw WorkflowError.unsuitableData(path: path, problem: "is not a pack of an adapter")
     }
@@ -47,12 +51,12 @@ package func unpackAdapter(_ path: String, to output: String, replaces: Bool = f
     _ = try AdapterDirectory.read(path)
     try checkOutput(output, keeps: [path])
     let directory = try AtomicDirectory(output, replacing: replaces)
-    try pack.unpack(into: directory)
+    try pack.unpack(into: directory, threadCount: threadCount)
     try pack.checkUnchanged()
     try directory.commit()
     return PackReport(
         packed: pack.entries.map(\.name), leftOut: [], contentBytes: pack.entries.reduce(0) { $0 + $1.byteCount },
-        packBytes: try MappedFile.open(path).byteCount)
+        packBytes: pack.packedByteCount)
 }
 
 /// Bytes of a JSON file or a model card that are unpacked.

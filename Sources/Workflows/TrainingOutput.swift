@@ -59,7 +59,7 @@ struct TrainingOutput {
     /// Makes the directory, or finds the checkpoint to go on from. Throws `cannotCreate`, `missing`.
     func begin() throws -> RunDirectory {
         if resumes {
-            guard let newest = RunDirectory.checkpoints(in: path).last else {
+            guard let newest = try RunDirectory.checkpoints(in: path).last else {
                 throw WorkflowError.missing(path: path, what: "no checkpoint to resume from")
             }
             // A forced run that was stopped has put the old one aside, which goes once the new one is done.
@@ -67,13 +67,11 @@ struct TrainingOutput {
             return RunDirectory(
                 path: path, checkpointToResume: newest, asidePath: Self.holdsRunOrAdapter(aside) ? aside : nil)
         }
-        if movesAside, rename(path, path + Self.asideSuffix) != 0 {
-            throw WorkflowError.cannotCreate(path, reason: systemMessage(errno))
-        }
+        if movesAside, rename(path, path + Self.asideSuffix) != 0 { throw creationFailure(path, errno) }
         guard mkdir(path, 0o777) == 0 else {
-            let reason = systemMessage(errno)
+            let code = errno
             if movesAside { rename(path + Self.asideSuffix, path) }
-            throw WorkflowError.cannotCreate(path, reason: reason)
+            throw creationFailure(path, code)
         }
         let aside = movesAside ? path + Self.asideSuffix : nil
         // A run is worth nothing before its first checkpoint.
@@ -111,14 +109,14 @@ final class RunDirectory {
         if logDescriptor >= 0 { close(logDescriptor) }
     }
 
-    /// The checkpoints in a run's directory, by rising step.
-    static func checkpoints(in path: String) -> [String] {
-        directoryEntries(path).compactMap { name in TrainingOutput.step(ofCheckpoint: name).map { ($0, name) } }
+    /// The checkpoints in a run's directory, by rising step. Throws `unreadable`.
+    static func checkpoints(in path: String) throws(CheckpointError) -> [String] {
+        try readDirectory(path).compactMap { name in TrainingOutput.step(ofCheckpoint: name).map { ($0, name) } }
             .sorted { $0.0 < $1.0 }.map { joinedPath(path, $0.1) }
     }
 
     /// The checkpoint of the latest step; nil before the first.
-    var newestCheckpoint: String? { Self.checkpoints(in: path).last }
+    var newestCheckpoint: String? { try? Self.checkpoints(in: path).last }
 
     /// Appends an event to the log. Throws `CheckpointError.writeFailed`.
     func log(_ event: TrainingEvent) throws {
@@ -140,17 +138,24 @@ final class RunDirectory {
         try append(JSONValue.object(line).text() + "\n")
     }
 
-    /// Appends the closing line with figures of the whole run.
+    /// Appends the closing line with figures of the whole run and sees the log onto the disk.
     func logEnd(_ figures: JSONObject) throws {
         var line: JSONObject = ["event": .string("end")]
         for (key, value) in figures.members { line[key] = value }
         try append(JSONValue.object(line).text() + "\n")
+        let synced = retryingOnInterrupt { fsync(logDescriptor) }
+        var code = synced == 0 ? 0 : errno
+        if close(logDescriptor) != 0, code == 0, errno != EINTR { code = errno }
+        logDescriptor = -1
+        guard code == 0 else {
+            throw CheckpointError.writeFailed(path: joinedPath(path, TrainingOutput.logFile), code: code)
+        }
     }
 
     private func append(_ text: String) throws {
         let logPath = joinedPath(path, TrainingOutput.logFile)
         if logDescriptor < 0 {
-            logDescriptor = open(logPath, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+            logDescriptor = retryingOnInterrupt { open(logPath, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666) }
             guard logDescriptor >= 0 else {
                 throw CheckpointError.writeFailed(path: logPath, code: errno)
             }
@@ -189,13 +194,13 @@ final class RunDirectory {
         try current.write(into: output)
         try SafetensorsWriter.write(
             state.momentTensors.map { ($0.name, $0.shape, $0.values) },
-            to: output.temporaryPath(of: TrainingState.tensorFile))
+            to: try output.writer(TrainingState.tensorFile))
         guard case .object(var record) = state.record else { preconditionFailure("a state's record is an object") }
         record["inputs"] = .object(inputs.facts)
         try output.write(TrainingState.recordFile, text: JSONValue.object(record).text(indent: 2) + "\n")
         TemporaryOutputs.remove(path)
         try output.commit()
-        for old in Self.checkpoints(in: path).dropLast(keeping) { removeTree(old) }
+        for old in try Self.checkpoints(in: path).dropLast(keeping) { removeTree(old) }
         return target
     }
 
@@ -231,7 +236,10 @@ final class RunDirectory {
     /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.
     func giveUp() {
         TemporaryOutputs.remove(path)
-        guard checkpointToResume == nil, Self.checkpoints(in: path).isEmpty, removeTree(path) else { return }
+        // What cannot be looked into may hold checkpoints.
+        guard checkpointToResume == nil, (try? Self.checkpoints(in: path).isEmpty) == true, removeTree(path) else {
+            return
+        }
         if let asidePath { rename(asidePath, path) }
     }
 
@@ -245,7 +253,7 @@ final class RunDirectory {
         guard unlink(configuration) == 0 || errno == ENOENT else {
             throw CheckpointError.writeFailed(path: configuration, code: errno)
         }
-        for name in directoryEntries(staging.temporaryPath) where name != PEFTNames.configurationFile {
+        for name in try readDirectory(staging.temporaryPath) where name != PEFTNames.configurationFile {
             try move(name, outOf: staging)
         }
         try syncDirectory(path)

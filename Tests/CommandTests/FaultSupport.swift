@@ -48,13 +48,30 @@ struct WideModel {
         }
         configuration["tie_word_embeddings"] = .bool(true)
         try writeFile(directory + "/config.json", JSONValue.object(configuration).text())
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            try FileManager.default.copyItem(atPath: TinyRun.base + "/" + name, toPath: directory + "/" + name)
+        }
         try Self.writeWeights(to: directory + "/model.safetensors")
 
         let program = Program(folder: folder)
         let made = try program.run(["inject", Self.base, "--method", "lora", "--rank", "8", "-o", Self.adapter])
         guard made.status == 0 else { throw UnusableRun(command: "inject", errors: made.errors) }
-        // A new adapter changes nothing: B is zero until it is trained.
-        let path = folder + "/" + Self.adapter + "/adapter_model.safetensors"
+        try Self.fillB(of: folder + "/" + Self.adapter)
+    }
+
+    /// Makes `wide.gguf` of the model in `folder`, and `ggufAdapter`, an adapter for that.
+    static func addGGUF(in folder: String) throws {
+        let program = Program(folder: folder)
+        for line in ["convert wide -o wide.gguf", "inject wide.gguf --method lora --rank 8 -o ggufAdapter"] {
+            let made = try program.run(line.split(separator: " ").map(String.init))
+            guard made.status == 0 else { throw UnusableRun(command: line, errors: made.errors) }
+        }
+        try fillB(of: folder + "/ggufAdapter")
+    }
+
+    /// A new adapter changes nothing: B is zero until it is trained.
+    private static func fillB(of adapter: String) throws {
+        let path = adapter + "/adapter_model.safetensors"
         var bytes = try readFile(path)
         for tensor in try SafetensorsFile.open(path).tensors where tensor.name.contains("lora_B") {
             for place in stride(from: tensor.offset + 3, to: tensor.byteRange.upperBound, by: 4) { bytes[place] = 0x3C }

@@ -26,13 +26,27 @@ package final class AtomicDirectory {
     /// Without `replacing` anything at `path` is an error, now and at the end. With it, an empty directory or one that
     /// holds a model or an adapter is replaced as a whole at the end. With `rehearsal`, nothing is written. Throws
     /// `outputExists` or `cannotCreate`.
-    package init(
+    package convenience init(
         _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
     ) throws(CheckpointError) {
         let target = try Self.checkedTarget(path, replacing: replacing)
-        self.path = target
+        try self.init(
+            target, temporarily: temporarySibling(of: target), replacing: replacing, rehearsal: rehearsal)
+    }
+
+    /// A hidden directory inside `directory` for files that are to be moved there one by one; it is never committed.
+    package static func staging(in directory: String) throws(CheckpointError) -> AtomicDirectory {
+        try AtomicDirectory(
+            directory, temporarily: temporarySibling(of: joinedPath(directory, "staging")), replacing: false,
+            rehearsal: nil)
+    }
+
+    private init(
+        _ target: String, temporarily temporaryPath: String, replacing: Bool, rehearsal: OutputRehearsal?
+    ) throws(CheckpointError) {
+        path = target
         isReplacing = replacing
-        temporaryPath = temporarySibling(of: target)
+        self.temporaryPath = temporaryPath
         self.rehearsal = rehearsal
         if let rehearsal {
             try rehearsal.checkPlace(target)
@@ -42,13 +56,8 @@ package final class AtomicDirectory {
         guard mkdir(temporaryPath, 0o777) == 0 else {
             let code = errno
             TemporaryOutputs.remove(temporaryPath)
-            throw creationFailure(path, code)
+            throw creationFailure(target, code)
         }
-    }
-
-    /// A hidden directory inside `directory` for files that are to be moved out of it one by one; it is never committed.
-    package static func staging(in directory: String) throws(CheckpointError) -> AtomicDirectory {
-        try AtomicDirectory(temporarySibling(of: joinedPath(directory, "staging")))
     }
 
     deinit { abandon() }
@@ -76,7 +85,8 @@ package final class AtomicDirectory {
     }
 
     private static func checkReplaceable(_ directory: String, named path: String) throws(CheckpointError) {
-        guard mayBeReplaced(directoryEntries(directory)) else {
+        // What cannot be looked into is not replaced either.
+        guard mayBeReplaced(try readDirectory(directory)) else {
             throw .cannotCreate(
                 path: path,
                 reason:
@@ -130,7 +140,7 @@ package final class AtomicDirectory {
         precondition(isOpen, "the directory has ended")
         guard rehearsal == nil else { return abandon() }
         do {
-            try syncDirectory(temporaryPath)
+            try syncDirectory(temporaryPath, naming: path)
             for input in inputs { try input.checkUnchanged() }
             try TemporaryOutputs.undisturbed { () throws(CheckpointError) in try takeName() }
         } catch {
@@ -139,7 +149,7 @@ package final class AtomicDirectory {
         }
         isOpen = false
         // What is replaced goes when the new directory's name is on the disk, not before.
-        let sync = Result { () throws(CheckpointError) in try syncDirectory(parentDirectory(of: path)) }
+        let sync = Result { () throws(CheckpointError) in try syncDirectory(parentDirectory(of: path), naming: path) }
         removeTree(temporaryPath)
         TemporaryOutputs.remove(temporaryPath)
         try sync.get()

@@ -154,7 +154,7 @@ package final class AtomicFileWriter {
             let code = errno
             // Not every file system can reserve; writing tells then.
             guard code == EOPNOTSUPP || code == ENOSYS else { throw failed(code) }
-            guard ftruncate(descriptor, byteCount) == 0 else { throw failed(errno) }
+            guard retryingOnInterrupt({ ftruncate(descriptor, byteCount) }) == 0 else { throw failed(errno) }
         }
         self.byteCount = byteCount
     }
@@ -183,21 +183,22 @@ package final class AtomicFileWriter {
             rehearsal.add(path, byteCount: byteCount)
             return abandon()
         }
-        guard fsync(descriptor) == 0 else { throw failed(errno) }
+        guard retryingOnInterrupt({ fsync(descriptor) }) == 0 else { throw failed(errno) }
         let closing = descriptor
         descriptor = -1
-        guard close(closing) == 0 else { throw failed(errno) }
+        // A file whose closing a signal interrupts is closed all the same, and on the disk since the sync.
+        guard close(closing) == 0 || errno == EINTR else { throw failed(errno) }
         do {
             for input in inputs { try input.checkUnchanged() }
             try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
-                try renameOutput(temporaryPath, to: target, isReplacing ? .replacing : .exclusive)
+                try renameOutput(temporaryPath, to: target, isReplacing ? .replacing : .exclusive, naming: path)
             }
         } catch {
             abandon()
             throw error
         }
         TemporaryOutputs.remove(temporaryPath)
-        try syncDirectory(parentDirectory(of: target))
+        try syncDirectory(parentDirectory(of: target), naming: path)
     }
 
     /// Gives the file up and removes what was written; harmless after `commit`.

@@ -18,6 +18,36 @@ package enum TemporaryOutputs {
         paths.withLock { _ = $0.removeValue(forKey: path) }
     }
 
+    /// Moves what stands at `path` to `aside`, where it outlasts whatever happens until `restore` or `release`; an
+    /// interrupted program puts it back. False, with errno set, where that fails.
+    package static func putAside(_ path: String, at aside: String) -> Bool {
+        paths.withLock { paths in
+            guard rename(path, aside) == 0 else { return false }
+            paths[path] = .some(aside)
+            return true
+        }
+    }
+
+    /// Puts back what `putAside` moved away from each of `places`, in place of what stands there now; where it moved
+    /// nothing, what is there is removed.
+    package static func restore(_ places: [String]) {
+        paths.withLock { paths in
+            for path in places {
+                removeTree(path)
+                if let aside = paths.removeValue(forKey: path) ?? nil { rename(aside, path) }
+            }
+        }
+    }
+
+    /// Removes what `putAside` moved away from each of `places`: what stands there now is whole.
+    package static func release(_ places: [String]) {
+        paths.withLock { paths in
+            for path in places {
+                if let aside = paths.removeValue(forKey: path) ?? nil { unlink(aside) }
+            }
+        }
+    }
+
     /// Runs `body`, which gives an output its name, so that no removal comes between: the name never stands for a part.
     static func undisturbed(_ body: () throws(CheckpointError) -> Void) throws(CheckpointError) {
         try paths.withLock { _ throws(CheckpointError) in try body() }
@@ -57,13 +87,22 @@ package enum TemporaryOutputs {
 /// False if something could not be removed.
 @discardableResult
 package func removeTree(_ path: String) -> Bool {
+    removeEntry(path, of: AT_FDCWD)
+}
+
+/// Removes what is called `name`, which need not be text, in an open directory.
+private func removeEntry(_ name: UnsafePointer<CChar>, of directory: Int32) -> Bool {
     var status = stat()
-    guard lstat(path, &status) == 0 else { return errno == ENOENT }
-    if status.st_mode & S_IFMT == S_IFDIR {
-        for name in directoryEntries(path) { removeTree(joinedPath(path, name)) }
-        return rmdir(path) == 0
+    guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return errno == ENOENT }
+    guard status.st_mode & S_IFMT == S_IFDIR else { return unlinkat(directory, name, 0) == 0 }
+    let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+    let descriptor = retryingOnInterrupt { openat(directory, name, flags) }
+    if descriptor >= 0 {
+        // What cannot be listed may be empty.
+        for entry in (try? entryNames(descriptor, path: "")) ?? [] { _ = removeEntry(entry, of: descriptor) }
+        close(descriptor)
     }
-    return unlink(path) == 0
+    return unlinkat(directory, name, AT_REMOVEDIR) == 0
 }
 
 /// A path beside `target` (which has no trailing slash) that is very unlikely to exist.
@@ -74,7 +113,7 @@ func temporarySibling(of target: String, suffix: String = ".tmp") -> String {
 }
 
 /// Why an output could not be begun: a disk that is full or fails is no fault of the name.
-func creationFailure(_ path: String, _ code: Int32) -> CheckpointError {
+package func creationFailure(_ path: String, _ code: Int32) -> CheckpointError {
     switch code {
     case ENOSPC, EDQUOT, EIO: .writeFailed(path: path, code: code)
     default: .cannotCreate(path: path, reason: systemMessage(code))
@@ -88,13 +127,15 @@ func trimmingTrailingSlashes(_ path: String) -> String {
     return String(trimmed)
 }
 
-/// Makes the names in a directory durable. Throws `writeFailed`.
-package func syncDirectory(_ path: String) throws(CheckpointError) {
+/// Makes the names in a directory durable. Throws `writeFailed` for `output`, whose name it is about, or the directory.
+package func syncDirectory(_ path: String, naming output: String? = nil) throws(CheckpointError) {
     let descriptor = retryingOnInterrupt { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
-    guard descriptor >= 0 else { throw .writeFailed(path: path, code: errno) }
+    guard descriptor >= 0 else { throw .writeFailed(path: output ?? path, code: errno) }
     defer { close(descriptor) }
     // Some file systems cannot sync a directory; there is nothing more to do on them.
-    if fsync(descriptor) != 0, errno != EINVAL { throw .writeFailed(path: path, code: errno) }
+    if retryingOnInterrupt({ fsync(descriptor) }) != 0, errno != EINVAL {
+        throw .writeFailed(path: output ?? path, code: errno)
+    }
 }
 
 /// How a finished output takes its name.
@@ -106,9 +147,11 @@ package enum RenameMode: Sendable { case exclusive, replacing, exchanging }
 /// directory is renamed, which replaces at most an empty one. Two directories are then swapped in steps, so that a program
 /// killed just between them leaves the old one beside as `.tspeft-….old`.
 ///
-/// - Parameter call: `tspeft_rename`, or a test's.
+/// - Parameters:
+///   - output: what errors call the target, where that lies in a directory that has no name yet.
+///   - call: `tspeft_rename`, or a test's.
 package func renameOutput(
-    _ source: String, to target: String, _ mode: RenameMode,
+    _ source: String, to target: String, _ mode: RenameMode, naming output: String? = nil,
     by call: (UnsafePointer<CChar>, UnsafePointer<CChar>, Int32) -> Int32 = tspeft_rename
 ) throws(CheckpointError) {
     let flag =
@@ -120,9 +163,9 @@ package func renameOutput(
     if call(source, target, Int32(flag)) == 0 { return }
     let code = errno
     switch (mode, code) {
-    case (.exclusive, EEXIST): throw .outputExists(path: target)
+    case (.exclusive, EEXIST): throw .outputExists(path: output ?? target)
     case (.exclusive, EINVAL), (.exclusive, ENOSYS):
-        try renameWithoutFlags(source, to: target)
+        try renameWithoutFlags(source, to: target, naming: output ?? target)
     case (.exchanging, EINVAL), (.exchanging, ENOSYS):
         let aside = temporarySibling(of: target, suffix: ".old")
         guard rename(target, aside) == 0 else { throw .writeFailed(path: target, code: errno) }
@@ -132,25 +175,27 @@ package func renameOutput(
             throw .writeFailed(path: target, code: code)
         }
         guard rename(aside, source) == 0 else { throw .writeFailed(path: aside, code: errno) }
-    default: throw .writeFailed(path: target, code: code)
+    default: throw .writeFailed(path: output ?? target, code: code)
     }
 }
 
 /// `exclusive` where the file system cannot.
-private func renameWithoutFlags(_ source: String, to target: String) throws(CheckpointError) {
+private func renameWithoutFlags(
+    _ source: String, to target: String, naming output: String
+) throws(CheckpointError) {
     var status = stat()
-    guard lstat(target, &status) != 0 else { throw .outputExists(path: target) }
+    guard lstat(target, &status) != 0 else { throw .outputExists(path: output) }
     if pathKind(source) == .regularFile {
         if link(source, target) == 0 {
             unlink(source)
             return
         }
-        if errno == EEXIST { throw .outputExists(path: target) }
+        if errno == EEXIST { throw .outputExists(path: output) }
         // No links either (FAT): a file made in the moment since the look is replaced.
     }
     guard rename(source, target) == 0 else {
         let code = errno
         let isTaken = code == EEXIST || code == ENOTEMPTY || code == ENOTDIR
-        throw isTaken ? .outputExists(path: target) : .writeFailed(path: target, code: code)
+        throw isTaken ? .outputExists(path: output) : .writeFailed(path: output, code: code)
     }
 }

@@ -112,9 +112,16 @@ package final class SafetensorsWriter {
         _ tensors: [(name: String, shape: [Int], values: [Float])], to path: String,
         metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata, replacing: Bool = false
     ) throws(CheckpointError) {
+        try write(tensors, to: AtomicFileWriter(path, replacing: replacing), metadata: metadata)
+    }
+
+    /// Writes a whole file of float tensors to `file`, which is empty so far, in the order given.
+    package static func write(
+        _ tensors: [(name: String, shape: [Int], values: [Float])], to file: AtomicFileWriter,
+        metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata
+    ) throws(CheckpointError) {
         let entries = tensors.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }
-        let writer = try SafetensorsWriter(
-            AtomicFileWriter(path, replacing: replacing), entries: entries, metadata: metadata)
+        let writer = try SafetensorsWriter(file, entries: entries, metadata: metadata)
         for (tensor, entry) in zip(tensors, entries) {
             precondition(tensor.values.count * 4 == entry.byteCount, "'\(tensor.name)' does not fill its shape")
             try writer.append(tensor.values)

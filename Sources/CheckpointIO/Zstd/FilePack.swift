@@ -1,4 +1,3 @@
-import CKernels
 import Glibc
 
 /// A few files in one: a POSIX archive (`ustar`) in Zstandard frames with a seek table, so that `zstd -d` and `tar -x`
@@ -32,10 +31,13 @@ package final class FilePack: Sendable {
     /// The path as it was given.
     package var path: String { packed.path }
 
-    /// Whether the file at `path` may be a pack: it is there and begins as Zstandard does.
-    package static func isPack(_ path: String) -> Bool {
-        guard pathKind(path) == .regularFile, let file = try? MappedFile.open(path) else { return false }
-        return file.withBytes(SeekableZstdFile.isZstandard)
+    /// Bytes of the packed file.
+    package var packedByteCount: Int { packed.source.byteCount }
+
+    /// Whether the file at `path` may be a pack: it is there and begins as Zstandard does. Throws `unreadable`.
+    package static func isPack(_ path: String) throws(CheckpointError) -> Bool {
+        guard try checkedPathKind(path) == .regularFile else { return false }
+        return try MappedFile.open(path).withBytes(SeekableZstdFile.isZstandard)
     }
 
     /// Opens a pack and checks all that it says of its files; none of them is unpacked.
@@ -122,19 +124,21 @@ package final class FilePack: Sendable {
 
     /// Writes all files into `directory`, under their names, once the disk has room for each. Throws `malformed` and
     /// `writeFailed`.
-    package func unpack(into directory: AtomicDirectory) throws(CheckpointError) {
+    package func unpack(
+        into directory: AtomicDirectory, threadCount: Int = usualThreadCount()
+    ) throws(CheckpointError) {
         for entry in entries {
             let file = try directory.writer(entry.name)
             try file.checkRoom(for: entry.byteCount)
-            try packed.write(entry.range, to: file)
+            try packed.write(entry.range, to: file, threadCount: threadCount)
             try file.commit()
         }
     }
 
     /// Bytes that `unpack` holds at most: the contents of a frame a thread.
-    package var unpackingByteCount: Int {
+    package func unpackingByteCount(threadCount: Int) -> Int {
         let largest = (0..<packed.frameCount).reduce(0) { max($0, packed.contentRange(of: $1).count) }
-        return min(Int(tspeft_available_threads()) * largest, max(largest, SeekableZstdFile.contentLimit))
+        return min(threadCount * largest, max(largest, SeekableZstdFile.contentLimit))
     }
 
     /// Throws `inputChanged` where the pack is no longer the file that was opened.
@@ -146,10 +150,10 @@ package final class FilePack: Sendable {
     /// opening and writing throw.
     package static func write(
         _ names: [String], in directory: String, to output: AtomicFileWriter,
-        level: Int = SeekableZstdWriter.defaultLevel
+        level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = usualThreadCount()
     ) throws(CheckpointError) {
         precondition(names.count <= entryLimit && Set(names).count == names.count, "a pack has few files, each once")
-        let writer = SeekableZstdWriter(output, level: level)
+        let writer = SeekableZstdWriter(output, level: level, threadCount: threadCount)
         var files: [MappedFile] = []
         for name in names {
             let file = try MappedFile.open(joinedPath(directory, name))

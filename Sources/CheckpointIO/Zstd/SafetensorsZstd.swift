@@ -82,7 +82,7 @@ package enum SafetensorsZstd {
         guard let packed = file.packedFile else {
             throw .malformed(file: path, problem: "is not packed: it is no Zstandard file")
         }
-        try packed.write(0..<packed.byteCount, to: output)
+        try packed.write(0..<packed.byteCount, to: output, threadCount: usualThreadCount())
         try output.commit(rechecking: [file])
     }
 }

@@ -1,4 +1,3 @@
-import CKernels
 import CZstd
 
 /// Writes a stream as Zstandard frames with a seek table after them. Frames are packed by several threads, about
@@ -16,6 +15,7 @@ package final class SeekableZstdWriter {
 
     private let file: AtomicFileWriter
     private let level: Int32
+    private let threadCount: Int
     private let batchBytes: Int
     private var pending: [[UInt8]] = []
     private var pendingBytes = 0
@@ -23,12 +23,16 @@ package final class SeekableZstdWriter {
     private var isFrameOpen = false
     private var entries: [SeekTable.Entry] = []
 
-    /// Begins the frames in `file`, which is empty so far; `level` is one of `levels`.
-    package init(_ file: AtomicFileWriter, level: Int = SeekableZstdWriter.defaultLevel) {
+    /// Begins the frames in `file`, which is empty so far; `level` is one of `levels`. The bytes that are written do not
+    /// depend on `threadCount`.
+    package init(
+        _ file: AtomicFileWriter, level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = usualThreadCount()
+    ) {
         precondition(Self.levels.contains(level), "no level of libzstd")
         self.file = file
         self.level = Int32(level)
-        batchBytes = max(1, Int(tspeft_available_threads())) * Self.frameByteCount
+        self.threadCount = max(1, threadCount)
+        batchBytes = self.threadCount * Self.frameByteCount
     }
 
     /// Appends bytes to the frame that is open, and to new ones where it is full. Throws `writeFailed`.
@@ -88,7 +92,7 @@ package final class SeekableZstdWriter {
         }
         // Each item writes its own element.
         nonisolated(unsafe) let results = packed
-        forEachInParallel(frames.count) { results[$0] = Zstd.frame(frames[$0], level: level) }
+        forEachInParallel(frames.count, threadCount: threadCount) { results[$0] = Zstd.frame(frames[$0], level: level) }
         for (content, frame) in zip(frames, packed) {
             let checksum = frame.withUnsafeBytes {
                 UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: frame.count - 4, as: UInt32.self))
@@ -114,11 +118,11 @@ extension SeekableZstdWriter {
 }
 
 extension SeekableZstdFile {
-    /// Writes a range of the content to `file`, unpacked by several threads, some frames at a time.
-    func write(_ range: Range<Int>, to file: AtomicFileWriter) throws(CheckpointError) {
+    /// Writes a range of the content to `file`, unpacked by `threadCount` threads, some frames at a time.
+    func write(_ range: Range<Int>, to file: AtomicFileWriter, threadCount: Int) throws(CheckpointError) {
         guard frameCount > 0 else { return try file.write(read(range)) }
         let frames = frames(overlapping: range)
-        let threads = max(1, Int(tspeft_available_threads()))
+        let threads = max(1, threadCount)
         var next = frames.lowerBound
         while next < frames.upperBound {
             // A frame a thread, but not more than the largest frame allowed in all.
@@ -139,7 +143,7 @@ extension SeekableZstdFile {
                 failures.deinitialize()
                 failures.deallocate()
             }
-            forEachInParallel(end - first) { item in
+            forEachInParallel(end - first, threadCount: threads) { item in
                 do throws(CheckpointError) {
                     try read(first + item, of: part, into: buffer)
                 } catch {

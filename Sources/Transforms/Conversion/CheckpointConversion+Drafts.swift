@@ -36,7 +36,7 @@ extension CheckpointConversion.Draft {
             return
         }
         let hasModel = checkpoint.configuration != nil
-        let beside = checkpoint.path == directory || hasModel ? HuggingFaceFiles.beside(directory) : ([], [])
+        let beside = checkpoint.path == directory || hasModel ? try HuggingFaceFiles.beside(directory) : ([], [])
         let changes = tensors.contains { $0.changedEncoding != nil }
         sideFiles = beside.0.map { name in
             if name == "config.json", changes, let wanted, let json = checkpoint.configuration {
@@ -269,7 +269,7 @@ extension CheckpointConversion.Draft {
 
     private static func generation(_ directory: String) throws -> JSONValue? {
         let path = joinedPath(directory, "generation_config.json")
-        guard pathKind(path) == .regularFile else { return nil }
+        guard try checkedPathKind(path) == .regularFile else { return nil }
         do {
             return try JSONValue.parse(try readSmallFile(path, limit: 1 << 20))
         } catch let error as CheckpointError {

@@ -12,8 +12,8 @@ extension CheckpointConversion {
     ///   - progress: told bytes written so far, and of all.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
-    /// that finds all; where parts of an older file are replaced, its first part is moved aside before, so that no
-    /// mixture of old and new ever has one. Throws `CheckpointError` for files, `inputChanged` among them, and
+    /// that finds all; parts of an older file that they replace are moved aside before, so that no mixture of old and new
+    /// ever has a first one, and come back where something fails. Throws `CheckpointError` for files, `inputChanged` among them, and
     /// `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
         replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
@@ -30,7 +30,7 @@ extension CheckpointConversion {
             rehearsal.addMemory("buffers that are packed", byteCount: packingByteCount(threadCount))
             return
         }
-        if format == .safetensorsZstd { return try pack(replacing: replacing, progress) }
+        if format == .safetensorsZstd { return try pack(replacing: replacing, threadCount, progress) }
         guard format == .huggingFace else {
             let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing, rehearsal: rehearsal) }
             let outputs = try fill(writers, threadCount, rehearsal, progress)
@@ -54,36 +54,44 @@ extension CheckpointConversion {
         }
     }
 
-    /// Gives files their names, the first last, after the first of older ones was moved aside. Where one fails, those that
-    /// are new are taken away again, and where none has its name yet, the older one gets its own back.
+    /// Gives files their names, the first last, after older ones of those names were moved aside, the first first. Where
+    /// one fails, those that are new are taken away again, and the older ones get their names back.
     private func commit(
         _ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool, isRehearsal: Bool
     ) throws {
-        var named: [String] = []
-        let replaced = replacing && !isRehearsal && outputs.count > 1 ? try movedAside(files[0].path) : nil
+        guard outputs.count > 1, !isRehearsal else {
+            for output in outputs { try output.commit(rechecking: checkpoint.mappings) }
+            return
+        }
+        // Runs that exchange the same parts at once would leave some of each.
+        let lock = try FolderLock(besides: writers[0].path)
+        defer { withExtendedLifetime(lock) {} }
+        // Places whose old file is aside, or whose new one has its name.
+        var places: [String] = []
         do {
-            for index in [Int](1..<max(1, outputs.count)) + [0] {
+            for writer in writers where replacing {
+                if try moveAside(writer.path) { places.append(writer.path) }
+            }
+            for index in [Int](1..<outputs.count) + [0] {
                 try outputs[index].commit(rechecking: checkpoint.mappings)
-                named.append(files[index].path)
+                if !places.contains(writers[index].path) { places.append(writers[index].path) }
             }
         } catch {
             for writer in writers { writer.abandon() }
-            if !replacing { for path in named { unlink(path) } }
-            if let replaced, named.isEmpty { rename(replaced.aside, replaced.path) }
+            // The first part comes back last.
+            TemporaryOutputs.restore(places.reversed())
             throw error
         }
-        if let replaced { unlink(replaced.aside) }
+        TemporaryOutputs.release(places)
     }
 
-    /// Moves the file at `path`, links followed, to a hidden name beside it, where it outlasts whatever happens before the
-    /// new files are complete; nil where none is. Throws `writeFailed`.
-    private func movedAside(_ path: String) throws(CheckpointError) -> (path: String, aside: String)? {
-        guard let resolved = realpath(path, nil) else { return nil }
-        defer { free(resolved) }
-        let old = String(cString: resolved)
-        let aside = joinedPath(parentDirectory(of: old), ".\(lastPathComponent(old)).replaced-\(getpid())")
-        guard rename(old, aside) == 0 else { throw .writeFailed(path: old, code: errno) }
-        return (old, aside)
+    /// Moves the file at `path` to a hidden name beside it, where it outlasts whatever happens before the new files are
+    /// complete; false where none is. Throws `writeFailed`.
+    private func moveAside(_ path: String) throws(CheckpointError) -> Bool {
+        let aside = joinedPath(parentDirectory(of: path), ".\(lastPathComponent(path)).replaced-\(getpid())")
+        if TemporaryOutputs.putAside(path, at: aside) { return true }
+        guard errno == ENOENT else { throw .writeFailed(path: path, code: errno) }
+        return false
     }
 
     /// Lays the files out and writes all tensors; the files are yet to be committed.
@@ -123,11 +131,13 @@ extension CheckpointConversion {
     }
 
     /// Writes the only file, each tensor as a frame of its own; the frames' parts are packed in parallel.
-    private func pack(replacing: Bool, _ progress: (_ done: Int, _ total: Int) -> Void) throws {
+    private func pack(
+        replacing: Bool, _ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void
+    ) throws {
         let file = files[0]
         let writer = try AtomicFileWriter(file.path, replacing: replacing)
         do {
-            let frames = SeekableZstdWriter(writer)
+            let frames = SeekableZstdWriter(writer, threadCount: threadCount)
             try frames.append(file.layout.header)
             frames.endFrame()
             let total = file.layout.byteCount

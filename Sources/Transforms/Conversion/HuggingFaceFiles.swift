@@ -13,11 +13,12 @@ enum HuggingFaceFiles {
     private static let adapterFiles: Set<String> = ["adapter_config.json", "tspeft.json"]
 
     /// The files in `directory` that go with its model into another directory, and those that stay behind because they
-    /// hold weights in a form that is not read. Directories in it stay behind too.
-    static func beside(_ directory: String) -> (copied: [String], left: [String]) {
+    /// hold weights in a form that is not read. Directories in it stay behind too. Throws `unreadable`.
+    static func beside(_ directory: String) throws(CheckpointError) -> (copied: [String], left: [String]) {
         var copied: [String] = []
         var left: [String] = []
-        for name in directoryEntries(directory) where pathKind(joinedPath(directory, name)) == .regularFile {
+        for name in try readDirectory(directory) {
+            guard try checkedPathKind(joinedPath(directory, name)) == .regularFile else { continue }
             if adapterFiles.contains(name) { continue }
             if !weightEndings.contains(where: name.hasSuffix) {
                 copied.append(name)

@@ -107,9 +107,9 @@ extension CheckpointMerge {
     }
 
     private func copySideFiles(from source: String, into directory: AtomicDirectory, unties: Bool) throws {
-        for name in directoryEntries(source) {
+        for name in try readDirectory(source) {
             let path = joinedPath(source, name)
-            guard pathKind(path) == .regularFile, !Self.staleFiles.contains(name),
+            guard try checkedPathKind(path) == .regularFile, !Self.staleFiles.contains(name),
                 !Self.weightEndings.contains(where: name.hasSuffix)
             else { continue }
             if name == "config.json", unties, case .object(var members) = base.checkpoint.configuration {

@@ -27,7 +27,7 @@ package struct MergeRecord: Sendable {
     /// The record in a base's directory; without one, a record of no merges.
     package static func read(inDirectory directory: String) throws -> MergeRecord {
         let path = joinedPath(directory, fileName)
-        guard pathKind(path) == .regularFile else { return MergeRecord(merges: []) }
+        guard try checkedPathKind(path) == .regularFile else { return MergeRecord(merges: []) }
         let bytes = try readSmallFile(path, limit: fileLimit)
         guard let record = MergeRecord(text: bytes) else {
             throw CheckpointError.malformed(file: path, problem: "is not a record of merges")
