@@ -12,7 +12,7 @@ private struct Claims {
     init() {
         let header = safetensorsFile(header: #"{"a":{"dtype":"U8","shape":[16],"data_offsets":[0,16]}}"#)
         let contents = [header, (0..<16).map { UInt8($0) }]
-        frames = contents.map { Zstd.frame($0, level: 3) }
+        frames = contents.map { zstdFrame($0) }
         entries = []
         for (frame, content) in zip(frames, contents) { entries.append(Self.entry(frame, content.count)) }
     }
@@ -57,11 +57,11 @@ private func refusal(_ contents: [UInt8]) throws -> String {
         #expect(try refusal(claims.file).contains(".safetensors.zst: "))
     }
     var bomb = Claims()
-    bomb.frames[1] = Zstd.frame([UInt8](repeating: 0, count: 64 << 20), level: 3)
+    bomb.frames[1] = zstdFrame([UInt8](repeating: 0, count: 64 << 20))
     bomb.entries[1] = Claims.entry(bomb.frames[1], 16)
     #expect(try refusal(bomb.file).contains("cannot be unpacked to the 16 bytes"))
     var hollow = Claims()
-    hollow.frames[1] = Zstd.frame([1], level: 3)
+    hollow.frames[1] = zstdFrame([1])
     hollow.entries[1] = Claims.entry(hollow.frames[1], 16)
     #expect(try refusal(hollow.file).contains("holds 1 bytes; the seek table says 16"))
 }
@@ -106,7 +106,7 @@ private func refusal(_ contents: [UInt8]) throws -> String {
     claims.entries[1] = Claims.entry(claims.frames[1], 16)
     #expect(try refusal(claims.file).contains("frame 1"))
     claims = Claims()
-    claims.frames[1] = Zstd.frame([1, 2, 3], level: 3) + Zstd.frame([UInt8](repeating: 4, count: 13), level: 3)
+    claims.frames[1] = zstdFrame([1, 2, 3]) + zstdFrame([UInt8](repeating: 4, count: 13))
     claims.entries[1] = Claims.entry(claims.frames[1], 16)
     #expect(try refusal(claims.file).contains("the seek table says"))
 }
@@ -150,7 +150,7 @@ private func refusal(_ contents: [UInt8]) throws -> String {
 
 @Test func bombBehindASoundTableStopsAtItsHeader() throws {
     // 60 frames that say, and hold, 64 MiB of zeros each: the header is looked for in the first.
-    let frame = Zstd.frame([UInt8](repeating: 0, count: 64 << 20), level: 3)
+    let frame = zstdFrame([UInt8](repeating: 0, count: 64 << 20))
     var claims = Claims()
     claims.frames = Array(repeating: frame, count: 60)
     claims.entries = Array(repeating: Claims.entry(frame, 64 << 20), count: 60)
@@ -163,4 +163,9 @@ private func refusal(_ contents: [UInt8]) throws -> String {
     // Magic of version 0.7.
     #expect(try refusal([0x27, 0xB5, 0x2F, 0xFD, 0, 0, 0, 0, 0, 0]).contains("x.safetensors.zst"))
     #expect(try refusal(Zstd.compress([1]) + [0x27, 0xB5, 0x2F, 0xFD, 0, 0, 0, 0]).contains("no Zstandard frame"))
+}
+
+/// A frame as our writer makes it.
+private func zstdFrame(_ content: [UInt8]) -> [UInt8] {
+    content.withUnsafeBytes { FramePacker(level: Int32(SeekableZstdWriter.defaultLevel)).frame($0) }
 }

@@ -9,12 +9,15 @@ package final class SeekableZstdWriter {
     package static let levels = 1...19
 
     /// Bytes of content of a frame at most.
-    static let frameByteCount = 1 << 20
+    package static let frameByteCount = 1 << 20
     /// Frames that are packed together at most; small ones cost little.
     private static let batchFrames = 1024
+    /// Frames that each thread packs, about, before they are written.
+    private static let framesOfThread = 4
 
     private let file: AtomicFileWriter
-    private let level: Int32
+    /// One for each thread.
+    private let packers: [FramePacker]
     private let threadCount: Int
     private let batchBytes: Int
     private var pending: [[UInt8]] = []
@@ -30,8 +33,8 @@ package final class SeekableZstdWriter {
     ) {
         precondition(Self.levels.contains(level), "no level of libzstd")
         self.file = file
-        self.level = Int32(level)
         self.threadCount = max(1, threadCount)
+        packers = (0..<self.threadCount).map { _ in FramePacker(level: Int32(level)) }
         batchBytes = self.threadCount * Self.frameByteCount
     }
 
@@ -81,25 +84,56 @@ package final class SeekableZstdWriter {
 
     private func flush() throws(CheckpointError) {
         let frames = pending
-        let level = level
         pending.removeAll(keepingCapacity: true)
         pendingBytes = 0
-        let packed = UnsafeMutableBufferPointer<[UInt8]>.allocate(capacity: frames.count)
-        packed.initialize(repeating: [])
-        defer {
-            packed.deinitialize()
-            packed.deallocate()
-        }
-        // Each item writes its own element.
-        nonisolated(unsafe) let results = packed
-        forEachInParallel(frames.count, threadCount: threadCount) { results[$0] = Zstd.frame(frames[$0], level: level) }
-        for (content, frame) in zip(frames, packed) {
-            let checksum = frame.withUnsafeBytes {
-                UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: frame.count - 4, as: UInt32.self))
+        let packed = ResultSlots.collect(frames.count, [UInt8]()) { slots in
+            ParallelWork.run(frames.count, threadCount: threadCount) { frame, thread in
+                slots.put(frames[frame].withUnsafeBytes { packers[thread].frame($0) }, at: frame)
             }
-            entries.append(
-                SeekTable.Entry(packed: UInt32(frame.count), unpacked: UInt32(content.count), checksum: checksum))
-            try file.write(frame)
+        }
+        for (content, frame) in zip(frames, packed) { try add(frame, contentCount: content.count) }
+    }
+
+    /// Writes a frame and notes it.
+    private func add(_ frame: [UInt8], contentCount: Int) throws(CheckpointError) {
+        let checksum = frame.withUnsafeBytes {
+            UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: frame.count - 4, as: UInt32.self))
+        }
+        entries.append(
+            SeekTable.Entry(packed: UInt32(frame.count), unpacked: UInt32(contentCount), checksum: checksum))
+        try file.write(frame)
+    }
+
+    /// Appends `count` frames, whose contents several threads make and pack at once.
+    ///
+    /// `make(frame, thread, pack)` lends the content of a frame, 1 to `frameByteCount` bytes, to `pack`, once. It is called
+    /// for different frames by different threads, numbered below the writer's `threadCount`. `progress` is told the number
+    /// of frames that are done, on the calling thread. Throws what `make` throws, and `writeFailed`.
+    package func appendFrames(
+        _ count: Int, progress: (_ done: Int) -> Void = { _ in },
+        _ make: (_ frame: Int, _ thread: Int, _ pack: (UnsafeRawBufferPointer) -> Void) throws -> Void
+    ) throws {
+        try flush()
+        isFrameOpen = false
+        // While frames are packed, those before them are written, by the thread that is first at a batch.
+        var packed: [(frame: [UInt8], contentCount: Int)] = []
+        let batchFrames = threadCount * Self.framesOfThread
+        for start in stride(from: 0, through: count + batchFrames - 1, by: batchFrames) {
+            let batch = min(start, count)..<min(start + batchFrames, count)
+            let ready = packed
+            packed = try ResultSlots.collect(batch.count, ([], 0)) { slots in
+                try ParallelWork.run(batch.count + 1, threadCount: threadCount) { item, thread in
+                    guard item > 0 else {
+                        for (frame, contentCount) in ready { try add(frame, contentCount: contentCount) }
+                        return
+                    }
+                    try make(batch.lowerBound + item - 1, thread) { content in
+                        precondition(1...Self.frameByteCount ~= content.count, "a frame's size")
+                        slots.put((packers[thread].frame(content), content.count), at: item - 1)
+                    }
+                }
+            }
+            progress(batch.lowerBound)
         }
     }
 
@@ -113,8 +147,11 @@ package final class SeekableZstdWriter {
 }
 
 extension SeekableZstdWriter {
-    /// Bytes that a writer holds at most, about: content that waits, a frame a thread and one more, and as much packed.
-    package static func bufferByteCount(threadCount: Int) -> Int { 2 * (threadCount + 1) * frameByteCount }
+    /// Bytes that a writer holds at most, about: content that waits, a frame a thread and one more, what is packed and what
+    /// is being written, and libzstd's tables, which take about two frames at the usual level.
+    package static func bufferByteCount(threadCount: Int) -> Int {
+        (threadCount * (1 + 2 * framesOfThread + 2) + 1) * frameByteCount
+    }
 }
 
 extension SeekableZstdFile {
@@ -137,20 +174,9 @@ extension SeekableZstdFile {
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: part.count, alignment: 64)
             defer { buffer.deallocate() }
             let first = next
-            let failures = UnsafeMutableBufferPointer<CheckpointError?>.allocate(capacity: end - first)
-            failures.initialize(repeating: nil)
-            defer {
-                failures.deinitialize()
-                failures.deallocate()
+            try ParallelWork.run(end - first, threadCount: threads) { (item, _) throws(CheckpointError) in
+                try read(first + item, of: part, into: buffer)
             }
-            forEachInParallel(end - first, threadCount: threads) { item in
-                do throws(CheckpointError) {
-                    try read(first + item, of: part, into: buffer)
-                } catch {
-                    failures[item] = error
-                }
-            }
-            for case let failure? in failures { throw failure }
             try file.write(UnsafeRawBufferPointer(buffer))
             next = end
         }

@@ -81,15 +81,26 @@ package enum Zstd {
             count = result
         }
     }
+}
+
+/// Makes frames, one after another: a context of libzstd that is kept, since its tables cost more than they say.
+final class FramePacker {
+    private let context: OpaquePointer
+
+    /// `level` is one of libzstd's.
+    init(level: Int32) {
+        guard let context = ZSTD_createCCtx() else { preconditionFailure("no memory for a Zstandard context") }
+        ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
+        ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
+        self.context = context
+    }
+
+    deinit { ZSTD_freeCCtx(context) }
 
     /// One frame that holds `content`, with its size and a checksum.
-    static func frame(_ content: [UInt8], level: Int32) -> [UInt8] {
-        guard let packer = ZSTD_createCCtx() else { preconditionFailure("no memory for a Zstandard context") }
-        defer { ZSTD_freeCCtx(packer) }
-        ZSTD_CCtx_setParameter(packer, ZSTD_c_compressionLevel, level)
-        ZSTD_CCtx_setParameter(packer, ZSTD_c_checksumFlag, 1)
-        return [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(content.count)) { buffer, count in
-            count = ZSTD_compress2(packer, buffer.baseAddress, buffer.count, content, content.count)
+    func frame(_ content: UnsafeRawBufferPointer) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: ZSTD_compressBound(content.count)) { buffer, count in
+            count = ZSTD_compress2(context, buffer.baseAddress, buffer.count, content.baseAddress, content.count)
             precondition(ZSTD_isError(count) == 0, "a buffer of the bound's size always suffices")
         }
     }

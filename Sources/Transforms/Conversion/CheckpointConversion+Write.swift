@@ -27,7 +27,10 @@ extension CheckpointConversion {
                 rehearsal.add(file.path, byteCount: file.layout.byteCount)
                 rehearsal.estimates(file.path)
             }
-            rehearsal.addMemory("buffers that are packed", byteCount: packingByteCount(threadCount))
+            rehearsal.addMemory(
+                "buffers that are packed",
+                byteCount: packedStream.bufferByteCount(threadCount: threadCount)
+                    + SeekableZstdWriter.bufferByteCount(threadCount: threadCount))
             return
         }
         if format == .safetensorsZstd { return try pack(replacing: replacing, threadCount, progress) }
@@ -117,20 +120,12 @@ extension CheckpointConversion {
         return outputs
     }
 
-    /// Bytes of rows that are packed at once, about.
-    private static let packedPieceBytes = 16 << 20
-
-    /// Bytes that `pack` holds, about: the writer's, and the largest piece as floats and as it is stored.
-    private func packingByteCount(_ threadCount: Int) -> Int {
-        let piece = tensors.reduce(0) { most, tensor in
-            guard case .made(let rows) = tensor.content(from: checkpoint) else { return most }
-            let count = min(rows.count, max(1, Self.packedPieceBytes / max(1, rows.byteCount)))
-            return max(most, count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
-        }
-        return piece + SeekableZstdWriter.bufferByteCount(threadCount: threadCount)
+    /// The tensors of the only file.
+    private var packedStream: PackedStream {
+        PackedStream(tensors[files[0].tensors].map { $0.content(from: checkpoint) })
     }
 
-    /// Writes the only file, each tensor as a frame of its own; the frames' parts are packed in parallel.
+    /// Writes the only file, each tensor in frames of its own.
     private func pack(
         replacing: Bool, _ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void
     ) throws {
@@ -140,26 +135,8 @@ extension CheckpointConversion {
             let frames = SeekableZstdWriter(writer, threadCount: threadCount)
             try frames.append(file.layout.header)
             frames.endFrame()
-            let total = file.layout.byteCount
-            let workspace = RowWorkspace()
-            for (place, tensor) in tensors[file.tensors].enumerated() where tensor.byteCount > 0 {
-                switch tensor.content(from: checkpoint) {
-                case .stored(let source, let range):
-                    try frames.append(range, of: source)
-                case .made(let rows):
-                    let make = try rows.begin()
-                    let step = max(1, Self.packedPieceBytes / max(1, rows.byteCount))
-                    for start in stride(from: 0, to: rows.count, by: step) {
-                        let part = start..<min(rows.count, start + step)
-                        let bytes = workspace.bytes(part.count * rows.byteCount)
-                        try make(part, workspace, bytes)
-                        try frames.append(UnsafeRawBufferPointer(bytes))
-                        if let done = rows.sourceRange(of: part) { done.file.advise(done.range, willNeed: false) }
-                    }
-                }
-                frames.endFrame()
-                progress(file.layout.ranges[place].upperBound, total)
-            }
+            let stream = packedStream
+            try stream.write(to: frames, threadCount: threadCount) { progress($0, stream.byteCount) }
             try frames.finish(rechecking: checkpoint.mappings)
         } catch {
             writer.abandon()

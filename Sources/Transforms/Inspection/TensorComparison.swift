@@ -113,8 +113,9 @@ package struct TensorPair: Sendable {
         decodesEqualBytes: Bool
     ) throws -> [Outcome] {
         try ResultSlots.collect(stretches.count, Outcome.identical) { slots in
-            let workers = (0..<ParallelWork.threadCount).map { _ in ComparisonWorker(before, after, decodesEqualBytes) }
-            try ParallelWork.run(stretches.count) { item, thread in
+            let threads = usualThreadCount()
+            let workers = (0..<threads).map { _ in ComparisonWorker(before, after, decodesEqualBytes) }
+            try ParallelWork.run(stretches.count, threadCount: threads) { item, thread in
                 let stretch = stretches[item]
                 slots.put(try workers[thread].compare(pairs[stretch.tensor], stretch.elements), at: item)
             }

@@ -169,28 +169,11 @@ package struct TensorStream {
             var busy: [Int]
             var bytesDone = 0
             var failure: (any Error)?
-            /// Pieces of each item that are not done, for items that are begun.
-            var remaining: [Int: Int] = [:]
-            var makers: [Int: Maker] = [:]
-        }
-
-        /// The maker of one item, prepared by the first thread that needs it while others wait.
-        private final class Maker: Sendable {
-            private let prepared = Mutex<Result<RowMaker, any Error>?>(nil)
-
-            func get(_ begin: () throws -> RowMaker) throws -> RowMaker {
-                let result = prepared.withLock { prepared in
-                    let result = prepared ?? Result(catching: begin)
-                    prepared = result
-                    return result
-                }
-                return try result.get()
-            }
         }
 
         private let items: [Item]
         private let queues: [[Piece]]
-        private let pieceCounts: [Int]
+        private let makers: RowMakers
         private let state: Mutex<State>
 
         init(items: [Item], queues: [[Piece]]) {
@@ -198,7 +181,7 @@ package struct TensorStream {
             self.queues = queues
             var counts = [Int](repeating: 0, count: items.count)
             for piece in queues.joined() { counts[piece.item] += 1 }
-            pieceCounts = counts
+            makers = RowMakers(pieceCounts: counts)
             let zeros = [Int](repeating: 0, count: queues.count)
             state = Mutex(State(next: zeros, busy: zeros))
         }
@@ -207,27 +190,24 @@ package struct TensorStream {
 
         /// Does one more piece; the bytes done so far, or nil where nothing is left to do.
         func next(_ workspace: RowWorkspace) -> Int? {
-            let taken = state.withLock { state -> (queue: Int, place: Int, maker: Maker)? in
+            let taken = state.withLock { state -> (queue: Int, place: Int)? in
                 let open = queues.indices.filter { state.next[$0] < queues[$0].count }
                 guard state.failure == nil, let queue = open.min(by: { state.busy[$0] < state.busy[$1] }) else {
                     return nil
                 }
                 let place = state.next[queue]
-                let item = queues[queue][place].item
                 state.next[queue] += 1
                 state.busy[queue] += 1
-                let maker = state.makers[item] ?? Maker()
-                state.makers[item] = maker
-                return (queue, place, maker)
+                return (queue, place)
             }
-            guard let (queue, place, maker) = taken else { return nil }
+            guard let (queue, place) = taken else { return nil }
             let pieces = queues[queue]
             // What is read next comes in from the disk meanwhile.
             if place + 1 < pieces.count, let next = source(of: pieces[place + 1]) {
                 next.file.advise(next.range, willNeed: true)
             }
             do {
-                let written = try perform(pieces[place], maker, workspace)
+                let written = try perform(pieces[place], workspace)
                 return finish(pieces[place], of: queue, bytes: written)
             } catch {
                 state.withLock { if $0.failure == nil { $0.failure = error } }
@@ -235,7 +215,7 @@ package struct TensorStream {
             }
         }
 
-        private func perform(_ piece: Piece, _ maker: Maker, _ workspace: RowWorkspace) throws -> Int {
+        private func perform(_ piece: Piece, _ workspace: RowWorkspace) throws -> Int {
             let item = items[piece.item]
             let written: Range<Int>
             switch item.content {
@@ -245,7 +225,7 @@ package struct TensorStream {
                 let stored = start + piece.part.lowerBound..<start + piece.part.upperBound
                 try item.output.copy(stored, of: file, to: written.lowerBound, scratch: workspace.bytes)
             case .made(let rows):
-                let make = try maker.get(rows.begin)
+                let make = try makers.get(piece.item, rows.begin)
                 let bytes = workspace.bytes(piece.part.count * rows.byteCount)
                 try make(piece.part, workspace, bytes)
                 let start = item.range.lowerBound + piece.part.lowerBound * rows.byteCount
@@ -267,45 +247,12 @@ package struct TensorStream {
         }
 
         private func finish(_ piece: Piece, of queue: Int, bytes: Int) -> Int {
-            state.withLock { state in
+            makers.finishPiece(of: piece.item)
+            return state.withLock { state in
                 state.bytesDone += bytes
                 state.busy[queue] -= 1
-                let left = (state.remaining[piece.item] ?? pieceCounts[piece.item]) - 1
-                state.remaining[piece.item] = left > 0 ? left : nil
-                if left == 0 { state.makers[piece.item] = nil }
                 return state.bytesDone
             }
         }
-    }
-}
-
-/// Memory of one thread that makes rows: grown where needed, then used again.
-package final class RowWorkspace {
-    private var buffers: [UnsafeMutableRawBufferPointer] = []
-    /// The slot of the bytes that a stream writes or unpacks; slots of floats come after it.
-    private static let outputSlot = 0
-
-    init() {}
-
-    deinit { for buffer in buffers { buffer.deallocate() } }
-
-    /// `count` floats with any values; each `slot` (from 0 on) is a buffer of its own, valid until it is asked for again.
-    package func floats(_ slot: Int, _ count: Int) -> UnsafeMutableBufferPointer<Float> {
-        UnsafeMutableBufferPointer(
-            start: memory(slot + 1, count * MemoryLayout<Float>.stride).baseAddress!
-                .bindMemory(to: Float.self, capacity: count), count: count)
-    }
-
-    func bytes(_ count: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(rebasing: memory(Self.outputSlot, count)[..<count])
-    }
-
-    private func memory(_ slot: Int, _ byteCount: Int) -> UnsafeMutableRawBufferPointer {
-        while buffers.count <= slot { buffers.append(.allocate(byteCount: 64, alignment: 64)) }
-        if buffers[slot].count < byteCount {
-            buffers[slot].deallocate()
-            buffers[slot] = .allocate(byteCount: byteCount, alignment: 64)
-        }
-        return buffers[slot]
     }
 }
