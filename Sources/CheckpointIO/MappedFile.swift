@@ -271,7 +271,8 @@ package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -
         }
     }
     if failure != 0 { throw .unreadable(path: path, code: failure) }
-    guard bytes.count == byteCount, FileIdentity(descriptor) == identity else {
+    guard let now = FileIdentity(descriptor) else { throw .unreadable(path: path, code: errno) }
+    guard bytes.count == byteCount, now == identity else {
         throw .inputChanged(path: path, change: "something wrote to it")
     }
     return bytes

@@ -86,6 +86,6 @@ extension Tokenizer {
     }
 
     static func readOptionalJSON(_ path: String) throws -> JSONValue? {
-        pathKind(path) == .nothing ? nil : try readJSON(path)
+        try checkedPathKind(path) == .nothing ? nil : readJSON(path)
     }
 }

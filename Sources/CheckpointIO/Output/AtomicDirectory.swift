@@ -85,8 +85,14 @@ package final class AtomicDirectory {
     }
 
     private static func checkReplaceable(_ directory: String, named path: String) throws(CheckpointError) {
-        // What cannot be looked into is not replaced either.
-        guard mayBeReplaced(try readDirectory(directory)) else {
+        let names: [String]
+        do {
+            names = try readDirectory(directory)
+        } catch .unreadable(_, let code) {
+            // What cannot be looked into is not replaced either.
+            throw creationFailure(path, code)
+        }
+        guard mayBeReplaced(names) else {
             throw .cannotCreate(
                 path: path,
                 reason:
