@@ -15,9 +15,14 @@ package struct AdapterFiles: Sendable {
 
     /// The files at `path`; throws `missing` where nothing is, and what opening a pack throws.
     package init(_ path: String) throws(CheckpointError) {
-        guard pathKind(path) != .nothing else { throw .missing(path: path) }
+        let kind = pathKind(path)
+        guard kind != .nothing else { throw .missing(path: path) }
         self.path = path
         pack = try FilePack.isPack(path) ? try FilePack.open(path) : nil
+        guard kind != .regularFile || pack != nil else {
+            throw .malformed(
+                file: path, problem: "is neither an adapter's directory nor a pack of one, which Zstandard makes")
+        }
     }
 
     /// Whether there is a file called `name`.

@@ -24,6 +24,8 @@ package final class Checkpoint: TensorSource, Sendable {
     package let configuration: JSONValue?
     /// A GGUF file's metadata; of a split model the first part's.
     package let metadata: GGUFMetadata?
+    /// The `__metadata__` of each safetensors file, as `files` lists them; none for GGUF.
+    package let headerMetadata: [[(key: String, value: String)]]
     /// The mapped tensor files, as `files` lists them; an output made from them rechecks them at its end
     /// (`MappedFile.checkUnchanged`).
     package let mappings: [MappedFile]
@@ -45,7 +47,7 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private init(
         path: String, layout: Layout, mappings: [MappedFile], tensors: [TensorRecord], configuration: JSONValue?,
-        metadata: GGUFMetadata?
+        metadata: GGUFMetadata?, headerMetadata: [[(key: String, value: String)]] = []
     ) {
         self.path = path
         self.layout = layout
@@ -53,6 +55,7 @@ package final class Checkpoint: TensorSource, Sendable {
         self.tensors = tensors
         self.configuration = configuration
         self.metadata = metadata
+        self.headerMetadata = headerMetadata
         files = mappings.map(\.path)
         index = tensors.placesByName
     }
@@ -76,7 +79,7 @@ package final class Checkpoint: TensorSource, Sendable {
         let file = try SafetensorsFile.open(path)
         return Checkpoint(
             path: path, layout: .huggingFace(directory: directory), mappings: [file.file], tensors: file.tensors,
-            configuration: try readConfiguration(in: directory), metadata: nil)
+            configuration: try readConfiguration(in: directory), metadata: nil, headerMetadata: [file.metadata])
     }
 
     private static func openDirectory(_ path: String) throws(CheckpointError) -> Checkpoint {
@@ -93,7 +96,8 @@ package final class Checkpoint: TensorSource, Sendable {
         }
         return Checkpoint(
             path: path, layout: .huggingFace(directory: path), mappings: files.map(\.file),
-            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: path), metadata: nil)
+            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: path), metadata: nil,
+            headerMetadata: files.map(\.metadata))
     }
 
     private static func openShards(

@@ -15,7 +15,7 @@ extension LlamaConfiguration {
             throw fields.bad("general.architecture", "a string", "missing")
         }
         guard architecture == "llama" else {
-            throw ModelError.unknownArchitecture(file: checkpoint.path, name: architecture)
+            throw ModelError.unknownArchitecture(file: checkpoint.path, name: GGUFFields.beginning(of: architecture))
         }
         try Self.refuseUnsupported(fields)
         hiddenSize = try fields.requiredPositiveInteger("llama.embedding_length")
@@ -99,7 +99,8 @@ extension LlamaConfiguration {
         // llama.cpp takes linear scaling where the type is not named, and a factor of 0 for 1.
         let name = fields.metadata["llama.rope.scaling.type"]?.stringValue ?? "linear"
         guard name == "none" || name == "linear" else {
-            throw fields.unsupported("llama.rope.scaling.type", "'\(name)'", "none, linear and rope_freqs.weight")
+            throw fields.unsupported(
+                "llama.rope.scaling.type", "'\(GGUFFields.beginning(of: name))'", "none, linear and rope_freqs.weight")
         }
         var factor = 1.0
         // The second is the name from before the first.
@@ -142,6 +143,19 @@ private struct GGUFFields {
         .unsupportedConfiguration(file: file, key: key, found: found, supported: supported)
     }
 
+    /// What a message says of a value that may fill the file.
+    static func shown(_ value: GGUFValue) -> String {
+        if let text = value.stringValue { return "'\(beginning(of: text))'" }
+        if let count = value.elementCount { return "an array of \(count)" }
+        return value.intValue.map { "\($0)" } ?? value.doubleValue.map { "\($0)" } ?? "\(value)"
+    }
+
+    /// As much of a text as a message has room for.
+    static func beginning(of text: String) -> String {
+        let head = text.unicodeScalars.prefix(200)
+        return head.endIndex == text.unicodeScalars.endIndex ? text : String(head) + "..."
+    }
+
     /// A size; an array of equal sizes, one a layer, counts as one.
     func positiveInteger(_ key: String) throws(ModelError) -> Int? {
         guard let value = metadata[key] else { return nil }
@@ -153,7 +167,7 @@ private struct GGUFFields {
             integer = Int(first)
         }
         guard let integer, integer > 0, integer <= Int(Int32.max) else {
-            throw bad(key, "an integer from 1 to \(Int32.max)", "\(value)")
+            throw bad(key, "an integer from 1 to \(Int32.max)", Self.shown(value))
         }
         return integer
     }
@@ -166,7 +180,7 @@ private struct GGUFFields {
     func positiveNumber(_ key: String) throws(ModelError) -> Double? {
         guard let value = metadata[key] else { return nil }
         guard let number = value.doubleValue, number > 0, number.isFinite else {
-            throw bad(key, "a positive number", "\(value)")
+            throw bad(key, "a positive number", Self.shown(value))
         }
         return number
     }

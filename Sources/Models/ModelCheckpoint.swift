@@ -39,7 +39,11 @@ package final class ModelCheckpoint: Sendable {
     /// Throws what `Checkpoint.open` throws, `ModelError` for a configuration that is missing, unsound or unsupported,
     /// and for tensors that are missing or of the wrong shape.
     package static func open(_ path: String) throws -> ModelCheckpoint {
-        let checkpoint = try Checkpoint.open(path)
+        try open(Checkpoint.open(path))
+    }
+
+    /// The model of a checkpoint that is open; throws as the variant for a path.
+    package static func open(_ checkpoint: Checkpoint) throws -> ModelCheckpoint {
         let model = try ModelCheckpoint(checkpoint)
         try model.validate()
         return model

@@ -115,11 +115,11 @@ private func filesOf(_ checkpoint: Checkpoint) throws -> CheckpointFiles {
     let mappings = try checkpoint.files.map { try MappedFile.open($0) }
     return CheckpointFiles(
         checkpoint: checkpoint, sizes: mappings.map(\.byteCount),
-        headers: mappings.map { TensorFileHeader($0, of: checkpoint) }, metadata: try MetadataEntry.all(of: checkpoint))
+        headers: mappings.map { TensorFileHeader($0, of: checkpoint) }, metadata: MetadataEntry.all(of: checkpoint))
 }
 
 private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorRequest) throws -> CheckpointInspection {
-    let model = attempt { try ModelCheckpoint.open(checkpoint.path) }
+    let model = attempt { try ModelCheckpoint.open(checkpoint) }
     let tokenizer = attempt { try Tokenizer.load(checkpoint) }
     // A file by itself, such as one of embeddings or an adapter's.
     let isLone =
@@ -202,7 +202,9 @@ extension CheckpointInspection {
     package var namedArchitecture: String? {
         if let model { return model.configuration.architecture }
         let checkpoint = files.checkpoint
-        if let metadata = checkpoint.metadata { return metadata["general.architecture"]?.stringValue }
+        if let metadata = checkpoint.metadata {
+            return metadata["general.architecture"]?.stringValue.map { String($0.unicodeScalars.prefix(200)) }
+        }
         let type = checkpoint.configuration?["model_type"]?.stringValue
         let classes = (checkpoint.configuration?["architectures"]?.arrayValue ?? []).compactMap(\.stringValue)
         guard let name = classes.first else { return type }

@@ -69,6 +69,6 @@ struct InspectCommand: ParsableCommand {
     }
 
     private func show(_ lines: [String]) {
-        for line in lines { Terminal.result(line) }
+        Terminal.result(lines)
     }
 }

@@ -8,9 +8,16 @@ enum Terminal {
     /// Whether stderr is a terminal, where a line of progress may be rewritten.
     static let isInteractive = isatty(STDERR_FILENO) == 1
 
+    /// Lines of the result, which may be many, written together.
+    static func result(_ lines: [String]) {
+        guard !lines.isEmpty else { return }
+        result(lines.joined(separator: "\n"))
+    }
+
     /// A line of the result.
     static func result(_ line: String = "") {
-        _ = resultText(printable(line, keepingLines: true) + "\n")
+        // Long lines are not copied to get their end.
+        if resultText(printable(line, keepingLines: true)) { _ = resultText("\n") }
     }
 
     /// Text of the result as it is, without a line's end; false where nobody reads any more.
@@ -62,23 +69,37 @@ enum Terminal {
         func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
             scalar.properties.generalCategory != .control || keepingLines && scalar == "\n"
         }
-        guard !text.unicodeScalars.allSatisfy(isHarmless) else { return text }
-        return text.unicodeScalars.map { isHarmless($0) ? String($0) : $0.escaped(asASCII: true) }.joined()
+        // What can be a control character at all: bytes below a space, DEL, and the lead of U+0080 to U+00BF.
+        guard text.utf8.contains(where: { $0 < 0x20 && !(keepingLines && $0 == 0x0A) || $0 == 0x7F || $0 == 0xC2 }),
+            !text.unicodeScalars.allSatisfy(isHarmless)
+        else { return text }
+        var shown = ""
+        for scalar in text.unicodeScalars {
+            if isHarmless(scalar) {
+                shown.unicodeScalars.append(scalar)
+            } else {
+                shown += scalar.escaped(asASCII: true)
+            }
+        }
+        return shown
     }
 
     /// 0, or the errno of what went wrong.
     @discardableResult private static func write(_ text: String, to descriptor: Int32) -> Int32 {
-        var rest = Array(text.utf8)[...]
-        while !rest.isEmpty {
-            let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if written < 0 {
-                let code = errno
-                if code == EINTR { continue }
-                return code
+        var text = text
+        return text.withUTF8 { bytes in
+            var done = 0
+            while done < bytes.count {
+                let written = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+                if written < 0 {
+                    let code = errno
+                    if code == EINTR { continue }
+                    return code
+                }
+                done += written
             }
-            rest = rest.dropFirst(written)
+            return 0
         }
-        return 0
     }
 }
 

@@ -17,7 +17,7 @@ struct Hostile: CustomTestStringConvertible, Sendable {
     let make: @Sendable (_ path: String) throws -> Void
 
     init(
-        _ name: String, _ command: String, _ status: Int32, _ words: String...,
+        _ name: String, _ command: String, _ status: Int32, _ words: [String],
         make: @escaping @Sendable (_ path: String) throws -> Void
     ) {
         testDescription = name
@@ -32,13 +32,19 @@ struct Hostile: CustomTestStringConvertible, Sendable {
 enum Limits {
     /// KiB of data (heap, stacks, buffers; not mapped files).
     static let memory = 256 << 10
-    /// Seconds of computing: one in a release build, which is what the limit is for; a debug build takes many times as long.
-    static let processorSeconds: Int = {
+    /// Whether the program is one that was built for speed: TSPEFT_PROGRAM is taken for that.
+    static let isRelease: Bool = {
         #if DEBUG
-            return 12
+            return Program.namedPath != nil
         #else
-            return 1
+            return true
         #endif
+    }()
+    /// Seconds of computing: one in a release build, which is what the limit is for. A debug build takes about ten times as
+    /// long, and its processor may be shared. TSPEFT_CPU_SECONDS in the environment gives another number.
+    static let processorSeconds: Int = {
+        let asked = ProcessInfo.processInfo.environment["TSPEFT_CPU_SECONDS"].flatMap { Int($0) }
+        return asked ?? (isRelease ? 1 : 12)
     }()
     /// Seconds by the clock, on a machine that may be busy: more is a program that waits for ever.
     static let clockSeconds = 60
@@ -73,14 +79,47 @@ func replacing(_ members: [String: String], in file: String) throws -> [UInt8] {
 
 /// What may stand where a file should.
 enum Stranger: String, CaseIterable {
-    case pipe, device, directory, loop
+    case pipe, directory, loop, dangling, socket, terminal, zero, full, null, random
 
+    /// Makes it at a path, of which little is left where the path is long: a socket's may have 107 bytes.
     func make(_ path: String) throws {
         switch self {
         case .pipe: mkfifo(path, 0o644)
-        case .device: try TestSupport.link(path, to: "/dev/zero")
         case .directory: mkdir(path, 0o755)
         case .loop: try TestSupport.link(path, to: path)
+        case .dangling: try TestSupport.link(path, to: path + "-nothing")
+        case .socket: try Self.makeSocket(path)
+        case .terminal: try TestSupport.link(path, to: Self.terminalPath)
+        case .zero: try TestSupport.link(path, to: "/dev/zero")
+        case .full: try TestSupport.link(path, to: "/dev/full")
+        case .null: try TestSupport.link(path, to: "/dev/null")
+        case .random: try TestSupport.link(path, to: "/dev/urandom")
         }
+    }
+
+    /// A terminal at which nobody sits, as long as the tests run: what reads from it waits for ever.
+    private static let terminalPath: String = {
+        let other = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        var (number, lock): (Int32, Int32) = (-1, 0)
+        // What unlockpt and ptsname do; Linux has these numbers on all common processors.
+        guard other >= 0, ioctl(other, 0x4004_5431, &lock) == 0, ioctl(other, 0x8004_5430, &number) == 0 else {
+            return "/dev/tty"
+        }
+        return "/dev/pts/\(number)"
+    }()
+
+    private static func makeSocket(_ path: String) throws {
+        let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes.prefix($0.count - 1)) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else { throw UnusableRun(command: "making a socket", errors: path) }
     }
 }

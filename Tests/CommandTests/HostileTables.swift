@@ -20,17 +20,6 @@ extension Hostile {
         }
     }
 
-    private init(
-        _ name: String, _ command: String, _ status: Int32, _ words: [String],
-        make: @escaping @Sendable (_ path: String) throws -> Void
-    ) {
-        testDescription = name
-        self.command = command
-        self.status = status
-        self.words = words
-        self.make = make
-    }
-
     private static func raw(_ name: String, _ words: String..., bytes: @escaping @Sendable () -> [UInt8]) -> Hostile {
         Hostile(name, "inspect X.safetensors", 65, words) { try writeFile($0 + ".safetensors", bytes()) }
     }
@@ -99,7 +88,7 @@ extension Hostile {
             "a million axes", "more than 256 values",
             header: { "{" + tensor("a", "U8", "[" + repeated("1,", 1_000_000) + "1]", "[0,1]") + "}" }, data: 1),
         safetensors(
-            "a million tensors", "more than 262144 tensors",
+            "a million tensors", "more than 131072 tensors",
             header: { "{" + (0..<300_000).map { tensor("t\($0)", "U8", "[0]", "[0,0]") }.joined(separator: ",") + "}" }),
         safetensors(
             "a million metadata", "more than 524288 values", header: { "{\"__metadata__\":{" + millionMembers + "}}" }),
@@ -153,7 +142,7 @@ extension Hostile {
             files: { try Stranger.pipe.make($0 + "/two.safetensors") }),
         index(
             "shard that is a device", "two.safetensors: is not a regular file",
-            text: { map(#""a":"two.safetensors""#) }, files: { try Stranger.device.make($0 + "/two.safetensors") }),
+            text: { map(#""a":"two.safetensors""#) }, files: { try Stranger.zero.make($0 + "/two.safetensors") }),
         index(
             "shard that is a directory", "two.safetensors: is not a regular file",
             text: { map(#""a":"two.safetensors""#) }, files: { try Stranger.directory.make($0 + "/two.safetensors") }),
@@ -211,8 +200,11 @@ extension Hostile {
         configuration("empty configuration", "not valid JSON", text: { "" }),
     ]
 
+    /// What an adapter is given to.
+    static let adapterCommand = "merge BASE --adapter X -o new"
+
     private static func adapter(
-        _ name: String, _ words: String..., status: Int32 = 65, command: String = "merge BASE --adapter X -o new",
+        _ name: String, _ words: String..., status: Int32 = 65, command: String = adapterCommand,
         members: [String: String]
     ) -> Hostile {
         Hostile(name, command, status, words) { path in
@@ -249,7 +241,9 @@ extension Hostile {
             "pattern that never ends", "can take for ever", members: ["rank_pattern": "{\"((([a-z0-9._]+)+)+)+X\": 4}"]),
         adapter("unknown method", "peft_type", status: 69, members: ["peft_type": "\"QUANTUM\""]),
         adapter("method that is a number", "peft_type", members: ["peft_type": "7"]),
-        adapter("layers without end", "", members: ["layers_to_transform": "[4611686018427387904]"]),
+        adapter(
+            "layers without end", "", command: adapterCommand + " --gates drop",
+            members: ["layers_to_transform": "[4611686018427387904]"]),
         adapter("field that nobody knows", "bomb", status: 69, members: ["bomb": "[[1]]"]),
         adapter("configuration nested for ever", "nested deeper", members: ["bomb": deep]),
         record("record nested for ever", "nested deeper", text: { deep }),

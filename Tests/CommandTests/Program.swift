@@ -16,11 +16,16 @@ struct Program {
         var errorLines: [String] { errors.split(separator: "\n").map(String.init) }
     }
 
-    /// The program that was built with these tests: it lies beside the test bundle, debug or release.
+    /// The program that TSPEFT_PROGRAM in the environment names, a release build under limits of its own for example;
+    /// without it the one that was built with these tests, which lies beside the test bundle, debug or release.
     static let path: String = {
+        if let named = namedPath { return named }
         let bundle = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         return (bundle as NSString).deletingLastPathComponent + "/tspeft"
     }()
+
+    /// The path in TSPEFT_PROGRAM.
+    static let namedPath = ProcessInfo.processInfo.environment["TSPEFT_PROGRAM"]
 
     /// Where the program runs; relative paths are in it.
     let folder: String

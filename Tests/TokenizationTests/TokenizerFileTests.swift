@@ -93,10 +93,10 @@ struct Change: Sendable, CustomTestStringConvertible {
         Change(field: "model", value: #"{"merges": []}"#, problem: "'model.vocab' is missing (an object)"),
         Change(
             field: "model", value: #"{"vocab": {"a": -1}, "merges": []}"#,
-            problem: "the id of token 'a' is not a whole number from 0 below 4194304"),
+            problem: "the id of token 'a' is not a whole number from 0 below 393216"),
         Change(
             field: "model", value: #"{"vocab": {"a": 99999999999}, "merges": []}"#,
-            problem: "the id of token 'a' is not a whole number from 0 below 4194304"),
+            problem: "the id of token 'a' is not a whole number from 0 below 393216"),
         Change(
             field: "model", value: #"{"vocab": {"a": 0, "b": 0}, "merges": []}"#,
             problem: "id 0 stands for two tokens, one of them 'b'"),

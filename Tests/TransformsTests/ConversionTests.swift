@@ -102,7 +102,7 @@ import Tokenization
         try withTemporaryFolder { folder in
             let export = GGUFTokenizerExport(Self.scored)
             let directory = try AtomicDirectory(folder + "/out")
-            try directory.write("tokenizer.json", text: try export.tokenizer().text(indent: 2))
+            try directory.write("tokenizer.json", text: try export.tokenizer())
             try directory.write("tokenizer_config.json", text: export.configuration.text(indent: 2))
             try directory.commit()
             let written = try Tokenizer.load(modelPath: folder + "/out")

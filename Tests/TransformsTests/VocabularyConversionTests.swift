@@ -15,7 +15,7 @@ import Tokenization
     ) throws -> (vocabulary: GGUFVocabulary, losses: [String]) {
         let export = GGUFTokenizerExport(vocabulary, paddingTokenID: vocabulary.paddingTokenID)
         mkdir(folder + "/out", 0o777)
-        try writeFile(folder + "/out/tokenizer.json", edit(try export.tokenizer().text(indent: 2)))
+        try writeFile(folder + "/out/tokenizer.json", edit(try export.tokenizer()))
         try writeFile(folder + "/out/tokenizer_config.json", export.configuration.text(indent: 2))
         return try GGUFVocabulary.huggingFace(
             directory: folder + "/out", vocabularySize: size ?? vocabulary.tokens.count, configuration: nil)

@@ -84,6 +84,9 @@ package struct GGUFStringArray: Sendable, RandomAccessCollection {
 
     package var startIndex: Int { 0 }
 
+    /// Bytes of all strings together, without their lengths.
+    package var byteCount: Int { range.count - 8 * count }
+
     /// Where the string with its length at `place` lies. A file that another program changes meanwhile gives another
     /// place, never one outside the array.
     private static func text(at place: Int, in bytes: UnsafeRawBufferPointer, before end: Int) -> Range<Int> {

@@ -13,12 +13,13 @@ struct GGUFHeader {
     /// Where the metadata say what tensors' offsets are multiples of (bytes), and what they are where it does not.
     static let alignmentKey = "general.alignment"
     static let defaultAlignment = 32
-    /// Bytes that a header may have, pairs and tensors that it may state: so that what a file claims cannot cost more
-    /// memory or time than it is worth. The headers of the largest vocabularies have 30 MB, the models of the most
-    /// experts 50,000 tensors.
-    private static let byteLimit = 128 << 20
+    /// Bytes that a header may have, and all its keys together, pairs and tensors that it may state: so that what a file
+    /// claims cannot cost more memory or time than it is worth. The headers of the largest vocabularies have 30 MB, the
+    /// models of the most experts 50,000 tensors, and nobody's keys a hundred thousand bytes.
+    private static let byteLimit = 64 << 20
+    private static let keysByteLimit = 4 << 20
     private static let pairLimit = 1 << 16
-    private static let tensorLimit = 1 << 18
+    private static let tensorLimit = 1 << 16
     /// Bytes of a key, by the specification.
     private static let keyByteLimit = Int(UInt16.max)
     private static let magic: UInt32 = 0x4655_4747  // "GGUF"
@@ -81,12 +82,19 @@ struct GGUFHeader {
     ) throws(CheckpointError) -> GGUFMetadata {
         var keys: [String] = []
         var places: [String: GGUFMetadata.Place] = [:]
+        var keysByteCount = 0
         for index in 0..<count {
             let key = try reader.readString("metadata key \(index)", limit: keyByteLimit)
             guard !key.isEmpty, key.utf8.allSatisfy({ $0 < 0x80 }) else {
                 throw .malformed(
                     file: file.path,
                     problem: key.isEmpty ? "metadata key \(index) is empty" : "the metadata key '\(key)' is not ASCII")
+            }
+            keysByteCount += key.utf8.count
+            guard keysByteCount <= keysByteLimit else {
+                throw .malformed(
+                    file: file.path,
+                    problem: "its metadata keys have more than \(keysByteLimit) bytes, which are all that tspeft reads")
             }
             let number = try reader.read(UInt32.self, "the type of metadata key '\(key)'")
             let start = reader.position

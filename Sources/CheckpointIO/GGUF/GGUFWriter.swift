@@ -60,11 +60,15 @@ package final class GGUFWriter {
         precondition(Set(entries.map(\.name)).count == entries.count, "a tensor stands twice among the entries")
         let alignment = alignment(metadata)
         var header = Array("GGUF".utf8) + GGUFEncodedValue.littleEndianBytes(version)
+        // Metadata may be long: they are not copied more than once.
+        header.reserveCapacity(
+            metadata.reduce(entries.count * 128) { $0 + $1.key.utf8.count + $1.value.bytes.count + 16 } + alignment)
         header += GGUFEncodedValue.littleEndianBytes(UInt64(entries.count))
         header += GGUFEncodedValue.littleEndianBytes(UInt64(metadata.count))
         for (key, value) in metadata {
             header += GGUFEncodedValue.stringBytes(Array(key.utf8))
-            header += GGUFEncodedValue.littleEndianBytes(value.type) + value.bytes
+            header += GGUFEncodedValue.littleEndianBytes(value.type)
+            header += value.bytes
         }
         var offsets: [Range<Int>] = []
         var position = 0

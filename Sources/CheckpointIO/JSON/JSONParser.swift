@@ -63,6 +63,8 @@ struct JSONParser {
     /// Values read so far, and how many there may be.
     var valueCount = 0
     var valueLimit: Int
+    /// Bytes that a string may have as it is written.
+    var stringLimit = Int.max
 
     /// Reads `bytes` with `body`, which must leave nothing but white space; `what` says what ends there.
     static func read<R>(
@@ -219,9 +221,11 @@ struct JSONParser {
     mutating func parseString() throws(JSONError) -> String {
         position += 1
         var start = position
+        let end = stringLimit < Int.max - position ? position + stringLimit : Int.max
         var decoded: [UInt8] = []
         while true {
             guard let byte = current else { throw failure("the text ends inside a string") }
+            if position > end { throw failure("a string of more than \(stringLimit) bytes") }
             if byte == UInt8(ascii: "\"") {
                 let last = UnsafeBufferPointer(rebasing: bytes[start..<position])
                 // Without escapes the text needs no second copy.
@@ -235,7 +239,7 @@ struct JSONParser {
             }
             if byte < 0x20 { throw failure("a raw control character in a string") }
             if byte == UInt8(ascii: "\\") {
-                decoded.append(contentsOf: bytes[start..<position])
+                if start < position { decoded.append(contentsOf: bytes[start..<position]) }
                 position += 1
                 try parseEscape(into: &decoded)
                 start = position

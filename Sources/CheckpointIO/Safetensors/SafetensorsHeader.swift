@@ -4,8 +4,18 @@ import TensorCore
 struct SafetensorsHeader {
     /// The largest header that the format allows, in bytes.
     static let byteLimit = 100_000_000
-    /// Tensors in one file that are taken; the largest mixtures of experts have fewer than half as many in all their shards.
-    static let tensorLimit = 1 << 18
+    /// Tensors in one file that are taken, and bytes of all their names: the largest mixtures of experts have about as many
+    /// in all their shards together.
+    static let tensorLimit = 1 << 17
+    private static let namesByteLimit = 16 << 20
+    /// JSON values in all: half as many again as the entries of so many matrices have. The metadata's are counted for
+    /// themselves.
+    private static let valueLimit = 12 * tensorLimit + JSONValue.valueLimit
+    /// Bytes of the text of `__metadata__` that are taken: a hundred times what trainers put there.
+    private static let metadataByteLimit = 16 << 20
+    /// Bytes of a tensor's name, and of the rest of its entry.
+    private static let nameByteLimit = 1 << 20
+    private static let entryByteLimit = 1 << 16
     /// Values that the entry of one tensor may have; PyTorch and numpy know at most 64 axes.
     private static let entryValueLimit = 256
     private static let axisLimit = 64
@@ -62,18 +72,22 @@ struct SafetensorsHeader {
         var tensors: [TensorRecord] = []
         // Names are told apart as Swift's strings are, which is how tensors are looked up.
         var names: Set<String> = []
+        var namesByteCount = 0
         // The parser's closures may throw its own errors only; one of these is carried past them.
         var failure: CheckpointError?
         do {
             try JSONParser.read(UnsafeRawBufferPointer(rebasing: header), what: "object") {
                 (parser) throws(JSONError) in
+                parser.stringLimit = nameByteLimit
                 try parser.parseMembers { (name, start, parser) throws(JSONError) in
                     guard names.insert(name).inserted else { throw parser.failure(duplicate: name, at: start) }
+                    namesByteCount += name.utf8.count
                     guard names.count <= tensorLimit else { throw parser.failure("more than \(tensorLimit) tensors") }
+                    guard namesByteCount <= namesByteLimit else {
+                        throw parser.failure("names of more than \(namesByteLimit) bytes together")
+                    }
                     let isMetadata = name == "__metadata__"
-                    parser.valueCount = 0
-                    parser.valueLimit = isMetadata ? JSONValue.valueLimit : entryValueLimit
-                    let entry = try parser.parseValue(depth: 1)
+                    let entry = try value(of: name, isMetadata, &parser)
                     do throws(CheckpointError) {
                         if isMetadata {
                             metadata = try Self.metadata(entry, file: file)
@@ -91,6 +105,31 @@ struct SafetensorsHeader {
             throw failure ?? .malformed(file: file, problem: "the header is \(error)")
         }
         return (metadata, tensors)
+    }
+
+    /// Reads a member's value, of bounded size.
+    private static func value(
+        of name: String, _ isMetadata: Bool, _ parser: inout JSONParser
+    ) throws(JSONError) -> JSONValue {
+        let limit = isMetadata ? metadataByteLimit : entryByteLimit
+        var part = JSONParser(
+            bytes: UnsafeBufferPointer(rebasing: parser.bytes.prefix(parser.position + limit)),
+            position: parser.position,
+            valueLimit: isMetadata ? JSONValue.valueLimit : entryValueLimit)
+        do throws(JSONError) {
+            let value = try part.parseValue(depth: 1)
+            parser.position = part.position
+            parser.valueCount += part.valueCount
+            guard isMetadata || parser.valueCount <= valueLimit else {
+                throw parser.failure("more than \(valueLimit) values in all")
+            }
+            return value
+        } catch {
+            // The cut may lie within a word or an escape.
+            let isCut = part.bytes.count < parser.bytes.count && error.offset + 16 > part.bytes.count
+            guard isCut else { throw error }
+            throw parser.failure("a value of more than \(limit) bytes, which are all that '\(shown(name))' may have")
+        }
     }
 
     private static func metadata(

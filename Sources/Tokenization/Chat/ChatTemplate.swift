@@ -32,6 +32,9 @@ package struct ChatSegment: Sendable, Equatable {
 /// version of it does: default system messages, trimming, spaces. A template that uses what the interpreter does not
 /// know is refused with the reason.
 package struct ChatTemplate: Sendable {
+    /// Bytes of a template at most: ten times the longest known.
+    private static let byteLimit = 1 << 20
+
     private let statements: [JinjaStatement]
     private let bosToken: String
     private let eosToken: String
@@ -41,6 +44,10 @@ package struct ChatTemplate: Sendable {
     ///
     /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
     package init(jinja: String, bosToken: String, eosToken: String) throws(TokenizationError) {
+        guard jinja.utf8.count <= Self.byteLimit else {
+            throw .unsupportedTemplate(
+                problem: "it has \(jinja.utf8.count) bytes, more than the \(Self.byteLimit) that are read")
+        }
         statements = try JinjaParser.statements(of: jinja)
         self.bosToken = bosToken
         self.eosToken = eosToken

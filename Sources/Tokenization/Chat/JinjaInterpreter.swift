@@ -3,10 +3,11 @@
 /// Knows what chat templates use, as Jinja 3 has it; anything else is an error that names it. Deterministic: the
 /// current date, which some templates ask for, is not defined, so that they fall back to the date they name.
 struct JinjaInterpreter {
-    /// Statements and loop turns that one run may take, and bytes that one text may have: far more than a conversation
-    /// needs, so that only a hostile template meets them.
+    /// Statements, loop turns and numbers of ranges that one run may take, bytes that one text may have, and bytes of all
+    /// values that expressions give: far more than a conversation needs, so that only a hostile template meets them.
     private static let stepLimit = 300_000
-    private static let textLimit = 64 << 20
+    private static let textLimit = 16 << 20
+    private static let workLimit = 1 << 28
     /// Macros that may be within one another.
     private static let macroDepthLimit = 20
 
@@ -14,6 +15,7 @@ struct JinjaInterpreter {
     private var namespaces: [[String: JinjaValue]] = []
     private var output = JinjaText("")
     private var steps = 0
+    private var work = 0
     private var macroDepth = 0
 
     /// How a body was left.
@@ -139,6 +141,13 @@ struct JinjaInterpreter {
     // MARK: Expressions
 
     private mutating func evaluate(_ expression: JinjaExpression) throws(TokenizationError) -> JinjaValue {
+        let value = try computed(expression)
+        work += value.size
+        if work > Self.workLimit { throw failure("it takes too many steps") }
+        return value
+    }
+
+    private mutating func computed(_ expression: JinjaExpression) throws(TokenizationError) -> JinjaValue {
         switch expression {
         case .literal(let value): return value
         case .name(let name): return lookUp(name)
@@ -332,7 +341,9 @@ struct JinjaInterpreter {
             namespaces.append(values.named)
             return .namespace(namespaces.count - 1)
         case .function("range"):
-            return .list(try JinjaLibrary.range(values.positional).map { .integer($0) })
+            let range = try JinjaLibrary.range(values.positional)
+            steps += range.count
+            return .list(range.map { .integer($0) })
         case .undefined(let name): throw failure("it calls '\(name)'")
         default: throw failure("it calls what is no function")
         }

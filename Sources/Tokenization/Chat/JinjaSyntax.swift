@@ -101,6 +101,18 @@ indirect enum JinjaValue: Sendable {
     }
 }
 
+extension JinjaValue {
+    /// About how many bytes a copy of the value has, what is shared with others left out.
+    var size: Int {
+        switch self {
+        case .text(let text): text.byteCount + text.pieces.count * 32
+        case .list(let values): values.count * 64
+        case .dictionary(let members): members.count * 64
+        default: 1
+        }
+    }
+}
+
 /// A text of which stretches are marked as what the assistant says; the marks survive joining and trimming, and so show
 /// in the finished conversation where its words have ended up.
 struct JinjaText: Sendable {

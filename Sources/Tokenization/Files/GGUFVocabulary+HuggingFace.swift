@@ -194,24 +194,26 @@ extension GGUFVocabulary {
     /// That is possible where the merges are SentencePiece's: all pairs that give one token stand together, and none is
     /// missing. Throws `unsupported` otherwise.
     private func scores(from merges: [[UInt8]]) throws(TokenizationError) -> [Float] {
-        var ids: [[UInt8]: Int] = [:]
-        for (id, text) in tokens.enumerated() where types[id] == .normal { ids[text] = id }
+        let normal = tokens.indices.filter { types[$0] == .normal }
+        let table = try tableForCuts(of: normal, in: "a GGUF file")
         var pairCounts: [Int: Int] = [:]
         var places: [Int: Int] = [:]
         var last = -1
         for merge in merges {
             let text = merge.filter { $0 != UInt8(ascii: " ") }
             // An added token never comes about by merging: it is found before.
-            guard let id = ids[text] else { continue }
+            guard let id = table.id(of: text).map({ Int($0) }) else { continue }
             if id != last {
                 guard places.updateValue(places.count, forKey: id) == nil else { throw unsuitableMerges(text) }
                 last = id
             }
             pairCounts[id, default: 0] += 1
         }
-        for (text, id) in ids {
+        for id in normal {
+            let text = tokens[id]
             let pairs = text.indices.dropFirst().count { cut in
-                text[cut] & 0xC0 != 0x80 && ids[Array(text[..<cut])] != nil && ids[Array(text[cut...])] != nil
+                text[cut] & 0xC0 != 0x80 && table.id(of: text, 0..<cut) != nil
+                    && table.id(of: text, cut..<text.count) != nil
             }
             guard pairs == pairCounts[id] ?? 0 else { throw unsuitableMerges(text) }
         }

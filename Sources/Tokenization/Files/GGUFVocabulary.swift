@@ -40,6 +40,10 @@ package struct GGUFVocabulary: Sendable {
     /// The Jinja text of the chat template.
     package var chatTemplate: String?
 
+    /// Merges that are read, and bytes of all tokens' texts: more than the largest vocabularies have (515,000 and 2 MB).
+    static let mergeLimit = 5 << 17
+    static let textLimit = 8 << 20
+
     /// A vocabulary from its parts.
     package init(file: String, model: String, tokens: [[UInt8]]) {
         self.file = file
@@ -71,6 +75,10 @@ package struct GGUFVocabulary: Sendable {
         guard texts.count <= TokenTable.idLimit else {
             throw .unsupported(file: file, feature: "a vocabulary of \(texts.count) tokens")
         }
+        let byteCount = texts.byteCount
+        guard byteCount <= Self.textLimit else {
+            throw .unsupported(file: file, feature: "a vocabulary of \(byteCount) bytes (over \(Self.textLimit))")
+        }
         self.init(file: file, model: model, tokens: texts.indices.map(texts.bytes(at:)))
         preTokenizer = metadata["tokenizer.ggml.pre"]?.stringValue
         if let value = metadata["tokenizer.ggml.token_type"] {
@@ -92,6 +100,12 @@ package struct GGUFVocabulary: Sendable {
         }
         if let value = metadata["tokenizer.ggml.merges"] {
             guard let strings = value.stringArray else { throw wrong("tokenizer.ggml.merges", "a list of strings") }
+            guard strings.count <= Self.mergeLimit, strings.byteCount <= 4 * Self.textLimit else {
+                throw .unsupported(
+                    file: file,
+                    feature: "a vocabulary with \(strings.count) merges of \(strings.byteCount) bytes (over "
+                        + "\(Self.mergeLimit) or \(4 * Self.textLimit))")
+            }
             merges = strings.indices.map(strings.bytes(at:))
         }
         bosTokenID = try id("tokenizer.ggml.bos_token_id")

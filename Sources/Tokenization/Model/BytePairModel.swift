@@ -56,12 +56,16 @@ struct BytePairModel: Sendable {
         for symbol in merger.symbols { sink.append(symbol.id, for: symbol.start..<symbol.end, of: text) }
     }
 
+    /// Bytes of a token at most whose text is merged in advance, to know whether that gives it back; a longer word is merged
+    /// when it is met.
+    private static let wholeLimit = 64
+
     /// Which tokens merging gives back from their own text.
     private func wholeTokens() -> [Bool] {
         var whole = [Bool](repeating: false, count: tokens.idBound)
         var merger = PairMerger()
         for id in whole.indices {
-            guard let text = tokens[Int32(id)], !text.isEmpty else { continue }
+            guard let text = tokens[Int32(id)], !text.isEmpty, text.count <= Self.wholeLimit else { continue }
             let bytes = Array(text)
             split(0..<bytes.count, of: bytes, into: &merger.symbols)
             merger.mergeAll(merges, in: bytes)

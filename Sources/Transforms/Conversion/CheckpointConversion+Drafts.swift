@@ -25,7 +25,7 @@ extension CheckpointConversion.Draft {
         }
         let kept = Set(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
         if !kept.isEmpty { notes.append("tensors of \(kept.sorted().joined(separator: ", ")) keep their type") }
-        headerPairs = try Self.headerPairs(checkpoint)
+        headerPairs = Self.headerPairs(checkpoint)
         if checkpoint.path != directory, pathKind(joinedPath(directory, ShardIndex.fileName)) != .nothing {
             notes.append("only this file's tensors are in it; name '\(directory)' for all shards of the model")
         }
@@ -62,14 +62,9 @@ extension CheckpointConversion.Draft {
     }
 
     /// What the headers of the input's files say, each key as the first file has it.
-    private static func headerPairs(_ checkpoint: Checkpoint) throws -> [(key: String, value: String)] {
-        var pairs: [(key: String, value: String)] = []
-        for path in checkpoint.files {
-            for pair in try SafetensorsFile.open(path).metadata where !pairs.contains(where: { $0.key == pair.key }) {
-                pairs.append(pair)
-            }
-        }
-        return pairs
+    private static func headerPairs(_ checkpoint: Checkpoint) -> [(key: String, value: String)] {
+        var keys: Set<String> = []
+        return checkpoint.headerMetadata.flatMap { metadata in metadata.filter { keys.insert($0.key).inserted } }
     }
 }
 
@@ -174,7 +169,7 @@ extension QuantizationMix.Tensor {
 extension CheckpointConversion.Draft {
     /// Hugging Face to GGUF: the tensors by GGUF's names, vectors in F32, matrices as they are or as `type` has them.
     init(huggingFace checkpoint: Checkpoint, directory: String, toGGUF type: QuantizationMix?) throws {
-        let model = try ModelCheckpoint.open(checkpoint.path)
+        let model = try ModelCheckpoint.open(checkpoint)
         try Self.refuseUnknownTensors(model)
         let configuration = model.configuration
         let (vocabulary, losses) = try GGUFVocabulary.huggingFace(
@@ -221,7 +216,7 @@ extension CheckpointConversion.Draft {
 
     /// GGUF to Hugging Face: the tensors by its names and row order, blocks as BF16 unless `type` says otherwise.
     init(gguf checkpoint: Checkpoint, to format: CheckpointConversion.Format, type: QuantizationMix?) throws {
-        let model = try ModelCheckpoint.open(checkpoint.path)
+        let model = try ModelCheckpoint.open(checkpoint)
         try Self.refuseUnknownTensors(model)
         let wanted = try Self.plainType(type, checkpoint)
         let names = model.tensorNames

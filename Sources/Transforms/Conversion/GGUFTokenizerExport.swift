@@ -21,13 +21,14 @@ struct GGUFTokenizerExport {
         self.paddingTokenID = paddingTokenID
     }
 
-    /// `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such form here.
-    func tokenizer() throws(TransformError) -> JSONValue {
+    /// The text of `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such form
+    /// here, and what `GGUFVocabulary.mergesByScore` throws.
+    func tokenizer() throws -> String {
         switch vocabulary.model {
         case "gpt2": try byteLevel()
         case "llama": try scoredPieces()
         default:
-            throw .unsupported(
+            throw TransformError.unsupported(
                 path: vocabulary.file, reason: "its tokenizer model '\(vocabulary.model)' cannot be written as JSON")
         }
     }
@@ -56,18 +57,22 @@ struct GGUFTokenizerExport {
 
     // MARK: Byte-level pairs
 
-    private func byteLevel() throws(TransformError) -> JSONValue {
+    private func byteLevel() throws(TransformError) -> String {
         let (steps, ignoresMerges) = try preTokenizers()
-        let merges = vocabulary.merges.map { merge -> JSONValue in
-            .array(
-                merge.split(separator: UInt8(ascii: " "), maxSplits: 1).map {
-                    .string(String(decoding: $0, as: UTF8.self))
-                })
+        for merge in vocabulary.merges where merge.split(separator: UInt8(ascii: " ")).count != 2 {
+            throw .unsupported(
+                path: vocabulary.file,
+                reason: "its merge '\(String(decoding: merge.prefix(100), as: UTF8.self))' does not join two tokens")
         }
-        return file(
-            normalizer: .null, preTokenizer: .object(["type": .string("Sequence"), "pretokenizers": .array(steps)]),
+        let merges = vocabulary.merges.lazy.map { merge in
+            let parts = merge.split(separator: UInt8(ascii: " "))
+            return (String(decoding: parts[0], as: UTF8.self), String(decoding: parts[1], as: UTF8.self))
+        }
+        return try file(
+            merges: merges, normalizer: .null,
+            preTokenizer: .object(["type": .string("Sequence"), "pretokenizers": .array(steps)]),
             decoder: Self.byteLevelStep(usesPattern: true),
-            model: model(merges: merges, byteFallback: false, ignoresMerges: ignoresMerges, unknown: nil),
+            model: model(byteFallback: false, ignoresMerges: ignoresMerges, unknown: nil),
             prefix: prefix(byDefault: ignoresMerges))
     }
 
@@ -110,11 +115,9 @@ struct GGUFTokenizerExport {
 
     private static let mark = "▁"
 
-    /// SentencePiece merges the pair whose joint token has the highest score; as merges in order of score that is a BPE
-    /// model. Pairs of equal score are ordered as the converters of Hugging Face's libraries do.
-    private func scoredPieces() throws(TransformError) -> JSONValue {
+    private func scoredPieces() throws -> String {
         guard vocabulary.scores.count == vocabulary.tokens.count else {
-            throw .unsupported(path: vocabulary.file, reason: "its SentencePiece tokens have no scores")
+            throw TransformError.unsupported(path: vocabulary.file, reason: "its SentencePiece tokens have no scores")
         }
         let addsSpace = vocabulary.addsSpacePrefix ?? true
         let toMark: JSONValue = .object([
@@ -134,45 +137,24 @@ struct GGUFTokenizerExport {
                     "type": .string("Strip"), "content": .string(" "), "start": .integer(1), "stop": .integer(0),
                 ]))
         }
-        return file(
+        let merges = try vocabulary.mergesByScore()
+        return try file(
+            merges: merges.lazy.map { (text(of: $0.left), text(of: $0.right)) },
             normalizer: .object([
                 "type": .string("Sequence"), "normalizers": .array((addsSpace ? [prepend] : []) + [toMark]),
             ]),
             preTokenizer: .null,
             decoder: .object(["type": .string("Sequence"), "decoders": .array(decoders)]),
             model: model(
-                merges: mergesByScore(), byteFallback: true, ignoresMerges: false,
-                unknown: content(of: vocabulary.unknownTokenID ?? 0)),
+                byteFallback: true, ignoresMerges: false, unknown: content(of: vocabulary.unknownTokenID ?? 0)),
             prefix: prefix(byDefault: true))
-    }
-
-    private func mergesByScore() -> [JSONValue] {
-        let normal = vocabulary.tokens.indices.filter {
-            vocabulary.types.isEmpty || vocabulary.types[$0] == .normal || vocabulary.types[$0] == .userDefined
-        }
-        let ids = Dictionary(normal.map { (vocabulary.tokens[$0], $0) }, uniquingKeysWith: { first, _ in first })
-        var merges: [(left: Int, right: Int, score: Float)] = []
-        for id in normal {
-            let text = vocabulary.tokens[id]
-            var local: [(left: Int, right: Int)] = []
-            for cut in text.indices.dropFirst() where text[cut] & 0xC0 != 0x80 {
-                if let left = ids[Array(text[..<cut])], let right = ids[Array(text[cut...])] {
-                    local.append((left, right))
-                }
-            }
-            local.sort { ($0.left, $0.right) < ($1.left, $1.right) }
-            merges += local.map { ($0.left, $0.right, vocabulary.scores[id]) }
-        }
-        let ordered = merges.enumerated().sorted {
-            $0.element.score != $1.element.score ? $0.element.score > $1.element.score : $0.offset < $1.offset
-        }
-        return ordered.map { .array([.string(text(of: $0.element.left)), .string(text(of: $0.element.right))]) }
     }
 
     // MARK: The file
 
+    /// The model with no merges yet.
     private func model(
-        merges: [JSONValue], byteFallback: Bool, ignoresMerges: Bool, unknown: JSONValue?
+        byteFallback: Bool, ignoresMerges: Bool, unknown: JSONValue?
     ) -> JSONValue {
         var tokens = JSONObject()
         for id in vocabulary.tokens.indices { tokens[text(of: id)] = .integer(id) }
@@ -180,18 +162,46 @@ struct GGUFTokenizerExport {
             "type": .string("BPE"), "dropout": .null, "unk_token": unknown ?? .null,
             "continuing_subword_prefix": .null, "end_of_word_suffix": .null, "fuse_unk": .bool(byteFallback),
             "byte_fallback": .bool(byteFallback), "ignore_merges": .bool(ignoresMerges), "vocab": .object(tokens),
-            "merges": .array(merges),
+            "merges": .array([]),
         ])
     }
 
+    /// Added tokens at most: ten times what any vocabulary has.
+    private static let addedLimit = 1 << 16
+
+    /// The text of the file. Merges, which are many, are written one by one: as JSON values they would take several times
+    /// the memory.
     private func file(
-        normalizer: JSONValue, preTokenizer: JSONValue, decoder: JSONValue, model: JSONValue, prefix: Int?
-    ) -> JSONValue {
-        .object([
+        merges: some Collection<(String, String)>, normalizer: JSONValue, preTokenizer: JSONValue, decoder: JSONValue,
+        model: JSONValue, prefix: Int?
+    ) throws(TransformError) -> String {
+        let addedCount = vocabulary.types.count { $0 == .control || $0 == .unknown || $0 == .userDefined }
+        guard addedCount <= Self.addedLimit else {
+            throw .unsupported(
+                path: vocabulary.file,
+                reason:
+                    "its vocabulary has \(addedCount) special tokens, more than the \(Self.addedLimit) that are taken")
+        }
+        let value: JSONValue = .object([
             "version": .string("1.0"), "truncation": .null, "padding": .null, "added_tokens": .array(addedTokens),
             "normalizer": normalizer, "pre_tokenizer": preTokenizer, "post_processor": postProcessor(prefix),
             "decoder": decoder, "model": model,
         ])
+        var text = value.text(indent: 2)
+        let ending = "[]\n  }\n}"
+        precondition(text.utf8.suffix(ending.utf8.count).elementsEqual(ending.utf8), "the merges come last")
+        guard !merges.isEmpty else { return text }
+        text.unicodeScalars.removeLast(ending.unicodeScalars.count)
+        var separator = "["
+        for (left, right) in merges {
+            text += separator + "\n      [\n        "
+            text += JSONValue.string(left).text()
+            text += ",\n        "
+            text += JSONValue.string(right).text()
+            text += "\n      ]"
+            separator = ","
+        }
+        return text + "\n    ]\n  }\n}"
     }
 
     private var addedTokens: [JSONValue] {

@@ -48,10 +48,12 @@ enum HuggingFaceFiles {
         let generation = HuggingFaceConfiguration.generation(
             of: model.configuration, paddingTokenID: paddingTokenID, metadata: metadata)
         let tokenizer = try GGUFTokenizerExport(metadata, file: path)
+        func text(_ value: JSONValue) -> String { value.text(indent: 2) + "\n" }
         return [
-            ("config.json", configuration), ("generation_config.json", generation),
-            ("tokenizer.json", try tokenizer.tokenizer()), ("tokenizer_config.json", tokenizer.configuration),
-        ].map { ($0.0, $0.1.text(indent: 2) + "\n") }
+            ("config.json", text(configuration)), ("generation_config.json", text(generation)),
+            ("tokenizer.json", try tokenizer.tokenizer() + "\n"),
+            ("tokenizer_config.json", text(tokenizer.configuration)),
+        ]
     }
 
     /// `config.json` for tensors that are now of `dtype`: wherever it names the elements' type, in parts of models too.

@@ -72,19 +72,20 @@ extension InspectionText {
     }
 
     private static func text(of entry: MetadataEntry) -> String {
-        let text = entry.value.stringValue ?? entry.value.text()
-        guard entry.omittedCount > 0 else { return shortened(visible(text), to: valueLimit) }
-        return shortened(visible(String(text.dropLast())), to: valueLimit) + ", ...]"
+        if let text = entry.value.stringValue { return visible(text) }
+        let text = entry.value.text()
+        guard entry.omittedCount > 0 else { return visible(text) }
+        return visible(String(text.dropLast())) + ", ...]"
     }
 
-    /// A text on one line: control characters as JSON writes them.
+    /// A text on one line, its beginning if it is long: control characters as JSON writes them.
     private static func visible(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: { $0.value < 0x20 }) else { return text }
-        return String(JSONValue.string(text).text().dropFirst().dropLast())
-    }
-
-    private static func shortened(_ text: String, to limit: Int) -> String {
-        text.count > limit ? text.prefix(limit - 3) + "..." : text
+        // The rest is not looked at, since a text may fill a file; a character may have several scalars.
+        let head = String(text.unicodeScalars.prefix(4 * valueLimit))
+        let isWhole = head.utf8.count == text.utf8.count
+        let hasControls = head.unicodeScalars.contains { $0.value < 0x20 }
+        let shown = hasControls ? String(JSONValue.string(head).text().dropFirst().dropLast()) : head
+        return isWhole && shown.count <= valueLimit ? shown : shown.prefix(valueLimit - 3) + "..."
     }
 
     static func lines(_ found: AdapterFileInspection) -> [String] {

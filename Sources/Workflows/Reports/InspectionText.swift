@@ -6,6 +6,8 @@ import Models
 package enum InspectionText {
     /// Names that a line lists at most.
     static let nameLimit = 8
+    /// Adapters that were merged into a model which are listed at most.
+    private static let mergeLimit = 64
     /// Decimal digits of numbers that are no counts.
     static let digits = 4
 
@@ -31,13 +33,16 @@ package enum InspectionText {
         if let problem = found.modelProblem { facts.add("model", "not usable: \(problem)") }
         if let count = found.parameterCount { facts.add("parameters", grouped(count)) }
         addTokenizer(found, to: &facts)
-        for merge in found.merges {
+        for merge in found.merges.prefix(mergeLimit) {
             let adapter = merge["adapter"]
             facts.add(
                 "merged with",
                 (adapter?["path"]?.stringValue ?? "an adapter") + " (\(adapter?["method"]?.stringValue ?? "unknown")"
                     + (merge["weight"]?.doubleValue.map { $0 == 1 ? "" : ", weight \($0)" } ?? "")
                     + (merge["gates"]?.stringValue.map { ", --gates \($0)" } ?? "") + ")")
+        }
+        if found.merges.count > mergeLimit {
+            facts.add("merged with", "\(found.merges.count - mergeLimit) more")
         }
         return facts.lines + fileLines(found.files) + (found.tensors?.lines ?? [])
     }
@@ -250,7 +255,14 @@ package enum InspectionText {
     struct Facts {
         private var table = TextTable([.left, .left])
 
-        mutating func add(_ label: String, _ text: String) { table.add([label, text]) }
+        /// Unicode scalars of a text at most: names in a file may have megabytes.
+        private static let textLimit = 4096
+
+        mutating func add(_ label: String, _ text: String) {
+            let head = text.unicodeScalars.prefix(Self.textLimit)
+            let isWhole = head.endIndex == text.unicodeScalars.endIndex
+            table.add([label, isWhole ? text : String(head) + "..."])
+        }
 
         var lines: [String] { table.lines }
     }

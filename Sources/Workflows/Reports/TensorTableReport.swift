@@ -31,6 +31,7 @@ extension TensorTable {
 
     private var places: [String] {
         var table = TextTable([.left, .left, .left, .right, .right, .left])
+        let hasSeveralFiles = hasSeveralFiles
         table.add(["tensor", "type", "shape", "size", "offset", hasSeveralFiles ? "file" : ""])
         table.addRule()
         for tensor in tensors {

@@ -13,6 +13,9 @@ package struct TextTable: Sendable {
 
     /// Spaces between columns.
     private static let gap = 2
+    /// Characters to which a column is filled up at most; a longer cell moves the rest of its line. One very long name in a
+    /// file would cost as much in every other line.
+    private static let widthLimit = 200
 
     /// A table with one column an alignment.
     package init(_ alignments: [Alignment]) {
@@ -32,7 +35,9 @@ package struct TextTable: Sendable {
     package var lines: [String] {
         var widths = Array(repeating: 0, count: alignments.count)
         for case .cells(let cells) in rows {
-            for (column, cell) in cells.enumerated() { widths[column] = max(widths[column], cell.count) }
+            for (column, cell) in cells.enumerated() {
+                widths[column] = max(widths[column], min(Self.width(of: cell), Self.widthLimit))
+            }
         }
         let total = widths.reduce(0, +) + Self.gap * max(0, widths.count - 1)
         return rows.map { row in
@@ -47,11 +52,16 @@ package struct TextTable: Sendable {
         var line = ""
         for (column, cell) in cells.enumerated() {
             if column > 0 { line += String(repeating: " ", count: gap) }
-            let space = String(repeating: " ", count: widths[column] - cell.count)
+            let space = String(repeating: " ", count: max(0, widths[column] - width(of: cell)))
             line += alignments[column] == .left ? cell + space : space + cell
         }
-        while line.last == " " { line.removeLast() }
+        while line.utf8.last == UInt8(ascii: " ") { line.removeLast() }
         return line
+    }
+
+    /// The characters of a cell; those of plain text, as most is, are its bytes.
+    private static func width(of cell: String) -> Int {
+        cell.utf8.allSatisfy { $0 < 0x80 && $0 != UInt8(ascii: "\r") } ? cell.utf8.count : cell.count
     }
 }
 
