@@ -6,7 +6,8 @@ extension AdapterDirectory {
     /// Bytes of a JSON file at most; an adapter of 10,000 modules stays far below.
     private static let textLimit = 32 << 20
 
-    /// Reads an adapter directory, ours or peft's, or a pack of one, and checks it; tensors of any float type become F32.
+    /// Reads an adapter directory, ours or peft's, or a pack of one, and checks it; tensors of any float type become
+    /// F32.
     ///
     /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
     package static func read(_ path: String) throws -> AdapterDirectory {

@@ -55,9 +55,9 @@ package struct AdapterDirectory: Sendable {
     /// Puts an adapter together and checks it.
     ///
     /// `tensors`, those shared and those of whole layers among them, may come in any order. Throws `.missingTensor`,
-    /// `.unknownTensor`, `.wrongShape`, `.notFinite` or `.malformed` unless every module has every tensor of its kind in
-    /// shapes that fit each other and the configured rank, each layer of `modulesToSave` is there, each gated module has
-    /// a finite tau, and nothing else is there. `file` names the source in messages.
+    /// `.unknownTensor`, `.wrongShape`, `.notFinite` or `.malformed` unless every module has every tensor of its kind
+    /// in shapes that fit each other and the configured rank, each layer of `modulesToSave` is there, each gated module
+    /// has a finite tau, and nothing else is there. `file` names the source in messages.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
         thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil,

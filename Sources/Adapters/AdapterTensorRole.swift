@@ -58,7 +58,8 @@ extension WeightChange {
     ///
     /// Squares are added up in float in eight lanes, the lanes in order, and then what is left of the row: bit for bit
     /// what PyTorch 2.15 computes on x86, so that a magnitude of its making that was not trained divides to exactly 1
-    /// and a weight that peft merged is the same here. In rows of 4096 random numbers the relative error was at most 3e-7.
+    /// and a weight that peft merged is the same here. In rows of 4096 random numbers the relative error was at most
+    /// 3e-7.
     package static func rowNorms(
         _ values: UnsafePointer<Float>, into norms: UnsafeMutablePointer<Float>, rows: Int, width: Int
     ) {
@@ -88,8 +89,8 @@ package struct LowRankChange: Sendable {
     package var rank: Int
     /// The factor before B A.
     package var scale: Float
-    /// `scale` as the quotient as which its method states it, where that is not a whole fraction: a merge multiplies and
-    /// then divides, so that it rounds as peft does.
+    /// `scale` as the quotient as which its method states it, where that is not a whole fraction: a merge multiplies
+    /// and then divides, so that it rounds as peft does.
     package var quotient: (numerator: Float, divisor: Float)?
     /// What is added to the layer's bias, [outputSize], the factor included; nil for nothing.
     package var bias: [Float]?

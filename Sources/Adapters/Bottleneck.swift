@@ -59,8 +59,8 @@ package final class Bottleneck {
     /// Doubles that `prepare` needs for itself.
     var preparationScratchCount: Int { outer.count }
 
-    /// A start with an update of 0: A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's default
-    /// for a linear layer), [size, inputSize], and B zero, [outputSize, size], under keys with these ends.
+    /// A start with an update of 0: A uniform in +-1/sqrt(inputSize) (He et al. 2015 with a = sqrt(5), PyTorch's
+    /// default for a linear layer), [size, inputSize], and B zero, [outputSize, size], under keys with these ends.
     static func initialFactors(
         _ module: LinearModule, size: Int, inner: String, outer: String, _ stream: RandomStream
     ) -> [AdapterTensor] {

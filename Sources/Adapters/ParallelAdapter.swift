@@ -13,8 +13,8 @@ package struct BottleneckSettings: Sendable, Equatable {
     package init() {}
 }
 
-/// The parallel adapter (He et al., "Towards a Unified View of Parameter-Efficient Transfer Learning", arXiv 2110.04366,
-/// in the form of LLM-Adapters, arXiv 2304.01933):
+/// The parallel adapter (He et al., "Towards a Unified View of Parameter-Efficient Transfer Learning", arXiv
+/// 2110.04366, in the form of LLM-Adapters, arXiv 2304.01933):
 ///
 ///     M(x) = scaling (U f(D dropout(x) + d) + u)
 ///

@@ -4,8 +4,8 @@ package struct PathExpression {
 
     /// An expression; with `before` and `after`, which are our own, around it.
     ///
-    /// Throws `.badExpression` with the compiler's reason, or where matching could take for ever: matching goes back and
-    /// tries again, and the pattern may come from a file.
+    /// Throws `.badExpression` with the compiler's reason, or where matching could take for ever: matching goes back
+    /// and tries again, and the pattern may come from a file.
     package init(_ pattern: String, before: String = "", after: String = "") throws(AdapterError) {
         var cost = RepetitionCost()
         if let reason = cost.refusal(of: pattern) { throw .badExpression(pattern, reason: reason) }
@@ -34,8 +34,9 @@ package struct PathExpression {
     }
 }
 
-/// Finds expressions whose matching takes a time that grows too fast with the path: a group that is repeated and whose inside
-/// can match in more than one way (2^n ways to try), and too many repetitions or options one after another (n^k, 2^k).
+/// Finds expressions whose matching takes a time that grows too fast with the path: a group that is repeated and whose
+/// inside can match in more than one way (2^n ways to try), and too many repetitions or options one after another (n^k,
+/// 2^k).
 private struct RepetitionCost {
     /// Repetitions without a bound, of which the expressions that people write for modules have two or three.
     private static let repetitionLimit = 6

@@ -50,8 +50,8 @@ void tspeft_map_unregister(int slot) {
     atomic_store(&slots[slot].start, FREE);
 }
 
-// The slot of the mapping that holds an address, or -1. A thread that reads a mapping keeps it alive, so its slot can't be
-// taken out meanwhile; others may come and go, which the first test sees.
+// The slot of the mapping that holds an address, or -1. A thread that reads a mapping keeps it alive, so its slot can't
+// be taken out meanwhile; others may come and go, which the first test sees.
 static int slot_of(uintptr_t address) {
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         const uintptr_t start = atomic_load(&slots[slot].start);

@@ -33,6 +33,8 @@ package enum CheckpointError: ReportableError, Equatable {
     case cannotCreate(path: String, reason: String)
     /// Writing, syncing or renaming failed; `code` is the errno.
     case writeFailed(path: String, code: Int32)
+    /// What was put aside while an output was replaced could not get its name back.
+    case notPutBack(path: String, aside: String, code: Int32)
 
     package var description: String {
         switch self {
@@ -55,6 +57,8 @@ package enum CheckpointError: ReportableError, Equatable {
         case .outputExists(let path): "\(path): exists already; remove it, choose another name or pass --force"
         case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"
         case .writeFailed(let path, let code): "\(path): cannot be written: \(systemMessage(code))"
+        case .notPutBack(let path, let aside, let code):
+            "\(path): cannot be put back, its old contents are in \(aside): \(systemMessage(code))"
         }
     }
 
@@ -66,7 +70,7 @@ package enum CheckpointError: ReportableError, Equatable {
         case .notRegularFile, .noModel, .malformed, .badTensor, .missingTensor, .tooLarge: .badData
         case .unsupported, .unsupportedEncoding: .unsupported
         case .outputExists, .cannotCreate: .cannotCreate
-        case .inputLost, .inputChanged, .writeFailed: .inputOutput
+        case .inputLost, .inputChanged, .writeFailed, .notPutBack: .inputOutput
         }
     }
 }

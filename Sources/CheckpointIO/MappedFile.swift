@@ -3,8 +3,8 @@ import Glibc
 
 /// A regular file mapped read-only into memory; owns the mapping and the file descriptor until it is released.
 ///
-/// If another program shortens the file while it is mapped, touching the lost pages raises SIGBUS; see `MappingFaults`. One
-/// that writes into it changes what is read: `checkUnchanged` tells afterwards. A file that is replaced by another
+/// If another program shortens the file while it is mapped, touching the lost pages raises SIGBUS; see `MappingFaults`.
+/// One that writes into it changes what is read: `checkUnchanged` tells afterwards. A file that is replaced by another
 /// of its name does no harm, since the mapping keeps the old one.
 package final class MappedFile: Sendable {
     /// The path as it was given.
@@ -31,8 +31,8 @@ package final class MappedFile: Sendable {
         slot = start.map { tspeft_map_register($0, identity.byteCount, path) } ?? -1
     }
 
-    /// The content of a Zstandard file in `range` as a file in memory called `path`, which is unpacked where it is held.
-    /// Throws `unreadable` without memory for it, and `malformed`.
+    /// The content of a Zstandard file in `range` as a file in memory called `path`, which is unpacked where it is
+    /// held. Throws `unreadable` without memory for it, and `malformed`.
     static func unpacking(
         _ file: SeekableZstdFile, _ range: Range<Int>, path: String
     ) throws(CheckpointError) -> MappedFile {
@@ -52,9 +52,15 @@ package final class MappedFile: Sendable {
     /// The Zstandard file whose content this is; nil for a file on the disk.
     var packedFile: SeekableZstdFile? { content?.file }
 
-    /// Unpacks a range (bytes) of what is packed to memory from `scratch`, which makes as many bytes as it is asked for,
-    /// and lends them to `body`; nil, and nothing is done, for a file on the disk and where the range is no whole number of
-    /// frames. Throws `malformed` and what `body` throws.
+    /// Cuts a range (bytes) of what is packed where frames end, into pieces of at most `byteLimit` bytes, or of one
+    /// frame, that `withUnpackedBytes` takes; nil for a file on the disk.
+    package func framePieces(of range: Range<Int>, byteLimit: Int) -> [Range<Int>]? {
+        content?.pieces(of: range, byteLimit: byteLimit)
+    }
+
+    /// Unpacks a range (bytes) of what is packed to memory from `scratch`, which makes as many bytes as it is asked
+    /// for, and lends them to `body`; nil, and nothing is done, for a file on the disk and where the range is no whole
+    /// number of frames. Throws `malformed` and what `body` throws.
     func withUnpackedBytes<R>(
         in range: Range<Int>, scratch: (_ byteCount: Int) -> UnsafeMutableRawBufferPointer,
         _ body: (UnsafeRawBufferPointer) throws(CheckpointError) -> R
@@ -114,8 +120,8 @@ package final class MappedFile: Sendable {
         return MappedFile(path: path, descriptor: descriptor, identity: identity, start: UnsafeRawPointer(start))
     }
 
-    /// Throws `inputChanged` where the file's size or time of change is another than at `open`, so that what was read may be
-    /// a mixture of old and new.
+    /// Throws `inputChanged` where the file's size or time of change is another than at `open`, so that what was read
+    /// may be a mixture of old and new.
     ///
     /// Whoever writes an output from mapped inputs asks this of each just before the output gets its name: give them to
     /// `commit(rechecking:)` of `AtomicDirectory` or `AtomicFileWriter` (or to a writer's `finish(rechecking:)`), which
@@ -150,8 +156,8 @@ package final class MappedFile: Sendable {
         content?.drop(range)
     }
 
-    /// Lends the whole file's bytes to `body`; the pointer must not leave it. Of a file that is unpacked, only what is held
-    /// may be read.
+    /// Lends the whole file's bytes to `body`; the pointer must not leave it. Of a file that is unpacked, only what is
+    /// held may be read.
     package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try body(UnsafeRawBufferPointer(start: start, count: byteCount))
     }
@@ -254,8 +260,8 @@ package func retryingOnInterrupt<I: SignedInteger>(_ call: () -> I) -> I {
     }
 }
 
-/// The whole of a regular file. Throws `tooLarge` past `limit` bytes, `inputChanged` where it is written to meanwhile, and
-/// what `MappedFile.open` throws.
+/// The whole of a regular file. Throws `tooLarge` past `limit` bytes, `inputChanged` where it is written to meanwhile,
+/// and what `MappedFile.open` throws.
 package func readSmallFile(_ path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
     let (descriptor, identity) = try openRegularFile(path)
     defer { close(descriptor) }
@@ -284,8 +290,8 @@ package enum PathKind: Sendable { case nothing, regularFile, directory, other }
 /// What stands at `path`; what cannot be looked at (a loop of links, for one) is `other`, so that opening it tells why.
 package func pathKind(_ path: String) -> PathKind { (try? checkedPathKind(path)) ?? .other }
 
-/// The same for those who pass over what is no file or no directory: throws `unreadable` where a disk that fails keeps the
-/// system from looking, so that nothing is passed over in silence.
+/// The same for those who pass over what is no file or no directory: throws `unreadable` where a disk that fails keeps
+/// the system from looking, so that nothing is passed over in silence.
 package func checkedPathKind(_ path: String) throws(CheckpointError) -> PathKind {
     var status = stat()
     guard stat(path, &status) == 0 else {

@@ -6,9 +6,9 @@ package func usualThreadCount() -> Int { max(1, Int(tspeft_available_threads()))
 
 /// Independent pieces of work of unequal cost, taken by threads one after another.
 package enum ParallelWork {
-    /// Runs `body(item, thread)` once for each item on at most `threadCount` threads; each thread takes the next item that
-    /// nobody has, so items that cost most should come first. `thread` is below `threadCount`. Throws the first error of
-    /// an item; then not every item has run.
+    /// Runs `body(item, thread)` once for each item on at most `threadCount` threads; each thread takes the next item
+    /// that nobody has, so items that cost most should come first. `thread` is below `threadCount`. Throws the first
+    /// error of an item; then not every item has run.
     package static func run<Failure: Error>(
         _ count: Int, threadCount: Int, _ body: (_ item: Int, _ thread: Int) throws(Failure) -> Void
     ) throws(Failure) {

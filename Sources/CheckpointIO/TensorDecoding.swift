@@ -61,8 +61,8 @@ extension TensorRecord {
 }
 
 extension TensorEncoding {
-    /// Decodes the groups that `bytes` holds, at any alignment, to floats; the bytes must be whole groups, the destination
-    /// as many elements, and the encoding one that `isReadable`.
+    /// Decodes the groups that `bytes` holds, at any alignment, to floats; the bytes must be whole groups, the
+    /// destination as many elements, and the encoding one that `isReadable`.
     package func decode(_ bytes: UnsafeRawBufferPointer, into destination: UnsafeMutableBufferPointer<Float>) {
         let elements = checkedElementCount(bytes, destination.count)
         if elements > 0 { decodeGroups(bytes.baseAddress!, into: destination.baseAddress!, elements: elements) }
@@ -86,11 +86,12 @@ extension TensorEncoding {
         }
     }
 
-    /// Decodes plain numbers to doubles, those of 64-bit integers rounded to nearest, truth values to 0 and 1; bytes and
-    /// destination as in `decode`, the encoding a plain one that `isNumeric`.
+    /// Decodes plain numbers to doubles, those of 64-bit integers rounded to nearest, truth values to 0 and 1; bytes
+    /// and destination as in `decode`, the encoding a plain one that `isNumeric`.
     ///
-    /// F8_E4M3 and F8_E5M2 are those of the Open Compute Project's "8-bit Floating Point Specification" (2023): E4M3 has
-    /// a bias of 7, no infinities and NaN only where all bits but the sign are set, E5M2 is the upper half of an F16.
+    /// F8_E4M3 and F8_E5M2 are those of the Open Compute Project's "8-bit Floating Point Specification" (2023): E4M3
+    /// has a bias of 7, no infinities and NaN only where all bits but the sign are set, E5M2 is the upper half of an
+    /// F16.
     package func decodeNumbers(_ bytes: UnsafeRawBufferPointer, into destination: UnsafeMutableBufferPointer<Double>) {
         guard case .plain(let type) = self else { preconditionFailure("blocks are decoded to floats") }
         let count = checkedElementCount(bytes, destination.count)

@@ -129,13 +129,18 @@ extension ModelCheckpoint {
         BaseFingerprint(
             entries: try tensorNames.map { name in
                 let record = record(of: name)!
-                // A packed tensor is unpacked for this; it need not stay.
-                defer { checkpoint.advise(record, willNeed: false) }
+                let file = checkpoint.mapping(of: record)
+                // A packed tensor is unpacked for this; it need not stay longer than the piece that is sampled.
+                var kept = record.offset
+                defer { if file.isPacked { file.advise(kept..<record.byteRange.upperBound, willNeed: false) } }
                 return BaseFingerprint.Entry(
                     name: name, shape: record.shape, encoding: record.encoding.description,
                     hash: try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
                         let (start, end) = (record.offset + range.lowerBound, record.offset + range.upperBound)
-                        try checkpoint.mapping(of: record).withBytes(in: start..<end, body)
+                        try file.withBytes(in: start..<end, body)
+                        // Pieces come in order and may overlap.
+                        if file.isPacked, end > kept { file.advise(kept..<end, willNeed: false) }
+                        kept = max(kept, end)
                     })
             })
     }

@@ -1,8 +1,8 @@
 import CheckpointIO
 
 extension LlamaConfiguration {
-    /// The key of tspeft's own under which a GGUF file has every token that ends a text (INT32 array), where GGUF's keys
-    /// for the ends of a text, a turn and a message, one each, do not say it.
+    /// The key of tspeft's own under which a GGUF file has every token that ends a text (INT32 array), where GGUF's
+    /// keys for the ends of a text, a turn and a message, one each, do not say it.
     package static let ggufEndTokensKey = "tspeft.eos_token_ids"
     /// GGUF's own keys for them.
     private static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }

@@ -1,4 +1,5 @@
-/// The rows of Llama's query and key projections, which Hugging Face's checkpoints and GGUF files hold in different orders.
+/// The rows of Llama's query and key projections, which Hugging Face's checkpoints and GGUF files hold in different
+/// orders.
 ///
 /// Within a head, Hugging Face pairs row i with row i + headSize / 2 for the rotary embedding; GGUF has the two next to
 /// each other: row `half * headSize / 2 + i` of a head lies at `2 i + half`.

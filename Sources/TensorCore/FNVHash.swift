@@ -1,5 +1,5 @@
-/// The 64-bit FNV-1a hash (Fowler, Noll and Vo, "The FNV Non-Cryptographic Hash Algorithm"): tells things apart that are
-/// different by mistake, not by intent.
+/// The 64-bit FNV-1a hash (Fowler, Noll and Vo, "The FNV Non-Cryptographic Hash Algorithm"): tells things apart that
+/// are different by mistake, not by intent.
 ///
 /// Fingerprints, run states and the names of random streams rest on its values.
 package struct FNVHash: Sendable, Equatable {
@@ -14,8 +14,8 @@ package struct FNVHash: Sendable, Equatable {
         value = (value ^ word) &* 0x0000_0100_0000_01B3
     }
 
-    // Not one for every sequence of bytes: other modules would run the generic code, which took 0.08 s for the fingerprint
-    // of a model of 135 M parameters; this takes less than 0.01 s.
+    // Not one for every sequence of bytes: other modules would run the generic code, which took 0.08 s for the
+    // fingerprint of a model of 135 M parameters; this takes less than 0.01 s.
 
     /// Adds bytes.
     package mutating func add(_ bytes: UnsafeRawBufferPointer) {

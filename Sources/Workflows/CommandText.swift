@@ -2,8 +2,8 @@ import Data
 import Training
 import Transforms
 
-/// A command line that does what a request asks for, to be shown and pasted into a shell: options at their defaults are left
-/// out, and words are quoted where a shell needs it.
+/// A command line that does what a request asks for, to be shown and pasted into a shell: options at their defaults are
+/// left out, and words are quoted where a shell needs it.
 struct CommandText {
     private(set) var text: String
 

@@ -75,8 +75,8 @@ package enum ConversionReport: Sendable {
 
 /// Reads a conversion's input and plans it.
 ///
-/// Throws `WorkflowError` for options that contradict each other or the output's name, what `Checkpoint.open` throws, and
-/// what `CheckpointConversion` does.
+/// Throws `WorkflowError` for options that contradict each other or the output's name, what `Checkpoint.open` throws,
+/// and what `CheckpointConversion` does.
 package func planConversion(_ request: ConvertRequest) throws -> ConversionPlan {
     let type = try request.type.map(conversionType)
     let limit = try request.shardSize.map(conversionShardSize)
@@ -160,6 +160,9 @@ private func conversionFormat(
 ) throws(WorkflowError) -> ConvertFormat {
     let path = request.outputPath
     let named = ConvertFormat.allCases.first { $0.ending.map(path.hasSuffix) ?? false }
+    if named == nil, path.hasSuffix(".zst") {
+        throw .conflict("'\(path)': names of packed files end in \(SafetensorsZstd.suffix) or \(FilePack.suffix)")
+    }
     guard let asked = request.format else { return named ?? (isAdapter ? .adapter : .huggingFace) }
     if asked.ending == named?.ending { return asked }
     if let ending = asked.ending {

@@ -74,7 +74,8 @@ package func runDemo(
     }
 }
 
-/// Sentiment of film reviews (SST-2) with the settings that the tiny model's README gives, and s and lambda found on this task.
+/// Sentiment of film reviews (SST-2) with the settings that the tiny model's README gives, and s and lambda found on
+/// this task.
 private struct Demo {
     let request: DemoRequest
     let shouldStop: () -> Bool

@@ -18,7 +18,8 @@ struct AdapterNumbers {
 }
 
 /// Notes what packing or unpacking an adapter would write: its files exactly, a pack at the size of what it holds, as
-/// how well numbers pack shows when they are packed. Returns how many numbers the adapter has, which are read to check it.
+/// how well numbers pack shows when they are packed. Returns how many numbers the adapter has, which are read to check
+/// it.
 func rehearsePacking(
     _ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal, threadCount: Int
 ) throws -> Int {
@@ -48,8 +49,8 @@ func rehearsePacking(
     return adapter.parameterCount
 }
 
-/// What `train` would do, its log left out. Throws what `trainAdapter` throws before it loads the weights; the records are
-/// read and checked.
+/// What `train` would do, its log left out. Throws what `trainAdapter` throws before it loads the weights; the records
+/// are read and checked.
 ///
 /// A checkpoint's numbers take exactly the bytes told; what is written about them as text depends on the run. The disk
 /// must hold the checkpoints that are kept and the one that is being saved.

@@ -107,7 +107,8 @@ package struct DryRun: Sendable {
         return availableMemory(inMeminfo: String(decoding: text[..<count], as: UTF8.self))
     }
 
-    /// `MemAvailable` of a text as /proc/meminfo has it, in bytes; nil where that line is missing or is no number of kB.
+    /// `MemAvailable` of a text as /proc/meminfo has it, in bytes; nil where that line is missing or is no number of
+    /// kB.
     static func availableMemory(inMeminfo text: String) -> Int? {
         for line in text.split(separator: "\n") {
             let words = line.split(separator: " ")

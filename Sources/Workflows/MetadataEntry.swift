@@ -13,8 +13,8 @@ package struct MetadataEntry: Sendable {
 
     /// Elements of an array that are kept.
     private static let elementLimit = 8
-    /// Unicode scalars of a text that are kept, and bytes of all texts together, about: what a file says of itself may be
-    /// many megabytes, of which nobody wants to read more.
+    /// Unicode scalars of a text that are kept, and bytes of all texts together, about: what a file says of itself may
+    /// be many megabytes, of which nobody wants to read more.
     private static let (textLimit, totalLimit) = (1 << 16, 8 << 20)
 
     /// An entry of a safetensors file.

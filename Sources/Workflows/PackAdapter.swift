@@ -14,8 +14,8 @@ package struct PackReport: Sendable, Equatable {
     package let packBytes: Int
 }
 
-/// Packs the adapter in `directory` into one file, usually named `*.tspeft.zst`, which can be used wherever the directory can.
-/// The same adapter gives the same bytes.
+/// Packs the adapter in `directory` into one file, usually named `*.tspeft.zst`, which can be used wherever the
+/// directory can. The same adapter gives the same bytes.
 ///
 /// Throws what reading the adapter throws, so that only a sound one is packed, and what writing throws.
 package func packAdapter(
@@ -39,8 +39,8 @@ package func packAdapter(
 }
 
 /// Unpacks an adapter's pack into the new directory `output`, which appears complete or not at all. Throws what reading
-/// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that are
-/// no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
+/// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that
+/// are no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
 package func unpackAdapter(
     _ path: String, to output: String, replaces: Bool = false, threadCount: Int = usualThreadCount()
 ) throws -> PackReport {

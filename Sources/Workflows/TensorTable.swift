@@ -5,8 +5,8 @@ import Transforms
 
 /// What `inspect` is asked to say of single tensors.
 package struct TensorRequest: Sendable, Equatable {
-    /// A name, or a pattern that names match as a whole: `*` stands for any characters, `?` for one, `[...]` for one of a
-    /// set. Nil is every tensor, where there is anything to say of them.
+    /// A name, or a pattern that names match as a whole: `*` stands for any characters, `?` for one, `[...]` for one of
+    /// a set. Nil is every tensor, where there is anything to say of them.
     package let pattern: String?
     /// Whether values are to be read and measured.
     package let statistics: Bool
@@ -64,7 +64,8 @@ package struct TensorTable: Sendable {
     package let tensors: [InspectedTensor]
     /// The tensors of the checkpoint, selected or not.
     package let checkpointCount: Int
-    /// SHA-256 over the digests of the selected tensors, whatever their order and files; nil where it was not asked for.
+    /// SHA-256 over the digests of the selected tensors, whatever their order and files; nil where it was not asked
+    /// for.
     package let checksum: String?
 
     /// The table of a checkpoint's tensors; nil where nothing is asked for.

@@ -2,8 +2,8 @@ import CheckpointIO
 @preconcurrency import Glibc
 import TensorCore
 
-/// Files that are cut short while they are mapped: the program ends with a sentence instead of a crash, its temporary outputs
-/// removed.
+/// Files that are cut short while they are mapped: the program ends with a sentence instead of a crash, its temporary
+/// outputs removed.
 enum LostInputs {
     /// Starts the thread that learns of it. Where the system allows no handler, a lost page is a crash as before.
     static func watch() {

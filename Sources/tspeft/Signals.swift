@@ -3,13 +3,14 @@ import CheckpointIO
 import Synchronization
 import TensorCore
 
-/// SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`): a command that can stop in good order asks `stopRequested`; any other is ended, its temporary outputs
-/// removed. A later second signal ends the former too.
+/// SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`): a command that can stop in good order asks
+/// `stopRequested`; any other is ended, its temporary outputs removed. A later second signal ends the former too.
 enum Signals {
     private static let requested = Atomic<Bool>(false)
     private static let stopsInOrder = Atomic<Bool>(false)
 
-    /// How long further signals count as the first one: `timeout` and some shells send one to the program and one to its group.
+    /// How long further signals count as the first one: `timeout` and some shells send one to the program and one to
+    /// its group.
     private static let echoTime = Duration.seconds(2)
 
     /// Starts the thread that receives the signals. Must come before any other thread: they inherit the mask.

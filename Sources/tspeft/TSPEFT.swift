@@ -57,8 +57,9 @@ struct TSPEFT: ParsableCommand {
         if !known.contains(name) { throw .unknownName(what: "command", found: name, known: known) }
     }
 
-    /// libgomp, which the matrix products run on, lets idle threads spin, which costs a busy machine dearly; it reads its settings
-    /// when it is loaded, so the program starts itself anew with kinder ones where the user has said nothing.
+    /// libgomp, which the matrix products run on, lets idle threads spin, which costs a busy machine dearly; it reads
+    /// its settings when it is loaded, so the program starts itself anew with kinder ones where the user has said
+    /// nothing.
     private static func restartWithQuietThreads() {
         guard getenv("OMP_WAIT_POLICY") == nil, getenv("GOMP_SPINCOUNT") == nil else { return }
         setenv("GOMP_SPINCOUNT", "2000", 1)
@@ -66,8 +67,8 @@ struct TSPEFT: ParsableCommand {
         // Where that is not possible, the program runs all the same.
     }
 
-    /// Each part of a checkpoint is open as long as it is mapped, and systems let a program open 1024 files unless it asks for
-    /// more, which most allow.
+    /// Each part of a checkpoint is open as long as it is mapped, and systems let a program open 1024 files unless it
+    /// asks for more, which most allow.
     private static func raiseFileLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }

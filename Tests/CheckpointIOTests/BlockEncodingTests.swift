@@ -118,8 +118,8 @@ func encodedNumbersComeBackWithinAStepOrSo(_ name: String) throws {
         for start in stride(from: 0, to: values.count, by: format.elementsPerBlock) {
             let block = values[start..<start + format.elementsPerBlock]
             let extent = block.map { abs($0) }.max()!
-            // A search for small squares may give up an outlier for its neighbours, by half a step and a bit. A scale is
-            // a half: below its range, blocks become zero.
+            // A search for small squares may give up an outlier for its neighbours, by half a step and a bit. A scale
+            // is a half: below its range, blocks become zero.
             let limit = max(1.25 * 2 * extent / steps, 1e-6)
             let worst = block.indices.map { abs(back[$0] - values[$0]) }.max()!
             #expect(worst <= limit, "\(kind): \(worst) with \(extent) at \(start)")

@@ -112,8 +112,8 @@ private func refusal(_ contents: [UInt8]) throws -> String {
 }
 
 @Test func frameThatNeedsADictionaryIsRefused() throws {
-    // RFC 8878: magic, descriptor with a one-byte dictionary ID (1) and single segment, ID 7, content size 16, a raw last
-    // block of 16 bytes.
+    // RFC 8878: magic, descriptor with a one-byte dictionary ID (1) and single segment, ID 7, content size 16, a raw
+    // last block of 16 bytes.
     let frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x21, 7, 16, 0x81, 0, 0] + [UInt8](repeating: 9, count: 16)
     var claims = Claims()
     claims.frames[1] = frame

@@ -11,7 +11,8 @@ private func refuseFlags(_ source: UnsafePointer<CChar>, _ target: UnsafePointer
 }
 
 @Suite struct OutputPlaceTests {
-    /// model/{config.json, model.safetensors -> ../blobs/abc}, as Hugging Face's cache has it, with links of both kinds.
+    /// model/{config.json, model.safetensors -> ../blobs/abc}, as Hugging Face's cache has it, with links of both
+    /// kinds.
     private func layOut(_ folder: String) throws {
         for name in ["model", "blobs", "other"] { mkdir(folder + "/" + name, 0o755) }
         try writeFile(folder + "/model/config.json", "{}")

@@ -6,7 +6,8 @@ import Testing
 
 /// Files that the safetensors package takes or refuses, and files that it wrote (Scripts/make_safetensors_cases.py).
 @Suite struct SafetensorsCaseTests {
-    /// Where tspeft keeps to the specification and the package does not: keys are unique, and the header starts at once.
+    /// Where tspeft keeps to the specification and the package does not: keys are unique, and the header starts at
+    /// once.
     private static let stricter: Set<String> = ["space before the header", "name twice", "metadata key twice"]
     /// Types whose elements are no whole bytes, which tspeft cannot carry.
     private static let unsupported = ["F4", "F6_E2M3", "F6_E3M2"]

@@ -296,6 +296,11 @@ extension [UInt8] {
             let place = UnsafeMutableRawBufferPointer(rebasing: copy[..<part.count])
             #expect(try !content.unpackWhole(part, into: place))
         }
+        #expect(content.pieces(of: 0..<3 * frame, byteLimit: 2 * frame) == [0..<2 * frame, 2 * frame..<3 * frame])
+        #expect(
+            content.pieces(of: half..<2 * frame + 1, byteLimit: frame - 1)
+                == [half..<frame, frame..<2 * frame, 2 * frame..<2 * frame + 1])
+        #expect(content.pieces(of: half..<half, byteLimit: frame).isEmpty)
         #expect(content.residentFrames == 0)
         // All of a frame is dropped while another still holds it.
         try content.hold(pieces[0])

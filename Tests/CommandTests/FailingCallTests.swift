@@ -16,8 +16,8 @@ import Testing
         }
     }
 
-    /// A disk with an error, a full one and a quota that is used up, at each call; what was there before stays unless the
-    /// last file has its name already, and then the new output is whole.
+    /// A disk with an error, a full one and a quota that is used up, at each call; what was there before stays unless
+    /// the last file has its name already, and then the new output is whole.
     @Test(arguments: WritingCommand.chosen) func callThatFailsLeavesTheOldOutput(_ command: WritingCommand) throws {
         try withPlaces { inputs, work, whole, old in
             let new = try command.writeWhole(in: whole, inputs)
@@ -53,6 +53,33 @@ import Testing
                 }
             }
             if Faults.asked != nil { print("\(command): \(runs) runs, \(sound.calls.count) calls that write") }
+        }
+    }
+
+    /// Parts of a split file are worth something together only: where nothing stood before, or some of them, so it is
+    /// again, whichever call fails.
+    @Test(arguments: [[], [1], [0, 2]]) func splitFileThatFailsLeavesNoPartOfIt(_ oldParts: [Int]) throws {
+        try withPlaces { inputs, work, whole, old in
+            let command = try #require(WritingCommand.all.first { $0.line.contains("MB --threads 1 -o out.gguf") })
+            let new = try command.writeWhole(in: whole, inputs)
+            let parts = try names(in: whole)
+            #expect(parts.count > 2 && new.count == parts.count)
+            for part in oldParts { try writeFile(old + "/" + parts[part], Array("old".utf8)) }
+            let before = try snapshot(of: old)
+            let arguments = command.arguments(inputs) + (oldParts.isEmpty ? [] : ["--force"])
+            try replaceContents(of: work, byThoseOf: old)
+            let sound = try FailingCalls.run(arguments, Fault(), in: work, watched: work)
+            try #require(sound.outcome.status == 0, "\(sound.outcome.errors)")
+            // From the first rename on; what fails before is the same for all outputs.
+            let first = try #require(sound.calls.firstIndex { $0.hasPrefix("rename") }) + 1
+            for number in first...sound.calls.count {
+                try replaceContents(of: work, byThoseOf: old)
+                let run = try FailingCalls.run(arguments, Fault(at: number), in: work, watched: work)
+                let what: Comment = "\(sound.calls[number - 1]): \(run.outcome.status) \(run.outcome.errors)"
+                let left = try snapshot(of: work)
+                #expect(run.outcome.status == 74 ? left == before : run.outcome.status == 0 && left == new, what)
+                #expect(try names(in: work) == (run.outcome.status == 74 ? names(in: old) : parts), what)
+            }
         }
     }
 

@@ -3,8 +3,8 @@ import Foundation
 import TensorCore
 import TestSupport
 
-/// How thorough the tests of faults are: TSPEFT_FAULTS=200 in the environment repeats each so often, and tries every page of
-/// disk space.
+/// How thorough the tests of faults are: TSPEFT_FAULTS=200 in the environment repeats each so often, and tries every
+/// page of disk space.
 enum Faults {
     /// What was asked for; nil is a quick run.
     static let asked = ProcessInfo.processInfo.environment["TSPEFT_FAULTS"].flatMap { Int($0) }

@@ -10,7 +10,8 @@ import Testing
         files.values.reduce(0) { $0 + ($1.count + 4095) / 4096 * 4096 }
     }
 
-    /// A tmpfs that holds the old output and `free` bytes and `files` names more; what the program says and leaves there.
+    /// A tmpfs that holds the old output and `free` bytes and `files` names more; what the program says and leaves
+    /// there.
     private func runOnSmallDisk(
         _ arguments: String, old: String, size: Int, inodes: Int, in folder: String
     ) throws -> (outcome: Program.Outcome, names: String, isOld: Bool) {
@@ -137,7 +138,8 @@ import Testing
     /// Those of the pairs that tests go through: all if that was asked for.
     static let chosenPairs = Faults.asked == nil ? [0, 1, 5, 6] : Array(pairs.indices)
 
-    /// What a killed run may leave aside of the parts of a split file, by the names that they had; `files` is without them.
+    /// What a killed run may leave aside of the parts of a split file, by the names that they had; `files` is without
+    /// them.
     private func takeAside(_ files: inout [String: [UInt8]]) -> [String: [UInt8]] {
         var aside: [String: [UInt8]] = [:]
         for (name, bytes) in files where name.hasPrefix(".out-") {
@@ -182,7 +184,8 @@ import Testing
                 var left = try snapshot(of: folder).filter { !$0.key.hasPrefix(".tspeft-") }
                 let aside = takeAside(&left)
                 if left["out-00001-of-00003.gguf"] == nil, commands[0].line.contains("shard") {
-                    // Killed while parts were exchanged: no reader takes what is there, and the old ones are there still.
+                    // Killed while parts were exchanged: no reader takes what is there, and the old ones are there
+                    // still.
                     halves += 1
                     let isOld = aside.merging(left) { old, _ in old } == outputs[now]
                     try #require(isOld, "\(left.keys.sorted()) \(aside.keys.sorted())")

@@ -20,7 +20,7 @@ extension Hostile {
     private static let most = 100_000_000
 
     private static func header(_ name: String, _ words: String..., text: @escaping @Sendable () -> String) -> Hostile {
-        Hostile(name, "inspect X.safetensors", 65, words) { path in
+        Hostile(name, "inspect X.safetensors", 65, words, needsRelease: true) { path in
             try writeFile(path + ".safetensors", safetensorsFile(header: text()))
         }
     }

@@ -285,9 +285,10 @@ extension Hostile {
     ]
 
     private static func packed(
-        _ name: String, _ words: String..., status: Int32 = 65, bytes: @escaping @Sendable () throws -> [UInt8]
+        _ name: String, _ words: String..., status: Int32 = 65, needsRelease: Bool = false,
+        bytes: @escaping @Sendable () throws -> [UInt8]
     ) -> Hostile {
-        Hostile(name, ending: ".safetensors.zst", status, words, bytes: bytes)
+        Hostile(name, ending: ".safetensors.zst", status, words, needsRelease: needsRelease, bytes: bytes)
     }
 
     /// Packed models that are refused when they are opened.
@@ -318,7 +319,7 @@ extension Hostile {
                 return frame + frame
             }),
         packed(
-            "packed header of 100 MB of spaces", "text after the object",
+            "packed header of 100 MB of spaces", "text after the object", needsRelease: true,
             bytes: {
                 let length = 100_000_000
                 var content = GGUFBuilder.bytes(UInt64(length)) + Array("{}".utf8)
@@ -339,9 +340,11 @@ extension Hostile {
     ]
 
     private init(
-        _ name: String, ending: String, _ status: Int32, _ words: [String],
+        _ name: String, ending: String, _ status: Int32, _ words: [String], needsRelease: Bool = false,
         bytes: @escaping @Sendable () throws -> [UInt8]
     ) {
-        self.init(name, "inspect X" + ending, status, words) { try writeFile($0 + ending, bytes()) }
+        self.init(name, "inspect X" + ending, status, words, needsRelease: needsRelease) {
+            try writeFile($0 + ending, bytes())
+        }
     }
 }

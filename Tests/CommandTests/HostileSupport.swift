@@ -13,13 +13,16 @@ struct Hostile: CustomTestStringConvertible, Sendable {
     let status: Int32
     /// Words of the sentence.
     let words: [String]
+    /// Whether it is so large that only a program that was built for speed is given it.
+    let needsRelease: Bool
     /// Makes the input at a path.
     let make: @Sendable (_ path: String) throws -> Void
 
     init(
         _ name: String, _ command: String, _ status: Int32, _ words: [String],
-        make: @escaping @Sendable (_ path: String) throws -> Void
+        needsRelease: Bool = false, make: @escaping @Sendable (_ path: String) throws -> Void
     ) {
+        self.needsRelease = needsRelease
         testDescription = name
         self.command = command
         self.status = status
@@ -40,8 +43,8 @@ enum Limits {
             return true
         #endif
     }()
-    /// Seconds of computing: one in a release build, which is what the limit is for. A debug build takes about ten times as
-    /// long, and its processor may be shared. TSPEFT_CPU_SECONDS in the environment gives another number.
+    /// Seconds of computing: one in a release build, which is what the limit is for. A debug build takes about ten
+    /// times as long, and its processor may be shared. TSPEFT_CPU_SECONDS in the environment gives another number.
     static let processorSeconds: Int = {
         let asked = ProcessInfo.processInfo.environment["TSPEFT_CPU_SECONDS"].flatMap { Int($0) }
         return asked ?? (isRelease ? 1 : 12)
@@ -59,8 +62,8 @@ extension Program {
     }
 }
 
-/// Puts links to a model's or an adapter's files into a new directory, but for those that `replacing` names, which have these
-/// contents; nil leaves a file out.
+/// Puts links to a model's or an adapter's files into a new directory, but for those that `replacing` names, which have
+/// these contents; nil leaves a file out.
 func variant(_ path: String, of source: String, replacing: [String: [UInt8]?]) throws {
     mkdir(path, 0o755)
     for name in try names(in: source) where replacing[name] == nil {

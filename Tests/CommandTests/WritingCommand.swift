@@ -76,7 +76,8 @@ struct WritingCommand: Sendable, CustomStringConvertible {
         return try snapshot(of: folder)
     }
 
-    /// Puts something else in `folder` under each name that an output in `whole` has: an adapter's directory, or a file.
+    /// Puts something else in `folder` under each name that an output in `whole` has: an adapter's directory, or a
+    /// file.
     func writeOld(in folder: String, likeThoseIn whole: String, _ inputs: FaultInputs) throws {
         for name in try names(in: whole) {
             var isDirectory: ObjCBool = false

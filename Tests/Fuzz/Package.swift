@@ -2,8 +2,8 @@
 import PackageDescription
 
 /// libFuzzer targets for everything that is read from files: a package of its own, whose folders of the program's rooms
-/// are links, so that they are built with coverage counters and the address sanitizer. See `Tests/README.md`; `run` here
-/// builds, makes seeds and runs.
+/// are links, so that they are built with coverage counters and the address sanitizer. See `Tests/README.md`; `run`
+/// here builds, makes seeds and runs.
 let package = Package(
     name: "Fuzz",
     targets: [

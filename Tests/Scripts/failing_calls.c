@@ -1,5 +1,5 @@
-// A library for LD_PRELOAD that makes one system call of a program fail, of those that write to a folder or read from it.
-// `FailingCallTests` compiles it with clang and runs every writing command under it.
+// A library for LD_PRELOAD that makes one system call of a program fail, of those that write to a folder or read from
+// it. `FailingCallTests` compiles it with clang and runs every writing command under it.
 //
 // In the environment:
 //   FAULT_FOLDER  the folder, by its real path; only calls about what lies in it, or about itself, count

@@ -28,8 +28,8 @@ import Testing
         }
     }
 
-    /// Shards of Hugging Face's, GGUF whole and split, packed files and back: every tensor with its name, type, shape and
-    /// bits, and the same configuration.
+    /// Shards of Hugging Face's, GGUF whole and split, packed files and back: every tensor with its name, type, shape
+    /// and bits, and the same configuration.
     @Test(arguments: 0..<16) func modelComesBackFromEveryForm(seed: UInt64) throws {
         var random = RandomStream(seed: seed)
         try withTemporaryFolder { folder in
@@ -63,8 +63,8 @@ import Testing
         }
     }
 
-    /// A random adapter over random modules of `base`: LoRA with alpha / r or alpha / sqrt(r) and a rank and an alpha of
-    /// its own for one module, or DoRA.
+    /// A random adapter over random modules of `base`: LoRA with alpha / r or alpha / sqrt(r) and a rank and an alpha
+    /// of its own for one module, or DoRA.
     private func adapter(
         _ kind: AdapterKind, for base: ModelCheckpoint, _ random: inout RandomStream, path: String
     ) throws -> AdapterDirectory {

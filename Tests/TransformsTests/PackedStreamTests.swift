@@ -12,8 +12,8 @@ import Testing
         (0..<count).map { UInt8(truncatingIfNeeded: ($0 / 100) &* 31 &+ $0 &+ tensor) }
     }
 
-    /// Tensors of every kind: stored and made, empty, less and more than a frame, rows that divide no frame, rows that are
-    /// longer than a frame.
+    /// Tensors of every kind: stored and made, empty, less and more than a frame, rows that divide no frame, rows that
+    /// are longer than a frame.
     private func contents(
         in folder: String
     ) throws -> (tensors: [[UInt8]], contents: [TensorStream.Content], file: MappedFile) {

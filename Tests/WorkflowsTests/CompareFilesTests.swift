@@ -59,7 +59,8 @@ import Transforms
             let found = try compareFiles(files.a, files.b)
             #expect(found.added == ["new"] && found.removed == ["old"])
             #expect(found.reshaped == [.init(name: "shape", before: [2, 1], after: [1, 2])])
-            // From zero to something first, then by |B - A| / |A|: sqrt(2), 0.1, and NaN and infinity, which do not count.
+            // From zero to something first, then by |B - A| / |A|: sqrt(2), 0.1, and NaN and infinity, which do not
+            // count.
             #expect(found.changed.map(\.name) == ["zero", "much", "little", "odd"])
             let json = found.json["changed"]?.arrayValue
             #expect(json?[0]["relative_change"]?.isNull == true && json?[0]["largest_change"]?.doubleValue == 2)

@@ -7,7 +7,8 @@
 
 enum { TSPEFT_RENAME_REPLACE = 0, TSPEFT_RENAME_NO_REPLACE = 1, TSPEFT_RENAME_EXCHANGE = 2 };
 
-/// Renames `source` to `target` in one of the three ways. 0, or -1 with errno set (EINVAL, ENOSYS: not on this file system).
+/// Renames `source` to `target` in one of the three ways. 0, or -1 with errno set (EINVAL, ENOSYS: not on this file
+/// system).
 int tspeft_rename(const char *source, const char *target, int mode);
 
 /// Copies up to `count` bytes from `*position` of one file (advanced) to `*target` of another (advanced), or to its
@@ -23,6 +24,7 @@ int tspeft_reserve(int file, int64_t count);
 /// Has the kernel begin to write a range of dirty pages to the disk, without waiting for it. What fails shows in fsync.
 void tspeft_begin_writing(int file, int64_t offset, int64_t count);
 
-/// A file that exists in memory only, as long as a descriptor or mapping of it does. The descriptor, or -1 with errno set.
+/// A file that exists in memory only, as long as a descriptor or mapping of it does. The descriptor, or -1 with errno
+/// set.
 int tspeft_memory_file(const char *name);
 #endif

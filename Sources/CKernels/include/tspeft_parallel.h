@@ -8,8 +8,8 @@ void tspeft_parallel(void (*body)(void *context, int thread, int threads), void 
 /// Threads that libgomp uses where nothing else is said.
 int tspeft_available_threads(void);
 
-/// Sets that number, for oneDNN too, and gives what it is now: no more than libgomp will give (OMP_THREAD_LIMIT). oneDNN
-/// counts on getting all threads that it asks for, so dynamic adjustment (OMP_DYNAMIC) is turned off.
+/// Sets that number, for oneDNN too, and gives what it is now: no more than libgomp will give (OMP_THREAD_LIMIT).
+/// oneDNN counts on getting all threads that it asks for, so dynamic adjustment (OMP_DYNAMIC) is turned off.
 int tspeft_set_threads(int threads);
 
 #endif

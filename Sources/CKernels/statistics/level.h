@@ -1,6 +1,6 @@
 // The statistics, compiled for one kind of processor: level_plain.c, level_avx2.c and level_avx512.c include this text.
-// Vectors are the compiler's own, wide ones cut up where the processor's are narrower, so all kinds add the same numbers
-// in the same order.
+// Vectors are the compiler's own, wide ones cut up where the processor's are narrower, so all kinds add the same
+// numbers in the same order.
 #include <math.h>
 #include <string.h>
 

@@ -2,8 +2,8 @@ import CKernels
 
 /// A block-quantized element format of ggml.
 ///
-/// `known` has the geometry of every format, so that offsets and sizes can be checked and tensors copied whole; every one
-/// can be read as numbers. A new format is a line there, and its functions in `CKernels/blocks`.
+/// `known` has the geometry of every format, so that offsets and sizes can be checked and tensors copied whole; every
+/// one can be read as numbers. A new format is a line there, and its functions in `CKernels/blocks`.
 package struct GGMLBlockFormat: Sendable, Equatable {
     /// The number that GGUF files give it.
     package let number: UInt32

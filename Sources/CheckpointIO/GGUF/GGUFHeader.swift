@@ -13,9 +13,9 @@ struct GGUFHeader {
     /// Where the metadata say what tensors' offsets are multiples of (bytes), and what they are where it does not.
     static let alignmentKey = "general.alignment"
     static let defaultAlignment = 32
-    /// Bytes that a header may have, and all its keys together, pairs and tensors that it may state: so that what a file
-    /// claims cannot cost more memory or time than it is worth. The headers of the largest vocabularies have 30 MB, the
-    /// models of the most experts 50,000 tensors, and nobody's keys a hundred thousand bytes.
+    /// Bytes that a header may have, and all its keys together, pairs and tensors that it may state: so that what a
+    /// file claims cannot cost more memory or time than it is worth. The headers of the largest vocabularies have 30
+    /// MB, the models of the most experts 50,000 tensors, and nobody's keys a hundred thousand bytes.
     private static let byteLimit = 64 << 20
     private static let keysByteLimit = 4 << 20
     private static let pairLimit = 1 << 16

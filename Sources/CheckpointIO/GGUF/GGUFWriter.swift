@@ -49,8 +49,8 @@ package final class GGUFWriter {
     /// Where everything will lie in the file called `file` (for errors).
     ///
     /// Throws `badTensor` for an entry that the format cannot hold: more than four extents, a name that is too long, a
-    /// type that ggml does not have, rows that are not whole blocks, a size that overflows. A name or key given twice, a
-    /// version other than 2 and 3 and an alignment that is no UINT32 power of two are a programmer's mistakes.
+    /// type that ggml does not have, rows that are not whole blocks, a size that overflows. A name or key given twice,
+    /// a version other than 2 and 3 and an alignment that is no UINT32 power of two are a programmer's mistakes.
     package static func layout(
         _ entries: [GGUFEntry], metadata: [(key: String, value: GGUFEncodedValue)],
         version: UInt32 = GGUFWriter.version, file: String

@@ -13,8 +13,8 @@ package struct JSONError: Error, Sendable, Equatable, CustomStringConvertible {
 extension JSONValue {
     /// Levels of nesting allowed: far more than any checkpoint or record has, far fewer than the stack holds.
     package static let depthLimit = 128
-    /// Values in one text allowed unless more are asked for: five times what the index of the largest models has, read in half a
-    /// second and in 256 MB at most, however small the text for each is.
+    /// Values in one text allowed unless more are asked for: five times what the index of the largest models has, read
+    /// in half a second and in 256 MB at most, however small the text for each is.
     package static let valueLimit = 1 << 19
 
     /// Reads one JSON value (RFC 8259) that fills `bytes`, white space around it aside.
@@ -34,8 +34,8 @@ extension JSONValue {
         try parse(text.utf8)
     }
 
-    /// Reads a JSON array element by element with the line each starts at, for error messages about records. Each element
-    /// may have `valueLimit` values.
+    /// Reads a JSON array element by element with the line each starts at, for error messages about records. Each
+    /// element may have `valueLimit` values.
     package static func parseArrayWithLines(
         _ bytes: some Sequence<UInt8>
     ) throws(JSONError) -> [(line: Int, value: JSONValue)] {

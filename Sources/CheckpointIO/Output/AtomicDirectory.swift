@@ -14,8 +14,8 @@ package final class AtomicDirectory {
     /// Files that only an adapter, a training's checkpoint or a merged checkpoint has.
     private static let marks: Set<String> = ["adapter_config.json", "training_state.json", "tspeft_merge.json"]
 
-    /// Whether a directory with these names is an output of this program or one like it, so that it may be replaced: nobody
-    /// who types a wrong name with `--force` should lose a project, which often has a `config.json` too.
+    /// Whether a directory with these names is an output of this program or one like it, so that it may be replaced:
+    /// nobody who types a wrong name with `--force` should lose a project, which often has a `config.json` too.
     private static func mayBeReplaced(_ names: [String]) -> Bool {
         names.isEmpty || !marks.isDisjoint(with: names)
             || names.contains("config.json") && names.contains { $0.hasSuffix(".safetensors") }
@@ -139,9 +139,9 @@ package final class AtomicDirectory {
         guard mkdir(path, 0o777) == 0 else { throw creationFailure(joinedPath(self.path, name), errno) }
     }
 
-    /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`, `inputChanged`
-    /// where one of `inputs`, mapped files that the contents come from, has changed, or `outputExists` if something took
-    /// the name meanwhile; then nothing is left behind and what was there is untouched.
+    /// Syncs the directory, gives it its name, and removes the one that it replaces. Throws `writeFailed`,
+    /// `inputChanged` where one of `inputs`, mapped files that the contents come from, has changed, or `outputExists`
+    /// if something took the name meanwhile; then nothing is left behind and what was there is untouched.
     package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
         precondition(isOpen, "the directory has ended")
         guard rehearsal == nil else { return abandon() }

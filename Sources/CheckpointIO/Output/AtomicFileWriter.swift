@@ -18,9 +18,9 @@ package final class AtomicFileWriter {
 
     /// Begins a file at `path`.
     ///
-    /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one); without,
-    /// anything there is an error now, and at the end too. With `rehearsal`, nothing is written. Throws `outputExists` or
-    /// `cannotCreate`.
+    /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one);
+    /// without, anything there is an error now, and at the end too. With `rehearsal`, nothing is written. Throws
+    /// `outputExists` or `cannotCreate`.
     package convenience init(
         _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
     ) throws(CheckpointError) {
@@ -28,7 +28,8 @@ package final class AtomicFileWriter {
         try self.init(path, replacing: replacing, finally: nil, rehearsal: rehearsal)
     }
 
-    /// - Parameter finalPath: the path that the file will have when the directory that it lies in has its name; for errors.
+    /// - Parameter finalPath: the path that the file will have when the directory that it lies in has its name; for
+    ///   errors.
     init(
         _ path: String, replacing: Bool = false, finally finalPath: String?, rehearsal: OutputRehearsal? = nil
     ) throws(CheckpointError) {
@@ -134,8 +135,8 @@ package final class AtomicFileWriter {
         }
     }
 
-    /// Throws `writeFailed` and abandons the file where the disk clearly has no room for `byteCount` bytes in all. Another
-    /// program may take the room all the same.
+    /// Throws `writeFailed` and abandons the file where the disk clearly has no room for `byteCount` bytes in all.
+    /// Another program may take the room all the same.
     package func checkRoom(for byteCount: Int) throws(CheckpointError) {
         guard rehearsal == nil, let space = DiskSpace(of: descriptor) else { return }
         if byteCount > self.byteCount, byteCount - self.byteCount > space.available { throw failed(ENOSPC) }
@@ -177,7 +178,12 @@ package final class AtomicFileWriter {
     /// Syncs the file, gives it its name and syncs the directory. Throws `writeFailed`, `inputChanged` where one of
     /// `inputs`, mapped files that the contents come from, has changed, or `outputExists` if something took the name
     /// meanwhile and may not be replaced; then nothing is left behind.
-    package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
+    ///
+    /// With `provisionally`, the file is one of several that are worth something together only: `TemporaryOutputs`
+    /// takes its name away again until `release` is told of `path`, and where the directory cannot be synced.
+    package func commit(
+        rechecking inputs: [MappedFile] = [], provisionally: Bool = false
+    ) throws(CheckpointError) {
         precondition(descriptor >= 0, "the file has ended")
         if let rehearsal {
             rehearsal.add(path, byteCount: byteCount)
@@ -190,7 +196,8 @@ package final class AtomicFileWriter {
         guard close(closing) == 0 || errno == EINTR else { throw failed(errno) }
         do {
             for input in inputs { try input.checkUnchanged() }
-            try TemporaryOutputs.undisturbed { () throws(CheckpointError) in
+            try TemporaryOutputs.undisturbed(provisionally: provisionally ? target : nil) {
+                () throws(CheckpointError) in
                 try renameOutput(temporaryPath, to: target, isReplacing ? .replacing : .exclusive, naming: path)
             }
         } catch {

@@ -5,14 +5,22 @@ import Glibc
 package final class FolderLock {
     private let descriptor: Int32
 
+    /// Looks again after so many microseconds, so many times: ten seconds, for what takes milliseconds.
+    private static let (interval, attempts): (UInt32, Int) = (20_000, 500)
+
     /// Waits for the directory that `output` is in. Nothing is locked where the file system has no locks. Throws
-    /// `writeFailed` for `output` where the directory cannot be opened, as it must be to sync it.
+    /// `writeFailed` for `output` where the directory cannot be opened, as it must be to sync it, and `cannotCreate`
+    /// where somebody keeps it locked.
     package init(besides output: String) throws(CheckpointError) {
         let path = parentDirectory(of: output)
         descriptor = retryingOnInterrupt { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard descriptor >= 0 else { throw .writeFailed(path: output, code: errno) }
         let descriptor = descriptor
-        _ = retryingOnInterrupt { flock(descriptor, LOCK_EX) }
+        for _ in 0..<Self.attempts {
+            guard flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR else { return }
+            usleep(Self.interval)
+        }
+        throw .cannotCreate(path: output, reason: "another program keeps its directory locked")
     }
 
     deinit {

@@ -1,10 +1,12 @@
 import Glibc
 
-/// Whether making `output` would destroy `input`, as files are told apart: by device and inode, whatever links lead there.
+/// Whether making `output` would destroy `input`, as files are told apart: by device and inode, whatever links lead
+/// there.
 ///
-/// True where they are the same file or directory; where `input`, by its name or with links followed, lies in the directory
-/// `output`; and where `output` is a file of the directory `input`. A directory stands for the files in it too, which may
-/// be links to files elsewhere, as in Hugging Face's cache. False where nothing is at `output` or `input`.
+/// True where they are the same file or directory; where `input`, by its name or with links followed, lies in the
+/// directory `output`; and where `output` is a file of the directory `input`. A directory stands for the files in it
+/// too, which may be links to files elsewhere, as in Hugging Face's cache. False where nothing is at `output` or
+/// `input`.
 package func wouldReplace(_ output: String, input: String) -> Bool {
     guard let made = FileIdentity(path: output), let read = FileIdentity(path: input) else { return false }
     if made.isSameFile(as: read) { return true }

@@ -2,8 +2,9 @@ import CKernels
 import Glibc
 import Synchronization
 
-/// The temporary files and directories that outputs are being written to now, and directories that are worth nothing yet, so
-/// that a program that is told to stop can remove them. The only state that the whole process shares: an interrupted program has no other way to find them.
+/// The temporary files and directories that outputs are being written to now, and outputs that are worth nothing yet,
+/// so that a program that is told to stop can remove them. The only state that the whole process shares: an interrupted
+/// program has no other way to find them.
 package enum TemporaryOutputs {
     /// Each path with that of what stood there before and was put aside, if anything was.
     private static let paths = Mutex<[String: String?]>([:])
@@ -28,18 +29,22 @@ package enum TemporaryOutputs {
         }
     }
 
-    /// Puts back what `putAside` moved away from each of `places`, in place of what stands there now; where it moved
-    /// nothing, what is there is removed.
-    package static func restore(_ places: [String]) {
-        paths.withLock { paths in
+    /// Removes what was given each of `places` provisionally, and puts back what `putAside` moved away from there;
+    /// others of them stay as they are. Throws `notPutBack` for the first that is still aside afterwards.
+    package static func restore(_ places: [String]) throws(CheckpointError) {
+        try paths.withLock { paths throws(CheckpointError) in
+            var failure: CheckpointError?
             for path in places {
+                guard let entry = paths.removeValue(forKey: path) else { continue }
                 removeTree(path)
-                if let aside = paths.removeValue(forKey: path) ?? nil { rename(aside, path) }
+                guard let aside = entry, rename(aside, path) != 0 else { continue }
+                if failure == nil { failure = .notPutBack(path: path, aside: aside, code: errno) }
             }
+            if let failure { throw failure }
         }
     }
 
-    /// Removes what `putAside` moved away from each of `places`: what stands there now is whole.
+    /// Keeps what stands at each of `places` now, and removes what `putAside` moved away from there.
     package static func release(_ places: [String]) {
         paths.withLock { paths in
             for path in places {
@@ -49,8 +54,15 @@ package enum TemporaryOutputs {
     }
 
     /// Runs `body`, which gives an output its name, so that no removal comes between: the name never stands for a part.
-    static func undisturbed(_ body: () throws(CheckpointError) -> Void) throws(CheckpointError) {
-        try paths.withLock { _ throws(CheckpointError) in try body() }
+    ///
+    /// - Parameter name: the name, if what has it is to go again unless it is released.
+    static func undisturbed(
+        provisionally name: String? = nil, _ body: () throws(CheckpointError) -> Void
+    ) throws(CheckpointError) {
+        try paths.withLock { paths throws(CheckpointError) in
+            try body()
+            if let name, paths[name] == nil { paths[name] = .some(nil) }
+        }
     }
 
     /// How long one who has registered an output may still be about to create it, in microseconds.
@@ -141,11 +153,12 @@ package func syncDirectory(_ path: String, naming output: String? = nil) throws(
 /// How a finished output takes its name.
 package enum RenameMode: Sendable { case exclusive, replacing, exchanging }
 
-/// Renames within one directory. `exclusive` fails with `outputExists` if the target is there; `exchanging` swaps the two.
+/// Renames within one directory. `exclusive` fails with `outputExists` if the target is there; `exchanging` swaps the
+/// two.
 ///
 /// Where the file system has no such calls (NFS, for one), a file is linked to its name, which is as exclusive, and a
-/// directory is renamed, which replaces at most an empty one. Two directories are then swapped in steps, so that a program
-/// killed just between them leaves the old one beside as `.tspeft-….old`.
+/// directory is renamed, which replaces at most an empty one. Two directories are then swapped in steps, so that a
+/// program killed just between them leaves the old one beside as `.tspeft-….old`.
 ///
 /// - Parameters:
 ///   - output: what errors call the target, where that lies in a directory that has no name yet.

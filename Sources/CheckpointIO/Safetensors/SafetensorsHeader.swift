@@ -4,8 +4,8 @@ import TensorCore
 struct SafetensorsHeader {
     /// The largest header that the format allows, in bytes.
     static let byteLimit = 100_000_000
-    /// Tensors in one file that are taken, and bytes of all their names: the largest mixtures of experts have about as many
-    /// in all their shards together.
+    /// Tensors in one file that are taken, and bytes of all their names: the largest mixtures of experts have about as
+    /// many in all their shards together.
     static let tensorLimit = 1 << 17
     private static let namesByteLimit = 16 << 20
     /// JSON values in all: half as many again as the entries of so many matrices have. The metadata's are counted for
@@ -27,7 +27,8 @@ struct SafetensorsHeader {
     /// The `__metadata__` entries in the header's order.
     let metadata: [(key: String, value: String)]
 
-    /// Where the header of `file` ends, length included, as far as the file goes; what is wrong with it is left to `init`.
+    /// Where the header of `file` ends, length included, as far as the file goes; what is wrong with it is left to
+    /// `init`.
     static func end(in file: MappedFile) throws(CheckpointError) -> Int {
         let lengthRange = 0..<min(8, file.byteCount)
         try file.hold(lengthRange)

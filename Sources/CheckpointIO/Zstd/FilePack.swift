@@ -18,8 +18,8 @@ package final class FilePack: Sendable {
     package static let suffix = ".tspeft.zst"
     /// Files in a pack at most, for those who make one.
     package static let entryLimit = 16
-    /// Bytes of content of a frame at most. Each file's header may need a frame of its own, so that this and `entryLimit`
-    /// bound the work of opening a pack.
+    /// Bytes of content of a frame at most. Each file's header may need a frame of its own, so that this and
+    /// `entryLimit` bound the work of opening a pack.
     private static let frameLimit = 4 << 20
     /// Zeros after the last file at most: two blocks are the rule, and some programs fill up a record of 20.
     private static let endLimit = 32 * ArchiveHeader.blockSize
@@ -99,17 +99,18 @@ package final class FilePack: Sendable {
         return try packed.read(entry.range)
     }
 
-    /// Bytes of content for each byte of the pack that a safetensors file may have. Trained numbers hardly pack; an adapter
-    /// fresh from injection may be mostly zeros, but some of its numbers are random.
+    /// Bytes of content for each byte of the pack that a safetensors file may have. Trained numbers hardly pack; an
+    /// adapter fresh from injection may be mostly zeros, but some of its numbers are random.
     private static let ratioLimit = 1000
     /// Bytes of content that a safetensors file may have whatever the pack's size.
     private static let freeBytes = 64 << 20
 
     /// A safetensors file of the pack, whose tensors are unpacked when they are read.
     ///
-    /// Its values are read into memory as a rule, so that one of more than 64 MiB and more than 1000 times the pack's own
-    /// bytes is refused. A file that lies on the disk unpacked needs no such rule: its tensors have the size that the
-    /// file shows (holes in it count). Throws `missing`, `unsupported` for too much content, and what opening one throws.
+    /// Its values are read into memory as a rule, so that one of more than 64 MiB and more than 1000 times the pack's
+    /// own bytes is refused. A file that lies on the disk unpacked needs no such rule: its tensors have the size that
+    /// the file shows (holes in it count). Throws `missing`, `unsupported` for too much content, and what opening one
+    /// throws.
     package func safetensors(_ name: String) throws(CheckpointError) -> SafetensorsFile {
         guard let entry = entry(name) else { throw .missing(path: displayPath(name)) }
         guard entry.byteCount <= Self.freeBytes || entry.byteCount / Self.ratioLimit <= packed.source.byteCount else {

@@ -1,5 +1,5 @@
-/// Writes a `.safetensors.zst` file as a stream: the bytes of a safetensors file, packed as Zstandard frames, of which the
-/// first ones hold the header and then each tensor has its own, with a seek table at the end.
+/// Writes a `.safetensors.zst` file as a stream: the bytes of a safetensors file, packed as Zstandard frames, of which
+/// the first ones hold the header and then each tensor has its own, with a seek table at the end.
 ///
 /// `zstd -d` makes the safetensors file of it; `Checkpoint.open` and `SafetensorsFile.open` read single tensors.
 package final class SafetensorsZstdWriter {
@@ -76,7 +76,8 @@ package enum SafetensorsZstd {
         try writer.finish(rechecking: [file])
     }
 
-    /// Unpacks the `.safetensors.zst` file at `path`, after its header was checked. Throws what opening and writing throw.
+    /// Unpacks the `.safetensors.zst` file at `path`, after its header was checked. Throws what opening and writing
+    /// throw.
     package static func unpack(_ path: String, to output: AtomicFileWriter) throws(CheckpointError) {
         let file = try SafetensorsFile.open(path).file
         guard let packed = file.packedFile else {

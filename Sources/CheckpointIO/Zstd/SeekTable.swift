@@ -1,9 +1,10 @@
 /// The table at the end of a file in Zstandard's seekable format: how many bytes each frame has, packed and unpacked.
 ///
-/// It is a skippable frame of little-endian numbers (zstd's `contrib/seekable_format/zstd_seekable_compression_format.md`,
-/// version 0.1.0): the magic 0x184D2A5E and the size of what follows; for each frame its packed and its unpacked size and,
-/// if the descriptor's bit 7 is set, the lower half of XXH64 of its content, 32 bits each; the number of frames (32 bits),
-/// the descriptor (8 bits) and the magic 0x8F92EAB1.
+/// It is a skippable frame of little-endian numbers (zstd's
+/// `contrib/seekable_format/zstd_seekable_compression_format.md`, version 0.1.0): the magic 0x184D2A5E and the size of
+/// what follows; for each frame its packed and its unpacked size and, if the descriptor's bit 7 is set, the lower half
+/// of XXH64 of its content, 32 bits each; the number of frames (32 bits), the descriptor (8 bits) and the magic
+/// 0x8F92EAB1.
 struct SeekTable {
     /// One frame.
     struct Entry: Equatable {
@@ -22,8 +23,8 @@ struct SeekTable {
     private static let reservedBits: UInt8 = 0x7C
     /// The fewest bytes that a frame of any kind has: a skippable one of nothing.
     private static let leastFrame = 8
-    /// Frames that a file may have: at the 1 MiB of content that ours have, a terabyte. Each costs some 40 bytes of memory
-    /// whenever the file is opened, so that a file of small ones costs more than its own size.
+    /// Frames that a file may have: at the 1 MiB of content that ours have, a terabyte. Each costs some 40 bytes of
+    /// memory whenever the file is opened, so that a file of small ones costs more than its own size.
     static let entryLimit = 1 << 20
 
     /// The frames in the order of the file.

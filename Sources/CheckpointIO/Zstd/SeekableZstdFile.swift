@@ -1,11 +1,11 @@
 import CZstd
 import Glibc
 
-/// A Zstandard file, mapped, whose content can be read from any place: one with a seek table frame by frame, a small one
-/// without as a whole.
+/// A Zstandard file, mapped, whose content can be read from any place: one with a seek table frame by frame, a small
+/// one without as a whole.
 final class SeekableZstdFile: Sendable {
-    /// Bytes of content that a frame may have, so that taking a tensor never needs much memory beside it; and of a whole
-    /// file without a seek table.
+    /// Bytes of content that a frame may have, so that taking a tensor never needs much memory beside it; and of a
+    /// whole file without a seek table.
     static let contentLimit = 64 << 20
 
     /// The mapped file.

@@ -26,8 +26,8 @@ package final class SeekableZstdWriter {
     private var isFrameOpen = false
     private var entries: [SeekTable.Entry] = []
 
-    /// Begins the frames in `file`, which is empty so far; `level` is one of `levels`. The bytes that are written do not
-    /// depend on `threadCount`.
+    /// Begins the frames in `file`, which is empty so far; `level` is one of `levels`. At the usual level the bytes
+    /// that are written do not depend on `threadCount`.
     package init(
         _ file: AtomicFileWriter, level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = usualThreadCount()
     ) {
@@ -106,9 +106,9 @@ package final class SeekableZstdWriter {
 
     /// Appends `count` frames, whose contents several threads make and pack at once.
     ///
-    /// `make(frame, thread, pack)` lends the content of a frame, 1 to `frameByteCount` bytes, to `pack`, once. It is called
-    /// for different frames by different threads, numbered below the writer's `threadCount`. `progress` is told the number
-    /// of frames that are done, on the calling thread. Throws what `make` throws, and `writeFailed`.
+    /// `make(frame, thread, pack)` lends the content of a frame, 1 to `frameByteCount` bytes, to `pack`, once. It is
+    /// called for different frames by different threads, numbered below the writer's `threadCount`. `progress` is told
+    /// the number of frames that are done, on the calling thread. Throws what `make` throws, and `writeFailed`.
     package func appendFrames(
         _ count: Int, progress: (_ done: Int) -> Void = { _ in },
         _ make: (_ frame: Int, _ thread: Int, _ pack: (UnsafeRawBufferPointer) -> Void) throws -> Void
@@ -147,8 +147,8 @@ package final class SeekableZstdWriter {
 }
 
 extension SeekableZstdWriter {
-    /// Bytes that a writer holds at most, about: content that waits, a frame a thread and one more, what is packed and what
-    /// is being written, and libzstd's tables, which take about two frames at the usual level.
+    /// Bytes that a writer holds at most, about: content that waits, a frame a thread and one more, what is packed and
+    /// what is being written, and libzstd's tables, which take about two frames at the usual level.
     package static func bufferByteCount(threadCount: Int) -> Int {
         (threadCount * (1 + 2 * framesOfThread + 2) + 1) * frameByteCount
     }

@@ -7,8 +7,8 @@ final class UnpackedContent: Sendable {
     /// A frame that is in memory.
     private struct Frame {
         var holders = 0
-        /// Bytes dropped since it was unpacked. Several threads drop the pieces of a frame in any order; when all of it was
-        /// dropped, nobody who goes through the content once will want it again.
+        /// Bytes dropped since it was unpacked. Several threads drop the pieces of a frame in any order; when all of it
+        /// was dropped, nobody who goes through the content once will want it again.
         var droppedBytes = 0
     }
 
@@ -26,8 +26,8 @@ final class UnpackedContent: Sendable {
     private nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
     private let stripes: [Stripe]
 
-    /// The content of `file` in `range`, to be unpacked to `memory`, which has its size and outlives this object. What has no
-    /// seek table, and is in memory therefore, is copied at once.
+    /// The content of `file` in `range`, to be unpacked to `memory`, which has its size and outlives this object. What
+    /// has no seek table, and is in memory therefore, is copied at once.
     init(_ file: SeekableZstdFile, _ range: Range<Int>, memory: UnsafeMutableRawBufferPointer) throws(CheckpointError) {
         precondition(memory.count == range.count, "memory of the range's size")
         self.file = file
@@ -43,8 +43,8 @@ final class UnpackedContent: Sendable {
         return file.frames(overlapping: range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
     }
 
-    /// Unpacks what is missing of `part`, and keeps all of it in memory until `release`. Throws `malformed`; nothing is held
-    /// then.
+    /// Unpacks what is missing of `part`, and keeps all of it in memory until `release`. Throws `malformed`; nothing is
+    /// held then.
     func hold(_ part: Range<Int>) throws(CheckpointError) {
         let frames = frames(part)
         for frame in frames {
@@ -72,8 +72,8 @@ final class UnpackedContent: Sendable {
         }
     }
 
-    /// Says that `part` is not needed for now. The memory of a frame is given back when all of its bytes in the range were
-    /// dropped, in whatever pieces and order, and nobody holds it: now, or when the last holder releases it.
+    /// Says that `part` is not needed for now. The memory of a frame is given back when all of its bytes in the range
+    /// were dropped, in whatever pieces and order, and nobody holds it: now, or when the last holder releases it.
     func drop(_ part: Range<Int>) {
         for frame in frames(part) {
             let dropped = place(of: frame).clamped(to: part).count
@@ -84,9 +84,9 @@ final class UnpackedContent: Sendable {
         }
     }
 
-    /// Unpacks `part` to `destination`, which has its size, past the mapping: for those who go through the content once,
-    /// as fresh pages cost more than unpacking. False, and nothing is done, where a frame reaches beyond the part: it would
-    /// be unpacked again for its other part. Throws `malformed`.
+    /// Unpacks `part` to `destination`, which has its size, past the mapping: for those who go through the content
+    /// once, as fresh pages cost more than unpacking. False, and nothing is done, where a frame reaches beyond the
+    /// part: it would be unpacked again for its other part. Throws `malformed`.
     func unpackWhole(_ part: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(CheckpointError)
         -> Bool
     {
@@ -99,6 +99,21 @@ final class UnpackedContent: Sendable {
         return true
     }
 
+    /// Cuts `part` where frames end, into pieces of at most `byteLimit` bytes, or of one frame.
+    func pieces(of part: Range<Int>, byteLimit: Int) -> [Range<Int>] {
+        var pieces: [Range<Int>] = []
+        for frame in frames(part) {
+            let content = place(of: frame).clamped(to: part)
+            if let last = pieces.last, last.count + content.count <= byteLimit {
+                pieces[pieces.count - 1] = last.lowerBound..<content.upperBound
+            } else {
+                pieces.append(content)
+            }
+        }
+        // What has no seek table has no frames either.
+        return pieces.isEmpty && !part.isEmpty ? [part] : pieces
+    }
+
     /// Frames in memory.
     var residentFrames: Int { stripes.reduce(0) { $0 + $1.frames.withLock { $0.count } } }
 
@@ -108,7 +123,8 @@ final class UnpackedContent: Sendable {
         return content.lowerBound - range.lowerBound..<content.upperBound - range.lowerBound
     }
 
-    /// Gives back the memory of a frame of the stripe whose frames are `frames`, where it is not held and all was dropped.
+    /// Gives back the memory of a frame of the stripe whose frames are `frames`, where it is not held and all was
+    /// dropped.
     private func freeIfDone(_ frame: Int, _ frames: inout [Int: Frame]) {
         let place = place(of: frame)
         guard let state = frames[frame], state.holders == 0, state.droppedBytes >= place.count else { return }

@@ -6,8 +6,8 @@ package enum Zstd {
     /// The largest window that a frame may ask for: 2^27 bytes, libzstd's own default for decoders.
     private static let windowLogLimit: Int32 = 27
 
-    /// Bytes that may come out whatever went in, and how many more for each byte that did: text shrinks to a tenth or so, and
-    /// only what was made to fill a memory to a thousandth.
+    /// Bytes that may come out whatever went in, and how many more for each byte that did: text shrinks to a tenth or
+    /// so, and only what was made to fill a memory to a thousandth.
     private static let (freeBytes, expansionLimit) = (32 << 20, 256)
 
     /// Unpacks a `.zst` file of one or more frames.

@@ -37,8 +37,9 @@ package struct AdamWStep: Sendable {
 }
 
 extension ComputeContext {
-    /// One step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101, in the order
-    /// of PyTorch) on some elements, row-major, of a parameter p and its moments m and v, with g = gradientScale gradient:
+    /// One step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101, in the
+    /// order of PyTorch) on some elements, row-major, of a parameter p and its moments m and v, with g = gradientScale
+    /// gradient:
     ///
     ///     p -= rate weightDecay p;   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
     ///     p -= rate (m / correction1) / (sqrt(v / correction2) + epsilon)
@@ -56,7 +57,8 @@ extension ComputeContext {
             Float(step.weightDecay), Float(step.correction1), Float(step.correction2))
     }
 
-    /// The sum of the squares of some elements, row-major, of an F32 tensor, in double precision, on the calling thread.
+    /// The sum of the squares of some elements, row-major, of an F32 tensor, in double precision, on the calling
+    /// thread.
     package func sumOfSquares(_ x: Tensor, elements: Range<Int>) -> Double {
         precondition(elements.lowerBound >= 0 && elements.upperBound <= x.count)
         return tspeft_sum_squares(x.floats + elements.lowerBound, elements.count)

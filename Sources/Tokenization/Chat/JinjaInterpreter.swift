@@ -3,8 +3,9 @@
 /// Knows what chat templates use, as Jinja 3 has it; anything else is an error that names it. Deterministic: the
 /// current date, which some templates ask for, is not defined, so that they fall back to the date they name.
 struct JinjaInterpreter {
-    /// Statements, loop turns and numbers of ranges that one run may take, bytes that one text may have, and bytes of all
-    /// values that expressions give: far more than a conversation needs, so that only a hostile template meets them.
+    /// Statements, loop turns and numbers of ranges that one run may take, bytes that one text may have, and bytes of
+    /// all values that expressions give: far more than a conversation needs, so that only a hostile template meets
+    /// them.
     private static let stepLimit = 300_000
     private static let textLimit = 16 << 20
     private static let workLimit = 1 << 28

@@ -9,8 +9,8 @@ extension GGUFVocabulary {
     ///     has it.
     ///   - configuration: the model's `config.json`, which names special tokens where the tokenizer's files do not.
     ///
-    /// Throws what `Tokenizer.load` throws, and `unsupported` for a tokenizer that no name in GGUF stands for: nothing is
-    /// guessed, as other words would be other tokens.
+    /// Throws what `Tokenizer.load` throws, and `unsupported` for a tokenizer that no name in GGUF stands for: nothing
+    /// is guessed, as other words would be other tokens.
     package static func huggingFace(
         directory: String, vocabularySize: Int, configuration: JSONValue?
     ) throws -> (vocabulary: GGUFVocabulary, losses: [String]) {

@@ -1,15 +1,15 @@
 /// The merges that pieces with scores stand for.
 extension GGUFVocabulary {
-    /// Steps of finding all merges at most: for each token its length times the places at which it can be cut. The largest
-    /// vocabularies take a tenth.
+    /// Steps of finding all merges at most: for each token its length times the places at which it can be cut. The
+    /// largest vocabularies take a tenth.
     private static let cutLimit = 1 << 28
 
-    /// The pairs of tokens that merge, by id, the most urgent first: SentencePiece merges the pair whose joint token has the
-    /// highest score, which as merges in order of score is a BPE model. Pairs of equal score are ordered as the
+    /// The pairs of tokens that merge, by id, the most urgent first: SentencePiece merges the pair whose joint token
+    /// has the highest score, which as merges in order of score is a BPE model. Pairs of equal score are ordered as the
     /// converters of Hugging Face's libraries do: by the joint token's id, then by the pair's.
     ///
-    /// There must be a score for each token. Throws `unsupported` for tokens so long, or so many merges, that they were made
-    /// to cost time and memory.
+    /// There must be a score for each token. Throws `unsupported` for tokens so long, or so many merges, that they were
+    /// made to cost time and memory.
     package func mergesByScore() throws(TokenizationError) -> [(left: Int, right: Int)] {
         precondition(scores.count == tokens.count, "a score for each token")
         let normal = tokens.indices.filter { types.isEmpty || types[$0] == .normal || types[$0] == .userDefined }
@@ -40,8 +40,8 @@ extension GGUFVocabulary {
         return places.map { (Int(merges[$0].left), Int(merges[$0].right)) }
     }
 
-    /// The tokens `ids`, in which both parts of each of them can be looked up, wherever it is cut. Throws `unsupported` for
-    /// tokens so long that this would take for ever; `form` is what they cannot be written as then.
+    /// The tokens `ids`, in which both parts of each of them can be looked up, wherever it is cut. Throws `unsupported`
+    /// for tokens so long that this would take for ever; `form` is what they cannot be written as then.
     func tableForCuts(of ids: [Int], in form: String) throws(TokenizationError) -> TokenTable {
         // A file's tokens have at most 2^28 bytes together: no overflow.
         let steps = ids.reduce(0) { $0 + tokens[$1].count * tokens[$1].count }

@@ -40,7 +40,8 @@ package struct GGUFVocabulary: Sendable {
     /// The Jinja text of the chat template.
     package var chatTemplate: String?
 
-    /// Merges that are read, and bytes of all tokens' texts: more than the largest vocabularies have (515,000 and 2 MB).
+    /// Merges that are read, and bytes of all tokens' texts: more than the largest vocabularies have (515,000 and 2
+    /// MB).
     static let mergeLimit = 5 << 17
     static let textLimit = 8 << 20
 

@@ -56,8 +56,8 @@ struct BytePairModel: Sendable {
         for symbol in merger.symbols { sink.append(symbol.id, for: symbol.start..<symbol.end, of: text) }
     }
 
-    /// Bytes of a token at most whose text is merged in advance, to know whether that gives it back; a longer word is merged
-    /// when it is met.
+    /// Bytes of a token at most whose text is merged in advance, to know whether that gives it back; a longer word is
+    /// merged when it is met.
     private static let wholeLimit = 64
 
     /// Which tokens merging gives back from their own text.

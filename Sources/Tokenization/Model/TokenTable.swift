@@ -5,8 +5,8 @@ import TensorCore
 /// Texts stand end to end in one array, and an open-addressing table finds them: a Swift dictionary of strings would
 /// compare by canonical equivalence, under which distinct tokens are equal, and is slower.
 struct TokenTable: Sendable {
-    /// Ids of tokens are below this: half as many again as the largest vocabulary of a language model, and few enough to be
-    /// read in a second.
+    /// Ids of tokens are below this: half as many again as the largest vocabulary of a language model, and few enough
+    /// to be read in a second.
     static let idLimit = 3 << 17
 
     private var text: [UInt8] = []

@@ -12,9 +12,9 @@ extension CheckpointConversion {
     ///   - progress: told bytes written so far, and of all.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
-    /// that finds all; parts of an older file that they replace are moved aside before, so that no mixture of old and new
-    /// ever has a first one, and come back where something fails. Throws `CheckpointError` for files, `inputChanged` among them, and
-    /// `TransformError.unusableTensor` for values that the type cannot hold.
+    /// that finds all; parts of an older file that they replace are moved aside before, so that no mixture of old and
+    /// new ever has a first one, and come back where something fails. Throws `CheckpointError` for files,
+    /// `inputChanged` among them, and `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
         replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
         rehearsal: OutputRehearsal? = nil,
@@ -57,8 +57,8 @@ extension CheckpointConversion {
         }
     }
 
-    /// Gives files their names, the first last, after older ones of those names were moved aside, the first first. Where
-    /// one fails, those that are new are taken away again, and the older ones get their names back.
+    /// Gives files their names, the first last, after older ones of those names were moved aside, the first first.
+    /// Where one fails, those that are new are taken away again, and the older ones get their names back.
     private func commit(
         _ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool, isRehearsal: Bool
     ) throws {
@@ -69,32 +69,28 @@ extension CheckpointConversion {
         // Runs that exchange the same parts at once would leave some of each.
         let lock = try FolderLock(besides: writers[0].path)
         defer { withExtendedLifetime(lock) {} }
-        // Places whose old file is aside, or whose new one has its name.
-        var places: [String] = []
+        let places = writers.map(\.path)
         do {
-            for writer in writers where replacing {
-                if try moveAside(writer.path) { places.append(writer.path) }
-            }
+            for place in places where replacing { try moveAside(place) }
             for index in [Int](1..<outputs.count) + [0] {
-                try outputs[index].commit(rechecking: checkpoint.mappings)
-                if !places.contains(writers[index].path) { places.append(writers[index].path) }
+                try outputs[index].commit(rechecking: checkpoint.mappings, provisionally: true)
             }
         } catch {
             for writer in writers { writer.abandon() }
             // The first part comes back last.
-            TemporaryOutputs.restore(places.reversed())
+            try TemporaryOutputs.restore(places.reversed())
             throw error
         }
         TemporaryOutputs.release(places)
     }
 
     /// Moves the file at `path` to a hidden name beside it, where it outlasts whatever happens before the new files are
-    /// complete; false where none is. Throws `writeFailed`.
-    private func moveAside(_ path: String) throws(CheckpointError) -> Bool {
+    /// complete, if one is there. Throws `writeFailed`.
+    private func moveAside(_ path: String) throws(CheckpointError) {
         let aside = joinedPath(parentDirectory(of: path), ".\(lastPathComponent(path)).replaced-\(getpid())")
-        if TemporaryOutputs.putAside(path, at: aside) { return true }
-        guard errno == ENOENT else { throw .writeFailed(path: path, code: errno) }
-        return false
+        guard TemporaryOutputs.putAside(path, at: aside) || errno == ENOENT else {
+            throw .writeFailed(path: path, code: errno)
+        }
     }
 
     /// Lays the files out and writes all tensors; the files are yet to be committed.

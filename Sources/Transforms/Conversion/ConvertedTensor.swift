@@ -112,8 +112,14 @@ extension ConvertedTensor {
         let group = encoding.group
         let rowBytes = width / group.elements * group.bytes
         let keepsEncoding = record.encoding == encoding
-        return TensorStream.Rows(count: count, elementCount: width, byteCount: rowBytes) {
-            { part, workspace, bytes in
+        let isPacked = checkpoint.mapping(of: record).isPacked
+        return TensorStream.Rows(
+            count: count, elementCount: width, byteCount: rowBytes, heldByteCount: isPacked ? record.byteCount : 0
+        ) {
+            // Rows are taken from anywhere, so all of a packed tensor is in memory until the last one is.
+            let hold = TensorHold(record, checkpoint)
+            return { part, workspace, bytes in
+                defer { withExtendedLifetime(hold) {} }
                 if keepsEncoding {
                     try checkpoint.withBytes(of: record) { stored in
                         for (place, row) in part.enumerated() {
@@ -162,6 +168,16 @@ extension ConvertedTensor {
                     + "value \(error.value)")
         }
     }
+}
+
+/// Gives a tensor's memory back when nobody makes rows of it any more.
+private final class TensorHold: Sendable {
+    private let record: TensorRecord
+    private let checkpoint: Checkpoint
+
+    init(_ record: TensorRecord, _ checkpoint: Checkpoint) { (self.record, self.checkpoint) = (record, checkpoint) }
+
+    deinit { checkpoint.advise(record, willNeed: false) }
 }
 
 extension ConvertedTensor {

@@ -21,8 +21,8 @@ struct GGUFTokenizerExport {
         self.paddingTokenID = paddingTokenID
     }
 
-    /// The text of `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such form
-    /// here, and what `GGUFVocabulary.mergesByScore` throws.
+    /// The text of `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such
+    /// form here, and what `GGUFVocabulary.mergesByScore` throws.
     func tokenizer() throws -> String {
         switch vocabulary.model {
         case "gpt2": try byteLevel()
@@ -169,8 +169,8 @@ struct GGUFTokenizerExport {
     /// Added tokens at most: ten times what any vocabulary has.
     private static let addedLimit = 1 << 16
 
-    /// The text of the file. Merges, which are many, are written one by one: as JSON values they would take several times
-    /// the memory.
+    /// The text of the file. Merges, which are many, are written one by one: as JSON values they would take several
+    /// times the memory.
     private func file(
         merges: some Collection<(String, String)>, normalizer: JSONValue, preTokenizer: JSONValue, decoder: JSONValue,
         model: JSONValue, prefix: Int?

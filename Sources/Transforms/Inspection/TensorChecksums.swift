@@ -3,9 +3,9 @@ import CheckpointIO
 /// SHA-256 of each tensor of a checkpoint, and one of all that depends neither on their order nor on the files.
 ///
 /// A tensor's digest is that of one line, `TYPE EXTENTS` and a line feed (such as `BF16 4096,1024`; no extents for a
-/// scalar), followed by its bytes as stored. The digest of all is that of the list of `DIGEST  NAME` lines, each ended by
-/// a line feed, sorted by the bytes of the names; as in the lists of sha256sum, a name with a backslash or a line feed has
-/// them as `\\` and `\n`, and its line a backslash before it.
+/// scalar), followed by its bytes as stored. The digest of all is that of the list of `DIGEST  NAME` lines, each ended
+/// by a line feed, sorted by the bytes of the names; as in the lists of sha256sum, a name with a backslash or a line
+/// feed has them as `\\` and `\n`, and its line a backslash before it.
 package struct TensorChecksums: Sendable, Equatable {
     /// The digests, 64 hexadecimal digits, in the order of the tensors given.
     package let digests: [String]

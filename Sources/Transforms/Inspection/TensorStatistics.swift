@@ -2,7 +2,8 @@ import CKernels
 import CheckpointIO
 
 extension ValueStatistics {
-    /// The figures of each tensor, in the order given; nil for those of a type without numbers (`TensorEncoding.isNumeric`).
+    /// The figures of each tensor, in the order given; nil for those of a type without numbers
+    /// (`TensorEncoding.isNumeric`).
     ///
     /// Every tensor is read once, as a stream, by all processors; what is kept is a few kilobytes a thread. Throws what
     /// reading throws.
@@ -78,8 +79,9 @@ extension ValueStatistics {
 extension TensorSource {
     /// Lends a part of a tensor's bytes to `body`, once, for reading from end to end.
     ///
-    /// The kernel maps it at once, which costs less than a fault for each few pages, and unmaps it afterwards, so that a
-    /// large checkpoint does not fill the memory that the process is seen to use; the pages stay in the system's cache.
+    /// The kernel maps it at once, which costs less than a fault for each few pages, and unmaps it afterwards, so that
+    /// a large checkpoint does not fill the memory that the process is seen to use; the pages stay in the system's
+    /// cache.
     func withBytes<R>(
         _ range: Range<Int>, of record: TensorRecord, _ body: (UnsafeRawBufferPointer) throws -> R
     ) throws -> R {

@@ -11,8 +11,8 @@ struct TensorStretch {
     /// Stored bytes of a stretch, about.
     private static let byteCount = 4 << 20
 
-    /// The stretches of all tensors, in order. `unit` gives the number of elements of which each stretch of a tensor must
-    /// hold whole multiples (rows, for instance); nil leaves a tensor out.
+    /// The stretches of all tensors, in order. `unit` gives the number of elements of which each stretch of a tensor
+    /// must hold whole multiples (rows, for instance); nil leaves a tensor out.
     static func cut(_ records: [TensorRecord], unit: (Int) -> Int?) -> [TensorStretch] {
         var stretches: [TensorStretch] = []
         for (tensor, record) in records.enumerated() {

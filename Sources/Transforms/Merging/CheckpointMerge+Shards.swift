@@ -97,7 +97,8 @@ extension CheckpointMerge {
         return report(tallies.mapValues(\.outcome), files: names, dtypes: dtypes, dropped: [])
     }
 
-    /// The name of a tensor file in the output: its own, unpacked, but a single file has the name that loaders look for.
+    /// The name of a tensor file in the output: its own, unpacked, but a single file has the name that loaders look
+    /// for.
     private func fileName(of path: String) -> String {
         base.checkpoint.files.count == 1 ? "model.safetensors" : unpackedName(lastPathComponent(path))
     }

@@ -100,8 +100,8 @@ package struct CheckpointMerge: Sendable {
     ///
     /// Throws `TransformError.outputIsInput`; `.unsupported` for a type that is not known to the format or cannot be
     /// encoded, and for a Hugging Face base and a GGUF output; `.nothingToMerge` where rounding took every change away
-    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them. With `rehearsal`, nothing is
-    /// written or computed, and the report is of no use.
+    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them. With `rehearsal`, nothing
+    /// is written or computed, and the report is of no use.
     package func write(
         to output: String, as type: TensorEncoding? = nil, replacing: Bool = false,
         threadCount: Int = ComputeContext.availableThreads, rehearsal: OutputRehearsal? = nil,
@@ -116,6 +116,11 @@ package struct CheckpointMerge: Sendable {
                     reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
             }
             return try writeGGUF(to: output, as: type, replacing: replacing, threadCount, rehearsal, progress)
+        }
+        if let ending = [".safetensors", SafetensorsZstd.suffix].first(where: output.hasSuffix) {
+            throw TransformError.unsupported(
+                path: output,
+                reason: "a merge writes a directory or a .gguf file; 'tspeft convert' makes a \(ending) file of it")
         }
         let dtype = try type.map(Self.directoryType)
         let directory = try AtomicDirectory(output, replacing: replacing, rehearsal: rehearsal)

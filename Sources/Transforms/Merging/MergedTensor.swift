@@ -99,8 +99,8 @@ struct MergedTensor: Sendable {
         }
     }
 
-    /// Throws where a number would become infinite in the output's type: as base and sum would both, the count of changes
-    /// does not show it.
+    /// Throws where a number would become infinite in the output's type: as base and sum would both, the count of
+    /// changes does not show it.
     private func refuseOverflow(_ values: UnsafeMutableBufferPointer<Float>) throws {
         let encoding = TensorEncoding.plain(dtype)
         guard base.record(of: name)?.encoding != encoding, let place = encoding.firstOverflow(in: values) else {

@@ -1,7 +1,7 @@
 import CheckpointIO
 
-/// A tensor file that is being written at places known beforehand: its header is there at once, its tensors come through
-/// a `TensorStream`, and `commit` gives it its name.
+/// A tensor file that is being written at places known beforehand: its header is there at once, its tensors come
+/// through a `TensorStream`, and `commit` gives it its name.
 package final class OutputTensorFile {
     /// Whether the file is a copy of an input already that shares its blocks: what is to be as there needs no item.
     package let isClone: Bool
@@ -45,9 +45,12 @@ package final class OutputTensorFile {
         return TensorStream.Item(output: writer.places, range: ranges[index], content: content)
     }
 
-    /// Syncs the file and gives it its name, when the stream has been written. `inputs` are mapped files that it was made
-    /// from, unless a directory that it lies in rechecks them. Throws what `AtomicFileWriter.commit` does.
-    package func commit(rechecking inputs: [MappedFile] = []) throws(CheckpointError) {
-        try writer.commit(rechecking: inputs)
+    /// Syncs the file and gives it its name, when the stream has been written. `inputs` are mapped files that it was
+    /// made from, unless a directory that it lies in rechecks them. See `AtomicFileWriter.commit`, also for what it
+    /// throws.
+    package func commit(
+        rechecking inputs: [MappedFile] = [], provisionally: Bool = false
+    ) throws(CheckpointError) {
+        try writer.commit(rechecking: inputs, provisionally: provisionally)
     }
 }

@@ -1,6 +1,7 @@
 import CheckpointIO
 
-/// Tensors on their way into a file of Zstandard frames, each in frames of its own, which several threads make and pack.
+/// Tensors on their way into a file of Zstandard frames, each in frames of its own, which several threads make and
+/// pack.
 package struct PackedStream {
     /// Part of a tensor: bytes of the stored range, or rows.
     private struct Piece {
@@ -16,23 +17,22 @@ package struct PackedStream {
     /// Bytes of all tensors, unpacked.
     package var byteCount: Int { contents.reduce(0) { $0 + $1.byteCount } }
 
-    /// Memory for it beside the writer's, about: what each thread holds of a frame as floats and as it is stored, and the
-    /// longest row that does not fit a frame.
+    /// Memory for it beside the writer's, about: what each thread holds of a frame as floats and as it is stored, and
+    /// the longest row that does not fit a frame.
     package func bufferByteCount(threadCount: Int) -> Int {
         var (longest, frame) = (0, 0)
         for case .made(let rows) in contents {
-            let row = rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride
             if rows.byteCount > SeekableZstdWriter.frameByteCount {
-                longest = max(longest, row)
+                longest = max(longest, rows.memory(of: 0..<min(1, rows.count)))
             } else {
-                frame = max(frame, min(rows.count, rows.rowsOfFrame) * row)
+                frame = max(frame, rows.memory(of: 0..<min(rows.count, rows.rowsOfFrame)))
             }
         }
         return longest + threadCount * frame
     }
 
-    /// Appends the tensors to `frames`, whose threads `threadCount` are. `progress` is told bytes of content appended so
-    /// far, on the calling thread. Throws the first error of making or writing.
+    /// Appends the tensors to `frames`, whose threads `threadCount` are. `progress` is told bytes of content appended
+    /// so far, on the calling thread. Throws the first error of making or writing.
     package func write(
         to frames: SeekableZstdWriter, threadCount: Int, progress: (_ done: Int) -> Void = { _ in }
     ) throws {

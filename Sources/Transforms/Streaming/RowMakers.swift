@@ -1,7 +1,7 @@
 import Synchronization
 
-/// What makes the rows of several tensors for several threads: each maker is prepared by the first thread that needs it,
-/// while others wait, and released with the last of its pieces.
+/// What makes the rows of several tensors for several threads: each maker is prepared by the first thread that needs
+/// it, while others wait, and released with the last of its pieces.
 final class RowMakers: Sendable {
     private final class Maker: Sendable {
         private let prepared = Mutex<Result<TensorStream.RowMaker, any Error>?>(nil)

@@ -8,7 +8,8 @@ package final class RowWorkspace {
 
     deinit { for buffer in buffers { buffer.deallocate() } }
 
-    /// `count` floats with any values; each `slot` (from 0 on) is a buffer of its own, valid until it is asked for again.
+    /// `count` floats with any values; each `slot` (from 0 on) is a buffer of its own, valid until it is asked for
+    /// again.
     package func floats(_ slot: Int, _ count: Int) -> UnsafeMutableBufferPointer<Float> {
         UnsafeMutableBufferPointer(
             start: memory(slot + 1, count * MemoryLayout<Float>.stride).baseAddress!

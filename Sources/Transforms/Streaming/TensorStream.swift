@@ -2,12 +2,13 @@ import CheckpointIO
 import Compute
 import Synchronization
 
-/// Tensors on their way into output files: each is copied as it is stored, or made row by row, and written at its place.
+/// Tensors on their way into output files: each is copied as it is stored, or made row by row, and written at its
+/// place.
 ///
-/// Several threads work through the items of each file in order, a piece of a tensor each, so that memory stays at a few
-/// pieces a thread whatever the sizes of tensors and files. Where there are several files they keep to different ones: a
-/// file system lets one writer at a time into a file. Where each tensor lies comes from `SafetensorsWriter.layout` or
-/// `GGUFWriter.layout`; see `OutputTensorFile`.
+/// Several threads work through the items of each file in order, a piece of a tensor each, so that memory stays at a
+/// few pieces a thread whatever the sizes of tensors and files. Where there are several files they keep to different
+/// ones: a file system lets one writer at a time into a file. Where each tensor lies comes from
+/// `SafetensorsWriter.layout` or `GGUFWriter.layout`; see `OutputTensorFile`.
 package struct TensorStream {
     /// Makes rows of a tensor: writes their bytes as they are to be stored, the whole of `bytes`. Called for different
     /// rows by different threads at once; `workspace` is the calling thread's own.
@@ -33,6 +34,8 @@ package struct TensorStream {
         /// The stored bytes that the rows are made from, of which row r needs about the r-th part: they are read ahead
         /// and let go. Nil where there are none, or their order is another.
         package let source: (file: MappedFile, range: Range<Int>)?
+        /// Bytes that are in memory from the first of these rows to the last, beside what each piece needs.
+        package let heldByteCount: Int
         /// Prepares the making, once for each tensor and shortly before its first rows are due; what it holds is
         /// released with the last of them.
         package let begin: @Sendable () throws -> RowMaker
@@ -40,13 +43,23 @@ package struct TensorStream {
         /// Rows; see the properties.
         package init(
             count: Int, elementCount: Int, byteCount: Int, source: (file: MappedFile, range: Range<Int>)? = nil,
-            begin: @escaping @Sendable () throws -> RowMaker
+            heldByteCount: Int = 0, begin: @escaping @Sendable () throws -> RowMaker
         ) {
             self.count = count
             self.elementCount = elementCount
             self.byteCount = byteCount
             self.source = source
+            self.heldByteCount = heldByteCount
             self.begin = begin
+        }
+
+        /// Bytes of memory that making `rows` takes, about: as floats, as they are stored, and what they are unpacked
+        /// from.
+        func memory(of rows: Range<Int>) -> Int {
+            let made = rows.count * (byteCount + elementCount * MemoryLayout<Float>.stride)
+            guard let source = sourceRange(of: rows), source.file.isPacked else { return made + heldByteCount }
+            // The frames at both ends are unpacked whole.
+            return made + heldByteCount + source.range.count + 2 * SeekableZstdWriter.frameByteCount
         }
 
         /// The stored bytes behind `rows`, about.
@@ -80,8 +93,8 @@ package struct TensorStream {
     static let pieceElements = 1 << 20
     /// Bytes of a piece that is copied at most.
     static let pieceBytes = 32 << 20
-    /// Bytes of a piece that is unpacked at most: few enough to be in the cache still when they are written, and whole
-    /// frames of our own files.
+    /// Bytes of a piece that is unpacked at most, unless one frame has more: few enough to be in the cache still when
+    /// they are written.
     static let packedPieceBytes = 2 << 20
 
     private let items: [Item]
@@ -107,8 +120,8 @@ package struct TensorStream {
 
     /// Writes every item. `progress` is told bytes written so far, and of all, on the calling thread.
     ///
-    /// Throws the first error of writing or making; then the outputs are to be abandoned. With `rehearsal`, nothing is made
-    /// or written, but the memory for it noted.
+    /// Throws the first error of writing or making; then the outputs are to be abandoned. With `rehearsal`, nothing is
+    /// made or written, but the memory for it noted.
     package func write(
         threadCount: Int, rehearsal: OutputRehearsal? = nil, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws {
@@ -130,13 +143,12 @@ package struct TensorStream {
         progress(total, total)
     }
 
-    /// What one thread holds of a piece: one that is made as floats and as it is stored, one that is packed as it is
-    /// stored.
+    /// What one thread holds of a piece: one that is made as floats, as it is stored and with what it is unpacked from;
+    /// one that is packed as it is stored.
     private var largestPieceBytes: Int {
         queues.joined().reduce(0) { most, piece in
             switch items[piece.item].content {
-            case .made(let rows):
-                max(most, piece.part.count * (rows.byteCount + rows.elementCount * MemoryLayout<Float>.stride))
+            case .made(let rows): max(most, rows.memory(of: piece.part))
             case .stored(let file, _): file.isPacked ? max(most, piece.part.count) : most
             }
         }
@@ -150,11 +162,19 @@ package struct TensorStream {
     }
 
     private static func pieces(of item: Item, at index: Int) -> [Piece] {
-        let (count, step) =
-            switch item.content {
-            case .stored(let file, let range): (range.count, file.isPacked ? packedPieceBytes : pieceBytes)
-            case .made(let rows): (rows.count, max(1, pieceElements / max(1, rows.elementCount)))
+        let (count, step): (Int, Int)
+        switch item.content {
+        case .stored(let file, let range):
+            if let pieces = file.framePieces(of: range, byteLimit: packedPieceBytes) {
+                return pieces.map { piece in
+                    Piece(
+                        item: index,
+                        part: piece.lowerBound - range.lowerBound..<piece.upperBound - range.lowerBound)
+                }
             }
+            (count, step) = (range.count, pieceBytes)
+        case .made(let rows): (count, step) = (rows.count, max(1, pieceElements / max(1, rows.elementCount)))
+        }
         return stride(from: 0, to: count, by: step).map {
             Piece(item: index, part: $0..<min(count, $0 + step))
         }

@@ -3,8 +3,8 @@ import CheckpointIO
 import Models
 
 extension Inspection {
-    /// What was found as JSON, for other programs; `kind` says which it is. Throws where tensors that the fingerprint needs
-    /// cannot be unpacked.
+    /// What was found as JSON, for other programs; `kind` says which it is. Throws where tensors that the fingerprint
+    /// needs cannot be unpacked.
     package var json: JSONValue {
         get throws {
             switch self {

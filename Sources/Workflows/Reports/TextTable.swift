@@ -13,8 +13,8 @@ package struct TextTable: Sendable {
 
     /// Spaces between columns.
     private static let gap = 2
-    /// Characters to which a column is filled up at most; a longer cell moves the rest of its line. One very long name in a
-    /// file would cost as much in every other line.
+    /// Characters to which a column is filled up at most; a longer cell moves the rest of its line. One very long name
+    /// in a file would cost as much in every other line.
     private static let widthLimit = 200
 
     /// A table with one column an alignment.

@@ -19,7 +19,8 @@ struct TrainingFigures {
     let productShare: Double?
 }
 
-/// Tokens per second of adapter training at the size of a real model: tspeft against PyTorch + peft, alternating in one run.
+/// Tokens per second of adapter training at the size of a real model: tspeft against PyTorch + peft, alternating in one
+/// run.
 struct TrainingBenchmark {
     let options: Options
 

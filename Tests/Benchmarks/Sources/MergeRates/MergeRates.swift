@@ -1,8 +1,8 @@
 import BenchmarkSupport
 import Foundation
 
-/// Seconds of merges and of copying the same files, alternating in one run: warm (the inputs in memory) and cold (dropped
-/// from it before each run). Every output is removed before the next run.
+/// Seconds of merges and of copying the same files, alternating in one run: warm (the inputs in memory) and cold
+/// (dropped from it before each run). Every output is removed before the next run.
 struct MergeRates {
     let options: Options
 
