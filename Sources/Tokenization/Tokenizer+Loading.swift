@@ -2,10 +2,12 @@ import CheckpointIO
 
 extension Tokenizer {
     /// The largest tokenizer file that is read, in bytes; the largest known ones have about 35 MB.
-    private static let fileByteLimit = 256 << 20
+    private static let fileByteLimit = 64 << 20
 
     /// JSON values in it, of which a merge of two tokens takes three; the largest have 2 million.
-    private static let valueLimit = 8 << 20
+    private static let valueLimit = 4 << 20
+    /// Members of its objects, most of which are tokens; the largest have 0.3 million.
+    private static let memberLimit = 1 << 20
 
     /// The tokenizer of the model at `modelPath`: a Hugging Face directory (or a `.safetensors` file in one) with a
     /// `tokenizer.json`, or a GGUF file.
@@ -79,7 +81,7 @@ extension Tokenizer {
     static func readJSON(_ path: String) throws -> JSONValue {
         let bytes = try readSmallFile(path, limit: fileByteLimit)
         do {
-            return try JSONValue.parse(bytes, valueLimit: valueLimit)
+            return try JSONValue.parse(bytes, valueLimit: valueLimit, memberLimit: memberLimit)
         } catch {
             throw TokenizationError.malformed(file: path, problem: error.description)
         }

@@ -275,7 +275,13 @@ extension Hostile {
         tokenizer("merge of tokens that are not there", "tokenizer.json", text: { model("\"a\":0", "[\"b c\"]") }),
         tokenizer("tokens with one number", "tokenizer.json", text: { model("\"a\":0,\"b\":0") }),
         tokenizer(
-            "tokenizer of a million members", "'k0' is not supported", status: 69, text: { "{" + millionMembers + "}" }),
+            "tokenizer of a million members", "members of more than 1048576", text: { "{" + millionMembers + "}" }),
+        tokenizer(
+            "tokenizer of a million objects", "members of more than 1048576",
+            text: { "{\"x\":[" + String(repeating: "{\"a\":1},", count: 1 << 20) + "0]}" }),
+        tokenizer(
+            "tokenizer of five million numbers", "more than 4194304 values",
+            text: { "{\"x\":[" + String(repeating: "1,", count: 5 << 20) + "0]}" }),
     ]
 
     private static func records(_ name: String, _ words: String..., bytes: @escaping @Sendable () -> [UInt8]) -> Hostile

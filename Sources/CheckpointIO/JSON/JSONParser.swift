@@ -20,12 +20,14 @@ extension JSONValue {
     /// Reads one JSON value (RFC 8259) that fills `bytes`, white space around it aside.
     ///
     /// Stricter than common decoders: invalid UTF-8, a key twice in one object, lone surrogates, nesting deeper than
-    /// `depthLimit` and more than `valueLimit` values are errors.
+    /// `depthLimit` and more than `valueLimit` values are errors, and so are objects that count more than `memberLimit`,
+    /// one for each member and three for each object: they take far more memory than the other values.
     package static func parse(
-        _ bytes: some Sequence<UInt8>, valueLimit: Int = JSONValue.valueLimit
+        _ bytes: some Sequence<UInt8>, valueLimit: Int = JSONValue.valueLimit, memberLimit: Int = .max
     ) throws(JSONError) -> JSONValue {
         try JSONParser.read(bytes, valueLimit: valueLimit) { (parser) throws(JSONError) in
-            try parser.parseValue(depth: 0)
+            parser.memberLimit = memberLimit
+            return try parser.parseValue(depth: 0)
         }
     }
 
@@ -63,6 +65,9 @@ struct JSONParser {
     /// Values read so far, and how many there may be.
     var valueCount = 0
     var valueLimit: Int
+    /// Members so far, and three for each object.
+    var memberCount = 0
+    var memberLimit = Int.max
     /// Bytes that a string may have as it is written.
     var stringLimit = Int.max
 
@@ -127,11 +132,18 @@ struct JSONParser {
 
     mutating func parseObject(depth: Int) throws(JSONError) -> JSONObject {
         var object = JSONObject()
+        try countMembers(3)
         try parseMembers { (key, start, parser) throws(JSONError) in
+            try parser.countMembers(1)
             guard object[key] == nil else { throw parser.failure(duplicate: key, at: start) }
             object[key] = try parser.parseValue(depth: depth + 1)
         }
         return object
+    }
+
+    private mutating func countMembers(_ count: Int) throws(JSONError) {
+        memberCount += count
+        if memberCount > memberLimit { throw failure("objects and members of more than \(memberLimit) in all") }
     }
 
     /// Reads an object, whose members `parseMember` reads from their values on; it is told the key and its place.
