@@ -60,18 +60,29 @@ INLINE vf v_scale(vf x, vf n) {
 }
 INLINE vf v_round(vf x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+/// LANES numbers of 16 bits; from `left` on 0 and not read.
+INLINE __m128i v_load_halves(const uint16_t *p, size_t left) {
+    if (left >= LANES) return _mm_loadu_si128((const __m128i *)p);
+    __m128i half = _mm_setzero_si128();
+    memcpy(&half, p, left * sizeof *p);
+    return half;
+}
+
+/// Writes the first `left` numbers of 16 bits.
+INLINE void v_store_halves(uint16_t *p, size_t left, __m128i half) {
+    if (left >= LANES)
+        _mm_storeu_si128((__m128i *)p, half);
+    else
+        memcpy(p, &half, left * sizeof *p);
+}
+
 /// Floats i, i + 1, ... of an array of `dtype`; lanes from `left` on are 0 and not read.
 INLINE vf v_load(const void *array, int dtype, size_t i, size_t left) {
     if (dtype == TSPEFT_F32) {
         const float *p = (const float *)array + i;
         return left >= LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, v_first(left));
     }
-    const uint16_t *p = (const uint16_t *)array + i;
-    __m128i half = _mm_setzero_si128();
-    if (left >= LANES)
-        half = _mm_loadu_si128((const __m128i *)p);
-    else
-        memcpy(&half, p, left * sizeof *p);
+    __m128i half = v_load_halves((const uint16_t *)array + i, left);
     if (dtype == TSPEFT_F16) return _mm256_cvtph_ps(half);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
@@ -101,40 +112,21 @@ INLINE void v_store(void *array, int dtype, size_t i, size_t left, vf x) {
             _mm256_maskstore_ps(p, v_first(left), x);
         return;
     }
-    uint16_t *p = (uint16_t *)array + i;
-    __m128i half;
-    if (dtype == TSPEFT_F16) {
-        half = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    } else {
-        half = v_lower_halves(v_round_bf16(x));
-    }
-    if (left >= LANES)
-        _mm_storeu_si128((__m128i *)p, half);
-    else
-        memcpy(p, &half, left * sizeof *p);
+    __m128i half = dtype == TSPEFT_F16 ? _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+                                       : v_lower_halves(v_round_bf16(x));
+    v_store_halves((uint16_t *)array + i, left, half);
 }
 
 /// Elements i, i + 1, ... of an array of `dtype` as stored, in the lower bits; lanes from `left` on are 0 and not read.
 INLINE vi v_load_bits(const void *array, int dtype, size_t i, size_t left) {
     if (dtype == TSPEFT_F32) return v_bits(v_load(array, dtype, i, left));
-    const uint16_t *p = (const uint16_t *)array + i;
-    __m128i half = _mm_setzero_si128();
-    if (left >= LANES)
-        half = _mm_loadu_si128((const __m128i *)p);
-    else
-        memcpy(&half, p, left * sizeof *p);
-    return _mm256_cvtepu16_epi32(half);
+    return _mm256_cvtepu16_epi32(v_load_halves((const uint16_t *)array + i, left));
 }
 
 /// Writes the lower bits of lanes below `left`.
 INLINE void v_store_bits(void *array, int dtype, size_t i, size_t left, vi x) {
     if (dtype == TSPEFT_F32) return v_store(array, dtype, i, left, v_from_bits(x));
-    uint16_t *p = (uint16_t *)array + i;
-    __m128i half = v_lower_halves(x);
-    if (left >= LANES)
-        _mm_storeu_si128((__m128i *)p, half);
-    else
-        memcpy(p, &half, left * sizeof *p);
+    v_store_halves((uint16_t *)array + i, left, v_lower_halves(x));
 }
 
 /// The floats that bits of `dtype` are.

@@ -43,14 +43,26 @@ INLINE int v_any_nonfinite(vf x, size_t left) {
 INLINE vf v_scale(vf x, vf n) { return _mm512_scalef_ps(x, n); }
 INLINE vf v_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+/// LANES numbers of 16 bits; from `left` on 0 and not read.
+INLINE __m256i v_load_halves(const uint16_t *p, size_t left) {
+    return left >= LANES ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(v_first(left), p);
+}
+
+/// Writes the first `left` numbers of 16 bits.
+INLINE void v_store_halves(uint16_t *p, size_t left, __m256i half) {
+    if (left >= LANES)
+        _mm256_storeu_si256((__m256i *)p, half);
+    else
+        _mm256_mask_storeu_epi16(p, v_first(left), half);
+}
+
 /// Floats i, i + 1, ... of an array of `dtype`; lanes from `left` on are 0 and not read.
 INLINE vf v_load(const void *array, int dtype, size_t i, size_t left) {
     if (dtype == TSPEFT_F32) {
         const float *p = (const float *)array + i;
         return left >= LANES ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(v_first(left), p);
     }
-    const uint16_t *p = (const uint16_t *)array + i;
-    __m256i half = left >= LANES ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(v_first(left), p);
+    __m256i half = v_load_halves((const uint16_t *)array + i, left);
     if (dtype == TSPEFT_F16) return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
@@ -75,31 +87,21 @@ INLINE void v_store(void *array, int dtype, size_t i, size_t left, vf x) {
             _mm512_mask_storeu_ps(p, v_first(left), x);
         return;
     }
-    uint16_t *p = (uint16_t *)array + i;
     __m256i half = dtype == TSPEFT_F16 ? _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
                                        : _mm512_cvtepi32_epi16(v_round_bf16(x));
-    if (left >= LANES)
-        _mm256_storeu_si256((__m256i *)p, half);
-    else
-        _mm256_mask_storeu_epi16(p, v_first(left), half);
+    v_store_halves((uint16_t *)array + i, left, half);
 }
 
 /// Elements i, i + 1, ... of an array of `dtype` as stored, in the lower bits; lanes from `left` on are 0 and not read.
 INLINE vi v_load_bits(const void *array, int dtype, size_t i, size_t left) {
     if (dtype == TSPEFT_F32) return v_bits(v_load(array, dtype, i, left));
-    const uint16_t *p = (const uint16_t *)array + i;
-    __m256i half = left >= LANES ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(v_first(left), p);
-    return _mm512_cvtepu16_epi32(half);
+    return _mm512_cvtepu16_epi32(v_load_halves((const uint16_t *)array + i, left));
 }
 
 /// Writes the lower bits of lanes below `left`.
 INLINE void v_store_bits(void *array, int dtype, size_t i, size_t left, vi x) {
     if (dtype == TSPEFT_F32) return v_store(array, dtype, i, left, v_from_bits(x));
-    uint16_t *p = (uint16_t *)array + i;
-    if (left >= LANES)
-        _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(x));
-    else
-        _mm256_mask_storeu_epi16(p, v_first(left), _mm512_cvtepi32_epi16(x));
+    v_store_halves((uint16_t *)array + i, left, _mm512_cvtepi32_epi16(x));
 }
 
 /// The floats that bits of `dtype` are.
