@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 extension LlamaConfiguration {
     /// The key of tspeft's own under which a GGUF file has every token that ends a text (INT32 array), where GGUF's
@@ -15,7 +16,8 @@ extension LlamaConfiguration {
             throw fields.bad("general.architecture", "a string", "missing")
         }
         guard architecture == "llama" else {
-            throw ModelError.unknownArchitecture(file: checkpoint.path, name: GGUFFields.beginning(of: architecture))
+            throw ModelError.unknownArchitecture(
+                file: checkpoint.path, name: architecture.beginning(GGUFFields.shownLimit))
         }
         try Self.refuseUnsupported(fields)
         hiddenSize = try fields.requiredPositiveInteger("llama.embedding_length")
@@ -100,7 +102,8 @@ extension LlamaConfiguration {
         let name = fields.metadata["llama.rope.scaling.type"]?.stringValue ?? "linear"
         guard name == "none" || name == "linear" else {
             throw fields.unsupported(
-                "llama.rope.scaling.type", "'\(GGUFFields.beginning(of: name))'", "none, linear and rope_freqs.weight")
+                "llama.rope.scaling.type", "'\(name.beginning(GGUFFields.shownLimit))'",
+                "none, linear and rope_freqs.weight")
         }
         var factor = 1.0
         // The second is the name from before the first.
@@ -145,16 +148,13 @@ private struct GGUFFields {
 
     /// What a message says of a value that may fill the file.
     static func shown(_ value: GGUFValue) -> String {
-        if let text = value.stringValue { return "'\(beginning(of: text))'" }
+        if let text = value.stringValue { return "'\(text.beginning(shownLimit))'" }
         if let count = value.elementCount { return "an array of \(count)" }
         return value.intValue.map { "\($0)" } ?? value.doubleValue.map { "\($0)" } ?? "\(value)"
     }
 
-    /// As much of a text as a message has room for.
-    static func beginning(of text: String) -> String {
-        let head = text.unicodeScalars.prefix(200)
-        return head.endIndex == text.unicodeScalars.endIndex ? text : String(head) + "..."
-    }
+    /// Unicode scalars of a text that a message has room for.
+    static let shownLimit = 200
 
     /// A size; an array of equal sizes, one a layer, counts as one.
     func positiveInteger(_ key: String) throws(ModelError) -> Int? {

@@ -29,7 +29,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 from make_block_fixtures import GGML, even_numbers
-from make_quantization_mixes import QuantizeParams
+from make_quantization_mixes import load_llama
 
 TARGET = pathlib.Path("Fixtures/llama-quantized")
 FILE_TYPES = {
@@ -144,12 +144,7 @@ def decoded(ggml, path):
 
 
 def main():
-    library = ctypes.CDLL(sys.argv[1])
-    library.llama_model_quantize_default_params.restype = QuantizeParams
-    library.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(QuantizeParams)]
-    library.llama_backend_init()
-    silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
-    library.llama_log_set(silent, None)
+    library = load_llama(sys.argv[1])
     ggml = GGML(sys.argv[2])
     TARGET.mkdir(exist_ok=True)
     tensors = source()

@@ -106,13 +106,20 @@ def types(path, layers, experts):
     return table
 
 
-def main():
-    library = ctypes.CDLL(sys.argv[1])
+def load_llama(path):
+    """libllama, ready to quantize and silent."""
+    library = ctypes.CDLL(path)
     library.llama_model_quantize_default_params.restype = QuantizeParams
     library.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(QuantizeParams)]
     library.llama_backend_init()
-    silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
-    library.llama_log_set(silent, None)
+    # Kept as long as the library, which calls it.
+    library.silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
+    library.llama_log_set(library.silent, None)
+    return library
+
+
+def main():
+    library = load_llama(sys.argv[1])
     cases = []
     with tempfile.TemporaryDirectory() as folder:
         for model in MODELS:

@@ -80,16 +80,20 @@ package final class AtomicFileWriter {
 
     /// Appends bytes; a disk that is full or fails throws `writeFailed` and abandons the file.
     package func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
-        precondition(descriptor >= 0, "the file has ended")
-        var written = 0
-        while written < bytes.count {
-            let (from, rest) = (bytes.baseAddress! + written, bytes.count - written)
-            let count = retryingOnInterrupt { Glibc.write(descriptor, from, rest) }
-            // A write of nothing with no error would loop for ever; it means the device takes no more.
-            guard count > 0 else { throw failed(count < 0 ? errno : ENOSPC) }
-            written += count
+        try append(bytes.count) { (places) throws(CheckpointError) in try places.write(bytes, at: byteCount) }
+    }
+
+    /// Has `write` put `count` bytes at the end of the file; where that fails, the file is abandoned.
+    private func append(
+        _ count: Int, _ write: (OutputPlaces) throws(CheckpointError) -> Void
+    ) throws(CheckpointError) {
+        do {
+            try write(places)
+        } catch {
+            abandon()
+            throw error
         }
-        byteCount += written
+        byteCount += count
     }
 
     /// Appends bytes; see the variant for raw buffers.
@@ -100,38 +104,15 @@ package final class AtomicFileWriter {
         try outcome.get()
     }
 
-    /// Appends a range (bytes) of a mapped file, moved by the kernel where the file systems can. Throws as `write`, and
-    /// `inputChanged` or `inputLost` where the range is no longer there.
+    /// Appends a range (bytes) of a mapped file, moved by the kernel where the file systems can. Throws as
+    /// `OutputPlaces.copy` and abandons the file then.
     package func copy(_ range: Range<Int>, of source: MappedFile) throws(CheckpointError) {
-        precondition(range.lowerBound >= 0 && range.upperBound <= source.byteCount, "a range outside the file")
-        precondition(descriptor >= 0, "the file has ended")
-        if rehearsal != nil {
+        guard rehearsal == nil else {
             byteCount += range.count
             return
         }
-        try source.hold(range)
-        defer { source.releaseCopied(range) }
-        var position = Int64(range.lowerBound)
-        while position < range.upperBound {
-            let rest = range.upperBound - Int(position)
-            let count = retryingOnInterrupt { tspeft_copy_range(source.descriptor, &position, descriptor, nil, rest) }
-            if count > 0 {
-                byteCount += Int(count)
-                continue
-            }
-            let code = count < 0 ? errno : 0
-            if code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO { throw failed(code) }
-            // The end of the file, where the range goes on: it was cut short.
-            if code == 0 { try source.checkUnchanged() }
-            // Not between these file systems: through memory then.
-            let outcome = source.withBytes { bytes in
-                Result { () throws(CheckpointError) in
-                    try write(UnsafeRawBufferPointer(rebasing: bytes[Int(position)..<range.upperBound]))
-                }
-            }
-            // The system, which can't read a lost page either, says so without a signal.
-            if case .failure(.writeFailed(_, EFAULT)) = outcome { throw .inputLost(path: source.path) }
-            return try outcome.get()
+        try append(range.count) { (places) throws(CheckpointError) in
+            try places.copy(range, of: source, to: byteCount)
         }
     }
 

@@ -154,11 +154,7 @@ extension ConvertedTensor {
                 reason: "has the value \(values[place]) at element \(element(first + place, in: record)), which is too "
                     + "large for \(encoding)")
         }
-        if let wide = try checkpoint.wideNumber(in: values, of: record, element: { element(first + $0, in: record) }) {
-            throw TransformError.unusableTensor(
-                base: checkpoint.path, tensor: record.name,
-                reason: "has the value \(wide.number) at element \(wide.element), which is too large for \(encoding)")
-        }
+        try checkpoint.refuseWideNumbers(values, of: record, as: encoding) { element(first + $0, in: record) }
         do {
             try encoding.encode(UnsafeBufferPointer(values), into: bytes)
         } catch {
@@ -192,20 +188,27 @@ extension ConvertedTensor {
 }
 
 extension Checkpoint {
-    /// The first number of 64 bits that is finite, while the float read from it, one of `values`, is infinite; nil for
-    /// tensors of other types. `element` tells the element of the tensor that a place in `values` has.
-    func wideNumber(
-        in values: UnsafeMutableBufferPointer<Float>, of record: TensorRecord, element: (_ place: Int) -> Int
-    ) throws -> (number: Double, element: Int)? {
-        guard record.encoding == .plain(.f64) else { return nil }
+    /// Throws `TransformError.unusableTensor` for a number of 64 bits that is finite, while the float read from it, one
+    /// of `values`, is infinite, so that `encoding` cannot hold it. Numbers of other types are never refused.
+    ///
+    /// - Parameters:
+    ///   - name: what the tensor is called; its name in the file unless given.
+    ///   - element: tells the element of the tensor that a place in `values` has.
+    func refuseWideNumbers(
+        _ values: UnsafeMutableBufferPointer<Float>, of record: TensorRecord, as encoding: TensorEncoding,
+        called name: String? = nil, element: (_ place: Int) -> Int
+    ) throws {
+        guard record.encoding == .plain(.f64) else { return }
         for place in values.indices where values[place].isInfinite {
             let element = element(place)
             let number = try withBytes(of: record) {
                 $0.loadUnaligned(fromByteOffset: element * 8, as: Double.self)
             }
-            if number.isFinite { return (number, element) }
+            guard number.isFinite else { continue }
+            throw TransformError.unusableTensor(
+                base: path, tensor: name ?? record.name,
+                reason: "has the value \(number) at element \(element), which is too large for \(encoding)")
         }
-        return nil
     }
 }
 

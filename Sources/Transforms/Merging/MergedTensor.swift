@@ -116,14 +116,10 @@ struct MergedTensor: Sendable {
         _ values: UnsafeMutableBufferPointer<Float>, _ rows: Range<Int>, width: Int
     ) throws {
         guard let record = base.record(of: name) else { return }
-        let wide = try base.checkpoint.wideNumber(in: values, of: record) { place in
+        try base.checkpoint.refuseWideNumbers(values, of: record, as: .plain(dtype), called: name) { place in
             let row = rows.lowerBound + place / width
             return (base.isPermuted(name) ? base.storedRow(row) : row) * width + place % width
         }
-        guard let wide else { return }
-        throw TransformError.unusableTensor(
-            base: base.checkpoint.path, tensor: name,
-            reason: "has the value \(wide.number) at element \(wide.element), which is too large for \(dtype.rawValue)")
     }
 
     /// F64 weights keep their bits: what changes them is computed in float and added in double.

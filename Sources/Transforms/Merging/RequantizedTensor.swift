@@ -101,12 +101,7 @@ struct RequantizedTensor: Sendable {
             outcome = tspeft_changes(before.baseAddress!, stored.baseAddress!, count)
         } else {
             let first = rows.lowerBound * width
-            if let wide = try base.checkpoint.wideNumber(in: before, of: record, element: { first + $0 }) {
-                throw TransformError.unusableTensor(
-                    base: base.checkpoint.path, tensor: record.name,
-                    reason:
-                        "has the value \(wide.number) at element \(wide.element), which is too large for \(encoding)")
-            }
+            try base.checkpoint.refuseWideNumbers(before, of: record, as: encoding) { first + $0 }
             // What the base's weights would be in this type, so that a conversion does not count as a change.
             if let place = encoding.firstOverflow(in: after) {
                 throw TransformError.unusableTensor(

@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 
 /// What `inspect` found, as lines of text; what files hold and say of themselves is in InspectionText+Files.swift.
 package enum InspectionText {
@@ -259,9 +260,7 @@ package enum InspectionText {
         private static let textLimit = 4096
 
         mutating func add(_ label: String, _ text: String) {
-            let head = text.unicodeScalars.prefix(Self.textLimit)
-            let isWhole = head.endIndex == text.unicodeScalars.endIndex
-            table.add([label, isWhole ? text : String(head) + "..."])
+            table.add([label, text.beginning(Self.textLimit)])
         }
 
         var lines: [String] { table.lines }
