@@ -35,15 +35,16 @@ package final class AdaLoRA: BottleneckMethod {
         let rank = configuration.rank(for: module.path)
         func normals(_ count: Int) -> [Float] { (0..<count).map { _ in Float(0.02 * stream.nextNormal()) } }
         return [
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.adaLoRAA), [rank, module.inputSize],
                 normals(rank * module.inputSize)
             ),
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.adaLoRAB), [module.outputSize, rank],
                 normals(module.outputSize * rank)
             ),
-            (PEFTNames.key(module.path, PEFTNames.adaLoRAE), [rank, 1], [Float](repeating: 0, count: rank)),
+            AdapterTensor(
+                PEFTNames.key(module.path, PEFTNames.adaLoRAE), [rank, 1], [Float](repeating: 0, count: rank)),
         ]
     }
 

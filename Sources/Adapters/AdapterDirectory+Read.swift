@@ -32,7 +32,9 @@ extension AdapterDirectory {
         let shapes = Dictionary(keyed.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
         for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         var tensors: [AdapterTensor] = []
-        for (name, record) in keyed { tensors.append((name, record.shape, try tensorFile.floats(of: record))) }
+        for (name, record) in keyed {
+            tensors.append(AdapterTensor(name, record.shape, try tensorFile.floats(of: record)))
+        }
         let thresholds = try gates.mapValues { try tensorFile.floats(of: $0)[0] }
         // From here on the adapter is in memory, and what becomes of the file is no concern of who writes from it.
         try tensorFile.file.checkUnchanged()

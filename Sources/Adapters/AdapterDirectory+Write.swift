@@ -30,13 +30,10 @@ extension AdapterDirectory {
     }
 
     private func writeTensors(to file: AtomicFileWriter) throws(CheckpointError) {
-        var all = tensors.map { (name: $0.name, shape: $0.shape, values: $0.values) }
-        for tensor in sharedTensors + savedModules {
-            all.append((name: tensor.name, shape: tensor.shape, values: tensor.values))
-        }
+        var all = allTensors
         for module in modules {
             if let tau = threshold(module) {
-                all.append((name: PEFTNames.key(module, PEFTNames.tau), shape: [1], values: [tau]))
+                all.append(AdapterTensor(PEFTNames.key(module, PEFTNames.tau), [1], [tau]))
             }
         }
         let entries = all.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }

@@ -3,9 +3,6 @@ import Compute
 import Models
 import TensorCore
 
-/// One tensor of an adapter as its file has it, in F32.
-package typealias AdapterTensor = (name: String, shape: [Int], values: [Float])
-
 extension AdapterConfiguration {
     /// The tensors of a new adapter over `modules`, so initialised that the model's output stays as it was, as peft
     /// does it: the modules' in order, then the shared ones.
@@ -145,7 +142,7 @@ package final class InjectedAdapter {
 
     /// The tensors as a file has them, with the values of now, shared ones behind the others.
     package var tensors: [AdapterTensor] {
-        parameters.map { ($0.name, $0.value.shape, $0.value.toArray()) } + sharedTensors
+        parameters.map { AdapterTensor($0.name, $0.value.shape, $0.value.toArray()) } + sharedTensors
     }
 
     /// tau by module; empty for a dense adapter.

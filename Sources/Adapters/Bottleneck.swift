@@ -67,11 +67,11 @@ package final class Bottleneck {
         var stream = stream
         let bound = 1 / Double(module.inputSize).squareRoot()
         return [
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, inner), [size, module.inputSize],
                 stream.uniforms(size * module.inputSize, bound: bound)
             ),
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, outer), [module.outputSize, size],
                 [Float](repeating: 0, count: module.outputSize * size)
             ),

@@ -43,7 +43,7 @@ package final class DoRA: BottleneckMethod {
             WeightChange.rowNorms($0.baseAddress!, into: &norms, rows: module.outputSize, width: module.inputSize)
         }
         return LoRA.initialFactors(module, configuration, stream) + [
-            (PEFTNames.key(module.path, PEFTNames.magnitude), [module.outputSize], norms)
+            AdapterTensor(PEFTNames.key(module.path, PEFTNames.magnitude), [module.outputSize], norms)
         ]
     }
 

@@ -27,7 +27,7 @@ package final class LoRA: BottleneckMethod {
         let factors = initialFactors(module, configuration, stream)
         guard configuration.hasLoRABias else { return factors }
         return factors + [
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.loraBias), [module.outputSize],
                 [Float](repeating: 0, count: module.outputSize)
             )

@@ -146,11 +146,14 @@ package final class RankAllocator: AdapterSchedule {
         for (item, method) in methods.enumerated() {
             for (parameter, average) in zip(method.parameters, averages[item]) {
                 let shape = parameter.value.shape
-                state.append((parameter.name + Self.suffixes.sensitivity, shape, average.sensitivity.toArray()))
-                state.append((parameter.name + Self.suffixes.uncertainty, shape, average.uncertainty.toArray()))
+                state.append(
+                    AdapterTensor(parameter.name + Self.suffixes.sensitivity, shape, average.sensitivity.toArray()))
+                state.append(
+                    AdapterTensor(parameter.name + Self.suffixes.uncertainty, shape, average.uncertainty.toArray()))
             }
             if !kept.isEmpty {
-                state.append((method.path + Self.suffixes.kept, [kept[item].count], kept[item].map { $0 ? 1 : 0 }))
+                state.append(
+                    AdapterTensor(method.path + Self.suffixes.kept, [kept[item].count], kept[item].map { $0 ? 1 : 0 }))
             }
         }
         return state

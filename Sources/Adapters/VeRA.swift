@@ -45,11 +45,11 @@ package final class VeRA: BottleneckMethod {
     ) -> [AdapterTensor] {
         let rank = configuration.rank(for: module.path)
         return [
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.veraD), [rank],
                 [Float](repeating: Float(configuration.vera.initialD), count: rank)
             ),
-            (
+            AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.veraB), [module.outputSize],
                 [Float](repeating: 0, count: module.outputSize)
             ),
@@ -68,11 +68,11 @@ package final class VeRA: BottleneckMethod {
         let seed = RandomStream(seed: UInt64(bitPattern: Int64(configuration.vera.projectionKey)))
         var (ofA, ofB) = (seed.forked("vera_A"), seed.forked("vera_B"))
         return [
-            (
+            AdapterTensor(
                 PEFTNames.sharedA, [rank, inputSize],
                 ofA.uniforms(rank * inputSize, bound: (6 / Double(inputSize)).squareRoot())
             ),
-            (
+            AdapterTensor(
                 PEFTNames.sharedB, [outputSize, rank],
                 ofB.uniforms(outputSize * rank, bound: (6 / Double(rank)).squareRoot())
             ),

@@ -224,7 +224,7 @@ package final class TrainingLoop {
         TrainingState(
             step: step, position: order.position, configuration: configuration.json,
             tensors: optimizer.slots.map {
-                ($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray())
+                AdapterTensor($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray())
             },
             scheduleTensors: adapter.schedule?.state ?? [],
             moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },

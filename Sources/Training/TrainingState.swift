@@ -96,8 +96,8 @@ package struct TrainingState {
     package var momentTensors: [AdapterTensor] {
         zip(tensors, moments).flatMap { tensor, moment -> [AdapterTensor] in
             [
-                (tensor.name + Self.meanSuffix, tensor.shape, moment.mean),
-                (tensor.name + Self.meanSquareSuffix, tensor.shape, moment.meanSquare),
+                AdapterTensor(tensor.name + Self.meanSuffix, tensor.shape, moment.mean),
+                AdapterTensor(tensor.name + Self.meanSquareSuffix, tensor.shape, moment.meanSquare),
             ]
         } + scheduleTensors
     }

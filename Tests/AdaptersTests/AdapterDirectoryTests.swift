@@ -186,11 +186,11 @@ struct SampleAdapter {
         let name = PEFTNames.key(paths[0], PEFTNames.loraB)
         #expect(try problem { $0.remove(at: 1) } == "f: tensor '\(name)' is missing")
         #expect(
-            try problem { $0[1] = (name: name, shape: [2, 3], values: $0[1].values) }
+            try problem { $0[1] = AdapterTensor(name: name, shape: [2, 3], values: $0[1].values) }
                 == "f: tensor '\(name)' has shape [2, 3], expected [2, 2]")
         #expect(try problem { $0[1].values[5] = .nan }.hasSuffix("holds a NaN or infinity at element 5"))
         #expect(
-            try problem { $0.append(("base_model.model.x.lora_A.weight", [0], [])) }
+            try problem { $0.append(AdapterTensor("base_model.model.x.lora_A.weight", [0], [])) }
                 .contains("'base_model.model.x.lora_A.weight' belongs to none"))
         #expect(try problem(try SampleAdapter.configuration(gated: false, rank: 3)).contains("expected [3, 4]"))
         #expect(try problem(try SampleAdapter.configuration(gated: true)).contains("q_proj.tau' is missing"))

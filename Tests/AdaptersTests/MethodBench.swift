@@ -71,7 +71,7 @@ struct MethodBench {
         }
         shared = variant.kind.method.sharedRoles.enumerated().map { index, role in
             let shape = role.shape(rank: Self.rank, outputSize: Self.sharedOutputSize, inputSize: Self.sharedInputSize)
-            return (role.suffix, shape, randomValues(shape.reduce(1, *), seed: 20 + UInt64(index)))
+            return AdapterTensor(role.suffix, shape, randomValues(shape.reduce(1, *), seed: 20 + UInt64(index)))
         }
     }
 

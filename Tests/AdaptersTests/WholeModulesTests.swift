@@ -129,7 +129,7 @@ import Testing
     @Test func layersThatCannotBeTrainedWholeAreRefusedByName() throws {
         let error = try refusal { fields, tensors in
             fields["modules_to_save"] = .array(["lm_head", "embed_tokens", "norm"].map { .string($0) })
-            tensors.append(("base_model.model.model.norm.weight", [24], [Float](repeating: 1, count: 24)))
+            tensors.append(AdapterTensor("base_model.model.model.norm.weight", [24], [Float](repeating: 1, count: 24)))
         }
         #expect(error?.exitStatus == .unsupported)
         #expect(error?.description.contains("'norm'") == true)
@@ -137,12 +137,12 @@ import Testing
 
     @Test func tensorsThatDoNotFitAreRefused() throws {
         let stray = try refusal { _, tensors in
-            tensors.append(("base_model.model.lm_head.bias", [91], .init(repeating: 0, count: 91)))
+            tensors.append(AdapterTensor("base_model.model.lm_head.bias", [91], .init(repeating: 0, count: 91)))
         }
         #expect(stray?.exitStatus == .badData && stray?.description.contains("lm_head.bias") == true)
         let shape = try refusal { _, tensors in
             let index = tensors.firstIndex { $0.name == Self.keys[1] }!
-            tensors[index] = (Self.keys[1], [90, 24], .init(repeating: 0, count: 90 * 24))
+            tensors[index] = AdapterTensor(Self.keys[1], [90, 24], .init(repeating: 0, count: 90 * 24))
         }
         #expect((shape as? AdapterError).map { if case .wrongShape = $0 { true } else { false } } == true)
         #expect(shape?.description.contains("expected [91, 24]") == true)

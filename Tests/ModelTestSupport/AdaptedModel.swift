@@ -61,7 +61,8 @@ package struct AdaptedModel {
             guard tensor.name.hasSuffix(PEFTNames.loraB) else { return tensor }
             let size = settings.updateSize
             let seed = stream.forked(tensor.name).key
-            return (tensor.name, tensor.shape, randomValues(tensor.values.count, seed: seed, in: -size...size))
+            return AdapterTensor(
+                tensor.name, tensor.shape, randomValues(tensor.values.count, seed: seed, in: -size...size))
         }
         adapter = try InjectedAdapter(
             into: model, configuration, tensors: tensors,

@@ -25,7 +25,7 @@ package func randomAdapter(
         if shared.contains(tensor.name) { return tensor }
         let noise = randomValues(
             tensor.values.count, seed: stream.forked(tensor.name).key, in: -spread...spread)
-        return (tensor.name, tensor.shape, zip(tensor.values, noise).map(+))
+        return AdapterTensor(tensor.name, tensor.shape, zip(tensor.values, noise).map(+))
     }
     return try AdapterDirectory(
         configuration: configuration, modules: modules.map(\.path), tensors: tensors + saved,

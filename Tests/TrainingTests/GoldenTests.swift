@@ -119,7 +119,8 @@ private final class GoldenRun {
             uniqueKeysWithValues: taus.members.map { ($0.key, Float($0.value.doubleValue ?? .nan)) })
         adapter = try InjectedAdapter(
             into: model, configuration,
-            tensors: file.tensors.map { ($0.name, $0.shape, try file.floats(of: $0)) }, thresholds: thresholds,
+            tensors: file.tensors.map { AdapterTensor($0.name, $0.shape, try file.floats(of: $0)) },
+            thresholds: thresholds,
             source: golden.name)
 
         let batch = try golden.tensors("batch.safetensors")

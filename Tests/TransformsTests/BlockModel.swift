@@ -86,8 +86,8 @@ enum BlockModel {
             var b = randomValues(shape[0] * 2, seed: seed + UInt64(2 * index + 1)).map { $0 * size }
             for k in 0..<2 { for column in 32..<64 { a[k * shape[1] + column] = 0 } }
             for row in stride(from: 1, to: shape[0], by: 4) { (b[2 * row], b[2 * row + 1]) = (0, 0) }
-            tensors.append((PEFTNames.key(module, PEFTNames.loraA), [2, shape[1]], a))
-            tensors.append((PEFTNames.key(module, PEFTNames.loraB), [shape[0], 2], b))
+            tensors.append(AdapterTensor(PEFTNames.key(module, PEFTNames.loraA), [2, shape[1]], a))
+            tensors.append(AdapterTensor(PEFTNames.key(module, PEFTNames.loraB), [shape[0], 2], b))
         }
         return try AdapterDirectory(configuration: configuration, modules: wide.map(\.name), tensors: tensors)
     }

@@ -173,7 +173,7 @@ import Testing
                     configuration: dense.configuration, modules: dense.modules,
                     tensors: dense.tensors.map { tensor in
                         let isB = tensor.name.hasSuffix(PEFTNames.loraB)
-                        return (tensor.name, tensor.shape, tensor.values.map { isB ? $0 * factor : $0 })
+                        return AdapterTensor(tensor.name, tensor.shape, tensor.values.map { isB ? $0 * factor : $0 })
                     })
             }
             let zero = #expect(throws: TransformError.self) {
@@ -262,8 +262,11 @@ import Testing
                         kind: .lora, isGated: false, rank: 1, alpha: 1, targets: .names(["lm_head"])),
                     modules: ["lm_head"],
                     tensors: [
-                        (PEFTNames.key("lm_head", PEFTNames.loraA), [1, width], [Float](repeating: 0.5, count: width)),
-                        (PEFTNames.key("lm_head", PEFTNames.loraB), [rows, 1], (0..<rows).map { Float($0) }),
+                        AdapterTensor(
+                            PEFTNames.key("lm_head", PEFTNames.loraA), [1, width], [Float](repeating: 0.5, count: width)
+                        ),
+                        AdapterTensor(
+                            PEFTNames.key("lm_head", PEFTNames.loraB), [rows, 1], (0..<rows).map { Float($0) }),
                     ])
                 _ = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/merged")
                 let merged = try ModelCheckpoint.open(folder + "/merged")
@@ -299,7 +302,7 @@ import Testing
             let dense = try goldenAdapter()
             let huge = try AdapterDirectory(
                 configuration: dense.configuration, modules: dense.modules,
-                tensors: dense.tensors.map { ($0.name, $0.shape, $0.values.map { $0 * 1e4 }) })
+                tensors: dense.tensors.map { AdapterTensor($0.name, $0.shape, $0.values.map { $0 * 1e4 }) })
             let merge = try CheckpointMerge(base: base, adapter: huge)
             let error = #expect(throws: TransformError.self) { try merge.write(to: folder + "/merged") }
             #expect(error?.description.contains("F16 cannot hold") == true)

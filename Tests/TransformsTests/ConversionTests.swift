@@ -20,8 +20,10 @@ import Tokenization
             configuration: configuration, modules: modules.map(\.path),
             tensors: modules.flatMap {
                 [
-                    (PEFTNames.key($0.path, PEFTNames.loraA), [2, $0.inputSize], values(2 * $0.inputSize)),
-                    (PEFTNames.key($0.path, PEFTNames.loraB), [$0.outputSize, 2], values(2 * $0.outputSize)),
+                    AdapterTensor(
+                        PEFTNames.key($0.path, PEFTNames.loraA), [2, $0.inputSize], values(2 * $0.inputSize)),
+                    AdapterTensor(
+                        PEFTNames.key($0.path, PEFTNames.loraB), [$0.outputSize, 2], values(2 * $0.outputSize)),
                 ]
             })
     }

@@ -176,12 +176,12 @@ func foldedLoRAHasTheSameUpdate(_ kind: AdapterKind) throws {
     try withTemporaryFolder { folder in
         let configuration = try AdapterConfiguration(
             kind: .lora, isGated: false, rank: 2, alpha: 2, targets: targets, modulesToSave: ["lm_head"])
-        let head = ("base_model.model.lm_head.weight", [160, 64], randomValues(160 * 64, seed: 3))
+        let head = AdapterTensor("base_model.model.lm_head.weight", [160, 64], randomValues(160 * 64, seed: 3))
         let adapter = try randomAdapter(configuration, on: base(), saved: [head])
         for format in [ExportFormat.peft, .torch] {
             _ = try AdapterExport(adapter, to: format).write(to: folder + "/" + format.rawValue)
             let read = try AdapterDirectory.read(folder + "/" + format.rawValue)
-            #expect(read.savedModules.map(\.name) == [head.0] && read.savedModules[0].values == head.2)
+            #expect(read.savedModules.map(\.name) == [head.name] && read.savedModules[0].values == head.values)
             #expect(read.configuration.modulesToSave == ["lm_head"])
         }
         let torch = try settingsOfTorch(folder + "/torch")

@@ -84,7 +84,8 @@ import Testing
                     inputSize: module.inputSize)
                 let values = random.uniforms(shape.reduce(1, *), bound: 1)
                 let isMagnitude = role.suffix == PEFTNames.magnitude
-                return (PEFTNames.key(module.path, role.suffix), shape, isMagnitude ? values.map { $0 + 1.5 } : values)
+                return AdapterTensor(
+                    PEFTNames.key(module.path, role.suffix), shape, isMagnitude ? values.map { $0 + 1.5 } : values)
             }
         }
         return try AdapterDirectory(

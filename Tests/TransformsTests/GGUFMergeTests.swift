@@ -112,7 +112,7 @@ import Testing
                     let isMagnitude = role.suffix == PEFTNames.magnitude
                     let values = randomValues(
                         shape.reduce(1, *), seed: UInt64(index), in: isMagnitude ? 0.5...1.5 : -0.2...0.2)
-                    return (PEFTNames.key(module.path, role.suffix), shape, values)
+                    return AdapterTensor(PEFTNames.key(module.path, role.suffix), shape, values)
                 }
             }
             let adapter = try AdapterDirectory(
@@ -235,7 +235,7 @@ import Testing
                 configuration: AdapterConfiguration(json: .object(fields), file: "adapter_config.json"),
                 modules: dense.modules,
                 tensors: dense.tensors
-                    + modules.map { (PEFTNames.key($0.path, PEFTNames.weight), [12, 256], values($0)) })
+                    + modules.map { AdapterTensor(PEFTNames.key($0.path, PEFTNames.weight), [12, 256], values($0)) })
             let report = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/out.gguf")
             #expect(report.mergedCount == 5 + modules.count)
             let merged = try ModelCheckpoint.open(folder + "/out.gguf")

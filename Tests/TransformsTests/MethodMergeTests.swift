@@ -240,7 +240,7 @@ import Testing
                 configuration: small.configuration, modules: small.modules,
                 tensors: small.tensors.map { tensor in
                     let isB = tensor.name.hasSuffix(PEFTNames.loraB)
-                    return (tensor.name, tensor.shape, tensor.values.map { isB ? $0 * 1e30 : $0 })
+                    return AdapterTensor(tensor.name, tensor.shape, tensor.values.map { isB ? $0 * 1e30 : $0 })
                 })
             let merge = try CheckpointMerge(base: base, adapter: huge)
             #expect(throws: TransformError.self) { try merge.write(to: folder + "/merged") }

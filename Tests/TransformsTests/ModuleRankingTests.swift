@@ -22,8 +22,8 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
         modules: modules,
         tensors: modules.enumerated().flatMap { index, module in
             [
-                (name: PEFTNames.key(module, PEFTNames.loraA), shape: [1, 2], values: [Float(index), 1]),
-                (name: PEFTNames.key(module, PEFTNames.loraB), shape: [2, 1], values: [1, Float(index)]),
+                AdapterTensor(name: PEFTNames.key(module, PEFTNames.loraA), shape: [1, 2], values: [Float(index), 1]),
+                AdapterTensor(name: PEFTNames.key(module, PEFTNames.loraB), shape: [2, 1], values: [1, Float(index)]),
             ]
         },
         thresholds: Dictionary(uniqueKeysWithValues: modules.enumerated().map { ($1, Float($0) / 8) }),

@@ -72,7 +72,7 @@ enum OddModel {
             let isMagnitude = name.hasSuffix(PEFTNames.magnitude)
             let values = randomValues(
                 shape.reduce(1, *), seed: seed + UInt64(tensors.count), in: isMagnitude ? 0.5...3 : -1...1)
-            tensors.append((name, shape, values))
+            tensors.append(AdapterTensor(name, shape, values))
         }
         for module in modules {
             let size = sizes[String(module.split(separator: ".").last!)]!

@@ -145,8 +145,8 @@ import Testing
             let a = randomValues(2 * module.inputSize, seed: seed)
             let b = randomValues(2 * module.outputSize, seed: seed + 1)
             return [
-                (PEFTNames.key(module.path, PEFTNames.loraA), [2, module.inputSize], a),
-                (PEFTNames.key(module.path, PEFTNames.loraB), [module.outputSize, 2], b),
+                AdapterTensor(PEFTNames.key(module.path, PEFTNames.loraA), [2, module.inputSize], a),
+                AdapterTensor(PEFTNames.key(module.path, PEFTNames.loraB), [module.outputSize, 2], b),
             ]
         }
         return try AdapterDirectory(configuration: configuration, modules: modules.map(\.path), tensors: tensors)

@@ -146,7 +146,7 @@ import Testing
                         modulesToSave: ["lm_head"]),
                     modules: lora.modules,
                     tensors: lora.tensors + [
-                        (
+                        AdapterTensor(
                             PEFTNames.key("lm_head", PEFTNames.weight), [23, 18],
                             randomValues(23 * 18, seed: seed)
                         )

@@ -23,7 +23,8 @@ import Testing
             modules: dense.modules,
             tensors: dense.tensors
                 + modules.map { module in
-                    (PEFTNames.key(module.path, PEFTNames.weight), shape, values(module, shape[0] * shape[1]))
+                    AdapterTensor(
+                        PEFTNames.key(module.path, PEFTNames.weight), shape, values(module, shape[0] * shape[1]))
                 })
     }
 
@@ -107,9 +108,9 @@ import Testing
             let adapter = try AdapterDirectory(
                 configuration: configuration, modules: [path],
                 tensors: [
-                    (PEFTNames.key(path, PEFTNames.loraA), [1, shape[1]], ones),
-                    (PEFTNames.key(path, PEFTNames.loraB), [shape[1], 1], ones),
-                    (
+                    AdapterTensor(PEFTNames.key(path, PEFTNames.loraA), [1, shape[1]], ones),
+                    AdapterTensor(PEFTNames.key(path, PEFTNames.loraB), [shape[1], 1], ones),
+                    AdapterTensor(
                         PEFTNames.key("model.embed_tokens", PEFTNames.weight), shape,
                         values(.embedding, shape[0] * shape[1])
                     ),
@@ -143,9 +144,11 @@ import Testing
             let adapter = try AdapterDirectory(
                 configuration: configuration, modules: ["lm_head"],
                 tensors: [
-                    (PEFTNames.key("lm_head", PEFTNames.loraA), [1, 64], [Float](repeating: 1, count: 64)),
-                    (PEFTNames.key("lm_head", PEFTNames.loraB), [160, 1], [Float](repeating: 1, count: 160)),
-                    (PEFTNames.key("lm_head", PEFTNames.weight), [160, 64], values(.outputHead)),
+                    AdapterTensor(
+                        PEFTNames.key("lm_head", PEFTNames.loraA), [1, 64], [Float](repeating: 1, count: 64)),
+                    AdapterTensor(
+                        PEFTNames.key("lm_head", PEFTNames.loraB), [160, 1], [Float](repeating: 1, count: 160)),
+                    AdapterTensor(PEFTNames.key("lm_head", PEFTNames.weight), [160, 64], values(.outputHead)),
                 ])
             let error = #expect(throws: TransformError.self) { try CheckpointMerge(base: base, adapter: adapter) }
             #expect(error?.exitStatus == .unsupported)

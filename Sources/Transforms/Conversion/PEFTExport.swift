@@ -49,7 +49,7 @@ extension AdapterExport {
             let shape = role.shape(rank: adapter.configuration.rank, outputSize: outputSize, inputSize: inputSize)
             let (rows, width) = (shape[0], tensor.shape[1])
             let values = (0..<rows).flatMap { tensor.values[$0 * width..<$0 * width + shape[1]] }
-            return (tensor.name, shape, values)
+            return AdapterTensor(tensor.name, shape, values)
         }
     }
 
@@ -74,10 +74,11 @@ extension AdapterExport {
             let scaling = configuration.scaling(for: module.module)
             let factor = low.scale / scaling
             func key(_ suffix: String) -> String { PEFTNames.key(module.module, suffix) }
-            tensors.append((key(PEFTNames.loraA), [low.rank, module.inputSize], low.a))
-            tensors.append((key(PEFTNames.loraB), [module.outputSize, low.rank], low.b.map { $0 * factor }))
+            tensors.append(AdapterTensor(key(PEFTNames.loraA), [low.rank, module.inputSize], low.a))
+            tensors.append(
+                AdapterTensor(key(PEFTNames.loraB), [module.outputSize, low.rank], low.b.map { $0 * factor }))
             if let bias = low.bias {
-                tensors.append((key(PEFTNames.loraBias), [module.outputSize], bias.map { $0 / scaling }))
+                tensors.append(AdapterTensor(key(PEFTNames.loraBias), [module.outputSize], bias.map { $0 / scaling }))
             }
         }
         return try exported(configuration, kept, tensors)
