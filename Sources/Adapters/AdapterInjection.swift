@@ -40,14 +40,14 @@ package final class InjectedAdapter {
     /// whole in the place of the frozen ones.
     ///
     /// Throws `AdapterError` where a tensor is missing, belongs to no projection of the model or has a shape that does
-    /// not fit, `ModelError.notTrainableWhole` for a name of `modulesToSave` that no Llama has.
+    /// not fit, `ModelError.notTrainableWhole` for a name of `modulesToSave` that the model has not.
     ///
     /// - Parameters:
     ///   - tensors: as the adapter's file has them.
     ///   - thresholds: tau by module; needed for each module of a gated adapter.
     ///   - source: what to call the adapter in errors.
     package init(
-        into model: LlamaModel, _ configuration: AdapterConfiguration, tensors: [AdapterTensor],
+        into model: any Model, _ configuration: AdapterConfiguration, tensors: [AdapterTensor],
         thresholds: [String: Float], source: String
     ) throws {
         let context = model.context
@@ -100,11 +100,10 @@ package final class InjectedAdapter {
             return replacement
         }
         let whole = try configuration.wholeModules(
-            takenFrom: &unused, shape: [model.configuration.vocabularySize, model.configuration.hiddenSize],
-            source: source)
+            takenFrom: &unused, of: model.tensors, source: source)
         if let stray = tensors.first(where: { unused[$0.name] != nil }) {
             if let (module, _) = PEFTNames.split(stray.name, suffixes: suffixes),
-                module == CheckpointNames.outputHeadModule
+                module == model.tensors.outputHead?.module
             {
                 throw AdapterError.unsupportedTensor(
                     file: source, tensor: stray.name,

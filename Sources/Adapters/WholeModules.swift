@@ -2,24 +2,24 @@ import Models
 
 /// Layers that are trained and saved whole beside the adapter (`modules_to_save`).
 extension AdapterConfiguration {
-    /// The modules of a Llama that `modulesToSave` names, each once, with their tensors, which are taken out of
+    /// The modules of a model that `modulesToSave` names, each once, with their tensors, which are taken out of
     /// `tensors`.
     ///
-    /// Throws `ModelError.notTrainableWhole` for a name that no Llama has, `AdapterError.missingTensor`, and
-    /// `.wrongShape` for a tensor that is not of `shape`.
+    /// Throws `ModelError.notTrainableWhole` for a name that the model has not, `AdapterError.missingTensor`, and
+    /// `.wrongShape`.
     func wholeModules(
-        takenFrom tensors: inout [String: AdapterTensor], shape: [Int], source: String
-    ) throws -> [(module: WholeModule, tensor: AdapterTensor)] {
-        var found: [(module: WholeModule, tensor: AdapterTensor)] = []
+        takenFrom tensors: inout [String: AdapterTensor], of model: ModelTensors, source: String
+    ) throws -> [(module: TensorSpecification, tensor: AdapterTensor)] {
+        var found: [(module: TensorSpecification, tensor: AdapterTensor)] = []
         for name in modulesToSave {
-            let module = try WholeModule(name)
+            let module = try model.wholeModule(named: name)
             if found.contains(where: { $0.module == module }) { continue }
-            let key = PEFTNames.key(module.path, PEFTNames.weight)
+            let key = PEFTNames.key(module.module, PEFTNames.weight)
             guard let tensor = tensors.removeValue(forKey: key) else {
                 throw AdapterError.missingTensor(file: source, tensor: key)
             }
-            guard tensor.shape == shape else {
-                throw AdapterError.wrongShape(file: source, tensor: key, expected: shape, found: tensor.shape)
+            guard tensor.shape == module.shape else {
+                throw AdapterError.wrongShape(file: source, tensor: key, expected: module.shape, found: tensor.shape)
             }
             found.append((module, tensor))
         }
@@ -33,10 +33,10 @@ extension AdapterDirectory {
     /// Throws `ModelError.notTrainableWhole`, `AdapterError.missingTensor`, `.wrongShape` or `.unknownTensor`.
     package func wholeModules(
         of base: ModelCheckpoint
-    ) throws -> [(module: WholeModule, tensor: AdapterTensor)] {
+    ) throws -> [(module: TensorSpecification, tensor: AdapterTensor)] {
         var tensors = Dictionary(savedModules.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let found = try configuration.wholeModules(
-            takenFrom: &tensors, shape: base.wholeModuleShape, source: displayName)
+            takenFrom: &tensors, of: base.specifications, source: displayName)
         if let stray = tensors.keys.min() {
             throw AdapterError.unknownTensor(
                 file: displayName, tensor: stray, reason: "belongs to no layer of this model that can be trained whole")

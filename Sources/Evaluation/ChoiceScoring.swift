@@ -34,7 +34,7 @@ package struct ChoiceResult: Sendable {
 ///   - willPass: is told before each pass for each of its tokens whether it is one of a prompt or of a right choice:
 ///     those are the tokens that `loss` is over.
 package func scoreChoices(
-    _ model: LlamaModel, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in },
+    _ model: any Model, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in },
     willPass: (_ isRight: [Bool]) -> Void = { _ in }
 ) throws -> ChoiceResult {
     var result = ChoiceResult()

@@ -31,7 +31,7 @@ package struct GenerationResult: Sendable {
 ///   - options: how tokens are chosen.
 ///   - receive: is handed each token as it comes; returns false to stop.
 package func generate(
-    _ model: LlamaModel, prompt: [Int32], limit: Int, endTokens: Set<Int32>, _ options: SamplingOptions,
+    _ model: any Model, prompt: [Int32], limit: Int, endTokens: Set<Int32>, _ options: SamplingOptions,
     receive: (Int32) throws -> Bool = { _ in true }
 ) throws -> GenerationResult {
     let positions = model.configuration.maximumPositions

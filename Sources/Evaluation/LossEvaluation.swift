@@ -50,7 +50,7 @@ package let evaluationTokenBudget = 2048
 ///
 /// - Parameter progress: is told how many examples are done; may throw to stop.
 package func evaluateLoss(
-    _ model: LlamaModel, _ examples: [Example], progress: (Int) throws -> Void = { _ in }
+    _ model: any Model, _ examples: [Example], progress: (Int) throws -> Void = { _ in }
 ) throws -> LossResult {
     var result = LossResult()
     var done = 0

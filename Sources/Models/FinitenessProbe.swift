@@ -1,7 +1,7 @@
 import Compute
 import TensorCore
 
-extension LlamaModel {
+extension Model {
     /// The path of the first projection, in the order of computation, whose output has a NaN or infinity on these
     /// tokens; nil where all outputs are finite. Runs a forward pass.
     package func firstProjectionNotFinite(_ tokens: [Int32], _ layout: TokenLayout) throws -> String? {

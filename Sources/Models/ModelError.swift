@@ -19,7 +19,7 @@ package enum ModelError: ReportableError, Equatable {
     /// A module was to be trained whole whose weight the model has twice.
     case tiedModule(file: String, module: String)
     /// A module was to be trained whole that cannot be.
-    case notTrainableWhole(module: String)
+    case notTrainableWhole(module: String, trainable: [String])
     /// No tensor of the model is called so.
     case unknownTensor(file: String, tensor: String)
     /// A recorded base fingerprint cannot be read back.
@@ -30,7 +30,7 @@ package enum ModelError: ReportableError, Equatable {
         case .missingConfiguration(let file): "\(file): is missing; a model directory needs its configuration"
         case .unknownArchitecture(let file, let name):
             "\(file): the architecture '\(name)' is not known; known are "
-                + LlamaConfiguration.knownArchitectures.joined(separator: ", ")
+                + ArchitectureTable.all.map { $0.names.known }.joined(separator: ", ")
         case .badConfiguration(let file, let key, let expected, let found):
             "\(file): '\(key)' is \(found); expected \(expected)"
         case .unsupportedConfiguration(let file, let key, let found, let supported):
@@ -44,9 +44,8 @@ package enum ModelError: ReportableError, Equatable {
         case .tiedModule(let file, let module):
             "\(file): '\(module)' cannot be trained whole, since the model's embedding and output head are one tensor and "
                 + "training one of the two would untie them; adapt projections with --targets instead"
-        case .notTrainableWhole(let module):
-            "'\(module)' cannot be trained whole; only "
-                + WholeModule.allCases.map(\.name).joined(separator: " and ") + " can"
+        case .notTrainableWhole(let module, let trainable):
+            "'\(module)' cannot be trained whole; only " + trainable.joined(separator: " and ") + " can"
         case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"
         case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
         }

@@ -1,6 +1,6 @@
 import Glibc
 
-extension LlamaConfiguration {
+extension ModelConfiguration {
     /// The angle that a pair of a head's elements turns by for each position (radians), headSize / 2 of them:
     /// base^(-2i/headSize), changed as `rotaryScaling` says.
     ///

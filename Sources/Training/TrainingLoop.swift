@@ -36,7 +36,7 @@ package struct TrainingCallbacks {
 /// Every random number is a function of the seed, the step and the module, and every sum has a fixed order, so a run
 /// gives the same bits each time on the same kind of processor and thread count, stopped and resumed or not.
 package final class TrainingLoop {
-    private let model: LlamaModel
+    private let model: any Model
     private let adapter: InjectedAdapter
     private let configuration: TrainingConfiguration
     private let context: ComputeContext
@@ -54,7 +54,7 @@ package final class TrainingLoop {
     /// A run over `examples`, at its beginning. Throws `TrainingError.badSetting`, `.noExamples`, and
     /// `AdapterError.badSetting` for settings of the adapter that a run of this length cannot keep.
     package init(
-        _ model: LlamaModel, _ adapter: InjectedAdapter, examples: [Example], source: String,
+        _ model: any Model, _ adapter: InjectedAdapter, examples: [Example], source: String,
         _ configuration: TrainingConfiguration
     ) throws {
         guard configuration.logInterval >= 1 else {

@@ -168,12 +168,15 @@ private struct ComparedSide {
     func translated() -> ComparedSide {
         guard let model, model.checkpoint.layout == .gguf else { return self }
         let translated = tensors.map { tensor -> Tensor in
-            guard let name = CheckpointNames.huggingFace(of: tensor.name) else { return tensor }
-            // Of whole heads, as all of the model's are; a tensor that is no part of it might not be.
-            let rows = tensor.record.shape.first ?? 0
-            let isPermuted = model.isPermuted(name) && rows % model.configuration.headSize == 0
-            let storedRow: @Sendable (Int) -> Int = { model.storedRow($0) }
-            return Tensor(name: name, record: tensor.record, storedRow: isPermuted ? storedRow : nil)
+            guard let known = model.specifications[gguf: tensor.name] else {
+                // No part of the model, such as a layer too many: its rows are compared as they stand.
+                let path = type(of: model.architecture).modulePath(ofGGUFWeight: tensor.name)
+                let name = path.map(CheckpointNames.weight(of:)) ?? tensor.name
+                return Tensor(name: name, record: tensor.record, storedRow: nil)
+            }
+            let order = known.ggufRows
+            let storedRow: @Sendable (Int) -> Int = { order.gguf($0) }
+            return Tensor(name: known.name, record: tensor.record, storedRow: order.isPermuted ? storedRow : nil)
         }
         return ComparedSide(path: path, source: source, model: model, tensors: translated)
     }

@@ -36,6 +36,7 @@ package struct GGUFAdapterFacts: Sendable, Equatable {
         method = metadata["adapter.type"]?.stringValue ?? "unknown"
         architecture = metadata["general.architecture"]?.stringValue
         alpha = metadata["adapter.lora.alpha"]?.doubleValue
+        let known = architecture.flatMap { ArchitectureTable.named(gguf: $0) }
         let key = "general.base_model.0."
         base = ["repo_url", "name", "url"].lazy.compactMap { metadata[key + $0]?.stringValue }.first
         var modules: [Module] = []
@@ -47,7 +48,7 @@ package struct GGUFAdapterFacts: Sendable, Equatable {
             else { continue }
             paired.formUnion([tensor.name, other.name])
             let suffix = "." + (weight.split(separator: ".").last.map(String.init) ?? "")
-            let name = CheckpointNames.huggingFace(of: weight) ?? weight
+            let name = known?.modulePath(ofGGUFWeight: weight) ?? weight
             modules.append(
                 Module(
                     name: name.hasSuffix(suffix) ? String(name.dropLast(suffix.count)) : name, rank: rank,

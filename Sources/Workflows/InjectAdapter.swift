@@ -66,10 +66,12 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))
     let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
-    let whole = try request.modulesToSave.map { name throws(ModelError) in try WholeModule(name) }
+    let whole = try request.modulesToSave.map { name throws(ModelError) in
+        try base.specifications.wholeModule(named: name)
+    }
     if let twice = whole.indices.first(where: { whole[..<$0].contains(whole[$0]) }) {
         throw AdapterError.badSetting(
-            name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].name) twice")
+            name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].moduleName) twice")
     }
     var configuration = try AdapterConfiguration(
         kind: kind, isGated: isGated, rank: settings.rank, alpha: settings.alpha, dropout: settings.dropout,
@@ -79,14 +81,14 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
             try TargetSpecification(argument: argument)
         }, rankPattern: options.rankPattern, alphaPattern: options.alphaPattern, adaLoRA: settings.adaLoRA,
         bottleneck: settings.bottleneck, vera: settings.vera,
-        modulesToSave: whole.map(\.name), layersToTransform: request.layers, taskType: "CAUSAL_LM",
+        modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers, taskType: "CAUSAL_LM",
         baseModelPath: request.basePath)
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     let match = try configuration.match(
         base.linearModules, selection: selection?.modules)
-    if match.modules.contains(where: { $0.path == CheckpointNames.outputHeadModule }) {
+    if let head = base.specifications.outputHead?.module, match.modules.contains(where: { $0.path == head }) {
         throw WorkflowError.unsupported(
-            "the output head '\(CheckpointNames.outputHeadModule)' cannot be adapted: only the projections inside the layers can"
+            "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
     // peft's VeRA has no excluded modules, and would size the shared projections for them.
@@ -97,7 +99,7 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
     let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
     let wholeTensors = try whole.map { module in
         AdapterTensor(
-            name: PEFTNames.key(module.path, PEFTNames.weight), shape: base.wholeModuleShape,
+            name: PEFTNames.key(module.module, PEFTNames.weight), shape: module.shape,
             values: try base.initialWeight(of: module))
     }
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []

@@ -13,7 +13,7 @@ package final class ModelSession {
     /// Type, memory and threads.
     package let context: ComputeContext
     /// The model, with the adapter where there is one.
-    package let model: LlamaModel
+    package let model: any Model
     /// Text to tokens.
     package let tokenizer: Tokenizer
     /// The adapter as its directory has it; nil for the bare base.
@@ -36,7 +36,7 @@ package final class ModelSession {
         }
         tokenizer = try Tokenizer.load(modelPath: basePath)
         context = try compute.makeContext()
-        model = try LlamaModel(checkpoint, context)
+        model = try checkpoint.makeModel(context)
         if let directory {
             adapter = try InjectedAdapter(
                 into: model, directory.configuration, tensors: directory.allTensors, thresholds: directory.thresholds,

@@ -157,14 +157,14 @@ import Testing
     @Test(arguments: AdapterKind.allCases, [DType.f32, .bf16])
     func newAdapterLeavesTheModelsOutputBitForBit(_ kind: AdapterKind, _ dtype: DType) throws {
         let checkpoint = try ModelCheckpoint.open(AdaptedModel.randomModel)
-        let model = try LlamaModel(checkpoint, ComputeContext(dtype: dtype, threadCount: 1))
+        let model = try checkpoint.makeModel(ComputeContext(dtype: dtype, threadCount: 1))
         let tokens = [AdaptedModel.tokens(9, seed: 1), AdaptedModel.tokens(5, seed: 2)]
         let before = try AdaptedModel.logits(model, tokens)
         for isGated in [false, true] {
             let configuration = try AdapterConfiguration(
                 kind: kind, isGated: isGated, rank: 8, alpha: 16, targets: .allLinear)
             let modules = try configuration.match(checkpoint.linearModules).modules.filter { $0.path != "lm_head" }
-            let model = try LlamaModel(checkpoint, ComputeContext(dtype: dtype, threadCount: 1))
+            let model = try checkpoint.makeModel(ComputeContext(dtype: dtype, threadCount: 1))
             let adapter = try InjectedAdapter(
                 into: model, configuration,
                 tensors: try configuration.initialTensors(

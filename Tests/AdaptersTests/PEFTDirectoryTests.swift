@@ -37,7 +37,7 @@ import Testing
     /// The logits of the base with the adapter of a directory.
     static func logits(_ directory: AdapterDirectory) throws -> [Float] {
         let checkpoint = try ModelCheckpoint.open(base)
-        let model = try LlamaModel(checkpoint, ComputeContext(dtype: .f32, threadCount: 1))
+        let model = try checkpoint.makeModel(ComputeContext(dtype: .f32, threadCount: 1))
         let checked = try directory.validated(against: checkpoint.linearModules)
         _ = try InjectedAdapter(
             into: model, checked.configuration, tensors: checked.allTensors, thresholds: checked.thresholds,

@@ -56,7 +56,7 @@ import Testing
 
     private func logits(_ directory: AdapterDirectory, _ context: ComputeContext) throws -> [Float] {
         let checkpoint = try ModelCheckpoint.open(Self.golden + "/model")
-        let model = try LlamaModel(checkpoint, context)
+        let model = try checkpoint.makeModel(context)
         _ = try InjectedAdapter(
             into: model, directory.configuration, tensors: directory.allTensors, thresholds: [:], source: "adapter")
         let batch = try SafetensorsFile.open(Self.golden + "/batch.safetensors")
@@ -91,7 +91,7 @@ import Testing
         let context = ComputeContext(dtype: .bf16, threadCount: 1)
         let checkpoint = try ModelCheckpoint.open(Self.golden + "/model")
         let directory = try Self.directory().validated(against: checkpoint.linearModules)
-        let model = try LlamaModel(checkpoint, context)
+        let model = try checkpoint.makeModel(context)
         let adapter = try InjectedAdapter(
             into: model, directory.configuration, tensors: directory.allTensors.reversed(), thresholds: [:],
             source: "adapter")
@@ -114,7 +114,7 @@ import Testing
         let directory: AdapterDirectory
         do { directory = try Self.directory(change) } catch { return error as? any ReportableError }
         let checkpoint = try ModelCheckpoint.open(Self.golden + "/model")
-        let model = try LlamaModel(checkpoint, ComputeContext(dtype: .f32, threadCount: 1))
+        let model = try checkpoint.makeModel(ComputeContext(dtype: .f32, threadCount: 1))
         let checked = #expect(throws: (any Error).self) { try directory.wholeModules(of: checkpoint) }
         let injected = #expect(throws: (any Error).self) {
             try InjectedAdapter(
@@ -175,7 +175,7 @@ import Testing
         }
         #expect(directory.savedModules.map(\.name) == Self.keys.reversed())
         let found = try directory.wholeModules(of: ModelCheckpoint.open(Self.golden + "/model"))
-        #expect(found.map(\.module) == [.embedding, .outputHead])
+        #expect(found.map(\.module.role) == [.embedding, .outputHead])
     }
 
     @Test func restrictedAdapterKeepsItsWholeLayers() throws {

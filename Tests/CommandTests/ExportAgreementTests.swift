@@ -125,7 +125,7 @@ struct ExportAgreementTests {
     private func run(
         _ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ ids: [Int32]
     ) throws -> (logits: [Float], statistics: [ModuleStatistics]) {
-        let model = try LlamaModel(base, ComputeContext(dtype: .f32, threadCount: 1))
+        let model = try base.makeModel(ComputeContext(dtype: .f32, threadCount: 1))
         let injected = try InjectedAdapter(
             into: model, adapter.configuration, tensors: adapter.allTensors,
             thresholds: adapter.thresholds, source: "test")

@@ -39,7 +39,7 @@ package struct AdaptedModel {
     /// Type, memory, threads.
     package let context: ComputeContext
     /// The model, with the adapter.
-    package let model: LlamaModel
+    package let model: any Model
     /// The adapter.
     package let adapter: InjectedAdapter
 
@@ -49,7 +49,7 @@ package struct AdaptedModel {
         change(&settings)
         let checkpoint = try ModelCheckpoint.open(settings.path)
         context = ComputeContext(dtype: settings.dtype, threadCount: settings.threadCount)
-        model = try LlamaModel(checkpoint, context)
+        model = try checkpoint.makeModel(context)
         let configuration = try AdapterConfiguration(
             kind: .lora, isGated: settings.isGated, rank: settings.rank, alpha: Double(settings.rank),
             dropout: settings.dropout, targets: TargetSpecification(argument: settings.targets))
@@ -71,7 +71,7 @@ package struct AdaptedModel {
     }
 
     /// The logits of every token of sequences laid end to end, [tokens, vocabulary].
-    package static func logits(_ model: LlamaModel, _ sequences: [[Int32]]) throws -> [Float] {
+    package static func logits(_ model: any Model, _ sequences: [[Int32]]) throws -> [Float] {
         let tokens = sequences.flatMap { $0 }
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: sequences.map(\.count)), on: tape)
@@ -83,7 +83,7 @@ package struct AdaptedModel {
         path: String = randomModel, _ dtype: DType, _ sequences: [[Int32]]
     ) throws -> [Float] {
         let context = ComputeContext(dtype: dtype, threadCount: 1)
-        return try logits(LlamaModel(ModelCheckpoint.open(path), context), sequences)
+        return try logits(ModelCheckpoint.open(path).makeModel(context), sequences)
     }
 
     /// The logits of every token with the adapter as it is.

@@ -6,7 +6,7 @@ import Testing
 
 private func read(
     _ model: SmallModel = SmallModel(), _ change: (inout GGUFBuilder) -> Void
-) throws -> LlamaConfiguration {
+) throws -> ModelConfiguration {
     try withTemporaryFolder { folder in
         try model.writeGGUF(to: folder + "/m.gguf", change)
         return try ModelCheckpoint.open(folder + "/m.gguf").configuration

@@ -66,7 +66,7 @@ import Testing
         }
     }
 
-    private func logits(_ model: LlamaModel, _ tokens: [Int32], _ cache: KeyValueCache? = nil) throws -> [Float] {
+    private func logits(_ model: any Model, _ tokens: [Int32], _ cache: KeyValueCache? = nil) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), on: tape, cache: cache)
         return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
@@ -81,7 +81,7 @@ import Testing
         let expected = reference.logits(Self.tokens.map(Int.init)).flatMap { $0 }
         let found = try withTemporaryFolder { folder in
             try small.write(to: folder)
-            return try logits(LlamaModel(ModelCheckpoint.open(folder), Self.context()), Self.tokens)
+            return try logits(ModelCheckpoint.open(folder).makeModel(Self.context()), Self.tokens)
         }
         #expect(found.count == expected.count)
         let largest = expected.reduce(0) { max($0, abs($1)) }
@@ -92,14 +92,14 @@ import Testing
     @Test func ggufGivesTheLogitsOfSafetensors() throws {
         let tokens = (0..<30).map { Int32($0 * 67 % 2048) }
         let paths = [fixture("tiny-llama"), fixture("tiny-llama-gguf/tiny-llama-bf16.gguf")]
-        let both = try paths.map { try logits(LlamaModel(ModelCheckpoint.open($0), Self.context()), tokens) }
+        let both = try paths.map { try logits(ModelCheckpoint.open($0).makeModel(Self.context()), tokens) }
         #expect(both[0] == both[1])
         #expect(both[0].contains { $0 != 0 } && both[0].allSatisfy(\.isFinite))
     }
 
     @Test(arguments: [DType.f32, .bf16]) func cacheGivesTheLogitsOfTheWholeSequence(dtype: DType) throws {
         let context = ComputeContext(dtype: dtype, threadCount: 2)
-        let model = try LlamaModel(ModelCheckpoint.open(fixture("golden/llama-lora/model")), context)
+        let model = try ModelCheckpoint.open(fixture("golden/llama-lora/model")).makeModel(context)
         let tokens = (0..<24).map { Int32($0 * 37 % 160) }
         let whole = try logits(model, tokens)
         // A prompt, then one token at a time, then a longer run.
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test func truncatedCacheForgets() throws {
-        let model = try LlamaModel(ModelCheckpoint.open(fixture("golden/llama-lora/model")), Self.context())
+        let model = try ModelCheckpoint.open(fixture("golden/llama-lora/model")).makeModel(Self.context())
         let cache = model.makeCache(capacity: 8)
         let first = try logits(model, [1, 2, 3], cache)
         _ = try logits(model, [50, 60, 70], cache)
@@ -135,7 +135,7 @@ import Testing
                 Variable(tape.context.zeros([x.value.rows, frozen.outputSize]), needsGradient: false)
             }
         }
-        let model = try LlamaModel(ModelCheckpoint.open(fixture("golden/llama-lora/model")), Self.context())
+        let model = try ModelCheckpoint.open(fixture("golden/llama-lora/model")).makeModel(Self.context())
         #expect(model.projections.count == 21)
         #expect(model.projections[0].path == "model.layers.0.self_attn.q_proj")
         #expect(model.projections[20].path == "model.layers.2.mlp.down_proj")

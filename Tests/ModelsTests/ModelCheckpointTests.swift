@@ -150,7 +150,8 @@ private func open(_ model: SmallModel) throws -> ModelCheckpoint {
     model.add("model.layers.7.mlp.up_proj.weight", [12, 8])
     model.add("vision.weight", [3])
     let checkpoint = try open(model)
-    #expect(checkpoint.unknownTensors == ["vision.weight", "model.layers.7.mlp.up_proj.weight"])
+    #expect(checkpoint.unknownTensors == ["model.layers.7.mlp.up_proj.weight", "vision.weight"])
+    #expect(checkpoint.tensorNames.count == SmallModel().tensors.count)
     #expect(!checkpoint.contains("vision.weight"))
     #expect(throws: ModelError.self) { try checkpoint.floats("vision.weight") }
 }
@@ -164,18 +165,30 @@ private func open(_ model: SmallModel) throws -> ModelCheckpoint {
     }
 }
 
-@Test func namesOfBothLayoutsTranslateBothWays() {
+@Test func namesOfBothLayoutsTranslateBothWays() throws {
+    let tensors = try open(SmallModel()).specifications
     for tensor in SmallModel().tensors {
-        let gguf = CheckpointNames.gguf(of: tensor.name)
-        #expect(gguf.flatMap { CheckpointNames.huggingFace(of: $0) } == tensor.name)
+        let gguf = try #require(tensors[tensor.name]?.ggufName)
+        #expect(gguf == LlamaNames.gguf(of: tensor.name))
+        #expect(tensors[gguf: gguf]?.name == tensor.name)
     }
-    #expect(CheckpointNames.gguf(of: "model.layers.12.self_attn.o_proj.bias") == "blk.12.attn_output.bias")
     for name in [
-        "model.layers.03.mlp.up_proj.weight", "model.layers.+3.mlp.up_proj.weight", "model.layers.x.mlp.up_proj.weight",
+        "model.layers.01.mlp.up_proj.weight", "model.layers.+1.mlp.up_proj.weight", "model.layers.x.mlp.up_proj.weight",
         "model.layers.-1.mlp.up_proj.weight", "layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj",
         "model.layers.0.mlp.other.weight", "model.layers.0", "", "model.norm.scale",
     ] {
-        #expect(CheckpointNames.gguf(of: name) == nil, "\(name)")
+        #expect(tensors[name] == nil, "\(name)")
     }
-    #expect(CheckpointNames.huggingFace(of: "rope_freqs.weight") == nil)
+    #expect(tensors[gguf: "rope_freqs.weight"] == nil)
+}
+
+@Test func pathOfAModuleIsFoundWithoutSizes() {
+    #expect(Llama.modulePath(ofGGUFWeight: "blk.12.attn_output.weight") == "model.layers.12.self_attn.o_proj")
+    #expect(Llama.modulePath(ofGGUFWeight: "output.weight") == "lm_head")
+    for name in [
+        "blk.03.attn_q.weight", "blk..attn_q.weight", "blk.attn_q.weight", "blk.-1.attn_q.weight", "blk.1.attn_q.bias",
+        "blk.1.attn_other.weight", "attn_q.weight", "rope_freqs.weight", "",
+    ] {
+        #expect(Llama.modulePath(ofGGUFWeight: name) == nil, "\(name)")
+    }
 }

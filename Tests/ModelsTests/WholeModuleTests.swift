@@ -21,10 +21,10 @@ import Testing
         return model
     }
 
-    private static func load(_ small: SmallModel, _ context: ComputeContext) throws -> LlamaModel {
+    private static func load(_ small: SmallModel, _ context: ComputeContext) throws -> any Model {
         try withTemporaryFolder { folder in
             try small.write(to: folder)
-            return try LlamaModel(ModelCheckpoint.open(folder), context)
+            return try ModelCheckpoint.open(folder).makeModel(context)
         }
     }
 
@@ -35,7 +35,7 @@ import Testing
     }
 
     /// The loss of every token's successor, summed, and one backward pass on a recording tape.
-    private func loss(_ model: LlamaModel, recording: Bool = false) throws -> Double {
+    private func loss(_ model: any Model, recording: Bool = false) throws -> Double {
         let tape = Tape(model.context, isRecording: recording)
         let hidden = try model.forward(Self.tokens, TokenLayout(lengths: [6, 5]), on: tape)
         let rows: [Int32] = [0, 1, 2, 3, 4, 6, 7, 8, 9]
@@ -46,7 +46,7 @@ import Testing
         return losses.sum
     }
 
-    private func logits(_ model: LlamaModel, _ cache: KeyValueCache? = nil) throws -> [Float] {
+    private func logits(_ model: any Model, _ cache: KeyValueCache? = nil) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(
             Self.tokens, TokenLayout(lengths: [Self.tokens.count]), on: tape, cache: cache)
@@ -59,7 +59,7 @@ import Testing
         let model = try Self.load(small, context)
         let values = small.values(module.weightName)
         let trained = Self.weight(values, context)
-        model.train(module, trained)
+        try model.train(model.tensors.wholeModule(named: module.name), trained)
         _ = try loss(model, recording: true)
         let gradient = trained.gradient.toArray()
         let error = try gradientError(gradient, at: values) { changed in
@@ -77,9 +77,9 @@ import Testing
         let small = Self.untied()
         func gradients(_ modules: [WholeModule]) throws -> [[Float]] {
             let model = try Self.load(small, context)
-            let weights = modules.map { module in
+            let weights = try modules.map { module in
                 let weight = Self.weight(small.values(module.weightName), context)
-                model.train(module, weight)
+                try model.train(model.tensors.wholeModule(named: module.name), weight)
                 return weight
             }
             _ = try loss(model, recording: true)
@@ -100,7 +100,7 @@ import Testing
         let model = try Self.load(Self.untied(), context)
         let trained = Self.weight(Self.untied().values(module.weightName), context)
         let before = try logits(model)
-        model.train(module, trained)
+        try model.train(model.tensors.wholeModule(named: module.name), trained)
         #expect(try logits(model) == before)
         trained.value.copy(from: values)
         trained.refresh()
@@ -123,10 +123,12 @@ import Testing
         try withTemporaryFolder { folder in
             try Self.untied().write(to: folder)
             let values = Self.untied().values(module.weightName)
-            #expect(try ModelCheckpoint.open(folder).initialWeight(of: module) == values)
+            let untied = try ModelCheckpoint.open(folder)
+            #expect(try untied.initialWeight(of: untied.specifications.wholeModule(named: module.name)) == values)
             try Self.tied().write(to: folder)
+            let tied = try ModelCheckpoint.open(folder)
             let error = try #require(throws: ModelError.self) {
-                try ModelCheckpoint.open(folder).initialWeight(of: module)
+                try tied.initialWeight(of: tied.specifications.wholeModule(named: module.name))
             }
             #expect(error.exitStatus == .unsupported)
             #expect(error.description.contains("'\(module.name)' cannot be trained whole"))
@@ -140,7 +142,7 @@ import Testing
         let model = try Self.load(small, context)
         let before = try logits(model)
         let values = randomValues(80, seed: 98)
-        model.train(module, Self.weight(values, context))
+        try model.train(model.tensors.wholeModule(named: module.name), Self.weight(values, context))
         var other = small
         other.configuration["tie_word_embeddings"] = .bool(false)
         other.tensors.append(("lm_head.weight", [10, 8], small.values("model.embed_tokens.weight")))
@@ -150,11 +152,13 @@ import Testing
     }
 
     @Test func modulesAreFoundByNameAndPathAlone() throws {
-        #expect(try WholeModule("lm_head") == .outputHead)
-        #expect(try WholeModule("embed_tokens") == .embedding)
-        #expect(try WholeModule("model.embed_tokens") == .embedding)
+        let tensors = try Self.load(Self.tied(), ComputeContext(dtype: .f32, threadCount: 1)).tensors
+        #expect(try tensors.wholeModule(named: "lm_head").role == .outputHead)
+        #expect(try tensors.wholeModule(named: "embed_tokens").role == .embedding)
+        #expect(try tensors.wholeModule(named: "model.embed_tokens").role == .embedding)
         for name in ["q_proj", "norm", "lm_head.weight", "", "tokens", "el.embed_tokens"] {
-            let error = #expect(throws: ModelError.notTrainableWhole(module: name)) { try WholeModule(name) }
+            let expected = ModelError.notTrainableWhole(module: name, trainable: ["lm_head", "embed_tokens"])
+            let error = #expect(throws: expected) { try tensors.wholeModule(named: name) }
             #expect(error?.exitStatus == .unsupported)
         }
     }

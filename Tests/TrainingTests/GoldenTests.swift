@@ -93,7 +93,7 @@ private final class GoldenRun {
     let batches: [Batch]
     let adapter: InjectedAdapter
     let loop: TrainingLoop
-    private let model: LlamaModel
+    private let model: any Model
     private let context: ComputeContext
     private let mask: [Bool]
     private let observer = TraceObserver()
@@ -108,7 +108,7 @@ private final class GoldenRun {
 
         let checkpoint = try ModelCheckpoint.open(golden.path + "/model")
         context = ComputeContext(dtype: .f32)
-        model = try LlamaModel(checkpoint, context)
+        model = try checkpoint.makeModel(context)
         var fields = try #require(golden.json("adapter/adapter_config.json").objectValue)
         if taus.count > 0, let type = fields["peft_type"]?.stringValue {
             fields["peft_type"] = .string(PEFTNames.gatedPrefix + type)

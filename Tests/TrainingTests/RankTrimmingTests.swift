@@ -13,7 +13,7 @@ import Training
     @Test func trimmingRanksLeavesTheLogits() throws {
         let context = ComputeContext(dtype: .f32, threadCount: 1)
         let checkpoint = try ModelCheckpoint.open(AdaptedModel.randomModel)
-        let model = try LlamaModel(checkpoint, context)
+        let model = try checkpoint.makeModel(context)
         var settings = AdaLoRASettings()
         settings.targetRank = 1
         settings.finalSteps = 1
@@ -42,7 +42,7 @@ import Training
 }
 
 extension InjectedAdapter {
-    fileprivate func logits(of model: LlamaModel, _ sequences: [[Int32]]) throws -> [Float] {
+    fileprivate func logits(of model: any Model, _ sequences: [[Int32]]) throws -> [Float] {
         try AdaptedModel.logits(model, sequences)
     }
 }

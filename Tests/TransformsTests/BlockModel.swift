@@ -47,7 +47,7 @@ enum BlockModel {
         if !tied { tensors.append(("lm_head", [12, 256], encoding)) }
         tensors += wide.map { ($0.name, $0.shape, encoding) } + narrow.map { ($0.name, $0.shape, .plain(.f32)) }
         let entries = tensors.map { name, shape, encoding in
-            GGUFEntry(name: CheckpointNames.gguf(of: name + ".weight")!, encoding: encoding, shape: shape)
+            GGUFEntry(name: LlamaNames.gguf(of: name + ".weight")!, encoding: encoding, shape: shape)
         }
         let writer = try GGUFWriter(AtomicFileWriter(path), metadata: metadata, entries: entries)
         for (index, (_, shape, encoding)) in tensors.enumerated() {

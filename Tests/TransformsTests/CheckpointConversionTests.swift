@@ -268,9 +268,9 @@ import Tokenization
     }
 
     @Test(arguments: [
-        ConvertedTensor.RowOrder.asStored, .toGGUF(headSize: 4), .fromGGUF(headSize: 4),
+        ConvertedTensor.Reordering.asStored, .toGGUF(.rotaryPairs(headSize: 4)), .fromGGUF(.rotaryPairs(headSize: 4)),
     ])
-    func wideNumberIsNamedByItsPlaceInTheInput(order: ConvertedTensor.RowOrder) throws {
+    func wideNumberIsNamedByItsPlaceInTheInput(order: ConvertedTensor.Reordering) throws {
         try withTemporaryFolder { folder in
             let path = folder + "/model.safetensors"
             let writer = try SafetensorsWriter(

@@ -272,7 +272,7 @@ import Testing
                 let merged = try ModelCheckpoint.open(folder + "/merged")
                 #expect(!merged.configuration.tiedEmbeddings)
                 #expect(merged.checkpoint.configuration?["tie_word_embeddings"] == .bool(false))
-                let embedding = CheckpointNames.embedding
+                let embedding = LlamaNames.embedding
                 #expect(try bytes(merged.checkpoint, embedding) == bytes(base.checkpoint, embedding))
                 let old = try base.floats(embedding)
                 let head = try merged.floats("lm_head.weight")

@@ -42,7 +42,7 @@ import Testing
             #expect(gguf["tokenizer.ggml.eos_token_id"]?.intValue == 0)
             #expect(gguf["tokenizer.ggml.eot_token_id"] == nil && gguf["tokenizer.ggml.eom_token_id"] == nil)
             let ends = file == "config.json" ? [1, 0, 2] : [0, 1, 2]
-            #expect(gguf[LlamaConfiguration.ggufEndTokensKey]?.integerArray == ends.map(Int64.init))
+            #expect(gguf[ModelConfiguration.ggufEndTokensKey]?.integerArray == ends.map(Int64.init))
             #expect(try ModelCheckpoint.open(back).configuration.eosTokenIDs == ends)
             let generation = try json(back + "/generation_config.json")
             #expect(generation["eos_token_id"]?.arrayValue?.compactMap(\.intValue) == ends)
@@ -56,7 +56,7 @@ import Testing
             ("tokenizer_config.json", "<|pad|>", text),
         ]) { gguf, _, back in
             #expect(gguf["tokenizer.ggml.\(key)_token_id"]?.intValue == 1)
-            #expect(gguf[LlamaConfiguration.ggufEndTokensKey] == nil)
+            #expect(gguf[ModelConfiguration.ggufEndTokensKey] == nil)
             let ends = try ModelCheckpoint.open(back).configuration.eosTokenIDs
             #expect(ends == [0, 1])
         }

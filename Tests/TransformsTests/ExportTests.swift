@@ -402,7 +402,7 @@ func ggufAdapterFoldedByLlamaCppsRuleHasTheSameUpdate(_ kind: AdapterKind) throw
         let file = try Checkpoint.open(path)
         let alpha = try #require(file.metadata?["adapter.lora.alpha"]?.doubleValue)
         for module in adapter.modules {
-            let weight = try #require(CheckpointNames.gguf(of: module + ".weight"))
+            let weight = try #require(LlamaNames.gguf(of: module + ".weight"))
             let b = try file.requiredRecord(weight + ".lora_b")
             let found = product(
                 try file.floats(of: file.requiredRecord(weight + ".lora_a")), try file.floats(of: b),

@@ -29,7 +29,7 @@ import Testing
             #expect(try names(in: folder) == ["base.gguf", "out.gguf"])
             let group = encoding.group
             for (module, shape) in BlockModel.wide {
-                let name = try #require(CheckpointNames.gguf(of: module + ".weight"))
+                let name = try #require(LlamaNames.gguf(of: module + ".weight"))
                 #expect(merged.record(name)?.encoding == encoding)
                 let (before, after) = (try bytes(base.checkpoint, name), try bytes(merged, name))
                 let update = BlockModel.update(adapter, module, width: shape[1])
@@ -86,7 +86,7 @@ import Testing
             #expect(merged.tensors.map(\.name) == base.tensors.map(\.name))
             #expect(merged.tensors.map(\.encoding) == base.tensors.map(\.encoding))
             #expect(merged.tensors.allSatisfy { $0.offset % Int(alignment ?? 32) == 0 })
-            let changed = Set(BlockModel.wide.map { CheckpointNames.gguf(of: $0.name + ".weight")! })
+            let changed = Set(BlockModel.wide.map { LlamaNames.gguf(of: $0.name + ".weight")! })
             for record in base.tensors {
                 let isSame = try bytes(merged, record.name) == bytes(base, record.name)
                 #expect(isSame == !changed.contains(record.name), "\(record.name)")
@@ -138,12 +138,12 @@ import Testing
             let merged = try ModelCheckpoint.open(folder + "/out.gguf")
             let tokens = AdaptedModel.tokens(20, seed: 3, below: 12)
             let context = ComputeContext(dtype: .f32, threadCount: 1)
-            let model = try LlamaModel(base, context)
+            let model = try base.makeModel(context)
             let plain = try AdaptedModel.logits(model, [tokens])
             _ = try InjectedAdapter(
                 into: model, adapter.configuration, tensors: adapter.allTensors, thresholds: [:], source: "adapter")
             let wanted = try AdaptedModel.logits(model, [tokens])
-            let found = try AdaptedModel.logits(LlamaModel(merged, context), [tokens])
+            let found = try AdaptedModel.logits(merged.makeModel(context), [tokens])
             #expect(relativeError(found, wanted) < 1e-5)
             #expect(relativeError(plain, wanted) > 1e-3, "the adapter does something")
         }
@@ -168,7 +168,7 @@ import Testing
                 #expect(report.roundings.allSatisfy { $0.arrivedShare > 0.85 })
                 let merged = try Checkpoint.open(folder + "/\(index).gguf")
                 let types = BlockModel.wide.map {
-                    merged.record(CheckpointNames.gguf(of: $0.name + ".weight")!)?.encoding
+                    merged.record(LlamaNames.gguf(of: $0.name + ".weight")!)?.encoding
                 }
                 #expect(types.allSatisfy { $0 == type })
                 // What the adapter does not change keeps its type.

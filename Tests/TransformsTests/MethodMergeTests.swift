@@ -105,7 +105,7 @@ import Testing
             let thresholds = gated ? Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0, Float(-1)) }) : [:]
             _ = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/merged")
             let context = ComputeContext(dtype: .f32, threadCount: 1)
-            let model = try LlamaModel(base, context)
+            let model = try base.makeModel(context)
             let tokens = AdaptedModel.tokens(17, seed: 3, below: 23)
             let bare = try AdaptedModel.logits(model, [tokens])
             _ = try InjectedAdapter(
@@ -113,7 +113,7 @@ import Testing
                 source: "adapter")
             let expected = try AdaptedModel.logits(model, [tokens])
             let found = try AdaptedModel.logits(
-                LlamaModel(ModelCheckpoint.open(folder + "/merged"), context), [tokens])
+                ModelCheckpoint.open(folder + "/merged").makeModel(context), [tokens])
             #expect(relativeError(found, expected) < 2e-6)
             #expect(relativeError(bare, expected) > 0.01)
         }

@@ -61,7 +61,7 @@ import Testing
             try convert(file.path, to: .huggingFace, at: folder + "/plain", type: "f32")
             let context = ComputeContext(dtype: .f32, threadCount: 1)
             let logits = try [file.path, folder + "/plain"].map { path in
-                try AdaptedModel.logits(LlamaModel(ModelCheckpoint.open(path), context), [[2, 5, 3, 0, 4], [7, 6]])
+                try AdaptedModel.logits(ModelCheckpoint.open(path).makeModel(context), [[2, 5, 3, 0, 4], [7, 6]])
             }
             #expect(logits[0].allSatisfy(\.isFinite) && logits[0].contains { abs($0) > 0.1 })
             #expect(relativeError(logits[0], logits[1]) < 1e-5)
@@ -94,7 +94,7 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(file.path)
             func name(_ module: LinearModule) throws -> String {
-                try #require(CheckpointNames.gguf(of: CheckpointNames.weight(of: module.path)))
+                try #require(LlamaNames.gguf(of: CheckpointNames.weight(of: module.path)))
             }
             func isWritable(_ module: LinearModule) throws -> Bool {
                 try #require(base.checkpoint.record(name(module))).encoding.isWritable

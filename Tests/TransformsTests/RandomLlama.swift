@@ -59,18 +59,18 @@ struct RandomLlama {
         ]
         for layer in 0..<layers {
             for norm in ["input_layernorm", "post_attention_layernorm"] {
-                vector(CheckpointNames.weight(of: CheckpointNames.module(norm, layer: layer)), hidden)
+                vector(CheckpointNames.weight(of: LlamaNames.module(norm, layer: layer)), hidden)
             }
             for (part, shape) in parts {
-                let module = CheckpointNames.module(part, layer: layer)
+                let module = LlamaNames.module(part, layer: layer)
                 matrix(module, shape)
                 if part.hasPrefix("self") ? hasBias : hasMLPBias {
                     vector(CheckpointNames.bias(of: module), shape[0])
                 }
             }
         }
-        vector(CheckpointNames.finalNorm, hidden)
-        if !isTied { matrix(CheckpointNames.outputHeadModule, [vocabulary, hidden]) }
+        vector(LlamaNames.finalNorm, hidden)
+        if !isTied { matrix(LlamaNames.outputHeadModule, [vocabulary, hidden]) }
     }
 
     /// Writes it into the new folder `path`, with the tokenizer that lies in `tokenizer`: numbers between -1 and 1, or

@@ -45,10 +45,10 @@ import Testing
             #expect(merged.checkpoint.tensors == base.checkpoint.tensors)
             let tokens = AdaptedModel.tokens(30, seed: 3, below: 91)
             let context = ComputeContext(dtype: .f32, threadCount: 1)
-            let model = try LlamaModel(base, context)
+            let model = try base.makeModel(context)
             _ = try InjectedAdapter(
                 into: model, adapter.configuration, tensors: adapter.allTensors, thresholds: [:], source: "adapter")
-            let found = try AdaptedModel.logits(LlamaModel(merged, context), [tokens])
+            let found = try AdaptedModel.logits(merged.makeModel(context), [tokens])
             #expect(try relativeError(found, AdaptedModel.logits(model, [tokens])) < 1e-5)
         }
     }
@@ -67,7 +67,7 @@ import Testing
             #expect(!merged.configuration.tiedEmbeddings)
             #expect(merged.checkpoint.configuration?["tie_word_embeddings"] == .bool(false))
             #expect(merged.tensorNames.count == base.tensorNames.count + 1)
-            let old = try bytes(base.checkpoint, CheckpointNames.embedding)
+            let old = try bytes(base.checkpoint, LlamaNames.embedding)
             for module in WholeModule.allCases {
                 let expected = modules.contains(module) ? encoded(values(module), dtype) : old
                 let isExact = try bytes(merged.checkpoint, module.weightName) == expected
@@ -83,13 +83,13 @@ import Testing
             let base = try ModelCheckpoint.open(try makeBase(in: folder, dtype: dtype))
             let whole = try adapter([.embedding])
             var tensors = whole.allTensors
-            tensors[tensors.count - 1].values = try base.floats(CheckpointNames.embedding)
+            tensors[tensors.count - 1].values = try base.floats(LlamaNames.embedding)
             let same = try AdapterDirectory(
                 configuration: whole.configuration, modules: whole.modules, tensors: tensors)
             let report = try CheckpointMerge(base: base, adapter: same).write(to: folder + "/merged")
             #expect(report.parts[0].modules.last?.changedCount == 0)
             let merged = try Checkpoint.open(folder + "/merged")
-            let name = CheckpointNames.embedding
+            let name = LlamaNames.embedding
             let isSame = try bytes(merged, name) == bytes(base.checkpoint, name)
             #expect(isSame)
         }
@@ -99,7 +99,7 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(fixture("tiny-llama-gguf/tiny-llama-bf16.gguf"))
             #expect(base.configuration.tiedEmbeddings)
-            let shape = base.wholeModuleShape
+            let shape = try #require(base.specifications.embedding?.shape)
             let configuration = try AdapterConfiguration(
                 kind: .lora, isGated: false, rank: 1, alpha: 1, targets: .names(["q_proj"]),
                 modulesToSave: ["embed_tokens"], layersToTransform: [0])
@@ -119,10 +119,10 @@ import Testing
             #expect(report.mergedCount == 2)
             let merged = try ModelCheckpoint.open(folder + "/merged")
             #expect(!merged.configuration.tiedEmbeddings)
-            let embedding = try bytes(merged.checkpoint, CheckpointNames.embedding)
-            let head = try bytes(merged.checkpoint, CheckpointNames.outputHead)
+            let embedding = try bytes(merged.checkpoint, LlamaNames.embedding)
+            let head = try bytes(merged.checkpoint, LlamaNames.outputHead)
             let isReplaced = embedding == encoded(values(.embedding, shape[0] * shape[1]), .bf16)
-            let isKept = try head == encoded(base.floats(CheckpointNames.embedding), .bf16)
+            let isKept = try head == encoded(base.floats(LlamaNames.embedding), .bf16)
             #expect(isReplaced && isKept)
         }
     }

@@ -42,7 +42,7 @@ import Workflows
             let embedding = try model.floats("model.embed_tokens.weight")
             tensors.append(
                 (
-                    name: "lm_head.weight", shape: model.wholeModuleShape,
+                    name: "lm_head.weight", shape: model.shape(of: "model.embed_tokens.weight")!,
                     values: zip(embedding, randomValues(embedding.count, seed: 1, in: -0.01...0.01)).map(+)
                 ))
             try SafetensorsWriter.write(tensors, to: path + "/model.safetensors", replacing: true)

@@ -149,9 +149,10 @@ extension QuantizationMix.ModelFacts {
         expertCount = count("expert_count")
     }
 
-    /// What a model of the Llama family has.
-    init(_ model: LlamaConfiguration) {
-        architecture = GGUFModelMetadata.architecture
+    /// What a model of a known architecture has.
+    init(_ architecture: any Architecture) {
+        let model = architecture.configuration
+        self.architecture = architecture.names.gguf
         layerCount = model.layerCount
         headCount = model.headCount
         keyValueHeadCount = model.keyValueHeadCount
@@ -178,21 +179,20 @@ extension CheckpointConversion.Draft {
         notes = losses
 
         var entries: [QuantizationMix.Tensor] = []
-        var records: [(record: TensorRecord, order: ConvertedTensor.RowOrder)] = []
+        var records: [(record: TensorRecord, order: ConvertedTensor.Reordering)] = []
         for name in model.tensorNames {
-            guard let record = model.record(of: name), let ggufName = CheckpointNames.gguf(of: name) else { continue }
+            guard let record = model.record(of: name), let known = model.specifications[name] else { continue }
             let isVector = record.shape.count < 2
             entries.append(
                 QuantizationMix.Tensor(
-                    name: ggufName, shape: record.shape,
+                    name: known.ggufName, shape: record.shape,
                     current: isVector || record.encoding == .plain(.f64) ? .plain(.f32) : record.encoding))
-            let isPermuted = CheckpointNames.isPermutedInGGUF(name)
-            records.append((record, isPermuted ? .toGGUF(headSize: configuration.headSize) : .asStored))
+            records.append((record, .gguf(known.ggufRows)))
         }
         let encodings =
-            type?.encodings(of: entries, QuantizationMix.ModelFacts(configuration)) ?? entries.map(\.current)
+            type?.encodings(of: entries, QuantizationMix.ModelFacts(model.architecture)) ?? entries.map(\.current)
         if let factors = GGUFModelMetadata.rotaryFactors(configuration) {
-            tensors.append(ConvertedTensor(name: CheckpointNames.ggufRotaryFactors, values: factors))
+            tensors.append(ConvertedTensor(name: RotaryScaling.ggufFactors, values: factors))
         }
         for (index, entry) in entries.enumerated() {
             tensors.append(
@@ -200,14 +200,14 @@ extension CheckpointConversion.Draft {
                     records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order))
         }
         metadata = GGUFModelMetadata.pairs(
-            configuration, json: model.checkpoint.configuration ?? .object([:]),
+            model.architecture, json: model.checkpoint.configuration ?? .object([:]),
             generation: try Self.generation(directory),
             directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
-        if metadata.contains(where: { $0.key == LlamaConfiguration.ggufEndTokensKey }) {
+        if metadata.contains(where: { $0.key == ModelConfiguration.ggufEndTokensKey }) {
             notes.append(
                 "GGUF has a key each for the end of a text, a turn and a message; the model's whole list of ends is under "
-                    + "'\(LlamaConfiguration.ggufEndTokensKey)', which tspeft reads")
+                    + "'\(ModelConfiguration.ggufEndTokensKey)', which tspeft reads")
         }
         let merges = try MergeRecord.read(of: checkpoint)
         if !merges.merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
@@ -224,11 +224,10 @@ extension CheckpointConversion.Draft {
         let encodings =
             try wanted.map { plain in records.map { _ in .plain(plain) } }
             ?? Self.keptEncodings(records, checkpoint)
-        let headSize = model.configuration.headSize
         tensors = zip(zip(names, records), encodings).map { entry, encoding in
             ConvertedTensor(
                 entry.1, name: entry.0, encoding: encoding,
-                order: model.isPermuted(entry.0) ? .fromGGUF(headSize: headSize) : .asStored)
+                order: .huggingFace(model.rowOrder(of: entry.0)))
         }
         if records.contains(where: { $0.encoding.plainType == nil }) {
             notes.append("blocks are written as numbers; what quantization lost is not in them")

@@ -4,20 +4,25 @@ import TensorCore
 
 /// A tensor of a conversion's output, and what it is made from.
 struct ConvertedTensor: Sendable {
-    /// The order of a tensor's rows, by the row of the input that each row of the output is.
-    enum RowOrder: Sendable, Equatable {
+    /// The way of a tensor's rows, by the row of the input that each row of the output is.
+    enum Reordering: Sendable, Equatable {
         case asStored
-        /// Query or key rows from Hugging Face's order to GGUF's, for heads of so many rows.
-        case toGGUF(headSize: Int)
+        /// From Hugging Face's order to GGUF's.
+        case toGGUF(RowOrder)
         /// The way back.
-        case fromGGUF(headSize: Int)
+        case fromGGUF(RowOrder)
+
+        /// From Hugging Face's order to GGUF's, which may be the same.
+        static func gguf(_ order: RowOrder) -> Reordering { order.isPermuted ? .toGGUF(order) : .asStored }
+        /// The way back.
+        static func huggingFace(_ order: RowOrder) -> Reordering { order.isPermuted ? .fromGGUF(order) : .asStored }
 
         /// The input's row that becomes row `row` of the output.
         func source(_ row: Int) -> Int {
             switch self {
             case .asStored: row
-            case .toGGUF(let size): RotaryRows.huggingFace(row, headSize: size)
-            case .fromGGUF(let size): RotaryRows.gguf(row, headSize: size)
+            case .toGGUF(let order): order.huggingFace(row)
+            case .fromGGUF(let order): order.gguf(row)
             }
         }
     }
@@ -25,7 +30,7 @@ struct ConvertedTensor: Sendable {
     /// What a tensor's values are.
     enum Source: Sendable {
         /// A tensor of the input.
-        case record(TensorRecord, RowOrder)
+        case record(TensorRecord, Reordering)
         /// Numbers that the input says in another way.
         case values([Float])
     }
@@ -39,7 +44,7 @@ struct ConvertedTensor: Sendable {
     let source: Source
 
     /// A tensor of the input under `name`, or its own name.
-    init(_ record: TensorRecord, name: String? = nil, encoding: TensorEncoding? = nil, order: RowOrder = .asStored) {
+    init(_ record: TensorRecord, name: String? = nil, encoding: TensorEncoding? = nil, order: Reordering = .asStored) {
         self.name = name ?? record.name
         shape = record.shape
         self.encoding = encoding ?? record.encoding
@@ -105,7 +110,7 @@ extension ConvertedTensor {
 
     /// Rows of the first axis in another order, their bytes as they are if the encoding stays.
     private func reordered(
-        _ record: TensorRecord, _ order: RowOrder, _ checkpoint: Checkpoint
+        _ record: TensorRecord, _ order: Reordering, _ checkpoint: Checkpoint
     ) -> TensorStream.Rows {
         let count = record.shape.first ?? 1
         let width = record.elementCount / max(1, count)

@@ -4,9 +4,6 @@ import Models
 import TensorCore
 
 extension AdapterExport {
-    /// The architecture that llama.cpp gives the whole Llama family.
-    private static let ggufArchitecture = "llama"
-
     /// Writes llama.cpp's adapter file: for each module the tensors `<GGUF weight>.lora_a` [rank, inputSize] and
     /// `.lora_b` [outputSize, rank] in F32; gives notes for the report.
     ///
@@ -20,7 +17,7 @@ extension AdapterExport {
         var entries: [GGUFEntry] = []
         for module in folded {
             let weight = CheckpointNames.weight(of: module.module)
-            guard let name = CheckpointNames.gguf(of: weight) else {
+            guard let name = base.specifications[weight]?.ggufName else {
                 throw TransformError.unsupported(
                     path: adapter.displayName, reason: "'\(weight)' has no name in GGUF files")
             }
@@ -31,7 +28,7 @@ extension AdapterExport {
         }
         let ownArchitecture = base.checkpoint.metadata?["general.architecture"]?.stringValue
         let metadata: [(key: String, value: GGUFEncodedValue)] = [
-            ("general.architecture", .string(ownArchitecture ?? Self.ggufArchitecture)),
+            ("general.architecture", .string(ownArchitecture ?? base.architecture.names.gguf)),
             ("general.type", .string("adapter")),
             ("general.name", .string(lastPathComponent(adapter.displayName))),
             ("adapter.type", .string("lora")),
@@ -65,10 +62,11 @@ extension AdapterExport {
 
     /// B with its rows where GGUF has those of the module's weight.
     private func inGGUFOrder(_ b: [Float], _ module: FoldedModule, _ base: ModelCheckpoint) -> [Float] {
-        guard CheckpointNames.isPermutedInGGUF(CheckpointNames.weight(of: module.module)) else { return b }
+        let order = base.specifications[module: module.module]?.ggufRows ?? .asInHuggingFace
+        guard order.isPermuted else { return b }
         var result = b
         for row in 0..<module.outputSize {
-            let stored = base.storedRow(row)
+            let stored = order.gguf(row)
             for column in 0..<module.rank { result[stored * module.rank + column] = b[row * module.rank + column] }
         }
         return result

@@ -4,7 +4,7 @@ import Models
 import TensorCore
 import Tokenization
 
-/// The metadata of a GGUF file made from a Hugging Face checkpoint of the Llama family, by the keys that llama.cpp's
+/// The metadata of a GGUF file made from a Hugging Face checkpoint, by the keys that llama.cpp's
 /// converter writes.
 enum GGUFModelMetadata {
     /// Key and value, in the order of the file.
@@ -15,8 +15,6 @@ enum GGUFModelMetadata {
     static let alignmentKey = "general.alignment"
     static let fileTypeKey = "general.file_type"
     static let quantizationVersionKey = "general.quantization_version"
-    /// Every model of the Llama family runs under this name; Mistral too.
-    static let architecture = "llama"
     /// The key of tspeft's own that has `rope_scaling` as JSON, whose numbers `rope_freqs.weight` does not tell.
     static let rotaryScalingKey = "tspeft.rope_scaling"
     /// What `generation_config.json` calls the real numbers that it recommends to sample by, and llama.cpp's keys.
@@ -40,11 +38,12 @@ enum GGUFModelMetadata {
     ///   - generation: its `generation_config.json`, which may recommend how to sample.
     ///   - directory: the model's directory, which names it where the configuration does not.
     static func pairs(
-        _ model: LlamaConfiguration, json: JSONValue, generation: JSONValue?, directory: String, weightCount: Int,
+        _ architecture: any Architecture, json: JSONValue, generation: JSONValue?, directory: String, weightCount: Int,
         fileType: UInt32, vocabulary: GGUFVocabulary
     ) -> Pairs {
+        let model = architecture.configuration
         var pairs: Pairs = [
-            ("general.architecture", .string(architecture)),
+            ("general.architecture", .string(architecture.names.gguf)),
             ("general.type", .string("model")),
         ]
         pairs += sampling(generation)
@@ -52,13 +51,9 @@ enum GGUFModelMetadata {
             ("general.name", .string(name(json, directory: directory))),
             ("general.size_label", .string(sizeLabel(weightCount))),
         ]
-        pairs += graph(model)
-        pairs += [
-            (fileTypeKey, .uint32(fileType)),
-            ("llama.vocab_size", .uint32(UInt32(model.vocabularySize))),
-            ("llama.rope.dimension_count", .uint32(UInt32(model.headSize))),
-            (quantizationVersionKey, .uint32(quantizationVersion)),
-        ]
+        pairs.append((fileTypeKey, .uint32(fileType)))
+        pairs += WrittenFields(of: architecture).gguf
+        pairs.append((quantizationVersionKey, .uint32(quantizationVersion)))
         if case .llama3(let factor, let low, let high, let original) = model.rotaryScaling {
             let scaling = HuggingFaceConfiguration.llama3(factor: factor, low: low, high: high, original: original)
             pairs.append((rotaryScalingKey, .string(scaling.text())))
@@ -66,31 +61,9 @@ enum GGUFModelMetadata {
         return pairs + tokenizer(vocabulary, endTokens(model, generation, vocabulary))
     }
 
-    /// Sizes and constants of the graph. Frequencies scaled as Llama 3's are stand in a tensor; see `rotaryFactors`.
-    private static func graph(_ model: LlamaConfiguration) -> Pairs {
-        var pairs: Pairs = [
-            ("llama.block_count", .uint32(UInt32(model.layerCount))),
-            ("llama.context_length", .uint32(UInt32(model.maximumPositions))),
-            ("llama.embedding_length", .uint32(UInt32(model.hiddenSize))),
-            ("llama.feed_forward_length", .uint32(UInt32(model.intermediateSize))),
-            ("llama.attention.head_count", .uint32(UInt32(model.headCount))),
-            ("llama.attention.head_count_kv", .uint32(UInt32(model.keyValueHeadCount))),
-        ]
-        if case .linear(let factor) = model.rotaryScaling {
-            pairs.append(("llama.rope.scaling.type", .string("linear")))
-            pairs.append(("llama.rope.scaling.factor", .float32(Float(factor))))
-        }
-        return pairs + [
-            ("llama.rope.freq_base", .float32(Float(model.rotaryBase))),
-            ("llama.attention.layer_norm_rms_epsilon", .float32(model.rmsNormEpsilon)),
-            ("llama.attention.key_length", .uint32(UInt32(model.headSize))),
-            ("llama.attention.value_length", .uint32(UInt32(model.headSize))),
-        ]
-    }
-
     /// The divisors of the rotary frequencies that go into `rope_freqs.weight`, [headSize / 2]; nil where the metadata
     /// say all.
-    static func rotaryFactors(_ model: LlamaConfiguration) -> [Float]? {
+    static func rotaryFactors(_ model: ModelConfiguration) -> [Float]? {
         switch model.rotaryScaling {
         case .standard, .linear: return nil
         case .factors(let factors): return factors
@@ -166,7 +139,7 @@ enum GGUFModelMetadata {
     /// Every token of the vocabulary that ends a text: those of `config.json`, then what `generation_config.json` has
     /// beyond them.
     private static func endTokens(
-        _ model: LlamaConfiguration, _ generation: JSONValue?, _ vocabulary: GGUFVocabulary
+        _ model: ModelConfiguration, _ generation: JSONValue?, _ vocabulary: GGUFVocabulary
     ) -> [Int] {
         let member = generation?["eos_token_id"]
         let recommended = (member?.arrayValue ?? member.map { [$0] } ?? []).compactMap(\.intValue)
@@ -206,7 +179,7 @@ enum GGUFModelMetadata {
         add("ggml.add_space_prefix", vocabulary.addsSpacePrefix.map { .bool($0) })
         add("chat_template", vocabulary.chatTemplate.map { .string($0) })
         if !ends.isEmpty, ends != [vocabulary.eosTokenID, turn, message].compactMap({ $0 }) {
-            pairs.append((LlamaConfiguration.ggufEndTokensKey, .int32s(ends.map(Int32.init))))
+            pairs.append((ModelConfiguration.ggufEndTokensKey, .int32s(ends.map(Int32.init))))
         }
         return pairs
     }

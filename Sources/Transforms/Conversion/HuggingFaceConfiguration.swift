@@ -11,16 +11,17 @@ enum HuggingFaceConfiguration {
     /// Frequencies agree if they differ by no more than this part: float32 rounding, with room for a stored factor's.
     private static let frequencyTolerance: Float = 1e-5
 
-    /// `config.json` of `model` in `dtype`, which reads back as the same model.
+    /// `config.json` of a model in `dtype`, which reads back as the same model.
     ///
     /// `recorded` is the `rope_scaling` that the file has as JSON, taken if the model's frequencies are what it gives.
     /// Throws `TransformError.unsupported` for rotary factors that no scaling of Hugging Face's gives.
     static func config(
-        of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?,
+        of architecture: any Architecture, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?,
         recorded: String? = nil, file: String
     ) throws -> JSONValue {
         let json = config(
-            of: model, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID)
+            of: architecture, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID)
+        let model = architecture.configuration
         return try adding(
             model.rotaryScaling, model.inverseFrequencies, to: json, recorded: recorded, file: file)
     }
@@ -34,16 +35,13 @@ enum HuggingFaceConfiguration {
         if let recorded, let json = try? JSONValue.parse(Array(recorded.utf8)), json.objectValue != nil {
             config["rope_scaling"] = json
             // Another program may have changed the factors, or the text.
-            if let read = try? LlamaConfiguration(configuration: .object(config), file: "config.json"),
-                agree(read.inverseFrequencies, frequencies)
-            {
+            if let read = try? Self.frequencies(config), agree(read, frequencies) {
                 return .object(config)
             }
         }
         for candidate in candidates(for: scaling) {
             config["rope_scaling"] = candidate
-            let read = try LlamaConfiguration(configuration: .object(config), file: "config.json")
-            if agree(read.inverseFrequencies, frequencies) { return .object(config) }
+            if agree(try Self.frequencies(config), frequencies) { return .object(config) }
         }
         throw TransformError.unsupported(
             path: file,
@@ -53,7 +51,7 @@ enum HuggingFaceConfiguration {
 
     /// `generation_config.json` of `model`, with what a GGUF file's metadata recommend to sample by.
     static func generation(
-        of model: LlamaConfiguration, paddingTokenID: Int?, metadata: GGUFMetadata
+        of model: ModelConfiguration, paddingTokenID: Int?, metadata: GGUFMetadata
     ) -> JSONValue {
         var sampling: JSONObject = [:]
         sampling["top_k"] = metadata[GGUFModelMetadata.topKey]?.intValue.map { .integer($0) }
@@ -66,48 +64,26 @@ enum HuggingFaceConfiguration {
         if sampling.members.isEmpty { members["_from_model_config"] = .bool(true) }
         if sampling.members.contains(where: { $0.key != "repetition_penalty" }) { members["do_sample"] = .bool(true) }
         members["bos_token_id"] = model.bosTokenID.map { .integer($0) }
-        members["eos_token_id"] = endTokens(model)
+        members["eos_token_id"] = model.endTokens
         members["pad_token_id"] = paddingTokenID.map { .integer($0) }
         return .object(members)
     }
 
-    private static func config(
-        of model: LlamaConfiguration, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?
-    ) -> JSONObject {
-        [
-            "architectures": .array([.string("LlamaForCausalLM")]),
-            "attention_bias": .bool(model.hasAttentionBias),
-            "attention_dropout": .number("0.0"),
-            "bos_token_id": model.bosTokenID.map { .integer($0) } ?? .null,
-            "eos_token_id": endTokens(model) ?? .null,
-            "head_dim": .integer(model.headSize),
-            "hidden_act": .string("silu"),
-            "hidden_size": .integer(model.hiddenSize),
-            "initializer_range": .number("0.02"),
-            "intermediate_size": .integer(model.intermediateSize),
-            "max_position_embeddings": .integer(model.maximumPositions),
-            "mlp_bias": .bool(model.hasMLPBias),
-            "model_type": .string("llama"),
-            "num_attention_heads": .integer(model.headCount),
-            "num_hidden_layers": .integer(model.layerCount),
-            "num_key_value_heads": .integer(model.keyValueHeadCount),
-            "pad_token_id": paddingTokenID.map { .integer($0) } ?? .null,
-            "pretraining_tp": .integer(1),
-            "rms_norm_eps": .real(model.rmsNormEpsilon),
-            "rope_theta": .real(model.rotaryBase),
-            "tie_word_embeddings": .bool(tiedEmbeddings),
-            "torch_dtype": .string(dtype.torchName),
-            "use_cache": .bool(true),
-            "vocab_size": .integer(model.vocabularySize),
-        ]
+    /// The frequencies of the model of a `config.json`.
+    private static func frequencies(_ config: JSONObject) throws -> [Float] {
+        try ArchitectureTable.read(configuration: .object(config), file: "config.json").configuration
+            .inverseFrequencies
     }
 
-    private static func endTokens(_ model: LlamaConfiguration) -> JSONValue? {
-        switch model.eosTokenIDs.count {
-        case 0: nil
-        case 1: .integer(model.eosTokenIDs[0])
-        default: .array(model.eosTokenIDs.map { .integer($0) })
-        }
+    /// The members in the order of their names, as transformers has them.
+    private static func config(
+        of architecture: any Architecture, dtype: DType, tiedEmbeddings: Bool, paddingTokenID: Int?
+    ) -> JSONObject {
+        var members = WrittenFields(of: architecture).json
+        members["pad_token_id"] = paddingTokenID.map { .integer($0) } ?? .null
+        members["tie_word_embeddings"] = .bool(tiedEmbeddings)
+        members["torch_dtype"] = .string(dtype.torchName)
+        return members.members.sorted { $0.key < $1.key }.reduce(into: JSONObject()) { $0[$1.key] = $1.value }
     }
 
     /// What `rope_scaling` may say to give a scaling's frequencies, likeliest first.

@@ -43,7 +43,7 @@ enum HuggingFaceFiles {
         }
         let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
         let configuration = try HuggingFaceConfiguration.config(
-            of: model.configuration, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
+            of: model.architecture, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
             recorded: metadata[GGUFModelMetadata.rotaryScalingKey]?.stringValue, file: path)
         let generation = HuggingFaceConfiguration.generation(
             of: model.configuration, paddingTokenID: paddingTokenID, metadata: metadata)

@@ -68,7 +68,7 @@ extension AdapterExport {
         of folded: [FoldedModule], _ base: ModelCheckpoint, rank: Int, scale: Float, isDoRA: Bool
     ) -> JSONValue {
         let layerCount = base.configuration.layerCount
-        let places = folded.map { CheckpointNames.layerPart(of: $0.module) }
+        let places = folded.map { base.specifications[module: $0.module] }
         let firstLayer = places.compactMap { $0?.layer }.min() ?? layerCount
         var keys: [String] = []
         for (module, place) in zip(folded, places) {

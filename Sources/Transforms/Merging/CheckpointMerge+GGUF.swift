@@ -49,7 +49,8 @@ extension CheckpointMerge {
     /// does not fit its rows.
     private func outputs(as type: TensorEncoding?) throws -> [Output] {
         var changing: [String: MergePlan.Tensor] = [:]
-        for tensor in plan.tensors { changing[CheckpointNames.gguf(of: tensor.target) ?? tensor.target] = tensor }
+        func ggufName(_ name: String) -> String { base.specifications[name]?.ggufName ?? name }
+        for tensor in plan.tensors { changing[ggufName(tensor.target)] = tensor }
         func output(_ name: String, _ source: TensorRecord, _ tensor: MergePlan.Tensor?) throws -> Output {
             guard let tensor, tensor.role != .copied else {
                 return Output(
@@ -66,7 +67,7 @@ extension CheckpointMerge {
         }
         var outputs = try base.checkpoint.tensors.map { try output($0.name, $0, changing[$0.name]) }
         if let head = plan.untiedHead, let source = base.record(of: head.source) {
-            outputs.append(try output(CheckpointNames.gguf(of: head.target) ?? head.target, source, head))
+            outputs.append(try output(ggufName(head.target), source, head))
         }
         return outputs
     }

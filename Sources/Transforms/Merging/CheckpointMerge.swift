@@ -19,7 +19,7 @@ package struct CheckpointMerge: Sendable {
     /// What is done to which module.
     package let plan: MergePlan
 
-    private let wholeTensors: [[(module: WholeModule, tensor: AdapterTensor)]]
+    private let wholeTensors: [[(module: TensorSpecification, tensor: AdapterTensor)]]
     let baseFingerprint: BaseFingerprint
     let digests: [String]
     let record: MergeRecord
@@ -36,7 +36,8 @@ package struct CheckpointMerge: Sendable {
         let fingerprint = try base.fingerprint()
         let record = try MergeRecord.read(of: base.checkpoint)
         let digests = adapters.map(\.adapter.digest)
-        let linear = Self.modules(of: base)
+        // A merge can give an output head that is the embedding a weight of its own.
+        let linear = base.specifications.linearModules(withTiedHead: true)
         self.adapters = try adapters.enumerated().map { index, weighted in
             let adapter = weighted.adapter
             if record.contains(digest: digests[index]) {
@@ -71,18 +72,6 @@ package struct CheckpointMerge: Sendable {
     /// The same for one adapter as a whole.
     package init(base: ModelCheckpoint, adapter: AdapterDirectory, gates: MergeGates = .scale) throws {
         try self.init(base: base, adapters: [WeightedAdapter(adapter)], gates: gates)
-    }
-
-    /// The linear modules of the base, with the output head also where it is the embedding: a merge can give it a
-    /// weight of its own.
-    private static func modules(of base: ModelCheckpoint) -> [LinearModule] {
-        let modules = base.linearModules
-        let configuration = base.configuration
-        guard configuration.tiedEmbeddings else { return modules }
-        let head = LinearModule(
-            path: CheckpointNames.outputHeadModule, outputSize: configuration.vocabularySize,
-            inputSize: configuration.hiddenSize)
-        return modules + [head]
     }
 
     /// What ends the name of an output that is a GGUF file.
@@ -170,7 +159,7 @@ package struct CheckpointMerge: Sendable {
     func change(of tensor: MergePlan.Tensor) -> TensorChange? {
         guard let first = tensor.contributions.first else { return nil }
         if tensor.role == .replaced {
-            return wholeTensors[first.part].first { $0.module.path == first.module.module }.map {
+            return wholeTensors[first.part].first { $0.module.module == first.module.module }.map {
                 .replaced($0.tensor.values)
             }
         }

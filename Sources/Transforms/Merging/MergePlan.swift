@@ -126,7 +126,7 @@ package struct MergePlan: Sendable {
     /// `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge` for an
     /// adapter of which no module ever fires or every update is zero.
     init(
-        _ adapters: [WeightedAdapter], wholeModules: [[WholeModule]], base: ModelCheckpoint, gates: MergeGates
+        _ adapters: [WeightedAdapter], wholeModules: [[TensorSpecification]], base: ModelCheckpoint, gates: MergeGates
     ) throws {
         parts = try zip(adapters, wholeModules).map {
             try Self.part($0, $1, base: base, gates: gates, isAlone: adapters.count == 1)
@@ -156,28 +156,24 @@ package struct MergePlan: Sendable {
                 if module.changesBias { try add(bias, bias, .bias) }
             }
         }
-        if base.configuration.tiedEmbeddings, places[CheckpointNames.embedding] != nil,
-            places[CheckpointNames.outputHead] == nil
+        if let head = base.specifications.outputHead, let embedding = head.tiedTo, places[embedding] != nil,
+            places[head.name] == nil
         {
-            tensors.append(
-                Tensor(
-                    source: CheckpointNames.embedding, target: CheckpointNames.outputHead, role: .copied,
-                    contributions: []))
+            tensors.append(Tensor(source: embedding, target: head.name, role: .copied, contributions: []))
         }
         self.tensors = tensors
     }
 
     private static func part(
-        _ weighted: WeightedAdapter, _ wholeModules: [WholeModule], base: ModelCheckpoint, gates: MergeGates,
+        _ weighted: WeightedAdapter, _ wholeModules: [TensorSpecification], base: ModelCheckpoint, gates: MergeGates,
         isAlone: Bool
     ) throws -> Part {
         let adapter = weighted.adapter
-        let isTied = base.configuration.tiedEmbeddings
         var modules: [Module] = []
         var isMoving = false
         for module in adapter.modules {
             let target = CheckpointNames.weight(of: module)
-            let source = isTied && target == CheckpointNames.outputHead ? CheckpointNames.embedding : target
+            let source = base.specifications[target]?.tiedTo ?? target
             let change = adapter.weightChange(of: module, inputSize: base.shape(of: source)?.last ?? 0)
             try check(change, of: module, weighted, base: base, isAlone: isAlone)
             let replacement = try GateReplacement(of: module, in: adapter, gates)
@@ -192,15 +188,14 @@ package struct MergePlan: Sendable {
         if weighted.weight != 1, let whole = wholeModules.first {
             throw refusal(
                 adapter.displayName,
-                "it holds '\(whole.path)' whole, which takes the place of the base's, so no weight can be put on it")
+                "it holds '\(whole.module)' whole, which takes the place of the base's, so no weight can be put on it")
         }
         for whole in wholeModules {
-            let source = isTied && whole == .outputHead ? CheckpointNames.embedding : whole.weightName
             isMoving = true
             modules.append(
                 Module(
-                    module: whole.path, source: source, target: whole.weightName, factor: 1, expectedError: 0,
-                    omission: nil, isWhole: true))
+                    module: whole.module, source: whole.tiedTo ?? whole.name, target: whole.name, factor: 1,
+                    expectedError: 0, omission: nil, isWhole: true))
         }
         let isGated = adapter.configuration.isGated
         let part = Part(

@@ -29,7 +29,7 @@ struct MergedTensor: Sendable {
         let source = base.record(of: name).map { (base.checkpoint.mapping(of: $0), $0.byteRange) }
         return TensorStream.Rows(
             count: shape.first ?? 1, elementCount: width, byteCount: width * dtype.byteCount,
-            source: base.isPermuted(name) ? nil : source
+            source: base.rowOrder(of: name).isPermuted ? nil : source
         ) {
             let change = makeChange()
             return { rows, workspace, bytes in
@@ -89,7 +89,7 @@ struct MergedTensor: Sendable {
     private func mergeStored(
         _ rows: Range<Int>, width: Int, _ change: LowRankChange, into bytes: UnsafeMutableRawPointer
     ) throws -> tspeft_change? {
-        guard let record = base.record(of: name), record.encoding == .plain(dtype), !base.isPermuted(name),
+        guard let record = base.record(of: name), record.encoding == .plain(dtype), !base.rowOrder(of: name).isPermuted,
             [.f32, .bf16, .f16].contains(dtype), change.quotient == nil, record.offset % dtype.byteCount == 0
         else { return nil }
         let start = record.offset + rows.lowerBound * width * dtype.byteCount
@@ -118,7 +118,7 @@ struct MergedTensor: Sendable {
         guard let record = base.record(of: name) else { return }
         try base.checkpoint.refuseWideNumbers(values, of: record, as: .plain(dtype), called: name) { place in
             let row = rows.lowerBound + place / width
-            return (base.isPermuted(name) ? base.storedRow(row) : row) * width + place % width
+            return base.rowOrder(of: name).gguf(row) * width + place % width
         }
     }
 

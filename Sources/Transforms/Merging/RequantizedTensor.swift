@@ -75,9 +75,9 @@ struct RequantizedTensor: Sendable {
 
     private func storedChange() -> TensorChange? {
         let change = makeChange()
-        guard base.isPermuted(name) else { return change }
-        let size = base.configuration.headSize
-        return change?.reordered((0..<rowCount).map { RotaryRows.huggingFace($0, headSize: size) })
+        let order = base.rowOrder(of: name)
+        guard order.isPermuted else { return change }
+        return change?.reordered((0..<rowCount).map { order.huggingFace($0) })
     }
 
     /// Merges rows, in the file's order, into `bytes`.

@@ -1,7 +1,7 @@
 import CheckpointIO
 
 /// The members of a configuration object, read with checks; absent and null are the same.
-struct ConfigurationFields {
+struct JSONConfigurationFields: FieldSource {
     /// The file, for messages.
     let file: String
     /// The keys that lead to this object, such as `rope_scaling.`.
@@ -17,6 +17,8 @@ struct ConfigurationFields {
         self.prefix = prefix
         self.value = value
     }
+
+    func key(of field: Field) -> String { field.json }
 
     func bad(_ key: String, _ expected: String, _ found: String) -> ModelError {
         .badConfiguration(file: file, key: prefix + key, expected: expected, found: found)
@@ -37,11 +39,11 @@ struct ConfigurationFields {
     /// Whether the key stands there, be it with null.
     func hasKey(_ key: String) -> Bool { value[key] != nil }
 
-    func object(_ key: String) throws(ModelError) -> ConfigurationFields {
+    func object(_ key: String) throws(ModelError) -> JSONConfigurationFields {
         guard let member = member(key), member.objectValue != nil else {
             throw bad(key, "an object", found(key))
         }
-        return ConfigurationFields(file: file, prefix: prefix + key + ".", value: member)
+        return JSONConfigurationFields(file: file, prefix: prefix + key + ".", value: member)
     }
 
     func string(_ key: String) throws(ModelError) -> String? {
@@ -65,21 +67,11 @@ struct ConfigurationFields {
         return value
     }
 
-    func requiredPositiveInteger(_ key: String) throws(ModelError) -> Int {
-        guard let value = try positiveInteger(key) else { throw bad(key, "a positive integer", "missing") }
-        return value
-    }
-
     func positiveNumber(_ key: String) throws(ModelError) -> Double? {
         guard let member = member(key) else { return nil }
         guard let value = member.doubleValue, value > 0, value.isFinite else {
             throw bad(key, "a positive number", found(key))
         }
-        return value
-    }
-
-    func requiredPositiveNumber(_ key: String) throws(ModelError) -> Double {
-        guard let value = try positiveNumber(key) else { throw bad(key, "a positive number", "missing") }
         return value
     }
 

@@ -1,0 +1,86 @@
+import CheckpointIO
+
+/// What checkpoints call an architecture.
+package struct ArchitectureNames: Sendable {
+    /// `model_type` in `config.json`; also what reports call the architecture.
+    package let modelType: String
+    /// The one class of `architectures` in `config.json` that is this graph.
+    package let className: String
+    /// `general.architecture` in GGUF files, and what their keys begin with.
+    package let gguf: String
+    /// What messages call it: the type, with what is not built of it.
+    package let known: String
+
+    /// The names as given; `known` is the type unless something is to be said of it.
+    init(_ modelType: String, class className: String, gguf: String, known: String? = nil) {
+        self.modelType = modelType
+        self.className = className
+        self.gguf = gguf
+        self.known = known ?? modelType
+    }
+}
+
+/// What a base model is: its names, its sizes and constants, its tensors and its graph. One file in `Architectures/` and
+/// one line in `ArchitectureTable` make a model known to every command; see docs/add-a-model.md.
+package protocol Architecture: Sendable {
+    /// What checkpoints call it.
+    static var names: ArchitectureNames { get }
+
+    /// Every module that has tensors, in the order of computation; those inside the layers stand together.
+    static var modules: [ModuleTemplate<Self>] { get }
+
+    /// Reads `config.json` or the metadata of a GGUF file.
+    ///
+    /// Throws `ModelError.badConfiguration` for a value that is missing or unsound, and `.unsupportedConfiguration` for
+    /// one that asks for what the graph cannot do.
+    init(_ fields: ModelFields) throws
+
+    /// Sizes and constants.
+    var configuration: ModelConfiguration { get }
+
+    /// Writes what `init` reads, for both kinds of checkpoints.
+    func write(to fields: inout WrittenFields)
+
+    /// The graph over the weights of a checkpoint, which have been checked against `modules`.
+    func makeModel(_ weights: WeightLoader) throws -> any Model
+}
+
+extension Architecture {
+    /// What checkpoints call it.
+    package var names: ArchitectureNames { Self.names }
+
+    /// Every tensor, outer ones and layer after layer, in the order of `modules`.
+    ///
+    /// - Parameter layerLimit: how many layers to list at most, for a configuration that may claim any number.
+    func specifications(layerLimit: Int = .max) -> [TensorSpecification] {
+        let modules = Self.modules
+        guard let first = modules.firstIndex(where: \.isInLayer), let last = modules.lastIndex(where: \.isInLayer)
+        else {
+            return modules.flatMap { $0.specifications(self, layer: nil) }
+        }
+        var found = modules[..<first].flatMap { $0.specifications(self, layer: nil) }
+        for layer in 0..<min(layerLimit, configuration.layerCount) {
+            found += modules[first...last].flatMap { $0.specifications(self, layer: layer) }
+        }
+        return found + modules[(last + 1)...].flatMap { $0.specifications(self, layer: nil) }
+    }
+
+    /// The path in Hugging Face's layout of the module whose weight a GGUF file calls `name`, for files that say nothing
+    /// of the model's sizes; nil where no module's is called so.
+    package static func modulePath(ofGGUFWeight name: String) -> String? {
+        for module in modules {
+            if !module.isInLayer {
+                if module.ggufName + ".weight" == name { return module.path }
+                continue
+            }
+            let (prefix, suffix) = (ModuleTemplate<Self>.ggufLayerPrefix, "." + module.ggufName + ".weight")
+            guard name.hasPrefix(prefix), name.hasSuffix(suffix), name.count > prefix.count + suffix.count - 1 else {
+                continue
+            }
+            let number = name.dropFirst(prefix.count).dropLast(suffix.count)
+            guard let layer = Int(number), layer >= 0, String(layer) == number else { continue }
+            return module.path(layer: layer)
+        }
+        return nil
+    }
+}

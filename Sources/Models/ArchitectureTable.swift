@@ -1,0 +1,63 @@
+import CheckpointIO
+
+/// The architectures that this program knows.
+package enum ArchitectureTable {
+    /// One line each. Of several that share a name in GGUF files the first reads those.
+    package static let all: [any Architecture.Type] = [
+        Llama.self,
+        Mistral.self,
+    ]
+
+    /// The architecture whose GGUF files are called `name`.
+    package static func named(gguf name: String) -> (any Architecture.Type)? { all.first { $0.names.gguf == name } }
+
+    /// The architecture and the sizes of a model's `config.json`; `file` names it in messages.
+    ///
+    /// Throws `ModelError.unknownArchitecture` and what the architecture throws.
+    package static func read(configuration: JSONValue, file: String) throws -> any Architecture {
+        try read(ModelFields(configuration: configuration, file: file, checkpoint: nil))
+    }
+
+    /// The same of a checkpoint. Throws also `ModelError.missingConfiguration`.
+    static func read(_ checkpoint: Checkpoint) throws -> any Architecture {
+        switch checkpoint.layout {
+        case .huggingFace(let directory):
+            let file = joinedPath(directory, "config.json")
+            guard let json = checkpoint.configuration else { throw ModelError.missingConfiguration(file: file) }
+            return try read(ModelFields(configuration: json, file: file, checkpoint: checkpoint))
+        case .gguf:
+            guard let metadata = checkpoint.metadata else {
+                throw ModelError.missingConfiguration(file: checkpoint.path)
+            }
+            return try read(ModelFields(metadata: metadata, checkpoint: checkpoint))
+        }
+    }
+
+    private static func read(_ fields: ModelFields) throws -> any Architecture {
+        let type: (any Architecture.Type)?
+        let name: String
+        switch fields.source {
+        case .json(let json): (type, name) = try find(json)
+        case .gguf(let metadata):
+            let key = "general.architecture"
+            guard let text = metadata.metadata[key]?.stringValue else {
+                throw metadata.bad(key, "a string", "missing")
+            }
+            (type, name) = (named(gguf: text), text.beginning(GGUFFields.shownLimit))
+        }
+        guard let type else { throw ModelError.unknownArchitecture(file: fields.file, name: name) }
+        return try type.init(fields)
+    }
+
+    /// The architecture that `model_type` and the first of `architectures` name, and the name that decided.
+    private static func find(
+        _ fields: JSONConfigurationFields
+    ) throws(ModelError) -> (type: (any Architecture.Type)?, name: String) {
+        let first = fields.member("architectures")?.arrayValue?.compactMap(\.stringValue).first
+        let name = try fields.string("model_type") ?? first ?? "(no model_type)"
+        if let type = all.first(where: { $0.names.className == name }) { return (type, name) }
+        guard let type = all.first(where: { $0.names.modelType == name }) else { return (nil, name) }
+        if let first, first != type.names.className { return (nil, first) }
+        return (type, name)
+    }
+}

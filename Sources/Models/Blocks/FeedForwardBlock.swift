@@ -1,0 +1,23 @@
+import Compute
+
+/// down(silu(gate x) * up x) (Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202).
+struct FeedForwardBlock: LayerBlock {
+    private let gate: ProjectionSlot
+    private let up: ProjectionSlot
+    private let down: ProjectionSlot
+
+    var slots: [ProjectionSlot] { [gate, up, down] }
+
+    /// The feed-forward network of a layer whose projections have Llama's names.
+    init(_ weights: LayerWeights) throws {
+        gate = try weights.projection(.gate)
+        up = try weights.projection(.up)
+        down = try weights.projection(.down)
+    }
+
+    func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
+        let gated = gate.forward(x, on: tape)
+        let raised = up.forward(x, on: tape)
+        return down.forward(tape.siluProduct(gate: gated, up: raised), on: tape)
+    }
+}

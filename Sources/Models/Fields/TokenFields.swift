@@ -1,0 +1,36 @@
+import CheckpointIO
+
+/// The tokens that begin and end texts, as a checkpoint tells them.
+extension ModelFields {
+    /// GGUF's own keys for the ends of a text, a turn and a message.
+    private static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }
+
+    /// The token that begins a text; `assumed` where `config.json` has not even the key.
+    func bosTokenID(assumed: Int?) throws(ModelError) -> Int? {
+        if let gguf { return gguf.metadata["tokenizer.ggml.bos_token_id"]?.intValue }
+        guard let json, json.hasKey("bos_token_id") else { return assumed }
+        return try json.tokenIDs("bos_token_id").first
+    }
+
+    /// The tokens that end a text; `assumed` where `config.json` has not even the key.
+    func eosTokenIDs(assumed: Int?, vocabularySize: Int) throws(ModelError) -> [Int] {
+        if let gguf { return try Self.endTokenIDs(gguf, vocabularySize: vocabularySize) }
+        guard let json, json.hasKey("eos_token_id") else { return [assumed].compactMap { $0 } }
+        return try json.tokenIDs("eos_token_id")
+    }
+
+    private static func endTokenIDs(_ fields: GGUFFields, vocabularySize: Int) throws(ModelError) -> [Int] {
+        let key = ModelConfiguration.ggufEndTokensKey
+        if let value = fields.metadata[key] {
+            guard let count = value.elementCount, count <= vocabularySize, let ids = value.integerArray,
+                ids.allSatisfy({ $0 >= 0 && $0 < vocabularySize })
+            else { throw fields.bad(key, "a list of token ids below \(vocabularySize)", "something else") }
+            return ids.map(Int.init)
+        }
+        var ends: [Int] = []
+        for key in ggufEndTokenKeys {
+            if let id = fields.metadata[key]?.intValue, !ends.contains(id) { ends.append(id) }
+        }
+        return ends
+    }
+}

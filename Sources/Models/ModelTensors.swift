@@ -1,0 +1,64 @@
+/// All tensors of a model as its architecture specifies them, and what follows from that: names, linear modules, modules
+/// that can be trained whole.
+package struct ModelTensors: Sendable {
+    /// Every tensor, in the order of computation.
+    package let all: [TensorSpecification]
+    private let places: [String: Int]
+    private let ggufPlaces: [String: Int]
+    private let modulePlaces: [String: Int]
+
+    init(_ all: [TensorSpecification]) {
+        self.all = all
+        func places(_ key: (TensorSpecification) -> String) -> [String: Int] {
+            Dictionary(all.enumerated().map { (key($0.element), $0.offset) }, uniquingKeysWith: { first, _ in first })
+        }
+        self.places = places(\.name)
+        ggufPlaces = places(\.ggufName)
+        modulePlaces = places(\.module)
+    }
+
+    /// The tensor that Hugging Face's checkpoints call `name`.
+    package subscript(name: String) -> TensorSpecification? { places[name].map { all[$0] } }
+
+    /// The tensor that GGUF files call `name`.
+    package subscript(gguf name: String) -> TensorSpecification? { ggufPlaces[name].map { all[$0] } }
+
+    /// The weight of a module.
+    package subscript(module path: String) -> TensorSpecification? { modulePlaces[path].map { all[$0] } }
+
+    /// Whether `name` would be the bias of one of the model's modules.
+    func hasModule(ofBias name: String, inGGUF isGGUF: Bool) -> Bool {
+        let (bias, weight) = (ModulePart.Kind.bias.name(of: ""), ModulePart.Kind.weight.name(of: ""))
+        guard name.hasSuffix(bias) else { return false }
+        let weightName = String(name.dropLast(bias.count)) + weight
+        return (isGGUF ? self[gguf: weightName] : self[weightName]) != nil
+    }
+
+    /// The embedding of tokens.
+    package var embedding: TensorSpecification? { all.first { $0.role == .embedding } }
+
+    /// The output head, also where it is tied to the embedding.
+    package var outputHead: TensorSpecification? { all.last { $0.role == .outputHead } }
+
+    /// The linear modules: those of the layers in the order of computation, then an output head.
+    ///
+    /// - Parameter withTiedHead: whether an output head that is the embedding counts as well.
+    package func linearModules(withTiedHead: Bool = false) -> [LinearModule] {
+        all.filter { $0.role == .projection || $0.role == .outputHead && (withTiedHead || $0.tiedTo == nil) }.map {
+            LinearModule(path: $0.module, outputSize: $0.shape[0], inputSize: $0.shape[1])
+        }
+    }
+
+    /// The weights of the modules that can be trained whole beside an adapter (peft's `modules_to_save`): output head
+    /// and embedding.
+    package var wholeModules: [TensorSpecification] { [outputHead, embedding].compactMap { $0 } }
+
+    /// The weight of the module to be trained whole that `name` means, its path or the end of it. Throws
+    /// `ModelError.notTrainableWhole`.
+    package func wholeModule(named name: String) throws(ModelError) -> TensorSpecification {
+        guard let module = wholeModules.first(where: { $0.module == name || $0.moduleName == name }) else {
+            throw .notTrainableWhole(module: name, trainable: wholeModules.map(\.moduleName))
+        }
+        return module
+    }
+}

@@ -1,0 +1,53 @@
+/// What the two kinds of checkpoints call a module: inside a layer, or outside the layers.
+package struct ModulePart: Sendable {
+    /// Hugging Face's name, such as `self_attn.q_proj`.
+    let path: String
+    /// GGUF's, such as `attn_q`.
+    let gguf: String
+
+    init(_ path: String, gguf: String) {
+        self.path = path
+        self.gguf = gguf
+    }
+
+    /// The tensors of a module.
+    enum Kind: String {
+        case weight
+        case bias
+
+        /// The tensor's name.
+        func name(of module: String) -> String { module + "." + rawValue }
+    }
+}
+
+/// The parts that most decoders have, by the names that Llama gave them.
+extension ModulePart {
+    /// The embedding of tokens.
+    static let embedding = ModulePart("model.embed_tokens", gguf: "token_embd")
+    /// The norm behind the last layer.
+    static let finalNorm = ModulePart("model.norm", gguf: "output_norm")
+    /// The output head.
+    static let outputHead = ModulePart("lm_head", gguf: "output")
+    /// The norm before attention.
+    static let inputNorm = ModulePart("input_layernorm", gguf: "attn_norm")
+    /// Attention's projections.
+    static let query = ModulePart("self_attn.q_proj", gguf: "attn_q")
+    static let key = ModulePart("self_attn.k_proj", gguf: "attn_k")
+    static let value = ModulePart("self_attn.v_proj", gguf: "attn_v")
+    static let output = ModulePart("self_attn.o_proj", gguf: "attn_output")
+    /// The norm before the feed-forward network.
+    static let postAttentionNorm = ModulePart("post_attention_layernorm", gguf: "ffn_norm")
+    /// The feed-forward network's projections.
+    static let gate = ModulePart("mlp.gate_proj", gguf: "ffn_gate")
+    static let up = ModulePart("mlp.up_proj", gguf: "ffn_up")
+    static let down = ModulePart("mlp.down_proj", gguf: "ffn_down")
+}
+
+/// The names of a module's tensors in a Hugging Face checkpoint.
+package enum CheckpointNames {
+    /// The weight of a module.
+    package static func weight(of module: String) -> String { ModulePart.Kind.weight.name(of: module) }
+
+    /// The bias of a module, [outputSize].
+    package static func bias(of module: String) -> String { ModulePart.Kind.bias.name(of: module) }
+}

@@ -1,0 +1,99 @@
+/// What a tensor is to a model.
+package enum TensorRole: Sendable {
+    /// The embedding of tokens, [vocabularySize, hiddenSize]; can be trained whole.
+    case embedding
+    /// The output head, [vocabularySize, hiddenSize], a linear module outside the layers; can be trained whole.
+    case outputHead
+    /// The weight of a linear module inside a layer, which an adapter can wrap.
+    case projection
+    /// The weight of a norm.
+    case norm
+    /// The bias of a module.
+    case bias
+}
+
+/// A tensor that a model has: what checkpoints call it, and what must be true of it.
+package struct TensorSpecification: Sendable, Equatable {
+    /// Hugging Face's name, such as `model.layers.3.self_attn.q_proj.weight`.
+    package let name: String
+    /// GGUF's name, such as `blk.3.attn_q.weight`.
+    package let ggufName: String
+    /// The path of the module whose it is, such as `model.layers.3.self_attn.q_proj`.
+    package let module: String
+    /// The module's path inside its layer, such as `self_attn.q_proj`; the whole path outside the layers.
+    package let part: String
+    /// The layer, where it is in one.
+    package let layer: Int?
+    /// Extents, row-major, as Hugging Face has them.
+    package let shape: [Int]
+    /// What it is to the model.
+    package let role: TensorRole
+    /// The order of its rows in GGUF files.
+    package let ggufRows: RowOrder
+    /// The tensor that stands for this one, so that a checkpoint need not have it.
+    package let tiedTo: String?
+
+    /// The last part of the module's path, by which users and peft name it.
+    package var moduleName: String { String(module.split(separator: ".").last ?? "") }
+}
+
+/// A module of an architecture, from which come the specifications of its tensors in every layer.
+package struct ModuleTemplate<Model: Architecture>: Sendable {
+    /// What checkpoints call it.
+    let part: ModulePart
+    /// Whether every layer has one.
+    let isInLayer: Bool
+    /// What its weight is.
+    let role: TensorRole
+    /// The weight's extents.
+    let shape: @Sendable (Model) -> [Int]
+    /// The order of the rows of weight and bias in GGUF files.
+    let ggufRows: @Sendable (Model) -> RowOrder
+    /// Whether it has a bias, as long as the weight has rows.
+    let hasBias: @Sendable (Model) -> Bool
+
+    /// What comes before a layer's number in the two kinds of checkpoints.
+    private static var layerPrefix: String { "model.layers." }
+    static var ggufLayerPrefix: String { "blk." }
+
+    init(
+        _ part: ModulePart, _ role: TensorRole, isInLayer: Bool = true,
+        hasBias: @escaping @Sendable (Model) -> Bool = { _ in false },
+        ggufRows: @escaping @Sendable (Model) -> RowOrder = { _ in .asInHuggingFace },
+        shape: @escaping @Sendable (Model) -> [Int]
+    ) {
+        self.part = part
+        self.isInLayer = isInLayer
+        self.role = role
+        self.shape = shape
+        self.ggufRows = ggufRows
+        self.hasBias = hasBias
+    }
+
+    /// The path of a module outside the layers.
+    var path: String { part.path }
+    /// GGUF's name for it.
+    var ggufName: String { part.gguf }
+
+    /// The path of the module in a layer.
+    func path(layer: Int) -> String { Self.layerPrefix + "\(layer)." + part.path }
+
+    /// Weight and bias of the module, in a layer or outside.
+    func specifications(_ model: Model, layer: Int?) -> [TensorSpecification] {
+        let module = layer.map { path(layer: $0) } ?? path
+        let gguf = layer.map { Self.ggufLayerPrefix + "\($0)." + ggufName } ?? ggufName
+        let shape = shape(model)
+        func tensor(_ kind: ModulePart.Kind, _ shape: [Int], _ role: TensorRole) -> TensorSpecification {
+            TensorSpecification(
+                name: kind.name(of: module), ggufName: kind.name(of: gguf), module: module, part: part.path,
+                layer: layer, shape: shape, role: role, ggufRows: ggufRows(model), tiedTo: tied(role, model))
+        }
+        return [tensor(.weight, shape, role)] + (hasBias(model) ? [tensor(.bias, [shape[0]], .bias)] : [])
+    }
+
+    /// The embedding's weight for an output head that is tied to it.
+    private func tied(_ role: TensorRole, _ model: Model) -> String? {
+        guard role == .outputHead, model.configuration.tiedEmbeddings else { return nil }
+        return Model.modules.first { $0.role == .embedding }.map { ModulePart.Kind.weight.name(of: $0.path) }
+    }
+}

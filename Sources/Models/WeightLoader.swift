@@ -1,0 +1,76 @@
+import CheckpointIO
+import Compute
+import TensorCore
+
+/// Reads named tensors of a checkpoint into a context's type.
+package struct WeightLoader {
+    /// The checkpoint, whose tensors have been checked.
+    let checkpoint: ModelCheckpoint
+    /// Type, memory and threads.
+    let context: ComputeContext
+
+    /// A vector in F32.
+    func vector(_ name: String) throws -> Tensor {
+        let count = (checkpoint.shape(of: name) ?? []).reduce(1, *)
+        let tensor = context.tensor([count], .f32)
+        try checkpoint.readFloats(
+            name, into: UnsafeMutableBufferPointer(start: tensor.floats, count: count))
+        return tensor
+    }
+
+    /// `module.weight` and, where there is one, `module.bias`.
+    func linear(_ module: String) throws -> FrozenLinear {
+        let name = CheckpointNames.weight(of: module)
+        let biasName = CheckpointNames.bias(of: module)
+        let bias = checkpoint.contains(biasName) ? try vector(biasName) : nil
+        return FrozenLinear(weight: try matrix(name), bias: bias)
+    }
+
+    /// The norm of a module.
+    func norm(_ module: String) throws -> RMSNorm {
+        RMSNorm(
+            weight: try vector(CheckpointNames.weight(of: module)), epsilon: checkpoint.configuration.rmsNormEpsilon)
+    }
+
+    /// The weights of a layer.
+    func layer(_ index: Int) -> LayerWeights { LayerWeights(loader: self, index: index) }
+
+    /// Rows decoded at a time: a few megabytes of F32.
+    private static let rowsAtATime = 1024
+
+    private func matrix(_ name: String) throws -> Tensor {
+        let shape = checkpoint.shape(of: name) ?? [0, 0]
+        let (rows, columns) = (shape[0], shape.count > 1 ? shape[1] : 1)
+        let tensor = context.tensor([rows, columns])
+        var start = 0
+        while start < rows {
+            let end = min(rows, start + Self.rowsAtATime)
+            let part = context.tensor([end - start, columns], .f32)
+            try checkpoint.readFloats(
+                name, rows: start..<end, into: UnsafeMutableBufferPointer(start: part.floats, count: part.count))
+            context.convert(part, into: tensor, at: start)
+            start = end
+        }
+        // The copy is what is computed with; the mapped pages need not stay in memory.
+        if let record = checkpoint.record(of: name) { checkpoint.checkpoint.advise(record, willNeed: false) }
+        return tensor
+    }
+}
+
+/// The weights of one layer, by the parts' names inside it.
+struct LayerWeights {
+    let loader: WeightLoader
+    /// The layer, from 0.
+    let index: Int
+
+    private func path(_ part: ModulePart) -> String { "model.layers.\(index)." + part.path }
+
+    /// A norm of the layer.
+    func norm(_ part: ModulePart) throws -> RMSNorm { try loader.norm(path(part)) }
+
+    /// The place of a projection of the layer, with the frozen one in it.
+    func projection(_ part: ModulePart) throws -> ProjectionSlot {
+        let path = path(part)
+        return ProjectionSlot(PlainProjection(path: path, frozen: try loader.linear(path)))
+    }
+}
