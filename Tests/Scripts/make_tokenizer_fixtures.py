@@ -2,9 +2,11 @@
 """Make Fixtures/tokenization: tokenizers, nasty strings, and the ids that Hugging Face's `tokenizers` gives.
 
 usage: make_tokenizer_fixtures.py --gguf SmolLM2-135M-Instruct.gguf --data DATA [--out Fixtures/tokenization]
+       make_tokenizer_fixtures.py --qwen --data DATA [--out Fixtures/tokenization]
 
-DATA holds csr/*/{train,test}.json, glue/*/*.tsv and tiny-llama/tokenizer.json. Needs the packages tokenizers,
-sentencepiece, gguf and numpy. Expected ids come from those packages alone, never from tspeft.
+The second makes the tokenizers in Qwen's forms alone, with composing.json; the first leaves those out. DATA holds
+csr/*/{train,test}.json, glue/*/*.tsv and tiny-llama/tokenizer.json. Needs the packages tokenizers, sentencepiece, gguf
+and numpy. Expected ids come from those packages alone, never from tspeft.
 
 Hashes in hashes.json: 64-bit FNV-1a over the ids of a file's lines, each id as a little-endian int32, with -1 after
 each line. A line is what stands between line feeds (a carriage return belongs to it), read as UTF-8 with invalid
@@ -104,6 +106,39 @@ NASTY_BYTES = {
     "utf-16": "hi \u4e2d".encode("utf-16-le"),
     "all bytes": bytes(range(256)),
     "all bytes backwards": bytes(reversed(range(256))),
+}
+
+# Strings that composing (NFC) changes or must leave, and marks that Qwen's patterns tell apart. For Qwen's forms alone.
+COMPOSING = {
+    "acute": "caf\u0065\u0301 caf\u00e9 \u00c9tude E\u0301tude",
+    "two marks": "\u0075\u0308\u0304 \u01d6 \u1ec7 e\u0323\u0302 e\u0302\u0323 \u1e69 s\u0323\u0307 s\u0307\u0323",
+    "marks that stay": "x\u0301 q\u0307 m\u0302\u0301 \u0436\u0301 b\u0338",
+    "marks out of order": "a\u0315\u0300\u05ae\u0062 o\u031b\u0323 o\u0323\u031b",
+    "mark across a word's end": "don\u0027\u0301t it\u2019\u0301s 1\u0301 .\u0301 \u0301",
+    "mark after space and break": "a \u0308b\n\u0308c\r\n\u0308d\t\u0308",
+    "singletons": "\u212b \u2126 \u212a \u1fef \u037e \u0387 \u2000\u2001 \u2329\u232a \u0340\u0341\u0343\u0344",
+    "exclusions": "\u0958 \u095f \u09dc \ufb1d \ufb2a \ufb4e \u2adc \U0001d15e",
+    "hangul jamo": "\u1112\u1161\u11ab\u1100\u1173\u11af \uac00\u11a8 \uac01\u11a8 \u1161\u1100 \u1100\u0301\u1161",
+    "hangul": "\ud55c\uae00\uc740 \uc544\ub984\ub2f5\ub2e4. 3\uc6d4 1\uc77c",
+    "compatibility ideographs": "\uf900\ufa0e\ufa10\ufa1e\U0002f800 \u8c48\u6674",
+    "kana": "\u304b\u3099 \u304c \u30cf\u309a \u30d1 \uff76\uff9e \u3099\u304b",
+    "indic": "\u0915\u094d\u0937\u093f \u0b92\u0bd7 \u0b94 \u0bc6\u0bbe \u09c7\u09be \u0cc6\u0cc2\u0cd5 \u1025\u102e",
+    "thai and lao": "\u0e19\u0e49\u0e33 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e04\u0e23\u0e31\u0e1a 25 \u0e1a\u0e32\u0e17 \u0eab\u0ea7\u0eb1\u0e94\u0e94\u0eb5",
+    "hebrew and arabic points": "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd \u0627\u0653 \u0627\u0654\u064e \u0628\u0651\u064e \u064e\u0651",
+    "greek": "\u03b1\u0313\u0301 \u1f04 \u03b9\u0308\u0301 \u0390 \u1fbe \u03a9\u0313\u0300\u0345",
+    "vietnamese": "Vi\u1ec7t Nam Vie\u0323\u0302t ti\u1ebfng tie\u0302\u0301ng \u01a1\u0309 o\u031b\u0309",
+    "tibetan": "\u0f71\u0f72\u0f73 \u0f40\u0f80\u0f71 \u0f43 \u0301\u0f73\u0f75\u0f81",
+    "marks of unicode 9": "a\u08e2\u0301 e\u1dfb\u0301",
+    "marks of later versions": "a\u1df6\u0301 o\u08d3\u0323 \U00011935\U00011930 g\u0304\U00011935\U00011930 \u0d3b\u0301",
+    "added tokens": "<think>e\u0301</think><|im_start|>\u0301<|im_end|> <tool_call>\n{}\n</tool_call> <|fim_prefix|>x<|fim_pad|>",
+    "almost added": "<think <tool_call > </ think> <|im_start |> <|\u0131m_start|> <th\u0131nk>",
+    "ligatures": "\ufb01 \ufb03 \u0132 \u01c6 \ufdfa o\ufb03ce \u2460\u00bd\u33c2 \uff28\uff49",
+    "emoji": "\u2764\ufe0f \U0001f469\U0001f3fd\u200d\U0001f680 1\ufe0f\u20e3 \u2639\u0301 \U0001f1fa\U0001f1f3e\u0301",
+    "digits": "1234567 \u0661\u0662 \u0967\u0968 \uff11\uff12 3.14e-10 v2.5-7B 2024\u5e7412\u6708",
+    "space and breaks": " \r\n \t\n\n  x\r\n\r\n  y \u3000\u00a0z\u2028 \n",
+    "mixed": "\u4f60\u597d,\u4e16\u754ce\u0301! \u0e01\u0301\u65e5\u672c\u8a9e\u3099 \u041f\u0440\u0438\u0306\u0432\u0435\u0442 na\u0308ive's",
+    "long without spaces": "\u4e2d\u6587e\u0301\u3042\u3099" * 40,
+    "many marks": "e" + "\u0301\u0323" * 40 + " a" + "\u0315\u0300" * 20,
 }
 
 
@@ -288,14 +323,85 @@ def small_tokenizers(lines):
     return made
 
 
-def expected(tokenizer, records, slices):
+QWEN2 = LLAMA3.replace("{1,3}", "")
+QWEN35 = QWEN2.replace(r"\p{L}+", r"[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+")
+
+
+def qwen_tokenizers(lines):
+    """Small tokenizers in Qwen's forms, whose merges cross the borders of characters, marks among them."""
+    letters = dict(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    skipped = ("many", "long", "one", "mixed long")
+    texts = [t for table in (NASTY, COMPOSING) for n, t in table.items() if not n.startswith(skipped)]
+    texts = [normalizers.NFC().normalize_str(t) for t in texts]
+
+    def form(pattern, size, control, visible):
+        split = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(**letters)]
+        )
+        vocabulary, merges = train(texts * 3 + lines[:40], split, size, alphabet)
+        made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+        made.normalizer = normalizers.NFC()
+        made.pre_tokenizer = split
+        made.decoder = decoders.ByteLevel(**letters)
+        made.post_processor = processors.ByteLevel(**letters)
+        made.add_special_tokens([AddedToken(t, normalized=False) for t in control])
+        made.add_tokens([AddedToken(t, normalized=False) for t in visible])
+        return made
+
+    visible = ["<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_pad|>", "<think>", "</think>"]
+    made = {
+        "qwen2-form": form(QWEN2, 1200, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], visible),
+        "qwen35-form": form(QWEN35, 1200, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], visible),
+    }
+    # DeepSeek's distillations into Qwen: their own control tokens, one of them before each text.
+    begin = "<\uff5cbegin\u2581of\u2581sentence\uff5c>"
+    control = [begin, "<\uff5cend\u2581of\u2581sentence\uff5c>"]
+    distilled = form(QWEN2, 400, control, ["<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>", "<think>", "</think>"])
+    distilled.post_processor = bos_template(begin, distilled.token_to_id(begin))
+    made["r1-form"] = distilled
+    return made
+
+
+def make_qwen(out, records, slices, lines):
+    """The tokenizers in Qwen's forms, one of them as GGUF too, and what is expected of them."""
+    composing = [{"name": name, "text": text} for name, text in COMPOSING.items()]
+    write_lines(out / "composing.json", {r["name"]: {"text": r["text"]} for r in composing})
+    for key, tokenizer in qwen_tokenizers(lines).items():
+        write_json(out / key / "tokenizer.json", json.loads(tokenizer.to_str()))
+        read = Tokenizer.from_file(str(out / key / "tokenizer.json"))
+        result = expected(read, records, slices) | expected(read, composing, {}, "composing")
+        write_lines(out / "expected" / f"{key}.json", result)
+        if key != "qwen2-form":
+            continue
+        texts = read.get_vocab(with_added_tokens=True)
+        vocabulary = gguf_vocabulary(read)
+        write_gguf(
+            out / "qwen2.gguf", "gpt2", vocabulary, tokenizer_pre="qwen2", bos_token_id=texts["<|endoftext|>"],
+            eos_token_id=texts["<|im_end|>"], pad_token_id=texts["<|endoftext|>"], add_bos_token=False,
+        )
+
+
+def gguf_vocabulary(tokenizer):
+    """Tokens, types (3 control, 4 text that is looked for, 1 else) and merges of a byte-level tokenizer."""
+    added = tokenizer.get_added_tokens_decoder()
+    order = [t for t, _ in sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda entry: entry[1])]
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return {
+        "tokens": order,
+        "types": [(3 if added[i].special else 4) if i in added else 1 for i in range(len(order))],
+        "merges": [" ".join(m) for m in merges],
+    }
+
+
+def expected(tokenizer, records, slices, kind="nasty"):
     """Ids of all records and slices, with and without special tokens, and what they decode to."""
     texts = [record_text(r) for r in records]
     plain = [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
     full = [tokenizer.encode(t, add_special_tokens=True).ids for t in texts]
     result = {"vocabularySize": tokenizer.get_vocab_size(with_added_tokens=True)}
     for record, ids, complete in zip(records, plain, full):
-        result["nasty: " + record["name"]] = {
+        result[f"{kind}: " + record["name"]] = {
             "ids": ids,
             # What special tokens add before and after.
             "added": [len(complete), complete[0] if complete else None, complete[-1] if complete else None],
@@ -353,13 +459,21 @@ def write_gguf(path, model, vocabulary, **more):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gguf", required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--gguf")
+    what.add_argument("--qwen", action="store_true")
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "Fixtures" / "tokenization")
     options = parser.parse_args()
     out = options.out
 
     records = nasty_records()
+    easy = options.data / "csr" / "ARC-Easy" / "train.json"
+    lines = [r["instruction"] for r in json.loads(easy.read_text(encoding="utf-8"))][:1500]
+    if options.qwen:
+        slices = json.loads((out / "slices.json").read_text(encoding="utf-8"))
+        make_qwen(out, records, slices, lines)
+        return
     write_lines(out / "nasty.json", {r["name"]: {k: v for k, v in r.items() if k != "name"} for r in records})
     files = data_files(options.data)
     name = lambda path: str(path.relative_to(options.data))
@@ -380,8 +494,6 @@ def main():
             hashes[f"{key}: {name(path)}"] = fnv1a(e.ids for e in batch)
     write_lines(out / "hashes.json", hashes)
 
-    easy = options.data / "csr" / "ARC-Easy" / "train.json"
-    lines = [r["instruction"] for r in json.loads(easy.read_text(encoding="utf-8"))][:1500]
     for key, tokenizer in small_tokenizers(lines).items():
         write_json(out / key / "tokenizer.json", json.loads(tokenizer.to_str()))
         tokenizers[key] = Tokenizer.from_file(str(out / key / "tokenizer.json"))
@@ -391,18 +503,10 @@ def main():
     vocabulary, ids = sentencepiece_vocabulary(lines, records, slices)
     write_lines(out / "expected" / "sentencepiece.json", ids)
     write_gguf(out / "sentencepiece.gguf", "llama", vocabulary, bos_token_id=1, eos_token_id=2, unk_token_id=0)
-    model = json.loads(tokenizers["llama3-form"].to_str())["model"]
-    added = tokenizers["llama3-form"].get_added_tokens_decoder()
-    texts = dict(tokenizers["llama3-form"].get_vocab(with_added_tokens=True))
-    order = [t for t, _ in sorted(texts.items(), key=lambda entry: entry[1])]
+    texts = tokenizers["llama3-form"].get_vocab(with_added_tokens=True)
     write_gguf(
-        out / "llama3.gguf", "gpt2",
-        {
-            "tokens": order,
-            "types": [(3 if added[i].special else 4) if i in added else 1 for i in range(len(order))],
-            "merges": [" ".join(m) for m in model["merges"]],
-        },
-        tokenizer_pre="llama-bpe", bos_token_id=texts["<|begin_of_text|>"], eos_token_id=texts["<|eot_id|>"],
+        out / "llama3.gguf", "gpt2", gguf_vocabulary(tokenizers["llama3-form"]), tokenizer_pre="llama-bpe",
+        bos_token_id=texts["<|begin_of_text|>"], eos_token_id=texts["<|eot_id|>"],
     )
 
 

@@ -10,10 +10,10 @@ import Tokenization
     func nastyTextsGetTheReferencesIDs(name: String) throws {
         let tokenizer = try References.tokenizer(name)
         let expected = try References.object("expected/\(name).json")
-        for record in try References.nastyRecords() {
-            let reference = try #require(expected["nasty: " + record.name])
+        for (key, record) in try References.records(for: name) {
+            let reference = try #require(expected[key])
             let ids = tokenizer.encode(bytes: record.bytes)
-            #expect(ids == reference["ids"]?.ids, "\(name), \(record.name)")
+            #expect(ids == reference["ids"]?.ids, "\(name), \(key)")
         }
     }
 
@@ -21,11 +21,11 @@ import Tokenization
     func specialTokensAreAddedAsTheReferenceAddsThem(name: String) throws {
         let tokenizer = try References.tokenizer(name)
         let expected = try References.object("expected/\(name).json")
-        for record in try References.nastyRecords() {
-            let reference = try #require(expected["nasty: " + record.name]?["added"]?.arrayValue)
+        for (key, record) in try References.records(for: name) {
+            let reference = try #require(expected[key]?["added"]?.arrayValue)
             let ids = tokenizer.encode(bytes: record.bytes, addingSpecialTokens: true)
             let summary = [ids.count, ids.first.map { Int($0) }, ids.last.map { Int($0) }]
-            #expect(summary == reference.map(\.intValue), "\(name), \(record.name)")
+            #expect(summary == reference.map(\.intValue), "\(name), \(key)")
         }
     }
 
@@ -33,15 +33,15 @@ import Tokenization
     func idsDecodeToTheReferencesText(name: String) throws {
         let tokenizer = try References.tokenizer(name)
         let expected = try References.object("expected/\(name).json")
-        for record in try References.nastyRecords() {
-            let reference = try #require(expected["nasty: " + record.name])
+        for (key, _) in try References.records(for: name) {
+            let reference = try #require(expected[key])
             let ids = try #require(reference["ids"]?.ids)
             let text = try #require(reference["text"]?.stringValue)
             let textWithSpecial = try #require(reference["textWithSpecial"]?.stringValue)
             // By bytes: Swift takes canonically equivalent strings for equal.
-            #expect(Array(tokenizer.decode(ids).utf8) == Array(text.utf8), "\(name), \(record.name)")
+            #expect(Array(tokenizer.decode(ids).utf8) == Array(text.utf8), "\(name), \(key)")
             let decoded = tokenizer.decode(ids, skippingSpecialTokens: false)
-            #expect(Array(decoded.utf8) == Array(textWithSpecial.utf8), "\(name), \(record.name)")
+            #expect(Array(decoded.utf8) == Array(textWithSpecial.utf8), "\(name), \(key)")
         }
     }
 
@@ -81,6 +81,23 @@ import Tokenization
         let ids = tokenizer.encode("The answer", addingSpecialTokens: true)
         #expect(ids == original.encode("The answer", addingSpecialTokens: true))
         #expect(ids.first == tokenizer.bosTokenID)
+    }
+
+    @Test func composedTextKeepsItsPlacesForScoring() throws {
+        let tokenizer = try References.tokenizer("qwen2-form")
+        for (question, answer) in [
+            ("?", "cafe\u{301} A\u{30A}b"), ("e\u{301}", "\u{1112}\u{1161}\u{11AB} x"), ("\u{F73}", "\u{212A}\u{212B}"),
+        ] {
+            let segments = [
+                ChatSegment(text: question, isScored: false), ChatSegment(text: answer, isScored: true),
+                ChatSegment(text: "<|im_end|>", isScored: false),
+            ]
+            let (tokens, scored) = tokenizer.encode(segments)
+            #expect(tokens == tokenizer.encode(question + answer + "<|im_end|>"))
+            let (before, inside) = (tokenizer.encode(question), tokenizer.encode(answer))
+            #expect(tokens == before + inside + tokenizer.encode("<|im_end|>"))
+            #expect(scored == before.map { _ in false } + inside.map { _ in true } + [false])
+        }
     }
 }
 

@@ -14,9 +14,11 @@ enum References {
     }
 
     /// The tokenizers whose ids come from Hugging Face's `tokenizers`.
-    static let names = [
-        "smollm2", "tiny-llama", "llama2-form", "mistral-form", "llama3-form", "pieces-form", "gpt2-form",
-    ]
+    static let names =
+        ["smollm2", "tiny-llama", "llama2-form", "mistral-form", "llama3-form", "pieces-form", "gpt2-form"]
+        + composingNames
+    /// Those of them that compose characters first.
+    static let composingNames = ["qwen2-form", "qwen35-form", "r1-form"]
 
     private static let loaded = Mutex<[String: Tokenizer]>([:])
 
@@ -31,9 +33,17 @@ enum References {
         }
     }
 
+    /// The texts that a tokenizer has references for, by the key of each.
+    static func records(for name: String) throws -> [(key: String, record: Record)] {
+        let composing = composingNames.contains(name) ? try records("composing.json") : []
+        return try nastyRecords().map { ("nasty: " + $0.name, $0) } + composing.map { ("composing: " + $0.name, $0) }
+    }
+
     /// The nasty texts, those that are not UTF-8 among them.
-    static func nastyRecords() throws -> [Record] {
-        try members("nasty.json").map { name, value in
+    static func nastyRecords() throws -> [Record] { try records("nasty.json") }
+
+    private static func records(_ path: String) throws -> [Record] {
+        try members(path).map { name, value in
             if let text = value["text"]?.stringValue { return Record(name: name, bytes: Array(text.utf8)) }
             let digits = Array((value["hex"]?.stringValue ?? "").utf8)
             let bytes = stride(from: 0, to: digits.count, by: 2).map { index in

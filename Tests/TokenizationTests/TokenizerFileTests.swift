@@ -39,7 +39,7 @@ struct Change: Sendable, CustomTestStringConvertible {
 
     @Test(arguments: [
         Change(field: "surprise", value: "1", problem: "the field 'surprise'"),
-        Change(field: "normalizer", value: #"{"type": "NFC"}"#, problem: "the normalizer 'NFC' ('normalizer.type')"),
+        Change(field: "normalizer", value: #"{"type": "NFKC"}"#, problem: "the normalizer 'NFKC' ('normalizer.type')"),
         Change(
             field: "normalizer", value: #"{"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}"#,
             problem: "the normalizer 'Lowercase' ('normalizer.normalizers[0].type')"),

@@ -85,6 +85,9 @@ struct TokenizerFile {
         case "Replace":
             try fields.allow("type", "pattern", "content")
             return [.replace(try literalPattern(fields), with: Array(try fields.string("content").utf8))]
+        case "NFC":
+            try fields.allow("type")
+            return [.composed]
         default:
             throw fields.unsupported("the normalizer '\(type)' ('\(fields.place(of: "type"))')")
         }

@@ -1,6 +1,6 @@
 /// What kind of character a scalar is to the patterns that cut text into words.
 enum ScalarClass: Sendable {
-    /// `\p{L}`
+    /// `\p{L}`, and `\p{M}` where a pattern joins marks to letters.
     case letter
     /// `\p{N}`
     case number
@@ -15,13 +15,15 @@ enum ScalarClass: Sendable {
     /// numbers that later versions added are `other` there, and must be here for equal ids.
     private static let patternUnicodeVersion = 16
 
-    /// The class of the scalar at `index` of valid UTF-8, and its length in bytes.
+    /// The class of the scalar at `index` of valid UTF-8, and its length in bytes; marks are letters or `other`.
     @inline(__always)
-    static func read(_ bytes: [UInt8], at index: Int) -> (class: ScalarClass, length: Int) {
+    static func read(
+        _ bytes: [UInt8], at index: Int, joinsMarks: Bool = false
+    ) -> (class: ScalarClass, length: Int) {
         let byte = bytes[index]
         if byte < 0x80 { return (ofASCII(byte), 1) }
         let (scalar, length) = UTF8Scalar.scalar(in: bytes, at: index)
-        return (ofNonASCII(scalar), length)
+        return (ofNonASCII(scalar, joinsMarks: joinsMarks), length)
     }
 
     @inline(__always)
@@ -35,12 +37,13 @@ enum ScalarClass: Sendable {
         }
     }
 
-    private static func ofNonASCII(_ scalar: Unicode.Scalar) -> ScalarClass {
+    private static func ofNonASCII(_ scalar: Unicode.Scalar, joinsMarks: Bool) -> ScalarClass {
         let properties = scalar.properties
         let kind: ScalarClass
         switch properties.generalCategory {
         case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: kind = .letter
         case .decimalNumber, .letterNumber, .otherNumber: kind = .number
+        case .nonspacingMark, .spacingMark, .enclosingMark: kind = joinsMarks ? .letter : .other
         default: return properties.isWhitespace ? .space : .other
         }
         guard let age = properties.age, age.major <= patternUnicodeVersion else { return .other }
@@ -54,26 +57,34 @@ enum WordPattern: Sendable, Equatable {
     /// GPT-2's.
     case gpt2
     /// Llama 3's: contractions in any case, a letter run may take one other character before it, numbers in groups of
-    /// at most `longestNumber` digits (3 there, 1 in Qwen 2's pattern).
-    case llama3(longestNumber: Int)
+    /// at most `longestNumber` digits (3 there, 1 in Qwen's), marks as letters where it `joinsMarks` (Qwen 3.5's).
+    case llama3(longestNumber: Int, joinsMarks: Bool = false)
+
+    /// Those that known tokenizers have.
+    private static let known: [WordPattern] = [
+        .gpt2, .llama3(longestNumber: 3), .llama3(longestNumber: 1), .llama3(longestNumber: 1, joinsMarks: true),
+    ]
 
     /// The pattern for a regular expression as tokenizer files spell it; nil for an unknown one.
     init?(expression: String) {
-        let known: [(String, WordPattern)] = [
-            (Self.gpt2Expression, .gpt2),
-            (Self.llama3Expression(number: "{1,3}"), .llama3(longestNumber: 3)),
-            (Self.llama3Expression(number: ""), .llama3(longestNumber: 1)),
-        ]
-        guard let pattern = known.first(where: { $0.0.utf8.elementsEqual(expression.utf8) })?.1 else { return nil }
+        guard let pattern = Self.known.first(where: { $0.expression.utf8.elementsEqual(expression.utf8) }) else {
+            return nil
+        }
         self = pattern
     }
 
-    private static let gpt2Expression =
-        #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
-
-    private static func llama3Expression(number repetition: String) -> String {
-        #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + repetition
-            + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+    /// The regular expression as tokenizer files spell it.
+    var expression: String {
+        switch self {
+        case .gpt2:
+            return #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
+        case .llama3(let longestNumber, let joinsMarks):
+            let letters = joinsMarks ? #"[\p{L}\p{M}]+"# : #"\p{L}+"#
+            let numbers = longestNumber == 1 ? #"\p{N}"# : #"\p{N}{1,\#(longestNumber)}"#
+            let others = joinsMarks ? #"[^\s\p{L}\p{M}\p{N}]+"# : #"[^\s\p{L}\p{N}]+"#
+            return #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?"# + letters + "|" + numbers + "| ?" + others
+                + #"[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+        }
     }
 
     /// The end of the word that begins at `start`; the patterns match at every place, so words leave no gaps.
@@ -81,7 +92,8 @@ enum WordPattern: Sendable, Equatable {
     func wordEnd(in bytes: [UInt8], from start: Int, to end: Int) -> Int {
         switch self {
         case .gpt2: Self.gpt2WordEnd(bytes, start, end)
-        case .llama3(let longestNumber): Self.llama3WordEnd(bytes, start, end, longestNumber: longestNumber)
+        case .llama3(let longestNumber, let joinsMarks):
+            Self.llama3WordEnd(bytes, start, end, longestNumber: longestNumber, joinsMarks: joinsMarks)
         }
     }
 
@@ -97,13 +109,15 @@ enum WordPattern: Sendable, Equatable {
         }
     }
 
-    private static func llama3WordEnd(_ bytes: [UInt8], _ start: Int, _ end: Int, longestNumber: Int) -> Int {
+    private static func llama3WordEnd(
+        _ bytes: [UInt8], _ start: Int, _ end: Int, longestNumber: Int, joinsMarks: Bool
+    ) -> Int {
         if let contraction = contractionEnd(bytes, start, end, anyCase: true) { return contraction }
-        let (kind, length) = ScalarClass.read(bytes, at: start)
+        let (kind, length) = ScalarClass.read(bytes, at: start, joinsMarks: joinsMarks)
         let second = start + length
         switch kind {
         case .letter:
-            return runEnd(of: .letter, bytes, second, end)
+            return runEnd(of: .letter, bytes, second, end, joinsMarks: joinsMarks)
         case .number:
             var stop = second
             for _ in 1..<max(longestNumber, 1) where stop < end {
@@ -114,13 +128,18 @@ enum WordPattern: Sendable, Equatable {
             return stop
         case .other, .space:
             if second < end {
-                let (next, nextLength) = ScalarClass.read(bytes, at: second)
-                if next == .letter { return runEnd(of: .letter, bytes, second + nextLength, end) }
+                let (next, nextLength) = ScalarClass.read(bytes, at: second, joinsMarks: joinsMarks)
+                if next == .letter {
+                    return runEnd(of: .letter, bytes, second + nextLength, end, joinsMarks: joinsMarks)
+                }
                 if bytes[start] == UInt8(ascii: " "), next == .other {
-                    return lineBreaksEnd(bytes, runEnd(of: .other, bytes, second + nextLength, end), end)
+                    let run = runEnd(of: .other, bytes, second + nextLength, end, joinsMarks: joinsMarks)
+                    return lineBreaksEnd(bytes, run, end)
                 }
             }
-            if kind == .other { return lineBreaksEnd(bytes, runEnd(of: .other, bytes, second, end), end) }
+            if kind == .other {
+                return lineBreaksEnd(bytes, runEnd(of: .other, bytes, second, end, joinsMarks: joinsMarks), end)
+            }
             return llama3SpaceEnd(bytes, start, end)
         case .lineBreak:
             return llama3SpaceEnd(bytes, start, end)
@@ -150,10 +169,12 @@ enum WordPattern: Sendable, Equatable {
         }
     }
 
-    private static func runEnd(of kind: ScalarClass, _ bytes: [UInt8], _ start: Int, _ end: Int) -> Int {
+    private static func runEnd(
+        of kind: ScalarClass, _ bytes: [UInt8], _ start: Int, _ end: Int, joinsMarks: Bool = false
+    ) -> Int {
         var index = start
         while index < end {
-            let (next, length) = ScalarClass.read(bytes, at: index)
+            let (next, length) = ScalarClass.read(bytes, at: index, joinsMarks: joinsMarks)
             if next != kind { break }
             index += length
         }
