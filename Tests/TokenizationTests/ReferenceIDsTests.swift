@@ -83,6 +83,17 @@ import Tokenization
         #expect(ids.first == tokenizer.bosTokenID)
     }
 
+    @Test func qwensVocabularyInsideGGUFComposesAsItsTokenizerFileDoes() throws {
+        let tokenizer = try Tokenizer.load(modelPath: fixture("tokenization/qwen2.gguf"))
+        let expected = try References.object("expected/qwen2-form.json")
+        for (key, record) in try References.records(for: "qwen2-form") {
+            #expect(tokenizer.encode(bytes: record.bytes) == expected[key]?["ids"]?.ids, "\(key)")
+        }
+        #expect(tokenizer.encode("a", addingSpecialTokens: true) == tokenizer.encode("a"))
+        #expect(tokenizer.bosTokenID == tokenizer.tokenID("<|endoftext|>"))
+        #expect(tokenizer.eosTokenID == tokenizer.tokenID("<|im_end|>"))
+    }
+
     @Test func composedTextKeepsItsPlacesForScoring() throws {
         let tokenizer = try References.tokenizer("qwen2-form")
         for (question, answer) in [

@@ -32,7 +32,7 @@ import Tokenization
         return vocabulary
     }
 
-    @Test(arguments: ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+    @Test(arguments: ["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35"])
     func byteLevelVocabularyComesBackWhole(pre: String) throws {
         try withTemporaryFolder { folder in
             let original = try Self.byteLevel(pre)
@@ -88,6 +88,65 @@ import Tokenization
             #expect(back.tokens.suffix(2) == [Array("[PAD\(count)]".utf8), Array("[PAD\(count + 1)]".utf8)])
             #expect(back.types.suffix(2) == [.unused, .unused])
             #expect(throws: TokenizationError.self) { try roundTrip(original, in: folder, size: count - 1) }
+        }
+    }
+
+    @Test(arguments: [
+        ("tokenization/qwen2-form", "qwen2"), ("tokenization/qwen35-form", "qwen35"),
+        ("tokenization/r1-form", "deepseek-r1-qwen"), ("tiny-qwen2", "qwen2"), ("tiny-qwen3", "qwen2"),
+    ])
+    func qwensTokenizersKeepTheirIDsThroughGGUFAndBack(directory: String, pre: String) throws {
+        try withTemporaryFolder { folder in
+            let original = try Tokenizer.load(modelPath: fixture(directory))
+            let (vocabulary, losses) = try GGUFVocabulary.huggingFace(
+                directory: fixture(directory), vocabularySize: original.vocabularySize, configuration: nil)
+            #expect(losses.isEmpty && vocabulary.model == "gpt2" && vocabulary.preTokenizer == pre)
+            let (back, _) = try roundTrip(vocabulary, in: folder)
+            #expect(back.preTokenizer == pre && back.tokens == vocabulary.tokens && back.types == vocabulary.types)
+            let copies = [
+                try vocabulary.makeTokenizer(), try Tokenizer.load(modelPath: folder + "/out"),
+                try back.makeTokenizer(),
+            ]
+            let file = try readSmallFile(fixture("tokenization/composing.json"), limit: 1 << 20)
+            let texts = try #require(JSONValue.parse(file).objectValue).members.compactMap {
+                $0.value["text"]?.stringValue
+            }
+            #expect(texts.count > 20)
+            for text in texts {
+                let ids = original.encode(text, addingSpecialTokens: true)
+                for copy in copies { #expect(copy.encode(text, addingSpecialTokens: true) == ids, "\(text)") }
+            }
+        }
+    }
+
+    @Test func publishedQwen3NamesItsTokensInGGUF() throws {
+        let configuration = try JSONValue.parse(readSmallFile(fixture("tiny-qwen3/config.json"), limit: 1 << 16))
+        let (vocabulary, _) = try GGUFVocabulary.huggingFace(
+            directory: fixture("tiny-qwen3"), vocabularySize: 512, configuration: configuration)
+        func id(_ text: String) -> Int? { vocabulary.tokens.firstIndex(of: Array(text.utf8)) }
+        func type(_ text: String) -> GGUFVocabulary.TokenType? { id(text).map { vocabulary.types[$0] } }
+        #expect(vocabulary.eosTokenID == id("<|im_end|>") && vocabulary.paddingTokenID == id("<|endoftext|>"))
+        // config.json's, as the tokenizer has none; no text begins with it.
+        #expect(vocabulary.bosTokenID == id("<|endoftext|>") && vocabulary.addsBOS == false)
+        #expect(vocabulary.unknownTokenID == nil)
+        #expect(type("<|im_start|>") == .control && type("<|fim_prefix|>") == .control)
+        #expect(type("<think>") == .userDefined && type("</tool_call>") == .userDefined)
+        #expect(type("[PAD511]") == .unused && vocabulary.tokens.count == 512)
+        #expect(vocabulary.chatTemplate?.contains("enable_thinking") == true)
+    }
+
+    @Test func qwensPatternWithoutItsNormalizerIsRefused() throws {
+        try withTemporaryFolder { folder in
+            let original = try Self.byteLevel("qwen2")
+            #expect {
+                try roundTrip(original, in: folder) {
+                    $0.replacingOccurrences(
+                        of: "\"type\": \"NFC\"", with: "\"type\": \"Sequence\", \"normalizers\": []")
+                }
+            } throws: {
+                "\($0)".contains("in a GGUF file the pre-tokenizer Split '(?i:'s|")
+                    && "\($0)".contains("ByteLevel without a normalizer is")
+            }
         }
     }
 

@@ -29,7 +29,7 @@ extension GGUFVocabulary {
         var vocabulary: GGUFVocabulary
         if let rule = ByteLevelRule(parts) {
             vocabulary = GGUFVocabulary(file: path, model: "gpt2", tokens: [])
-            vocabulary.preTokenizer = rule.rawValue
+            vocabulary.preTokenizer = rule.name
             vocabulary.merges = try mergeTexts(json, file: path)
             vocabulary.fill(parts, vocabularySize: vocabularySize)
         } else if let form = PieceForm(parts, json) {
@@ -55,33 +55,6 @@ extension GGUFVocabulary {
     }
 
     // MARK: What the tokenizer is
-
-    /// What cuts text into words before byte-level merges, by the names of `tokenizer.ggml.pre`.
-    private enum ByteLevelRule: String {
-        case gpt2 = "gpt-2"
-        case smollm = "smollm"
-        case llama3 = "llama-bpe"
-        case qwen2 = "qwen2"
-
-        /// The rule that gives the same words; nil where none does.
-        init?(_ parts: TokenizerParts) {
-            guard case .bytePair(let model) = parts.model, parts.normalizers.isEmpty, model.unknownToken == nil,
-                parts.decoder.steps == [.byteLevel]
-            else { return nil }
-            let words = PreTokenizer.byteLevel(addsPrefixSpace: false, splits: true)
-            let bytes = PreTokenizer.byteLevel(addsPrefixSpace: false, splits: false)
-            func split(_ pattern: WordPattern) -> PreTokenizer {
-                .split(.words(pattern), behavior: .isolated, inverted: false)
-            }
-            switch (parts.preTokenizers, model.ignoresMerges) {
-            case ([words], false): self = .gpt2
-            case ([.split(.numbers, behavior: .isolated, inverted: false), words], false): self = .smollm
-            case ([split(.llama3(longestNumber: 3)), bytes], true): self = .llama3
-            case ([split(.llama3(longestNumber: 1)), bytes], false): self = .qwen2
-            default: return nil
-            }
-        }
-    }
 
     /// SentencePiece's way: pieces of characters, spaces written as a mark, bytes for what has no piece.
     private struct PieceForm {
@@ -112,15 +85,19 @@ extension GGUFVocabulary {
 
     /// What a tokenizer does that has no name in GGUF.
     private static func description(of parts: TokenizerParts, _ json: JSONValue) -> String {
-        var steps = json["pre_tokenizer"].map { [$0] } ?? []
-        if let inner = steps.first?["pretokenizers"]?.arrayValue { steps = inner }
-        let names = steps.compactMap { step -> String? in
-            guard let type = step["type"]?.stringValue else { return nil }
-            return step["pattern"]?["Regex"]?.stringValue.map { "\(type) '\($0)'" } ?? type
+        func names(_ key: String, _ innerKey: String) -> String {
+            var steps = json[key].map { [$0] } ?? []
+            if let inner = steps.first?[innerKey]?.arrayValue { steps = inner }
+            return steps.compactMap { step -> String? in
+                guard let type = step["type"]?.stringValue else { return nil }
+                return step["pattern"]?["Regex"]?.stringValue.map { "\(type) '\($0)'" } ?? type
+            }.joined(separator: ", ")
         }
+        let (normalizers, cuts) = (names("normalizer", "normalizers"), names("pre_tokenizer", "pretokenizers"))
         let ignores = json["model"]?["ignore_merges"]?.boolValue == true ? " with ignore_merges" : ""
-        let words = names.isEmpty ? "no pre-tokenizer" : "the pre-tokenizer \(names.joined(separator: ", "))"
-        return "in a GGUF file \(words)\(ignores)"
+        let words = cuts.isEmpty ? "no pre-tokenizer" : "the pre-tokenizer \(cuts)"
+        let before = normalizers.isEmpty ? "without a normalizer" : "after the normalizer \(normalizers)"
+        return "in a GGUF file \(words) \(before)\(ignores)"
     }
 
     // MARK: Tokens

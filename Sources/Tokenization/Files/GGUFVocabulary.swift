@@ -150,7 +150,7 @@ extension GGUFVocabulary {
     }
 
     private func byteLevelParts(_ table: TokenTable) throws(TokenizationError) -> TokenizerParts {
-        let (steps, ignoresMerges) = try preTokenizationRule()
+        let rule = try byteLevelRule()
         var mergeTable = MergeTable(capacity: merges.count)
         for (rank, merge) in merges.enumerated() {
             let pair = merge.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map { Array($0) }
@@ -162,34 +162,22 @@ extension GGUFVocabulary {
         }
         let model = BytePairModel(
             isByteLevel: true, tokens: table, merges: mergeTable, fallbackTokens: nil, unknownToken: nil,
-            fusesUnknown: false, ignoresMerges: ignoresMerges)
-        // Llama 3's texts begin with a token by custom, the other models' do not.
+            fusesUnknown: false, ignoresMerges: rule.ignoresMerges)
         return TokenizerParts(
-            tokens: table, added: addedTokens(), normalizers: [], preTokenizers: steps, model: .bytePair(model),
-            decoder: TokenDecoder(steps: [.byteLevel]), prefix: prefix(byDefault: ignoresMerges), suffix: suffix)
+            tokens: table, added: addedTokens(), normalizers: rule.normalizers, preTokenizers: rule.preTokenizers,
+            model: .bytePair(model), decoder: TokenDecoder(steps: [.byteLevel]),
+            prefix: prefix(byDefault: rule.beginsTexts), suffix: suffix)
     }
 
-    /// The steps that `tokenizer.ggml.pre` names, as llama.cpp has them, and whether whole words ignore merges with it.
-    private func preTokenizationRule() throws(TokenizationError) -> (steps: [PreTokenizer], ignoresMerges: Bool) {
-        let gpt2 = PreTokenizer.byteLevel(addsPrefixSpace: false, splits: true)
-        let bytes = PreTokenizer.byteLevel(addsPrefixSpace: false, splits: false)
-        func words(_ pattern: WordPattern) -> PreTokenizer {
-            .split(.words(pattern), behavior: .isolated, inverted: false)
-        }
-        switch preTokenizer {
-        case "gpt-2":
-            return ([gpt2], false)
-        case "smollm", "starcoder":
-            return ([.split(.numbers, behavior: .isolated, inverted: false), gpt2], false)
-        case "llama-bpe", "llama3", "llama-v3":
-            return ([words(.llama3(longestNumber: 3)), bytes], true)
-        case "qwen2":
-            return ([words(.llama3(longestNumber: 1)), bytes], false)
-        case .some(let name):
-            throw .unsupported(file: file, feature: "the pre-tokenizer '\(name)' ('tokenizer.ggml.pre')")
-        case nil:
+    /// The rule that `tokenizer.ggml.pre` names.
+    private func byteLevelRule() throws(TokenizationError) -> ByteLevelRule {
+        guard let preTokenizer else {
             throw .unsupported(file: file, feature: "a byte-level vocabulary without 'tokenizer.ggml.pre'")
         }
+        guard let rule = ByteLevelRule(name: preTokenizer) else {
+            throw .unsupported(file: file, feature: "the pre-tokenizer '\(preTokenizer)' ('tokenizer.ggml.pre')")
+        }
+        return rule
     }
 
     private func scoredParts(_ table: TokenTable) throws(TokenizationError) -> TokenizerParts {

@@ -58,7 +58,11 @@ struct GGUFTokenizerExport {
     // MARK: Byte-level pairs
 
     private func byteLevel() throws(TransformError) -> String {
-        let (steps, ignoresMerges) = try preTokenizers()
+        guard let rule = vocabulary.preTokenizer.flatMap(ByteLevelRule.init(name:)) else {
+            throw .unsupported(
+                path: vocabulary.file,
+                reason: "its pre-tokenizer '\(vocabulary.preTokenizer ?? "(none)")' cannot be written as JSON")
+        }
         for merge in vocabulary.merges where merge.split(separator: UInt8(ascii: " ")).count != 2 {
             throw .unsupported(
                 path: vocabulary.file,
@@ -69,46 +73,10 @@ struct GGUFTokenizerExport {
             return (String(decoding: parts[0], as: UTF8.self), String(decoding: parts[1], as: UTF8.self))
         }
         return try file(
-            merges: merges, normalizer: .null,
-            preTokenizer: .object(["type": .string("Sequence"), "pretokenizers": .array(steps)]),
-            decoder: Self.byteLevelStep(usesPattern: true),
-            model: model(byteFallback: false, ignoresMerges: ignoresMerges, unknown: nil),
-            prefix: prefix(byDefault: ignoresMerges))
-    }
-
-    /// The steps that `tokenizer.ggml.pre` names, as llama.cpp has them, and whether whole words ignore merges with it.
-    private func preTokenizers() throws(TransformError) -> (steps: [JSONValue], ignoresMerges: Bool) {
-        let words = Self.byteLevelStep(usesPattern: true)
-        switch vocabulary.preTokenizer {
-        case "gpt-2": return ([words], false)
-        case "smollm", "starcoder":
-            return ([.object(["type": .string("Digits"), "individual_digits": .bool(true)]), words], false)
-        case "llama-bpe", "llama3", "llama-v3":
-            return ([Self.split(longestNumber: "{1,3}"), Self.byteLevelStep(usesPattern: false)], true)
-        case "qwen2": return ([Self.split(longestNumber: ""), Self.byteLevelStep(usesPattern: false)], false)
-        case let name:
-            throw .unsupported(
-                path: vocabulary.file,
-                reason: "its pre-tokenizer '\(name ?? "(none)")' cannot be written as JSON")
-        }
-    }
-
-    private static func byteLevelStep(usesPattern: Bool) -> JSONValue {
-        .object([
-            "type": .string("ByteLevel"), "add_prefix_space": .bool(false), "trim_offsets": .bool(true),
-            "use_regex": .bool(usesPattern),
-        ])
-    }
-
-    /// The pattern of Llama 3 and its relatives, which differ in how many digits stay together.
-    private static func split(longestNumber: String) -> JSONValue {
-        let pattern =
-            #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + longestNumber
-            + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-        return .object([
-            "type": .string("Split"), "pattern": .object(["Regex": .string(pattern)]),
-            "behavior": .string("Isolated"), "invert": .bool(false),
-        ])
+            merges: merges, normalizer: rule.normalizerJSON, preTokenizer: rule.preTokenizerJSON,
+            decoder: ByteLevelRule.decoderJSON,
+            model: model(byteFallback: false, ignoresMerges: rule.ignoresMerges, unknown: nil),
+            prefix: prefix(byDefault: rule.beginsTexts))
     }
 
     // MARK: SentencePiece's scored pieces
