@@ -1,7 +1,9 @@
 // The functions of tspeft_compute.h and tspeft_merge.h: each calls the kernel of the best level that the processor has
 // and the limit allows.
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "levels.h"
 
@@ -18,18 +20,39 @@ static int processor_level(void) {
 #endif
 }
 
-static atomic_int level_limit = 2;
+/// Names of the levels, in their order; the environment may have a name or its number.
+static const char *const level_names[] = {"plain", "avx2", "avx512"};
+enum { LEVEL_COUNT = sizeof level_names / sizeof *level_names, NOT_READ = INT32_MAX };
 
-void tspeft_limit_level(int level) { atomic_store_explicit(&level_limit, level, memory_order_relaxed); }
+const char *tspeft_level_name(int level) { return level < 0 || level >= LEVEL_COUNT ? NULL : level_names[level]; }
+
+int tspeft_asked_level(void) {
+    const char *text = getenv("TSPEFT_CPU_LEVEL");
+    if (!text || !*text) return LEVEL_COUNT - 1;
+    for (int level = 0; level < LEVEL_COUNT; level++)
+        if (!strcasecmp(text, level_names[level]) || (text[0] == '0' + level && !text[1])) return level;
+    return -1;
+}
+
+/// What the environment lets calls use, asked for once.
+static int limit(void) {
+    static atomic_int stored = NOT_READ;
+    int limit = atomic_load_explicit(&stored, memory_order_relaxed);
+    if (limit != NOT_READ) return limit;
+    limit = tspeft_asked_level();
+    if (limit < 0) limit = LEVEL_COUNT - 1;
+    atomic_store_explicit(&stored, limit, memory_order_relaxed);
+    return limit;
+}
 
 int tspeft_cpu_level(void) {
-    int limit = atomic_load_explicit(&level_limit, memory_order_relaxed), level = processor_level();
-    return level < limit ? level : limit < 0 ? 0 : limit;
+    int most = limit(), level = processor_level();
+    return level < most ? level : most;
 }
 
 int tspeft_multiplies_bf16(void) {
 #ifdef __x86_64__
-    return __builtin_cpu_supports("avx512bf16") || __builtin_cpu_supports("amx-bf16");
+    return tspeft_cpu_level() == 2 && (__builtin_cpu_supports("avx512bf16") || __builtin_cpu_supports("amx-bf16"));
 #else
     return 0;
 #endif

@@ -10,7 +10,7 @@ package final class ComputeContext {
     /// optimizer state are F32 in either.
     package let dtype: DType
     /// Threads of parallel operations.
-    package let threadCount: Int
+    package let threads: ThreadTeam
     /// Memory of all tensors made through this context.
     package let pool: BufferPool
     /// Matrix products.
@@ -20,9 +20,16 @@ package final class ComputeContext {
     package init(dtype: DType, threadCount: Int = ComputeContext.availableThreads) {
         precondition(dtype == .f32 || dtype == .bf16, "computation is in F32 or BF16")
         self.dtype = dtype
-        self.threadCount = Int(tspeft_set_threads(Int32(clamping: threadCount)))
+        threads = ThreadTeam(threadCount)
         pool = BufferPool()
-        products = MatrixProducts()
+        products = MatrixProducts(pool: pool, threads: threads)
+    }
+
+    /// Throws the first failure of an operation since the last call, where there was one. Operations and backward
+    /// passes cannot throw; what they computed after a failure means nothing. So everything that hands results of
+    /// operations on, a step, a loss, a token, asks first.
+    package func throwFailure() throws(ComputeError) {
+        if let failure = products.takeFailure() { throw failure }
     }
 
     /// A tensor with undefined contents; the context's type unless told otherwise.

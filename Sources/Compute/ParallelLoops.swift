@@ -1,13 +1,22 @@
 import CKernels
 
-extension ComputeContext {
+/// The threads that loops and products are shared out to.
+package struct ThreadTeam: Sendable {
+    /// How many there are, at least 1.
+    package let count: Int
+
+    /// A team of at most `count` threads, fewer where libgomp is limited; oneDNN takes as many from then on.
+    package init(_ count: Int) {
+        self.count = Int(tspeft_set_threads(Int32(clamping: count)))
+    }
+
     /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
-    package static var availableThreads: Int { Int(tspeft_available_threads()) }
+    package static var available: Int { Int(tspeft_available_threads()) }
 
     /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut
     /// depends on the count, the grain and the thread count alone, so results are the same in every run.
     package func parallel(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
-        let parts = min(threadCount, max(1, count / max(1, grain)))
+        let parts = min(self.count, max(1, count / max(1, grain)))
         if parts <= 1 {
             if count > 0 { body(0..<count) }
             return
@@ -24,9 +33,9 @@ extension ComputeContext {
     }
 
     /// Runs `body(item, thread)` for each item, thread t taking items t, t + threads, ...: for items of unequal cost
-    /// that write to places of their own. `thread` is below `threadCount`.
+    /// that write to places of their own. `thread` is below `count` of the team.
     package func parallelItems(_ count: Int, _ body: (_ item: Int, _ thread: Int) -> Void) {
-        let threads = min(threadCount, count)
+        let threads = min(self.count, count)
         if threads <= 1 {
             for item in 0..<count { body(item, 0) }
             return
@@ -46,6 +55,24 @@ extension ComputeContext {
                     }, pointer, Int32(threads))
             }
         }
+    }
+}
+
+extension ComputeContext {
+    /// Threads that there would be now: the processors that this process may run on, or what OMP_NUM_THREADS says.
+    package static var availableThreads: Int { ThreadTeam.available }
+
+    /// Threads of parallel operations.
+    package var threadCount: Int { threads.count }
+
+    /// `ThreadTeam.parallel` of this context's threads.
+    package func parallel(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
+        threads.parallel(count, grain: grain, body)
+    }
+
+    /// `ThreadTeam.parallelItems` of this context's threads.
+    package func parallelItems(_ count: Int, _ body: (_ item: Int, _ thread: Int) -> Void) {
+        threads.parallelItems(count, body)
     }
 }
 

@@ -45,6 +45,7 @@ package func scoreChoices(
         willPass(layout.isRight)
         let hidden = try model.forward(layout.tokens, layout.layout, on: tape)
         let losses = tape.crossEntropy(hidden, head: model.head, rows: layout.rows, targets: layout.targets)
+        try model.context.throwFailure()
         guard losses.sum.isFinite else {
             let done = result.predictions.count
             throw EvaluationError.lossNotFinite(

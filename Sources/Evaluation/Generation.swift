@@ -47,6 +47,7 @@ package func generate(
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(pending, TokenLayout(lengths: [pending.count]), on: tape, cache: cache)
         let logits = tape.logits(hidden, head: model.head, rows: [Int32(pending.count - 1)])
+        try model.context.throwFailure()
         let token = try withExtendedLifetime(logits) {
             try sampleToken(
                 logits: UnsafeBufferPointer(start: logits.floats, count: logits.count), options: options,

@@ -61,6 +61,7 @@ package func evaluateLoss(
         let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
         let losses = tape.crossEntropy(
             hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] })
+        try model.context.throwFailure()
         guard losses.sum.isFinite else {
             throw EvaluationError.lossNotFinite(
                 records: done + 1...done + group.count,

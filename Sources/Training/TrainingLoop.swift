@@ -172,6 +172,7 @@ package final class TrainingLoop {
             }
         }
         adapter.prepare()
+        try context.throwFailure()
         step += 1
         let elapsed = ContinuousClock.now - start
         let taus = gates.map(\.tau)
@@ -204,6 +205,7 @@ package final class TrainingLoop {
             training: model.trainedHead)
         let sum = losses.sum
         if sum.isFinite { tape.runBackward() }
+        try context.throwFailure()
         return sum
     }
 

@@ -1,4 +1,3 @@
-import CKernels
 import Compute
 import TensorCore
 
@@ -10,7 +9,7 @@ package struct ComputeOptions: Sendable {
         case auto
         /// 32-bit floating point.
         case f32
-        /// 16-bit brain floating point with F32 sums.
+        /// 16-bit brain floating point with F32 sums; on processors that do not multiply it, decoded into F32 products.
         case bf16
     }
 
@@ -30,7 +29,7 @@ package struct ComputeOptions: Sendable {
         switch precision {
         case .f32: .f32
         case .bf16: .bf16
-        case .auto: tspeft_multiplies_bf16() != 0 ? .bf16 : .f32
+        case .auto: ProcessorPaths.current.multipliesBF16 ? .bf16 : .f32
         }
     }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CKernels
 import CheckpointIO
+import Compute
 @preconcurrency import Glibc
 import TensorCore
 import Workflows
@@ -31,10 +32,12 @@ struct TSPEFT: ParsableCommand {
     static func main() {
         restartWithQuietThreads()
         raiseFileLimit()
-        limitKernelsAsAsked()
         Signals.watch()
         LostInputs.watch()
         do {
+            try checkAskedLevel()
+            let arguments = Set(CommandLine.arguments.dropFirst())
+            if arguments == ["--version", "--verbose"] { return printVersion() }
             try checkCommandName()
             var command = try parseAsRoot()
             try command.run()
@@ -77,10 +80,26 @@ struct TSPEFT: ParsableCommand {
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
-    /// TSPEFT_CPU_LEVEL (0 plain, 1 AVX2, 2 AVX-512) caps the vector instructions used, for tests of the plain path.
-    private static func limitKernelsAsAsked() {
-        if let text = getenv("TSPEFT_CPU_LEVEL"), let level = Int32(String(cString: text)) {
-            tspeft_limit_level(level)
-        }
+    /// Refuses a level of vector instructions that there is none of; the kernels, which read it, would pass over it.
+    private static func checkAskedLevel() throws(WorkflowError) {
+        guard tspeft_asked_level() < 0 else { return }
+        let known = (0...2).compactMap { tspeft_level_name($0) }.map { String(cString: $0) }
+        throw .unknownName(
+            what: "level in \(ProcessorPaths.limitVariable)",
+            found: getenv(ProcessorPaths.limitVariable).map { String(cString: $0) } ?? "", known: known)
+    }
+
+    /// `--version --verbose`: the version, and which of the processor's paths are in use.
+    private static func printVersion() {
+        let paths = ProcessorPaths.current
+        print(
+            """
+            tspeft \(ToolVersion.current)
+            processor: \(paths.processor)
+            kernels: \(paths.kernels)
+            products: oneDNN \(paths.libraryVersion), \(paths.products)
+            BF16 products: \(paths.multipliesBF16 ? "in hardware" : "decoded into F32")
+            threads: \(ThreadTeam.available)
+            """)
     }
 }

@@ -1,4 +1,4 @@
-import Compute
+@testable import Compute
 import TensorCore
 import TestSupport
 import Testing
@@ -64,8 +64,26 @@ import Testing
     /// Sizes without a factor that a vector or a tile has.
     private static let sizes = [(1, 1, 1), (1, 7, 3), (3, 1, 5), (5, 3, 1), (19, 33, 35)]
 
-    @Test(arguments: Types.allCases) func everyLayoutAndExtraAgrees(types: Types) {
-        let products = MatrixProducts()
+    /// How BF16 operands are multiplied.
+    enum Way: CaseIterable {
+        /// As the processor does it best.
+        case best
+        /// Decoded whole.
+        case decoded
+        /// Decoded a few numbers at a time.
+        case inSmallStrips
+
+        var products: MatrixProducts {
+            let products = MatrixProducts(multipliesBF16: self == .best)
+            if self == .inSmallStrips {
+                products.limits = .init(strip: 180, narrowStrip: 60, narrowRows: 4, block: 700)
+            }
+            return products
+        }
+    }
+
+    @Test(arguments: Types.allCases, Way.allCases) func everyLayoutAndExtraAgrees(types: Types, way: Way) {
+        let products = way.products
         let pool = BufferPool()
         for (m, n, k) in Self.sizes {
             for left in [MatrixProducts.Layout.plain, .transposed] {
@@ -145,5 +163,37 @@ import Testing
         products.measuresTime = true
         products.multiply(a, .plain, b, .plain, into: c, m: 8, n: 8, k: 8)
         #expect(products.seconds > 0)
+    }
+
+    /// A backward pass cannot throw: what fails is kept, and the rest of the pass is passed over.
+    @Test func failureIsRecordedOnceAndLaterProductsArePassedOver() throws {
+        let context = ComputeContext(dtype: .f32)
+        let (a, b) = (context.tensor([2, 2]), context.tensor([2, 2]))
+        let c = context.zeros([2, 2])
+        a.copy(from: [1, 2, 3, 4])
+        b.copy(from: [1, 0, 0, 1])
+        // No product has -1 rows.
+        context.products.multiply(a, .plain, b, .plain, into: c, m: -1, n: 2, k: 2)
+        context.products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 2)
+        #expect(c.toArray() == [0, 0, 0, 0])
+        let error = #expect(throws: ComputeError.self) { try context.throwFailure() }
+        #expect("\(try #require(error))".contains("[-1, 2] x [2, 2]"))
+        #expect("\(try #require(error))".contains(ProcessorPaths.current.processor))
+        try context.throwFailure()
+        context.products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 2)
+        #expect(c.toArray() == [1, 2, 3, 4])
+    }
+
+    /// oneDNN has no product of an F32 with a BF16 matrix on any processor.
+    @Test func whatTheLibraryDoesNotHaveIsUnsupportedAndNoTrap() throws {
+        let product = OneDNN.Product(
+            m: 2, n: 2, k: 2, left: .init(.f32, .plain, width: 2), right: .init(.bf16, .plain, width: 2),
+            result: .init(.f32, .plain, width: 2))
+        let pool = BufferPool()
+        let (a, b, c) = (Tensor([2, 2], pool: pool), Tensor([2, 2], .bf16, pool: pool), Tensor([2, 2], pool: pool))
+        let error = #expect(throws: ComputeError.self) {
+            try OneDNN().run(product, .init(left: a.address, right: b.address, result: c.address, bias: nil))
+        }
+        #expect(try #require(error).exitStatus == .unsupported)
     }
 }

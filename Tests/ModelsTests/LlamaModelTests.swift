@@ -146,6 +146,9 @@ import Testing
         }
         let after = try logits(model, [1, 2, 3])
         #expect(before != after)
-        #expect(try logits(model, [3]) == Array(after[320...]))
+        // Up to rounding: a product of one row may add up in another order than one of three.
+        let alone = try logits(model, [3])
+        let largest = after.reduce(0) { max($0, abs($1)) }
+        #expect(zip(alone, after[320...]).allSatisfy { abs($0 - $1) <= 1e-5 * largest })
     }
 }

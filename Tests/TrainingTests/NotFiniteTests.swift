@@ -69,4 +69,14 @@ import Training
         #expect(throws: expected) { try bench.loop.takeStep() }
         #expect("\(expected)".contains("all module outputs are finite"))
     }
+
+    /// A product that the library refuses ends the step, though the backward pass that met it cannot throw.
+    @Test func failedProductEndsTheStep() throws {
+        let bench = try TrainingBench()
+        let context = bench.adapted.model.context
+        let tensor = context.zeros([2, 2], .f32)
+        context.products.multiply(tensor, .plain, tensor, .plain, into: tensor, m: -1, n: 2, k: 2)
+        #expect(throws: ComputeError.self) { try bench.loop.takeStep() }
+        _ = try bench.loop.takeStep()
+    }
 }

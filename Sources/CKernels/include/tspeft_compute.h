@@ -126,10 +126,16 @@ void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_
 /// each.
 void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width);
 
-/// Processor features for messages and tests: 0 plain, 1 AVX2+FMA, 2 AVX-512. `tspeft_limit_level` caps what later
-/// calls use (tests of the plain path; also read from TSPEFT_CPU_LEVEL by the program).
+/// The vector instructions that kernels use: 0 plain C, 1 AVX2 with FMA and F16C, 2 AVX-512. The processor's best, or
+/// less where the environment variable TSPEFT_CPU_LEVEL (`plain`, `avx2`, `avx512`, or 0 to 2) says so, which is read
+/// once.
 int tspeft_cpu_level(void);
-/// Whether the processor multiplies BF16 in hardware (AVX-512 BF16 or AMX).
+/// `plain`, `avx2` or `avx512`; NULL for a number that is no level.
+const char *tspeft_level_name(int level);
+/// The level that TSPEFT_CPU_LEVEL asks for, the highest where it is unset or empty; -1 where it names none. Such a
+/// value limits nothing: whoever can talk to the user refuses it.
+int tspeft_asked_level(void);
+/// 1 where the processor multiplies bf16 in hardware and the level allows it, which is above AVX2.
 int tspeft_multiplies_bf16(void);
-void tspeft_limit_level(int level);
+
 #endif

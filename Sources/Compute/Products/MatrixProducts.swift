@@ -1,0 +1,113 @@
+import TensorCore
+
+/// Matrix products of tensors in F32 and BF16.
+///
+/// Operands keep their plain row-major form. Packing weights in oneDNN's own format was measured on a processor with
+/// AVX-512 BF16 (2048 tokens, sizes of a 135M model): 935 against 919 GFLOP/s, for a second copy of every weight. Where
+/// the processor does not multiply BF16, BF16 operands are decoded in strips into F32 products (`StripProduct`).
+///
+/// A product that fails is recorded and throws later, since the backward passes of a tape cannot throw: see
+/// `ComputeContext.throwFailure`.
+package final class MatrixProducts {
+    private let library = OneDNN()
+    private let pool: BufferPool
+    private let threads: ThreadTeam
+    /// Whether BF16 operands are multiplied as they are; else they are decoded.
+    package let multipliesBF16: Bool
+
+    /// Seconds spent in products so far, decoding included, where `measuresTime` is on.
+    package private(set) var seconds = 0.0
+    /// Whether products are timed; a benchmark asks for it.
+    package var measuresTime = false
+
+    /// How much is decoded at a time; tests take less.
+    var limits = StripProduct.Limits()
+
+    private var failure: ComputeError?
+
+    /// Products that take scratch memory from `pool`. `multipliesBF16` can be switched off where the processor does,
+    /// for tests of the other way; nowhere can it be switched on.
+    package init(
+        pool: BufferPool = BufferPool(), threads: ThreadTeam = ThreadTeam(ThreadTeam.available),
+        multipliesBF16: Bool = true
+    ) {
+        self.pool = pool
+        self.threads = threads
+        self.multipliesBF16 = multipliesBF16 && ProcessorPaths.current.multipliesBF16
+    }
+
+    /// The first failure since the last call.
+    package func takeFailure() -> ComputeError? {
+        defer { failure = nil }
+        return failure
+    }
+
+    /// How one side of a product lies in memory.
+    package enum Layout: Hashable {
+        /// [rows, columns], row-major.
+        case plain
+        /// The transpose of a row-major [columns, rows] matrix.
+        case transposed
+    }
+
+    private func timed(_ body: () -> Void) {
+        guard measuresTime else { return body() }
+        let start = ContinuousClock.now
+        body()
+        seconds += (ContinuousClock.now - start).inSeconds
+    }
+
+    /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
+    ///
+    /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie
+    /// in their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the
+    /// types.
+    package func multiply(
+        _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
+        n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
+    ) {
+        if m == 0 || n == 0 || failure != nil { return }
+        if k == 0 {
+            if !accumulates { c.clear() }
+            return
+        }
+        let product = OneDNN.Product(
+            m: m, n: n, k: k, left: OneDNN.Operand(a.dtype, aLayout, width: aLayout == .plain ? k : m),
+            right: OneDNN.Operand(b.dtype, bLayout, width: bLayout == .plain ? n : k),
+            result: OneDNN.Operand(c.dtype, .plain, width: n), accumulates: accumulates, hasBias: bias != nil,
+            scale: scale)
+        let places = OneDNN.Places(left: a.address, right: b.address, result: c.address, bias: bias?.floats)
+        timed {
+            do throws(ComputeError) {
+                if multipliesBF16 || [a, b, c].allSatisfy({ $0.dtype == .f32 }) {
+                    try library.run(product, places)
+                } else {
+                    try StripProduct(product, leftLayout: aLayout, rightLayout: bLayout, limits, pool, threads)
+                        .run(places, library)
+                }
+            } catch {
+                failure = error
+            }
+        }
+        withExtendedLifetime((a, b, c, bias)) {}
+    }
+
+    /// The product of each row of `a` [tokens, k] with a matrix, into `c` [tokens, n]: `multiply` with m = tokens
+    /// rounded up to `Tensor.rowRounding`, so that batches of similar size share a compiled product.
+    package func multiplyRows(
+        _ a: Tensor, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, n: Int, k: Int,
+        accumulates: Bool = false
+    ) {
+        multiply(
+            a, .plain, b, bLayout, bias: bias, into: c, m: roundedRows(a.rows, a, c), n: n, k: k,
+            accumulates: accumulates)
+    }
+
+    /// m rounded up to `Tensor.rowRounding` where all tensors have that many rows; small m stay as they are, since a
+    /// single token (generation) must not pay for 64.
+    package func roundedRows(_ m: Int, _ tensors: Tensor...) -> Int {
+        if m <= Tensor.rowRounding / 4 { return m }
+        let rounded = (m + Tensor.rowRounding - 1) / Tensor.rowRounding * Tensor.rowRounding
+        return tensors.allSatisfy { $0.capacityRows >= rounded } ? rounded : m
+    }
+}
