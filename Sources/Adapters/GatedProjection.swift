@@ -50,9 +50,10 @@ package final class GatedProjection: Projection {
         }
         let active = gate == nil ? .all : decision!.active
         update.apply(to: h.value, active)
+        let sum = h.gradientSum
         tape.record { [self] in
             // The gradient of h is that of W0 x too, and stays for the frozen layer's backward pass.
-            guard let gradient = h.gradient else { return }
+            guard let gradient = sum.tensor else { return }
             let mu = update.backward(gradient, input: x, active, wantsMu: gate != nil)
             if let gate, let mu, let decision {
                 withExtendedLifetime(mu) {

@@ -73,19 +73,20 @@ void tspeft_convert(const void *src, int src_dtype, void *dst, int dst_dtype, si
     kernels()->convert(src, src_dtype, dst, dst_dtype, count);
 }
 
-void tspeft_rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
-                            size_t rows, size_t width) {
-    kernels()->rmsnorm_forward(x, weight, eps, out, dtype, inv_rms, rows, width);
+void tspeft_rmsnorm_forward(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
+                            float *inv_rms, size_t rows, size_t width) {
+    kernels()->rmsnorm_forward(x, x_dtype, weight, eps, out, dtype, inv_rms, rows, width);
 }
 
-void tspeft_rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
-                             float *dx, size_t rows, size_t width) {
-    kernels()->rmsnorm_backward(x, weight, inv_rms, dout, dtype, dx, rows, width);
+void tspeft_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
+                             int dtype, void *dx, size_t rows, size_t width) {
+    kernels()->rmsnorm_backward(x, x_dtype, weight, inv_rms, dout, dtype, dx, rows, width);
 }
 
-void tspeft_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
-                 int direction, size_t rows, size_t heads, size_t head_size) {
-    kernels()->rope(x, dtype, stride, positions, cosine, sine, direction, rows, heads, head_size);
+void tspeft_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
+                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
+    kernels()->rope(src, src_stride, dst, dst_stride, dtype, positions, cosine, sine, direction, rows, heads,
+                    head_size);
 }
 
 void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count) {
@@ -97,7 +98,9 @@ void tspeft_silu_mul_backward(const void *gate, const void *up, const void *dout
     kernels()->silu_mul_backward(gate, up, dout, dgate, dup, dtype, count);
 }
 
-void tspeft_add(float *dst, const void *src, int dtype, size_t count) { kernels()->add(dst, src, dtype, count); }
+void tspeft_add(void *dst, int dst_dtype, const void *src, int dtype, size_t count) {
+    kernels()->add(dst, dst_dtype, src, dtype, count);
+}
 
 void tspeft_row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {
     kernels()->row_norms(x, dtype, norms, rows, width);

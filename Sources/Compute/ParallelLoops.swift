@@ -1,4 +1,5 @@
 import CKernels
+import TensorCore
 
 /// The threads that loops and products are shared out to.
 package struct ThreadTeam: Sendable {
@@ -73,6 +74,32 @@ extension ComputeContext {
     /// `ThreadTeam.parallelItems` of this context's threads.
     package func parallelItems(_ count: Int, _ body: (_ item: Int, _ thread: Int) -> Void) {
         threads.parallelItems(count, body)
+    }
+
+    /// `parallel` over the elements of tensors of one size, in runs that lie one behind the other in each of them:
+    /// `body(row, column, count)` has the run from that element on. Shapes may differ where none has gaps.
+    func parallelRuns(
+        _ tensors: Tensor..., grain: Int, _ body: (_ row: Int, _ column: Int, _ count: Int) -> Void
+    ) {
+        let first = tensors[0]
+        if tensors.allSatisfy(\.isContiguous) {
+            parallel(first.count, grain: grain) { body(0, $0.lowerBound, $0.count) }
+            return
+        }
+        precondition(tensors.allSatisfy { $0.rows == first.rows && $0.columns == first.columns })
+        parallel(first.rows, grain: max(1, grain / max(1, first.columns))) { rows in
+            for row in rows { body(row, 0, first.columns) }
+        }
+    }
+
+    /// `parallel` over the rows of tensors, in runs of rows without gaps between them in each of the tensors:
+    /// `body(row, count)` has `count` rows from `row` on.
+    func parallelRows(_ tensors: Tensor..., grain: Int, _ body: (_ row: Int, _ count: Int) -> Void) {
+        let hasGaps = !tensors.allSatisfy(\.isContiguous)
+        parallel(tensors[0].rows, grain: grain) { rows in
+            guard hasGaps else { return body(rows.lowerBound, rows.count) }
+            for row in rows { body(row, 1) }
+        }
     }
 }
 

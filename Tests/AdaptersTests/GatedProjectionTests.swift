@@ -88,7 +88,7 @@ import Testing
         #expect(decisions.contains(true) && decisions.contains(false))
         let gradient = bench.context.tensor(h.value.shape)
         gradient.copy(from: Self.weights)
-        h.adoptGradient(gradient)
+        h.gradientSum.add(bench.context, giving: gradient)
         tape.runBackward()
 
         func combination(x: [Float] = Self.x, a: [Float] = Self.a, b: [Float] = Self.b) throws -> Double {
@@ -129,7 +129,7 @@ import Testing
         let (h, _, tape) = bench.forward(Self.x, recording: true)
         let gradient = bench.context.tensor(h.value.shape)
         gradient.copy(from: Self.weights)
-        h.adoptGradient(gradient)
+        h.gradientSum.add(bench.context, giving: gradient)
         tape.runBackward()
         let dense = Bench(tau: nil).forward(Self.x).h.value.toArray().map(Double.init)
         let frozen = Bench(tau: .infinity).forward(Self.x).h.value.toArray().map(Double.init)
@@ -156,7 +156,7 @@ import Testing
         let (h, x, tape) = bench.forward(Self.x, recording: true)
         let gradient = bench.context.tensor(h.value.shape)
         gradient.copy(from: Self.weights)
-        h.adoptGradient(gradient)
+        h.gradientSum.add(bench.context, giving: gradient)
         tape.runBackward()
         #expect(bench.projection.method.parameters.allSatisfy { $0.gradient.toArray().allSatisfy { $0 == 0 } })
         // What reaches x has come through the frozen weight alone, and mu is there nevertheless.

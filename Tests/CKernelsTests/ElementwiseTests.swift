@@ -49,9 +49,12 @@ import Testing
     func addAccumulatesInFloat(level: KernelLevel, element: Element) {
         var numbers = Numbers(seed: 4)
         for size in oddSizes {
-            let before = numbers.floats(size), source = Buffer(numbers.floats(size), element), sum = Buffer(before)
-            level.kernels.add(sum.floatPointer, source.pointer, element.rawValue, size)
-            #expect(sum.values == zip(before, source.values).map { $0 + $1 })
+            for target in Element.activations {
+                let source = Buffer(numbers.floats(size), element), sum = Buffer(numbers.floats(size), target)
+                let before = sum.values
+                level.kernels.add(sum.pointer, target.rawValue, source.pointer, element.rawValue, size)
+                #expect(sum.values == Buffer(zip(before, source.values).map { $0 + $1 }, target).values)
+            }
         }
     }
 

@@ -65,8 +65,7 @@ import Testing
         let context = ComputeContext(dtype: .f32, threadCount: 1)
         let table = RotaryTable(inverseFrequencies: [1, 0.3, 0.05], context)
         let check = GradientCheck { tape, inputs in
-            tape.rotate(inputs[0], table, positions: [0, 3, 1, 8, 8], headSize: 6)
-            return inputs[0]
+            tape.rotated(inputs[0], table, positions: [0, 3, 1, 8, 8], headSize: 6)
         }
         expectSmall(check.errors(inputs: [[5, 12]]))
     }
@@ -93,7 +92,7 @@ import Testing
         expectSmall(attentionErrors((2, 1), [66, 2], stride: 61))
     }
 
-    /// A rotation between projection and attention changes values in place: the way a layer uses it.
+    /// A rotation between projection and attention: the way a layer uses it.
     @Test func attentionOverRotatedProjectionsPassesGradientBack() {
         let context = ComputeContext(dtype: .f32, threadCount: 1)
         let table = RotaryTable(inverseFrequencies: [1, 0.2], context)
@@ -104,11 +103,9 @@ import Testing
             GradientCheck.layer(4, 5, seed: 54)
         )
         let check = GradientCheck { tape, inputs in
-            let q = tape.linear(inputs[0], query)
-            let k = tape.linear(inputs[0], key)
+            let q = tape.rotated(tape.linear(inputs[0], query), table, positions: layout.positions, headSize: 4)
+            let k = tape.rotated(tape.linear(inputs[0], key), table, positions: layout.positions, headSize: 4)
             let v = tape.linear(inputs[0], value)
-            tape.rotate(q, table, positions: layout.positions, headSize: 4)
-            tape.rotate(k, table, positions: layout.positions, headSize: 4)
             return tape.attention(q: q, k: k, v: v, shape, layout)
         }
         expectSmall(check.errors(inputs: [[6, 5]]))

@@ -13,18 +13,19 @@ enum { TSPEFT_F32 = 0, TSPEFT_BF16 = 1, TSPEFT_F16 = 2 };
 /// bf16 denormals are kept.
 void tspeft_convert(const void *src, int src_dtype, void *dst, int dst_dtype, size_t count);
 
-/// RMSNorm: out = weight * x * inv_rms, inv_rms[i] = 1 / sqrt(mean(x_i^2) + eps). x is float, out is `dtype`.
-void tspeft_rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
-                            size_t rows, size_t width);
-/// dx += the gradient with respect to x for the gradient `dout` (`dtype`) of the output; the weight is frozen.
-void tspeft_rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
-                             float *dx, size_t rows, size_t width);
+/// RMSNorm: out = weight * x * inv_rms, inv_rms[i] = 1 / sqrt(mean(x_i^2) + eps). x is `x_dtype`, out is `dtype`.
+void tspeft_rmsnorm_forward(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
+                            float *inv_rms, size_t rows, size_t width);
+/// dx += the gradient with respect to x, both `x_dtype`, for the gradient `dout` (`dtype`) of the output; the weight is
+/// frozen.
+void tspeft_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
+                             int dtype, void *dx, size_t rows, size_t width);
 
-/// Rotary embedding in place, rotate-half layout (Hugging Face): for each row, head and i < head_size/2,
-/// (x[i], x[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s) with c, s from row positions[row] of cosine and
-/// sine ([positions, head_size/2]). direction -1 turns back (the backward pass: s -> -s).
-void tspeft_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
-                 int direction, size_t rows, size_t heads, size_t head_size);
+/// Rotary embedding, rotate-half layout (Hugging Face): for each row, head and i < head_size/2, with x from `src`,
+/// (dst[i], dst[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s) with c, s from row positions[row] of cosine and
+/// sine ([positions, head_size/2]). direction -1 turns back (the backward pass: s -> -s). dst may be src.
+void tspeft_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
+                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size);
 
 /// out = silu(gate) * up, elementwise.
 void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count);
@@ -32,8 +33,8 @@ void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dt
 void tspeft_silu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
                               size_t count);
 
-/// dst += src; dst float, src `dtype`.
-void tspeft_add(float *dst, const void *src, int dtype, size_t count);
+/// dst += src; dst `dst_dtype`, src `dtype`.
+void tspeft_add(void *dst, int dst_dtype, const void *src, int dtype, size_t count);
 
 /// norms[i] = |x_i|_2, summed in float over at least 16 lanes (or wider).
 void tspeft_row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width);

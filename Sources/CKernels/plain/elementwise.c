@@ -24,8 +24,8 @@ void plain_silu_mul_backward(const void *gate, const void *up, const void *dout,
     }
 }
 
-void plain_add(float *dst, const void *src, int dtype, size_t count) {
-    for (size_t i = 0; i < count; i++) dst[i] += get(src, dtype, i);
+void plain_add(void *dst, int dst_dtype, const void *src, int dtype, size_t count) {
+    for (size_t i = 0; i < count; i++) put(dst, dst_dtype, i, get(dst, dst_dtype, i) + get(src, dtype, i));
 }
 
 void plain_scatter_add_rows(const void *src, const int32_t *indices, void *dst, int dtype, size_t count,

@@ -2,42 +2,50 @@
 
 #include "plain.h"
 
-void plain_rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
-                           size_t rows, size_t width) {
-    for (size_t i = 0; i < rows; i++, x += width) {
-        double sum = plain_sum_squares(x, width);
+void plain_rmsnorm_forward(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
+                           float *inv_rms, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        size_t row = i * width;
+        double sum = 0;
+        for (size_t j = 0; j < width; j++) {
+            double value = get(x, x_dtype, row + j);
+            sum += value * value;
+        }
         inv_rms[i] = (float)(1 / sqrt(sum / (double)width + eps));
-        for (size_t j = 0; j < width; j++) put(out, dtype, i * width + j, weight[j] * (x[j] * inv_rms[i]));
+        for (size_t j = 0; j < width; j++)
+            put(out, dtype, row + j, weight[j] * (get(x, x_dtype, row + j) * inv_rms[i]));
     }
 }
 
 // With y = w x s, s = (mean(x^2) + eps)^(-1/2): ds/dx_j = -s^3 x_j / width, so
 // dx_j = s w_j dy_j - x_j s^3 / width * sum_i(w_i dy_i x_i).
-void plain_rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
-                            float *dx, size_t rows, size_t width) {
+void plain_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
+                            int dtype, void *dx, size_t rows, size_t width) {
     for (size_t i = 0; i < rows; i++) {
         size_t row = i * width;
         double dot = 0;
-        for (size_t j = 0; j < width; j++) dot += (double)weight[j] * get(dout, dtype, row + j) * x[row + j];
+        for (size_t j = 0; j < width; j++) dot += (double)weight[j] * get(dout, dtype, row + j) * get(x, x_dtype, row + j);
         float s = inv_rms[i];
         float pull = (float)(dot / (double)width) * s * s;
-        for (size_t j = 0; j < width; j++)
-            dx[row + j] += s * (weight[j] * get(dout, dtype, row + j) - pull * x[row + j]);
+        for (size_t j = 0; j < width; j++) {
+            float gradient = s * (weight[j] * get(dout, dtype, row + j) - pull * get(x, x_dtype, row + j));
+            put(dx, x_dtype, row + j, get(dx, x_dtype, row + j) + gradient);
+        }
     }
 }
 
-void plain_rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
-                int direction, size_t rows, size_t heads, size_t head_size) {
+void plain_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
+                const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
     size_t half = head_size / 2;
     for (size_t row = 0; row < rows; row++)
         for (size_t head = 0; head < heads; head++) {
-            size_t first = row * stride + head * head_size;
+            size_t from = row * src_stride + head * head_size, to = row * dst_stride + head * head_size;
             for (size_t i = 0; i < half; i++) {
                 float c = cosine[(size_t)positions[row] * half + i];
                 float s = sine[(size_t)positions[row] * half + i] * (float)direction;
-                float a = get(x, dtype, first + i), b = get(x, dtype, first + half + i);
-                put(x, dtype, first + i, a * c - b * s);
-                put(x, dtype, first + half + i, b * c + a * s);
+                float a = get(src, dtype, from + i), b = get(src, dtype, from + half + i);
+                put(dst, dtype, to + i, a * c - b * s);
+                put(dst, dtype, to + half + i, b * c + a * s);
             }
         }
 }

@@ -77,11 +77,15 @@ INLINE void add_loop(void *dst, int dst_dtype, const void *src, int dtype, size_
     }
 }
 
-static void add(float *dst, const void *src, int dtype, size_t count) {
-    if (dtype == TSPEFT_F32)
+static void add(void *dst, int dst_dtype, const void *src, int dtype, size_t count) {
+    if (dst_dtype == TSPEFT_F32 && dtype == TSPEFT_F32)
         add_loop(dst, TSPEFT_F32, src, TSPEFT_F32, count);
-    else
+    else if (dst_dtype == TSPEFT_F32)
         add_loop(dst, TSPEFT_F32, src, TSPEFT_BF16, count);
+    else if (dtype == TSPEFT_F32)
+        add_loop(dst, TSPEFT_BF16, src, TSPEFT_F32, count);
+    else
+        add_loop(dst, TSPEFT_BF16, src, TSPEFT_BF16, count);
 }
 
 static void scatter_add_rows(const void *src, const int32_t *indices, void *dst, int dtype, size_t count,

@@ -15,31 +15,33 @@ INLINE float dot_loop(const void *a, size_t a_first, const void *b, size_t b_fir
     return v_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-INLINE void rmsnorm_forward_loop(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
-                                 size_t rows, size_t width) {
+INLINE void rmsnorm_forward_loop(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
+                                 float *inv_rms, size_t rows, size_t width) {
     for (size_t row = 0; row < rows; row++) {
         size_t first = row * width;
-        float squares = dot_loop(x, first, x, first, TSPEFT_F32, width);
+        float squares = dot_loop(x, first, x, first, x_dtype, width);
         inv_rms[row] = 1 / __builtin_sqrtf(squares / (float)width + eps);
         vf s = v_set(inv_rms[row]);
         for (size_t j = 0; j < width; j += LANES) {
             size_t left = width - j;
-            vf normed = v_load(x, TSPEFT_F32, first + j, left) * s;
+            vf normed = v_load(x, x_dtype, first + j, left) * s;
             v_store(out, dtype, first + j, left, v_load(weight, TSPEFT_F32, j, left) * normed);
         }
     }
 }
 
-static void rmsnorm_forward(const float *x, const float *weight, float eps, void *out, int dtype, float *inv_rms,
-                            size_t rows, size_t width) {
-    if (dtype == TSPEFT_F32)
-        rmsnorm_forward_loop(x, weight, eps, out, TSPEFT_F32, inv_rms, rows, width);
+static void rmsnorm_forward(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
+                            float *inv_rms, size_t rows, size_t width) {
+    if (x_dtype == TSPEFT_F32 && dtype == TSPEFT_F32)
+        rmsnorm_forward_loop(x, TSPEFT_F32, weight, eps, out, TSPEFT_F32, inv_rms, rows, width);
+    else if (x_dtype == TSPEFT_F32)
+        rmsnorm_forward_loop(x, TSPEFT_F32, weight, eps, out, TSPEFT_BF16, inv_rms, rows, width);
     else
-        rmsnorm_forward_loop(x, weight, eps, out, TSPEFT_BF16, inv_rms, rows, width);
+        rmsnorm_forward_loop(x, TSPEFT_BF16, weight, eps, out, dtype, inv_rms, rows, width);
 }
 
-INLINE void rmsnorm_backward_loop(const float *x, const float *weight, const float *inv_rms, const void *dout,
-                                  int dtype, float *dx, size_t rows, size_t width) {
+INLINE void rmsnorm_backward_loop(const void *x, int x_dtype, const float *weight, const float *inv_rms,
+                                  const void *dout, int dtype, void *dx, size_t rows, size_t width) {
     for (size_t row = 0; row < rows; row++) {
         size_t first = row * width;
         vf even = v_zero(), odd = v_zero();
@@ -48,36 +50,39 @@ INLINE void rmsnorm_backward_loop(const float *x, const float *weight, const flo
             size_t next = j + LANES;
             vf a = v_load(weight, TSPEFT_F32, j, LANES) * v_load(dout, dtype, first + j, LANES);
             vf b = v_load(weight, TSPEFT_F32, next, LANES) * v_load(dout, dtype, first + next, LANES);
-            even = v_fma(a, v_load(x, TSPEFT_F32, first + j, LANES), even);
-            odd = v_fma(b, v_load(x, TSPEFT_F32, first + next, LANES), odd);
+            even = v_fma(a, v_load(x, x_dtype, first + j, LANES), even);
+            odd = v_fma(b, v_load(x, x_dtype, first + next, LANES), odd);
         }
         for (; j < width; j += LANES) {
             size_t left = width - j;
             vf a = v_load(weight, TSPEFT_F32, j, left) * v_load(dout, dtype, first + j, left);
-            even = v_fma(a, v_load(x, TSPEFT_F32, first + j, left), even);
+            even = v_fma(a, v_load(x, x_dtype, first + j, left), even);
         }
         float s = inv_rms[row];
         vf pull = v_set(-v_sum(even + odd) / (float)width * s * s);
         for (j = 0; j < width; j += LANES) {
             size_t left = width - j;
             vf a = v_load(weight, TSPEFT_F32, j, left) * v_load(dout, dtype, first + j, left);
-            vf gradient = v_fma(pull, v_load(x, TSPEFT_F32, first + j, left), a);
-            vf sum = v_fma(v_set(s), gradient, v_load(dx, TSPEFT_F32, first + j, left));
-            v_store(dx, TSPEFT_F32, first + j, left, sum);
+            vf gradient = v_fma(pull, v_load(x, x_dtype, first + j, left), a);
+            vf sum = v_fma(v_set(s), gradient, v_load(dx, x_dtype, first + j, left));
+            v_store(dx, x_dtype, first + j, left, sum);
         }
     }
 }
 
-static void rmsnorm_backward(const float *x, const float *weight, const float *inv_rms, const void *dout, int dtype,
-                             float *dx, size_t rows, size_t width) {
-    if (dtype == TSPEFT_F32)
-        rmsnorm_backward_loop(x, weight, inv_rms, dout, TSPEFT_F32, dx, rows, width);
+static void rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
+                             int dtype, void *dx, size_t rows, size_t width) {
+    if (x_dtype == TSPEFT_F32 && dtype == TSPEFT_F32)
+        rmsnorm_backward_loop(x, TSPEFT_F32, weight, inv_rms, dout, TSPEFT_F32, dx, rows, width);
+    else if (x_dtype == TSPEFT_F32)
+        rmsnorm_backward_loop(x, TSPEFT_F32, weight, inv_rms, dout, TSPEFT_BF16, dx, rows, width);
     else
-        rmsnorm_backward_loop(x, weight, inv_rms, dout, TSPEFT_BF16, dx, rows, width);
+        rmsnorm_backward_loop(x, TSPEFT_BF16, weight, inv_rms, dout, dtype, dx, rows, width);
 }
 
-INLINE void rope_loop(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine,
-                      const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
+INLINE void rope_loop(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype,
+                      const int32_t *positions, const float *cosine, const float *sine, int direction, size_t rows,
+                      size_t heads, size_t head_size) {
     size_t half = head_size / 2;
     for (size_t row = 0; row < rows; row++) {
         const float *c_row = cosine + (size_t)positions[row] * half, *s_row = sine + (size_t)positions[row] * half;
@@ -86,21 +91,23 @@ INLINE void rope_loop(void *x, int dtype, size_t stride, const int32_t *position
             vf c = v_load(c_row, TSPEFT_F32, i, left);
             vf s = v_load(s_row, TSPEFT_F32, i, left) * v_set((float)direction);
             for (size_t head = 0; head < heads; head++) {
-                size_t low = row * stride + head * head_size + i, high = low + half;
-                vf a = v_load(x, dtype, low, left), b = v_load(x, dtype, high, left);
-                v_store(x, dtype, low, left, a * c - b * s);
-                v_store(x, dtype, high, left, b * c + a * s);
+                size_t from = row * src_stride + head * head_size + i, to = row * dst_stride + head * head_size + i;
+                vf a = v_load(src, dtype, from, left), b = v_load(src, dtype, from + half, left);
+                v_store(dst, dtype, to, left, a * c - b * s);
+                v_store(dst, dtype, to + half, left, b * c + a * s);
             }
         }
     }
 }
 
-static void rope(void *x, int dtype, size_t stride, const int32_t *positions, const float *cosine, const float *sine,
-                 int direction, size_t rows, size_t heads, size_t head_size) {
+static void rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
+                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
     if (dtype == TSPEFT_F32)
-        rope_loop(x, TSPEFT_F32, stride, positions, cosine, sine, direction, rows, heads, head_size);
+        rope_loop(src, src_stride, dst, dst_stride, TSPEFT_F32, positions, cosine, sine, direction, rows, heads,
+                  head_size);
     else
-        rope_loop(x, TSPEFT_BF16, stride, positions, cosine, sine, direction, rows, heads, head_size);
+        rope_loop(src, src_stride, dst, dst_stride, TSPEFT_BF16, positions, cosine, sine, direction, rows, heads,
+                  head_size);
 }
 
 static void row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {

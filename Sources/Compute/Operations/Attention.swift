@@ -88,32 +88,32 @@ extension Tape {
     {
         let context = context
         let needsGradient = q.needsGradient || k.needsGradient || v.needsGradient
-        let out = Variable(context.tensor(q.value.shape), needsGradient: needsGradient)
+        let out = Variable(context.tensor(q.value.shape, q.value.dtype), needsGradient: needsGradient)
         let logSums = isRecording && needsGradient ? context.tensor([q.value.rows, shape.headCount], .f32) : nil
         let segments = layout.segments.map(\.kernelSegment)
         context.attention(
             q: q.value, k: k.value, v: v.value, out: out.value, logSums: logSums, shape, segments)
         guard let logSums else { return out }
         precondition(segments.allSatisfy { $0.prefix_count == 0 }, "a prefix has no backward pass")
+        let (query, key, value, result) = (q.value, k.value, v.value, out.value)
+        let outSum = out.gradientSum
+        let sums = [q, k, v].map { $0.needsGradient ? $0.gradientSum : nil }
         record {
-            guard let dout = out.takeGradient() else { return }
+            guard let dout = outSum.take() else { return }
             let scratch = context.attentionScratch(shape, segments)
             let part = scratch.count / context.threadCount
-            q.addGradient(context) { dq, _ in
-                k.addGradient(context) { dk, _ in
-                    v.addGradient(context) { dv, _ in
-                        context.parallelItems(segments.count * shape.keyValueHeadCount) { item, thread in
-                            var segment = segments[item / shape.keyValueHeadCount]
-                            let head = item % shape.keyValueHeadCount
-                            tspeft_attention_backward(
-                                q.value.address, k.value.address, v.value.address, out.value.address, dout.address,
-                                logSums.floats, dq.address, dk.address, dv.address, dout.dtype.kernelCode,
-                                dq.columns, dk.columns, shape.headCount, shape.keyValueHeadCount, shape.headSize,
-                                shape.scale, &segment, head, head + 1, scratch.floats + thread * part)
-                        }
-                    }
-                }
+            let gradients = [query, key, value].map { context.tensor($0.shape, $0.dtype) }
+            let (dq, dk, dv) = (gradients[0], gradients[1], gradients[2])
+            context.parallelItems(segments.count * shape.keyValueHeadCount) { item, thread in
+                var segment = segments[item / shape.keyValueHeadCount]
+                let head = item % shape.keyValueHeadCount
+                tspeft_attention_backward(
+                    query.address, key.address, value.address, result.address, dout.address, logSums.floats,
+                    dq.address, dk.address, dv.address, dout.dtype.kernelCode, dq.columns, dk.columns,
+                    shape.headCount, shape.keyValueHeadCount, shape.headSize, shape.scale, &segment, head, head + 1,
+                    scratch.floats + thread * part)
             }
+            for (sum, gradient) in zip(sums, gradients) { sum?.add(context, giving: gradient) }
         }
         return out
     }

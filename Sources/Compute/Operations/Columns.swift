@@ -48,20 +48,17 @@ extension ComputeContext {
     /// x_i += factor * values for each row; x [rows, width] in either type, values [width] F32.
     package func addToRows(_ values: Tensor, of x: Tensor, factor: Float = 1) {
         precondition(values.count == x.columns)
-        parallel(x.rows, grain: 16) { rows in
-            tspeft_add_to_rows(
-                x.address + rows.lowerBound * x.rowByteCount, x.dtype.kernelCode, values.floats, factor, rows.count,
-                x.columns)
+        parallelRows(x, grain: 16) { first, count in
+            tspeft_add_to_rows(x.place(first), x.dtype.kernelCode, values.floats, factor, count, x.columns)
         }
     }
 
     /// target_ij += factors_j source_ij; equal shapes and types, factors [width] F32.
     package func addScaledColumns(_ source: Tensor, _ factors: Tensor, to target: Tensor) {
         precondition(source.shape == target.shape && source.dtype == target.dtype && factors.count == source.columns)
-        parallel(source.rows, grain: 16) { rows in
-            let offset = rows.lowerBound * source.rowByteCount
+        parallelRows(source, target, grain: 16) { first, count in
             tspeft_add_scaled_columns(
-                target.address + offset, source.address + offset, factors.floats, source.dtype.kernelCode, rows.count,
+                target.place(first), source.place(first), factors.floats, source.dtype.kernelCode, count,
                 source.columns)
         }
     }
@@ -73,7 +70,7 @@ extension ComputeContext {
         rows.withUnsafeBufferPointer { rows in
             parallel(rows.count, grain: 16) { range in
                 for row in rows[range] {
-                    let place = x.address + Int(row) * x.rowByteCount
+                    let place = x.place(Int(row))
                     tspeft_add_scaled_columns(place, place, excess.floats, x.dtype.kernelCode, 1, x.columns)
                 }
             }
@@ -84,11 +81,10 @@ extension ComputeContext {
     package func weightedRowDots(_ a: Tensor, _ b: Tensor, _ weights: Tensor) -> Tensor {
         precondition(a.shape == b.shape && a.dtype == b.dtype && weights.count == a.columns)
         let dots = tensor([a.rows], .f32)
-        parallel(a.rows, grain: 16) { rows in
-            let offset = rows.lowerBound * a.rowByteCount
+        parallelRows(a, b, grain: 16) { first, count in
             tspeft_weighted_row_dots(
-                a.address + offset, b.address + offset, weights.floats, a.dtype.kernelCode,
-                dots.floats + rows.lowerBound, rows.count, a.columns)
+                a.place(first), b.place(first), weights.floats, a.dtype.kernelCode, dots.floats + first, count,
+                a.columns)
         }
         return dots
     }
@@ -139,27 +135,26 @@ extension ComputeContext {
     /// target = source; equal shapes and types.
     package func copy(_ source: Tensor, into target: Tensor) {
         precondition(source.shape == target.shape && source.dtype == target.dtype)
-        parallel(source.rows, grain: 16) { rows in
-            (target.address + rows.lowerBound * target.rowByteCount).copyMemory(
-                from: source.address + rows.lowerBound * source.rowByteCount,
-                byteCount: rows.count * source.rowByteCount)
+        parallelRows(source, target, grain: 16) { first, count in
+            target.place(first).copyMemory(from: source.place(first), byteCount: count * source.rowByteCount)
         }
     }
 
     /// target += source; equal shapes and types.
     package func addRows(_ source: Tensor, to target: Tensor) {
-        scatterAddRows(source, (0..<Int32(source.rows)).map { $0 }, to: target)
+        precondition(source.shape == target.shape && source.dtype == target.dtype)
+        add(source, to: target)
     }
 
     /// Dropout of rows that were gathered from a larger tensor: row i of `source` gets the mask that row `rows[i]` of
     /// the whole would get from `dropout`.
     package func dropoutRows(_ source: Tensor, _ rows: [Int32], into target: Tensor, key: UInt64, rate: Float) {
         precondition(source.shape == target.shape && source.dtype == target.dtype && rows.count == source.rows)
-        let (width, bytes) = (source.columns, source.rowByteCount)
+        let width = source.columns
         parallel(rows.count, grain: 16) { range in
             for row in range {
                 tspeft_dropout(
-                    source.address + row * bytes, target.address + row * bytes, source.dtype.kernelCode, width,
+                    source.place(row), target.place(row), source.dtype.kernelCode, width,
                     UInt64(rows[row]) * UInt64(width), key, rate)
             }
         }

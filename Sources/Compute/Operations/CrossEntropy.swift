@@ -43,6 +43,7 @@ extension Tape {
         while start < scored.count {
             let count = min(chunk, scored.count - start)
             let logits = context.tensor([count, vocabulary], .f32)
+            // A copy, with zeros behind its last row.
             let part = context.copyRows(rows, start, count)
             context.products.multiplyRows(
                 part, head.weight, .transposed, bias: head.bias, into: logits, n: vocabulary, k: width)
@@ -64,10 +65,7 @@ extension Tape {
             if let dLogits, let dRows {
                 let dPart = context.tensor(part.shape)
                 context.products.multiplyRows(dLogits, head.weight, .plain, into: dPart, n: width, k: vocabulary)
-                withExtendedLifetime(dPart) {
-                    (dRows.address + start * dRows.rowByteCount).copyMemory(
-                        from: dPart.address, byteCount: count * dRows.rowByteCount)
-                }
+                context.copy(dPart, into: dRows.rows(start..<start + count))
             }
             if let dLogits, let dWeight {
                 // Rows of `part` behind the last are zero, so tokens can be rounded up.
@@ -78,8 +76,9 @@ extension Tape {
             start += count
         }
         if let dRows {
+            let hiddenSum = hidden.gradientSum
             record {
-                hidden.addGradient(context) { dHidden, accumulates in
+                hiddenSum.add(context) { dHidden, accumulates in
                     if !accumulates { dHidden.clear() }
                     context.scatterAddRows(dRows, scored, to: dHidden)
                 }
@@ -103,7 +102,7 @@ extension ComputeContext {
     /// A copy of rows start..<start + count.
     fileprivate func copyRows(_ x: Tensor, _ start: Int, _ count: Int) -> Tensor {
         let part = tensor([count, x.columns], x.dtype)
-        part.address.copyMemory(from: x.address + start * x.rowByteCount, byteCount: count * x.rowByteCount)
+        copy(x.rows(start..<start + count), into: part)
         return part
     }
 }

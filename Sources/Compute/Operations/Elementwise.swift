@@ -2,63 +2,69 @@ import CKernels
 import TensorCore
 
 extension Tape {
-    /// silu(gate) * up, elementwise, silu(z) = z / (1 + exp(-z)); all [tokens, width] in the computation's type.
+    /// silu(gate) * up, elementwise, silu(z) = z / (1 + exp(-z)); all [tokens, width] of one type.
+    ///
+    /// Backward: dgate += dout up silu'(gate), dup += dout silu(gate).
     package func siluProduct(gate: Variable, up: Variable) -> Variable {
         let context = context
+        let (gateValue, upValue) = (gate.value, up.value)
+        precondition(gateValue.shape == upValue.shape && gateValue.dtype == upValue.dtype)
         let needsGradient = gate.needsGradient || up.needsGradient
-        let out = Variable(context.tensor(gate.value.shape), needsGradient: needsGradient)
-        let code = out.value.dtype.kernelCode
-        let size = out.value.dtype.byteCount
-        context.parallel(out.value.count, grain: 4096) { range in
-            let offset = range.lowerBound * size
+        let out = Variable(context.tensor(gateValue.shape, gateValue.dtype), needsGradient: needsGradient)
+        let code = gateValue.dtype.kernelCode
+        let outValue = out.value
+        context.parallelRuns(gateValue, upValue, outValue, grain: 4096) { row, column, count in
             tspeft_silu_mul_forward(
-                gate.value.address + offset, up.value.address + offset, out.value.address + offset, code, range.count)
+                gateValue.place(row, column), upValue.place(row, column), outValue.place(row, column), code, count)
         }
         guard needsGradient else { return out }
+        let outSum = out.gradientSum
+        let gateSum = gate.needsGradient ? gate.gradientSum : nil
+        let upSum = up.needsGradient ? up.gradientSum : nil
         record {
-            guard let dout = out.takeGradient() else { return }
-            gate.addGradient(context) { dgate, gateAccumulates in
-                up.addGradient(context) { dup, upAccumulates in
-                    precondition(!gateAccumulates && !upAccumulates, "gate and up feed this product alone")
-                    context.parallel(dout.count, grain: 4096) { range in
-                        let offset = range.lowerBound * size
-                        tspeft_silu_mul_backward(
-                            gate.value.address + offset, up.value.address + offset, dout.address + offset,
-                            dgate.address + offset, dup.address + offset, code, range.count)
-                    }
-                }
+            guard let dout = outSum.take() else { return }
+            let dgate = context.tensor(dout.shape, dout.dtype)
+            let dup = context.tensor(dout.shape, dout.dtype)
+            context.parallelRuns(gateValue, upValue, dout, grain: 4096) { row, column, count in
+                tspeft_silu_mul_backward(
+                    gateValue.place(row, column), upValue.place(row, column), dout.place(row, column),
+                    dgate.place(row, column), dup.place(row, column), code, count)
             }
+            gateSum?.add(context, giving: dgate)
+            upSum?.add(context, giving: dup)
         }
         return out
     }
 
-    /// The residual stream x [tokens, width] F32 plus a layer's contribution y in the computation's type: F32.
+    /// The residual stream x plus a layer's contribution y, both [tokens, width] in either type: F32.
+    ///
+    /// Backward: dx += dout, dy += dout.
     package func residual(_ x: Variable, plus y: Variable) -> Variable {
         let context = context
-        let needsGradient = x.needsGradient || y.needsGradient
-        let out = Variable(context.tensor(x.value.shape, .f32), needsGradient: needsGradient)
-        let code = y.value.dtype.kernelCode
-        let size = y.value.dtype.byteCount
-        context.parallel(out.value.count, grain: 4096) { range in
-            let target = out.value.floats + range.lowerBound
-            target.update(from: x.value.floats + range.lowerBound, count: range.count)
-            tspeft_add(target, y.value.address + range.lowerBound * size, code, range.count)
-        }
-        guard needsGradient else { return out }
-        record {
-            guard let dout = out.takeGradient() else { return }
-            if y.needsGradient {
-                y.addGradient(context) { dy, accumulates in
-                    precondition(!accumulates, "a layer's contribution is added to the stream once")
-                    context.convert(dout, into: dy)
-                }
-            }
-            guard x.needsGradient else { return }
-            if x.gradient == nil {
-                x.adoptGradient(dout)
+        let (xValue, yValue) = (x.value, y.value)
+        precondition(xValue.shape == yValue.shape)
+        let out = Variable(
+            context.tensor(xValue.shape, .f32), needsGradient: x.needsGradient || y.needsGradient)
+        let outValue = out.value
+        context.parallelRuns(xValue, yValue, outValue, grain: 4096) { row, column, count in
+            let target = outValue.place(row, column)
+            if xValue.dtype == .f32 {
+                target.copyMemory(from: xValue.place(row, column), byteCount: 4 * count)
             } else {
-                x.addGradient(context) { dx, _ in context.add(dout, to: dx) }
+                tspeft_convert(
+                    xValue.place(row, column), xValue.dtype.kernelCode, target, DType.f32.kernelCode, count)
             }
+            tspeft_add(
+                target, DType.f32.kernelCode, yValue.place(row, column), yValue.dtype.kernelCode, count)
+        }
+        guard out.needsGradient else { return out }
+        let outSum = out.gradientSum
+        let xSum = x.needsGradient ? x.gradientSum : nil
+        let ySum = y.needsGradient ? y.gradientSum : nil
+        record {
+            guard let dout = outSum.take() else { return }
+            ySum?.add(context, copying: dout)
+            xSum?.add(context, giving: dout)
         }
         return out
     }
@@ -68,31 +74,29 @@ extension ComputeContext {
     /// The rows of target from `row` on = source, converted between F32 and BF16 (to nearest, ties to even).
     package func convert(_ source: Tensor, into target: Tensor, at row: Int = 0) {
         precondition(source.columns == target.columns && row + source.rows <= target.rows)
-        let start = target.address + row * target.rowByteCount
-        parallel(source.count, grain: 8192) { range in
+        let target = row == 0 && source.rows == target.rows ? target : target.rows(row..<row + source.rows)
+        parallelRuns(source, target, grain: 8192) { row, column, count in
             tspeft_convert(
-                source.address + range.lowerBound * source.dtype.byteCount, source.dtype.kernelCode,
-                start + range.lowerBound * target.dtype.byteCount, target.dtype.kernelCode, range.count)
+                source.place(row, column), source.dtype.kernelCode, target.place(row, column),
+                target.dtype.kernelCode, count)
         }
     }
 
-    /// target += source; target F32, source F32 or BF16.
+    /// target += source; both F32 or BF16, a BF16 sum rounded to nearest.
     package func add(_ source: Tensor, to target: Tensor) {
         precondition(source.count == target.count)
-        parallel(source.count, grain: 8192) { range in
+        parallelRuns(source, target, grain: 8192) { row, column, count in
             tspeft_add(
-                target.floats + range.lowerBound, source.address + range.lowerBound * source.dtype.byteCount,
-                source.dtype.kernelCode, range.count)
+                target.place(row, column), target.dtype.kernelCode, source.place(row, column),
+                source.dtype.kernelCode, count)
         }
     }
 
     /// The Euclidean norm of each row, [rows] F32.
     package func rowNorms(_ x: Tensor) -> Tensor {
         let norms = tensor([x.rows], .f32)
-        parallel(x.rows, grain: 16) { rows in
-            tspeft_row_norms(
-                x.address + rows.lowerBound * x.rowByteCount, x.dtype.kernelCode, norms.floats + rows.lowerBound,
-                rows.count, x.columns)
+        parallelRows(x, grain: 16) { first, count in
+            tspeft_row_norms(x.place(first), x.dtype.kernelCode, norms.floats + first, count, x.columns)
         }
         return norms
     }
@@ -114,9 +118,15 @@ extension ComputeContext {
         let rows = tensor([indices.count, x.columns], x.dtype)
         indices.withUnsafeBufferPointer { indices in
             parallel(indices.count, grain: 16) { range in
-                tspeft_gather_rows(
-                    x.address, indices.baseAddress! + range.lowerBound,
-                    rows.address + range.lowerBound * rows.rowByteCount, range.count, rows.rowByteCount)
+                let target = rows.place(range.lowerBound)
+                if x.isContiguous {
+                    tspeft_gather_rows(
+                        x.address, indices.baseAddress! + range.lowerBound, target, range.count, rows.rowByteCount)
+                } else {
+                    for index in range {
+                        rows.place(index).copyMemory(from: x.place(Int(indices[index])), byteCount: rows.rowByteCount)
+                    }
+                }
             }
         }
         return rows
@@ -125,11 +135,24 @@ extension ComputeContext {
     /// target[indices[i]] += source[i] for each row; no index twice; equal types.
     package func scatterAddRows(_ source: Tensor, _ indices: [Int32], to target: Tensor) {
         precondition(source.dtype == target.dtype && source.columns == target.columns && source.rows == indices.count)
+        guard source.isContiguous, target.isContiguous else {
+            return addEachRow(of: source, to: target) { Int(indices[$0]) }
+        }
         indices.withUnsafeBufferPointer { indices in
             parallel(indices.count, grain: 16) { range in
                 tspeft_scatter_add_rows(
-                    source.address + range.lowerBound * source.rowByteCount, indices.baseAddress! + range.lowerBound,
-                    target.address, target.dtype.kernelCode, range.count, source.columns)
+                    source.place(range.lowerBound), indices.baseAddress! + range.lowerBound, target.address,
+                    target.dtype.kernelCode, range.count, source.columns)
+            }
+        }
+    }
+
+    private func addEachRow(of source: Tensor, to target: Tensor, _ targetRow: (Int) -> Int) {
+        parallel(source.rows, grain: 16) { range in
+            for row in range {
+                tspeft_add(
+                    target.place(targetRow(row)), target.dtype.kernelCode, source.place(row),
+                    source.dtype.kernelCode, source.columns)
             }
         }
     }
@@ -138,11 +161,10 @@ extension ComputeContext {
     /// gives the same mask, so the call on a gradient is the backward pass.
     package func dropout(_ source: Tensor, into target: Tensor, key: UInt64, rate: Float) {
         precondition(source.dtype == target.dtype && source.count == target.count)
-        let size = source.dtype.byteCount
-        parallel(source.count, grain: 8192) { range in
+        parallelRuns(source, target, grain: 8192) { row, column, count in
             tspeft_dropout(
-                source.address + range.lowerBound * size, target.address + range.lowerBound * size,
-                source.dtype.kernelCode, range.count, UInt64(range.lowerBound), key, rate)
+                source.place(row, column), target.place(row, column), source.dtype.kernelCode, count,
+                UInt64(row * source.columns + column), key, rate)
         }
     }
 }

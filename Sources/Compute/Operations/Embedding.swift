@@ -21,8 +21,9 @@ extension Tape {
         let context = context
         let stream = Variable(rows, needsGradient: isRecording && table.collectsGradient)
         guard stream.needsGradient else { return stream }
+        let sum = stream.gradientSum
         record {
-            guard let dRows = stream.takeGradient() else { return }
+            guard let dRows = sum.take() else { return }
             context.addRows(dRows, to: table.gradient, at: tokens)
         }
         return stream
@@ -41,7 +42,8 @@ extension ComputeContext {
             for place in starts[groups.lowerBound]..<starts[groups.upperBound] {
                 let row = order[place]
                 tspeft_add(
-                    target.floats + Int(indices[row]) * width, source.floats + row * width, DType.f32.kernelCode, width)
+                    target.floats + Int(indices[row]) * width, DType.f32.kernelCode, source.floats + row * width,
+                    DType.f32.kernelCode, width)
             }
         }
     }

@@ -31,11 +31,11 @@ extension Tape {
         context.products.multiplyRows(
             x.value, layer.weight, .transposed, bias: layer.bias, into: y.value, n: layer.outputSize,
             k: layer.inputSize)
-        // x.value is needed for its gradient's shape alone, and the closure holds x anyway.
         guard x.needsGradient else { return y }
+        let (xSum, ySum) = (x.gradientSum, y.gradientSum)
         record {
-            guard let dy = y.takeGradient() else { return }
-            x.addGradient(context) { dx, accumulates in
+            guard let dy = ySum.take() else { return }
+            xSum.add(context) { dx, accumulates in
                 context.products.multiplyRows(
                     dy, layer.weight, .plain, into: dx, n: layer.inputSize, k: layer.outputSize,
                     accumulates: accumulates)

@@ -40,33 +40,37 @@ package final class RotaryTable {
 }
 
 extension Tape {
-    /// Rotates each head of x [tokens, heads * headSize] by its token's position, in place (Su et al., "RoFormer",
-    /// arXiv 2104.09864; halves rotated against each other, the Hugging Face layout). The operation that made x must
-    /// not need its value for its own backward pass.
+    /// Each head of x [tokens, heads * headSize] rotated by its token's position (Su et al., "RoFormer", arXiv
+    /// 2104.09864; halves rotated against each other, the Hugging Face layout); of x's type.
     ///
-    /// Backward: the gradient is rotated back, in place.
-    package func rotate(_ x: Variable, _ table: RotaryTable, positions: [Int32], headSize: Int) {
+    /// Backward: dx += the gradient rotated back.
+    package func rotated(_ x: Variable, _ table: RotaryTable, positions: [Int32], headSize: Int) -> Variable {
         let context = context
-        context.rotate(x.value, table, positions: positions, headSize: headSize, direction: 1)
+        let y = Variable(context.tensor(x.value.shape, x.value.dtype), needsGradient: x.needsGradient)
+        context.rotate(x.value, into: y.value, table, positions: positions, headSize: headSize, direction: 1)
+        guard x.needsGradient else { return y }
+        let (xSum, ySum) = (x.gradientSum, y.gradientSum)
         record {
-            guard let gradient = x.gradient else { return }
-            context.rotate(gradient, table, positions: positions, headSize: headSize, direction: -1)
+            guard let dy = ySum.take() else { return }
+            context.rotate(dy, into: dy, table, positions: positions, headSize: headSize, direction: -1)
+            xSum.add(context, giving: dy)
         }
+        return y
     }
 }
 
 extension ComputeContext {
     fileprivate func rotate(
-        _ x: Tensor, _ table: RotaryTable, positions: [Int32], headSize: Int, direction: Int32
+        _ x: Tensor, into target: Tensor, _ table: RotaryTable, positions: [Int32], headSize: Int, direction: Int32
     ) {
         precondition(positions.count == x.rows && x.columns % headSize == 0)
         table.reserve(positions: Int(positions.max() ?? -1) + 1)
         positions.withUnsafeBufferPointer { positions in
             parallel(x.rows, grain: 8) { rows in
                 tspeft_rope(
-                    x.address + rows.lowerBound * x.rowByteCount, x.dtype.kernelCode, x.columns,
-                    positions.baseAddress! + rows.lowerBound, table.cosine.floats, table.sine.floats, direction,
-                    rows.count, x.columns / headSize, headSize)
+                    x.place(rows.lowerBound), x.rowStride, target.place(rows.lowerBound), target.rowStride,
+                    x.dtype.kernelCode, positions.baseAddress! + rows.lowerBound, table.cosine.floats,
+                    table.sine.floats, direction, rows.count, x.columns / headSize, headSize)
             }
         }
     }

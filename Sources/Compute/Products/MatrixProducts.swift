@@ -60,8 +60,8 @@ package final class MatrixProducts {
     /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
     ///
     /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie
-    /// in their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Sums are F32 whatever the
-    /// types.
+    /// in their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Any of them may be a view with
+    /// gaps between its rows. Sums are F32 whatever the types.
     package func multiply(
         _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
         n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
@@ -71,15 +71,26 @@ package final class MatrixProducts {
             if !accumulates { c.clear() }
             return
         }
+        let decodes = !multipliesBF16 && ![a, b, c].allSatisfy { $0.dtype == .f32 }
+        if decodes, [a, b, c].contains(where: { $0.rowStride != $0.columns }) {
+            // Strips are cut from rows without gaps.
+            let result = packed(c)
+            multiply(
+                packed(a), aLayout, packed(b), bLayout, bias: bias, into: result, m: m, n: n, k: k,
+                accumulates: accumulates, scale: scale)
+            if result !== c { copyRows(of: result, to: c) }
+            return
+        }
         let product = OneDNN.Product(
-            m: m, n: n, k: k, left: OneDNN.Operand(a.dtype, aLayout, width: aLayout == .plain ? k : m),
-            right: OneDNN.Operand(b.dtype, bLayout, width: bLayout == .plain ? n : k),
-            result: OneDNN.Operand(c.dtype, .plain, width: n), accumulates: accumulates, hasBias: bias != nil,
-            scale: scale)
-        let places = OneDNN.Places(left: a.address, right: b.address, result: c.address, bias: bias?.floats)
+            m: m, n: n, k: k,
+            left: OneDNN.Operand(a.dtype, aLayout, width: Self.stride(a, aLayout == .plain ? k : m)),
+            right: OneDNN.Operand(b.dtype, bLayout, width: Self.stride(b, bLayout == .plain ? n : k)),
+            result: OneDNN.Operand(c.dtype, .plain, width: Self.stride(c, n)), accumulates: accumulates,
+            hasBias: bias != nil, scale: scale)
+        let places = OneDNN.Places(left: a.start, right: b.start, result: c.start, bias: bias?.floats)
         timed {
             do throws(ComputeError) {
-                if multipliesBF16 || [a, b, c].allSatisfy({ $0.dtype == .f32 }) {
+                if !decodes {
                     try library.run(product, places)
                 } else {
                     try StripProduct(product, leftLayout: aLayout, rightLayout: bLayout, limits, pool, threads)
@@ -90,6 +101,26 @@ package final class MatrixProducts {
             }
         }
         withExtendedLifetime((a, b, c, bias)) {}
+    }
+
+    /// Elements between the rows of a tensor whose rows are taken as `length` long: those of a view with gaps lie
+    /// where they lie.
+    private static func stride(_ tensor: Tensor, _ length: Int) -> Int {
+        tensor.rowStride == tensor.columns ? length : tensor.rowStride
+    }
+
+    /// The tensor, or a copy of a view without its gaps.
+    private func packed(_ tensor: Tensor) -> Tensor {
+        if tensor.rowStride == tensor.columns { return tensor }
+        let copy = Tensor([tensor.rows, tensor.columns], tensor.dtype, pool: pool)
+        copyRows(of: tensor, to: copy)
+        return copy
+    }
+
+    private func copyRows(of source: Tensor, to target: Tensor) {
+        threads.parallel(source.rows, grain: 16) { rows in
+            for row in rows { target.place(row).copyMemory(from: source.place(row), byteCount: source.rowByteCount) }
+        }
     }
 
     /// The product of each row of `a` [tokens, k] with a matrix, into `c` [tokens, n]: `multiply` with m = tokens

@@ -25,14 +25,14 @@ struct AttentionBlock: LayerBlock {
     }
 
     func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        let queries = query.forward(x, on: tape)
-        let newKeys = key.forward(x, on: tape)
-        var keys = newKeys
+        func rotated(_ x: Variable) -> Variable {
+            tape.rotated(x, rotary, positions: input.layout.positions, headSize: shape.headSize)
+        }
+        let queries = rotated(query.forward(x, on: tape))
+        var keys = rotated(key.forward(x, on: tape))
         var values = value.forward(x, on: tape)
-        tape.rotate(queries, rotary, positions: input.layout.positions, headSize: shape.headSize)
-        tape.rotate(newKeys, rotary, positions: input.layout.positions, headSize: shape.headSize)
         if let cache = input.cache {
-            let held = cache.append(layer: input.layer, keys: newKeys.value, values: values.value)
+            let held = cache.append(layer: input.layer, keys: keys.value, values: values.value)
             keys = Variable(held.keys, needsGradient: false)
             values = Variable(held.values, needsGradient: false)
         }
