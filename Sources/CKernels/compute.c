@@ -139,21 +139,15 @@ size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t hea
     return packed + direct + 15;  // to start at a cache line
 }
 
-void tspeft_attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,
-                              size_t q_stride, size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size,
-                              float scale, const tspeft_attention_segment *segment, size_t head_begin, size_t head_end,
-                              float *scratch) {
-    kernels()->attention_forward(q, k, v, out, lse, dtype, q_stride, kv_stride, heads, kv_heads, head_size, scale,
-                                 segment, head_begin, head_end, scratch);
+void tspeft_attention_forward(const tspeft_attention *call, const tspeft_attention_segment *segment, size_t head_begin,
+                              size_t head_end, float *scratch) {
+    kernels()->attention_forward(call, segment, head_begin, head_end, scratch);
 }
 
-void tspeft_attention_backward(const void *q, const void *k, const void *v, const void *out, const void *dout,
-                               const float *lse, void *dq, void *dk, void *dv, int dtype, size_t q_stride,
-                               size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size, float scale,
+void tspeft_attention_backward(const tspeft_attention *call, const tspeft_attention_gradients *gradients,
                                const tspeft_attention_segment *segment, size_t kv_begin, size_t kv_end,
                                float *scratch) {
-    kernels()->attention_backward(q, k, v, out, dout, lse, dq, dk, dv, dtype, q_stride, kv_stride, heads, kv_heads,
-                                  head_size, scale, segment, kv_begin, kv_end, scratch);
+    kernels()->attention_backward(call, gradients, segment, kv_begin, kv_end, scratch);
 }
 
 void tspeft_householder_r(const float *b, size_t rows, size_t width, float *r, double *scratch) {

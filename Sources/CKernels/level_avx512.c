@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention_rule.h"
 #include "dropout_stream.h"
 #include "levels.h"
 

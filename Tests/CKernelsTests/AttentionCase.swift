@@ -1,5 +1,30 @@
 import CKernels
 import Foundation
+import Testing
+
+/// Which keys a query sees, by the kernels' numbers.
+struct Pattern: CustomTestStringConvertible, Sendable {
+    var name: String
+    var before = Int.max
+    var after = 0
+    var block = 0
+    var testDescription: String { name }
+
+    static let causal = Pattern(name: "causal")
+    /// Every kind, with reaches and blocks around the kernels' own block of 48 and far below it.
+    static let all = [
+        causal, Pattern(name: "window of 1", before: 0), Pattern(name: "window of 7", before: 6),
+        Pattern(name: "window of 60", before: 59), Pattern(name: "everything", after: .max),
+        Pattern(name: "5 to both sides", before: 5, after: 5), Pattern(name: "2 ahead", after: 2),
+        Pattern(name: "blocks of 10", after: .max, block: 10),
+        Pattern(name: "causal in blocks of 50", block: 50),
+    ]
+
+    func shows(query: Int, key: Int) -> Bool {
+        (before == .max || key >= query - before) && (after == .max || key <= query + after)
+            && (block == 0 || key / block == query / block)
+    }
+}
 
 /// Random operands of one attention segment, in the middle of larger matrices.
 struct AttentionCase {
@@ -9,6 +34,11 @@ struct AttentionCase {
     var length: Int
     var prefix = 0
     var element = Element.f32
+    var pattern = Pattern.causal
+    /// Scores s become softcap tanh(s / softcap) where this is not 0.
+    var softcap: Float = 0
+    /// A score without a value for each head.
+    var sinks: [Float]?
 
     /// Rows before and behind the segment that no kernel may touch.
     static let margin = 3
@@ -19,10 +49,10 @@ struct AttentionCase {
 
     init(
         headSize: Int, length: Int, prefix: Int = 0, heads: Int = 4, keyValueHeads: Int = 2, element: Element = .f32,
-        seed: UInt64 = 51
+        pattern: Pattern = .causal, seed: UInt64 = 51
     ) {
         (self.headSize, self.length, self.prefix, self.element) = (headSize, length, prefix, element)
-        (self.heads, self.keyValueHeads) = (heads, keyValueHeads)
+        (self.heads, self.keyValueHeads, self.pattern) = (heads, keyValueHeads, pattern)
         var numbers = Numbers(seed: seed)
         let queryCount = (length + 2 * Self.margin) * (heads * headSize + Self.gap)
         let keyCount = (length + prefix + 3 * Self.margin) * (keyValueHeads * headSize + Self.gap)
@@ -48,19 +78,32 @@ struct AttentionCase {
         return Buffer([Float](repeating: .nan, count: size))
     }
 
+    /// The operands of a call that writes to `out` and `lse`.
+    func call(out: Buffer, lse: Buffer?, sinks: Buffer?) -> tspeft_attention {
+        func matrix(_ buffer: Buffer, _ stride: Int) -> tspeft_matrix {
+            tspeft_matrix(data: buffer.pointer, stride: stride)
+        }
+        func reach(_ count: Int) -> Int { count == .max ? -1 : count }
+        return tspeft_attention(
+            q: matrix(q, queryStride), k: matrix(k, keyStride), v: matrix(v, keyStride), out: matrix(out, queryStride),
+            lse: lse?.floatPointer, dtype: element.rawValue, heads: heads, kv_heads: keyValueHeads,
+            head_size: headSize,
+            rule: tspeft_attention_rule(
+                before: reach(pattern.before), after: reach(pattern.after), block: pattern.block, scale: scale,
+                softcap: softcap, sinks: sinks.map { UnsafePointer($0.floatPointer) }))
+    }
+
     /// Output and log-sum-exp, in matrices of -7, written in calls for `headRanges`.
     func forward(_ level: KernelLevel, headRanges: [Range<Int>]? = nil) -> (out: Buffer, lse: Buffer) {
         let out = Buffer([Float](repeating: -7, count: q.count), element)
         let lse = Buffer([Float](repeating: -7, count: lseCount)), scratch = scratch
-        var segment = segment
+        let sinks = sinks.map { Buffer($0) }
+        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks))
         for range in headRanges ?? [0..<heads] {
             level.kernels.attention_forward(
-                q.pointer, k.pointer, v.pointer, out.pointer, lse.floatPointer, element.rawValue, queryStride,
-                keyStride,
-                heads, keyValueHeads, headSize, scale, &segment, range.lowerBound, range.upperBound,
-                scratch.floatPointer)
+                &call, &segment, range.lowerBound, range.upperBound, scratch.floatPointer)
         }
-        _ = scratch.values
+        withExtendedLifetime((sinks, scratch.values)) {}
         return (out, lse)
     }
 
@@ -71,19 +114,23 @@ struct AttentionCase {
         let dq = Buffer([Float](repeating: -7, count: q.count), element), scratch = scratch
         let dk = Buffer([Float](repeating: -7, count: k.count), element)
         let dv = Buffer([Float](repeating: -7, count: k.count), element)
-        var segment = segment
+        let sinks = sinks.map { Buffer($0) }
+        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks))
+        var gradients = tspeft_attention_gradients(
+            dout: tspeft_matrix(data: dout.pointer, stride: queryStride),
+            dq: tspeft_matrix(data: dq.pointer, stride: queryStride),
+            dk: tspeft_matrix(data: dk.pointer, stride: keyStride),
+            dv: tspeft_matrix(data: dv.pointer, stride: keyStride))
         for range in ranges ?? [0..<keyValueHeads] {
             level.kernels.attention_backward(
-                q.pointer, k.pointer, v.pointer, out.pointer, dout.pointer, lse.floatPointer, dq.pointer, dk.pointer,
-                dv.pointer, element.rawValue, queryStride, keyStride, heads, keyValueHeads, headSize, scale, &segment,
-                range.lowerBound, range.upperBound, scratch.floatPointer)
+                &call, &gradients, &segment, range.lowerBound, range.upperBound, scratch.floatPointer)
         }
-        _ = scratch.values
+        withExtendedLifetime((sinks, scratch.values)) {}
         return (dq, dk, dv)
     }
 }
 
-/// Attention from its definition, in double: softmax(scale q k') v row by row, and the derivatives of its sums.
+/// Attention from its definition, in double: softmax(scores) v row by row, and the derivatives of its sums.
 struct AttentionReference {
     var out, lse, dq, dk, dv: [Double]
 
@@ -114,16 +161,23 @@ struct AttentionReference {
             for j in 0..<attention.length {
                 let first = (margin + j) * attention.queryStride + head * size
                 let rows =
-                    (0..<attention.prefix).map { Int(segment.prefix_start) + $0 } + (0...j).map { margin + $0 }
+                    ((0..<attention.prefix).map { Int(segment.prefix_start) + $0 }
+                    + (0..<attention.length).map { margin + $0 }).enumerated()
+                    .filter { attention.pattern.shows(query: attention.prefix + j, key: $0.offset) }.map(\.element)
                 let keys = rows.map { $0 * attention.keyStride + head / group * size }
                 func dot(_ a: [Double], _ b: [Double], _ from: Int) -> Double {
                     var sum = 0.0
                     for i in 0..<size { sum += a[first + i] * b[from + i] }
                     return sum
                 }
-                let scores = keys.map { scale * dot(q, k, $0) }
-                let largest = scores.max() ?? 0
-                let sum = scores.reduce(0) { $0 + exp($1 - largest) }
+                let cap = Double(attention.softcap)
+                let scores = keys.map { key in
+                    let score = scale * dot(q, k, key)
+                    return cap == 0 ? score : cap * tanh(score / cap)
+                }
+                let sink = attention.sinks.map { Double($0[head]) } ?? -.infinity
+                let largest = max(scores.max() ?? 0, sink)
+                let sum = scores.reduce(exp(sink - largest)) { $0 + exp($1 - largest) }
                 lse[(margin + j) * attention.heads + head] = largest + log(sum)
                 let p = scores.map { exp($0 - largest) / sum }
                 for i in 0..<size { out[first + i] = 0 }
@@ -135,7 +189,8 @@ struct AttentionReference {
                 let mean = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
                 for i in 0..<size { dq[first + i] = 0 }
                 for (n, key) in keys.enumerated() {
-                    let ds = p[n] * (dp[n] - mean) * scale
+                    let slope = cap == 0 ? 1 : 1 - (scores[n] / cap) * (scores[n] / cap)
+                    let ds = p[n] * (dp[n] - mean) * scale * slope
                     for i in 0..<size {
                         dq[first + i] += ds * k[key + i]
                         dk[key + i] += ds * q[first + i]

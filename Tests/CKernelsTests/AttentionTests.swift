@@ -38,8 +38,40 @@ import Testing
         }
     }
 
-    @Test func theFormulasAreTheSlopesOfTheDefinition() {
-        let attention = AttentionCase(headSize: 8, length: 5, heads: 2, keyValueHeads: 1)
+    /// Every pattern of visibility, with and without a cap and sinks, from few queries and from many.
+    @Test(arguments: Pattern.all, Element.activations)
+    func patternsCapsAndSinksFollowTheDefinition(pattern: Pattern, element: Element) {
+        for (length, prefix) in [(1, 0), (3, 2), (13, 0), (13, 61), (53, 0)] {
+            for softcap: Float in [0, 1.5] {
+                var attention = AttentionCase(
+                    headSize: 20, length: length, prefix: prefix, element: element, pattern: pattern)
+                attention.softcap = softcap
+                if softcap != 0 { attention.sinks = [-1, 0.5, 3, -40] }
+                let expected = AttentionReference(attention, gradients: prefix == 0)
+                let plain = attention.forward(.plain)
+                for level in KernelLevel.all {
+                    let found = attention.forward(level)
+                    let name = "\(level) \(length) \(prefix) \(softcap)"
+                    #expect(agree(found.out.values, expected.out, tolerance: element.rounding + 3e-6), "\(name)")
+                    #expect(agree(found.lse.values, expected.lse, tolerance: 3e-6), "\(name)")
+                    guard prefix == 0 else { continue }
+                    let gradients = attention.backward(level, out: plain.out, lse: plain.lse)
+                    let tolerance = element == .f32 ? 1e-5 : 2e-2
+                    #expect(agree(gradients.dq.values, expected.dq, tolerance: tolerance), "\(name)")
+                    #expect(agree(gradients.dk.values, expected.dk, tolerance: tolerance), "\(name)")
+                    #expect(agree(gradients.dv.values, expected.dv, tolerance: element.rounding + 1e-5), "\(name)")
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [Float(0), 1.5]) func theFormulasAreTheSlopesOfTheDefinition(softcap: Float) {
+        var attention = AttentionCase(headSize: 8, length: 5, heads: 2, keyValueHeads: 1)
+        attention.softcap = softcap
+        if softcap != 0 {
+            attention.pattern = Pattern(name: "1 to both sides", before: 1, after: 1)
+            attention.sinks = [0.5, -1]
+        }
         let (q, k, v) = (attention.q.values, attention.k.values, attention.v.values)
         let operands = [q, k, v].map { $0.map(Double.init) }, dout = attention.dout.values.map(Double.init)
         let reference = AttentionReference(attention, gradients: true)
@@ -89,6 +121,27 @@ import Testing
         }
     }
 
+    /// Lengths around the blocks' boundaries for every pattern; plain C is the reference.
+    @Test(arguments: Pattern.all)
+    func everyPatternAgreesWithPlainC(pattern: Pattern) {
+        for length in [4, 6, 47, 49, 96, 131] {
+            var attention = AttentionCase(
+                headSize: 16, length: length, heads: 2, keyValueHeads: 1, pattern: pattern, seed: UInt64(length))
+            if length % 2 == 0 { attention.softcap = 3 }
+            let expected = attention.forward(.plain)
+            let wanted = attention.backward(.plain, out: expected.out, lse: expected.lse)
+            for level in KernelLevel.vectors {
+                let found = attention.forward(level)
+                #expect(largestDifference(found.out.values, expected.out.values) < 3e-6, "\(level) \(length)")
+                #expect(largestDifference(found.lse.values, expected.lse.values) < 5e-6, "\(level) \(length)")
+                let gradients = attention.backward(level, out: expected.out, lse: expected.lse)
+                #expect(largestDifference(gradients.dq.values, wanted.dq.values) < 2e-5, "\(level) \(length)")
+                #expect(largestDifference(gradients.dk.values, wanted.dk.values) < 2e-5, "\(level) \(length)")
+                #expect(largestDifference(gradients.dv.values, wanted.dv.values) < 2e-5, "\(level) \(length)")
+            }
+        }
+    }
+
     @Test(arguments: KernelLevel.all)
     func anySplitOfTheHeadsGivesTheSameBits(level: KernelLevel) {
         for length in [2, 50] {
@@ -114,9 +167,8 @@ import Testing
                 query_start: Int64(margin + 40), query_count: Int64(count), key_start: Int64(margin + 40),
                 prefix_start: Int64(margin), prefix_count: 40)
             let scratch = Buffer(count: tspeft_attention_scratch(count, 40 + count, 32))
-            level.kernels.attention_forward(
-                whole.q.pointer, whole.k.pointer, whole.v.pointer, out.pointer, nil, Element.f32.rawValue,
-                whole.queryStride, whole.keyStride, 4, 2, 32, whole.scale, &segment, 0, 4, scratch.floatPointer)
+            var call = whole.call(out: out, lse: nil, sinks: nil)
+            level.kernels.attention_forward(&call, &segment, 0, 4, scratch.floatPointer)
             for row in margin + 40..<margin + 40 + count {
                 let range = row * whole.queryStride..<row * whole.queryStride + 4 * 32
                 #expect(largestDifference(Array(out.values[range]), Array(expected[range])) < 2e-6)

@@ -76,12 +76,37 @@ import Testing
         },
     ]
 
+    static let scorings = [
+        ("window", AttentionScoring(.window(2))), ("everything", AttentionScoring(.everything, scale: 0.3)),
+        ("band", AttentionScoring(.band(1), softcap: 0.7)), ("block", AttentionScoring(.block(3))),
+        ("sinks", AttentionScoring(sinks: [0.4, -1])),
+    ].map { name, scoring in
+        Composition(name: "\(name): x is query, key and value", inputs: [[7, 12]]) { tape, x in
+            let shape = AttentionShape(headCount: 2, keyValueHeadCount: 2, headSize: 6)
+            let mixed = tape.attention(q: x[0], k: x[0], v: x[0], shape, layout, scoring: scoring)
+            return tape.residual(mixed, plus: x[0])
+        }
+    }
+
     static let views = [
         Composition(name: "norm by heads", inputs: [[7, 12]]) { tape, x in
             let normed = tape.rmsNorm(x[0].reshaped([21, 4]), weight: weight(4, tape), epsilon: 1e-3)
             let turned = tape.rotated(
                 normed.reshaped([7, 12]), rotary(4, tape), positions: layout.positions, headSize: 4)
             return tape.residual(turned, plus: x[0])
+        },
+        Composition(name: "query, key and value are columns of one", inputs: [[7, 12], [7, 12]], streams: [0]) {
+            tape, x in
+            let parts = tape.linear(x[1], layer(tape, 24, 12, seed: 40)).split([12, 6, 6])
+            let turned = tape.rotated(parts[0], rotary(6, tape), positions: layout.positions, headSize: 6)
+            let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 6)
+            let mixed = tape.attention(q: turned, k: parts[1], v: parts[2], shape, layout)
+            return tape.residual(tape.residual(x[0], plus: mixed), plus: parts[0])
+        },
+        Composition(name: "query is a view itself", inputs: [[7, 24]]) { tape, x in
+            let parts = x[0].split([12, 6, 6])
+            let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 6)
+            return tape.attention(q: parts[0], k: parts[1], v: parts[2], shape, layout)
         },
         Composition(name: "gate and up are columns of one", inputs: [[5, 14]]) { tape, x in
             tape.siluProduct(gate: x[0].columns(0..<7), up: x[0].columns(7..<14))
@@ -105,14 +130,14 @@ import Testing
         },
     ]
 
-    @Test(arguments: readTwice + views) func gradientsAddUp(composition: Composition) {
+    @Test(arguments: readTwice + scorings + views) func gradientsAddUp(composition: Composition) {
         let errors = GradientCheck(composition.run).errors(inputs: composition.inputs)
         for (input, error) in errors.enumerated() {
             #expect(error < GradientCheck.tolerance, "gradient of input \(input)")
         }
     }
 
-    @Test(arguments: readTwice + views) func bf16FollowsF32(composition: Composition) {
+    @Test(arguments: readTwice + scorings + views) func bf16FollowsF32(composition: Composition) {
         let errors = GradientCheck(composition.run).bf16Errors(
             inputs: composition.inputs, streams: composition.streams)
         for (index, error) in errors.enumerated() {

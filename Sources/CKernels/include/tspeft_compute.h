@@ -81,30 +81,60 @@ void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_
 void tspeft_cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
                           float *losses, size_t rows, size_t width);
 
-/// One run of queries and the keys it sees. Query j (0 <= j < query_count; row query_start + j of q, out, lse) attends
-/// to key rows [prefix_start, prefix_start + prefix_count) and [key_start, key_start + j].
+/// One run of queries and the keys it may see: first key rows [prefix_start, prefix_start + prefix_count), then
+/// [key_start, key_start + query_count). Query j (0 <= j < query_count; row query_start + j of q, out, lse) stands at
+/// place prefix_count + j of these keys.
 typedef struct {
     int64_t query_start, query_count, key_start, prefix_start, prefix_count;
 } tspeft_attention_segment;
+
+/// Which keys a query sees and what becomes of a score. The query at place p of its run's keys sees those at places j
+/// with p - before <= j <= p + after and, where block is not 0, j / block == p / block (rounded down); before and after
+/// are at least 0 and may be SIZE_MAX for no limit. (Causal: SIZE_MAX, 0, 0. A window of w: w - 1, 0, 0. Everything:
+/// SIZE_MAX, SIZE_MAX, 0.)
+///
+/// A score s = scale <q, k> becomes softcap tanh(s / softcap) where softcap is not 0. Where sinks are given, float
+/// [heads], each query of head h has one further key with that score and a value of 0; nothing is their gradient.
+typedef struct {
+    size_t before, after, block;
+    float scale, softcap;
+    const float *sinks;
+} tspeft_attention_rule;
+
+/// Element (i, j) of a matrix is element i * stride + j from `data` on.
+typedef struct {
+    void *data;
+    size_t stride;
+} tspeft_matrix;
+
+/// The operands of attention: q, out [.., heads * head_size]; k, v [.., kv_heads * head_size], all `dtype`. Query head h
+/// uses kv head h / (heads / kv_heads). lse (may be NULL in the forward pass): float [query rows, heads], the log of the
+/// softmax's denominator (log sum exp of the scores).
+typedef struct {
+    tspeft_matrix q, k, v, out;
+    float *lse;
+    int dtype;
+    size_t heads, kv_heads, head_size;
+    tspeft_attention_rule rule;
+} tspeft_attention;
+
+/// Gradients with the shapes of out, q, k and v.
+typedef struct {
+    tspeft_matrix dout, dq, dk, dv;
+} tspeft_attention_gradients;
 
 /// Floats of scratch that one call of tspeft_attention_forward/backward needs for segments with at most
 /// query_count queries and key_count = prefix_count + query_count keys.
 size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t head_size);
 
-/// Causal attention of one segment for query heads [head_begin, head_end): softmax(scale q k') v.
-/// q, out: [.., heads * head_size], row strides q_stride (out has the same); k, v: [.., kv_heads * head_size], stride
-/// kv_stride. Query head h uses kv head h / (heads / kv_heads). lse (may be NULL): float [query rows, heads] receives
-/// the log of the softmax's denominator (log sum exp of the scaled scores). Arithmetic in float. Heads that share a kv
-/// head are best done in one call: it reads or packs the keys and values once for them.
-void tspeft_attention_forward(const void *q, const void *k, const void *v, void *out, float *lse, int dtype,
-                              size_t q_stride, size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size,
-                              float scale, const tspeft_attention_segment *segment, size_t head_begin, size_t head_end,
-                              float *scratch);
-/// The backward pass for kv heads [kv_begin, kv_end) of a segment without prefix (prefix_count 0): writes (not adds)
-/// the rows of dq for the query heads of these groups and of dk, dv. Shapes and strides as their forward operands.
-void tspeft_attention_backward(const void *q, const void *k, const void *v, const void *out, const void *dout,
-                               const float *lse, void *dq, void *dk, void *dv, int dtype, size_t q_stride,
-                               size_t kv_stride, size_t heads, size_t kv_heads, size_t head_size, float scale,
+/// Attention of one segment for query heads [head_begin, head_end): softmax(scores) v into `out` and, where it is given,
+/// `lse`. Arithmetic in float. Heads that share a kv head are best done in one call: it reads or packs the keys and
+/// values once for them.
+void tspeft_attention_forward(const tspeft_attention *call, const tspeft_attention_segment *segment, size_t head_begin,
+                              size_t head_end, float *scratch);
+/// The backward pass for kv heads [kv_begin, kv_end) of a segment without prefix (prefix_count 0), from the forward
+/// pass's out and lse: writes (not adds) the rows of dq for the query heads of these groups and of dk, dv.
+void tspeft_attention_backward(const tspeft_attention *call, const tspeft_attention_gradients *gradients,
                                const tspeft_attention_segment *segment, size_t kv_begin, size_t kv_end, float *scratch);
 
 /// R of the QR decomposition (Householder, in double) of b [rows, width], upper triangular, written row-major

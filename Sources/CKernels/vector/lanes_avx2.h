@@ -14,6 +14,8 @@ INLINE vmask v_first(size_t left) {
     int count = left >= LANES ? LANES : (int)left;
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+/// The lanes of a that b does not have.
+INLINE vmask v_without(vmask a, vmask b) { return _mm256_andnot_si256(b, a); }
 INLINE vf v_set(float x) { return _mm256_set1_ps(x); }
 INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 INLINE vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }

@@ -11,6 +11,8 @@ typedef __mmask16 vmask;
 
 /// The first `left` lanes.
 INLINE vmask v_first(size_t left) { return left >= LANES ? (vmask)0xFFFF : (vmask)((1u << left) - 1); }
+/// The lanes of a that b does not have.
+INLINE vmask v_without(vmask a, vmask b) { return a & (vmask)~b; }
 INLINE vf v_set(float x) { return _mm512_set1_ps(x); }
 INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
