@@ -126,6 +126,116 @@ FAMILIES = {
         "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}",
         "<s>", "<|endoftext|>", "<|end|>", False,
     ),
+    # Thoughts after the last question alone, found from the end; calls and answers of tools.
+    "qwen3": (
+        "{%- if tools %}\n    {{- '<|im_start|>system\\n' }}\n    {%- if messages[0].role == 'system' %}\n"
+        "        {{- messages[0].content + '\\n\\n' }}\n    {%- endif %}\n    {%- for tool in tools %}\n"
+        "        {{- \"\\n\" }}\n        {{- tool | tojson }}\n    {%- endfor %}\n    {{- \"<|im_end|>\\n\" }}\n{%- else %}\n"
+        "    {%- if messages[0].role == 'system' %}\n"
+        "        {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}\n    {%- endif %}\n{%- endif %}\n"
+        "{%- set ns = namespace(open=true, last=messages|length - 1) %}\n{%- for message in messages[::-1] %}\n"
+        "    {%- set index = (messages|length - 1) - loop.index0 %}\n"
+        "    {%- if ns.open and message.role == \"user\" and message.content is string and "
+        "not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}\n"
+        "        {%- set ns.open = false %}\n        {%- set ns.last = index %}\n    {%- endif %}\n{%- endfor %}\n"
+        "{%- for message in messages %}\n    {%- if message.content is string %}\n"
+        "        {%- set content = message.content %}\n    {%- else %}\n        {%- set content = '' %}\n    {%- endif %}\n"
+        "    {%- if (message.role == \"user\") or (message.role == \"system\" and not loop.first) %}\n"
+        "        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}\n"
+        "    {%- elif message.role == \"assistant\" %}\n        {%- set thoughts = '' %}\n"
+        "        {%- if message.reasoning_content is string %}\n            {%- set thoughts = message.reasoning_content %}\n"
+        "        {%- elif '</think>' in content %}\n"
+        "            {%- set thoughts = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}\n"
+        "            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}\n        {%- endif %}\n"
+        "        {%- if loop.index0 > ns.last and (loop.last or (not loop.last and thoughts)) %}\n"
+        "            {{- '<|im_start|>' + message.role + '\\n<think>\\n' + thoughts.strip('\\n') + '\\n</think>\\n\\n' "
+        "+ content.lstrip('\\n') }}\n        {%- else %}\n            {{- '<|im_start|>' + message.role + '\\n' + content }}\n"
+        "        {%- endif %}\n        {%- if message.tool_calls %}\n            {%- for call in message.tool_calls %}\n"
+        "                {%- if (loop.first and content) or (not loop.first) %}\n                    {{- '\\n' }}\n"
+        "                {%- endif %}\n                {{- call.arguments | tojson }}\n            {%- endfor %}\n"
+        "        {%- endif %}\n        {{- '<|im_end|>\\n' }}\n    {%- elif message.role == \"tool\" %}\n"
+        "        {%- if loop.first or (messages[loop.index0 - 1].role != \"tool\") %}\n"
+        "            {{- '<|im_start|>user' }}\n        {%- endif %}\n        {{- content }}\n"
+        "        {%- if loop.last or (messages[loop.index0 + 1].role != \"tool\") %}\n            {{- '<|im_end|>\\n' }}\n"
+        "        {%- endif %}\n    {%- endif %}\n{%- endfor %}\n{%- if add_generation_prompt %}\n"
+        "    {{- '<|im_start|>assistant\\n' }}\n    {%- if enable_thinking is defined and enable_thinking is false %}\n"
+        "        {{- '<think>\\n\\n</think>\\n\\n' }}\n    {%- endif %}\n{%- endif %}",
+        "", "<|im_end|>", "<|im_end|>", False,
+    ),
+    # The same by a range that counts down, as Qwen3's first ones did, and QwQ's opened thoughts.
+    "qwen3-countdown": (
+        "{%- set ns = namespace(open=true, last=messages|length - 1) %}\n{%- for index in range(ns.last, -1, -1) %}\n"
+        "    {%- set message = messages[index] %}\n    {%- if ns.open and message.role == \"user\" and "
+        "not('<tool_response>' in message.content and '</tool_response>' in message.content) %}\n"
+        "        {%- set ns.open = false %}\n        {%- set ns.last = index %}\n    {%- endif %}\n{%- endfor %}\n"
+        "{%- for message in messages %}\n    {%- set content = message.content if message.content is not none else '' %}\n"
+        "    {%- if message.role == \"assistant\" %}\n        {%- set thoughts = '' %}\n"
+        "        {%- if message.reasoning_content is defined and message.reasoning_content is not none %}\n"
+        "            {%- set thoughts = message.reasoning_content %}\n        {%- elif '</think>' in message.content %}\n"
+        "            {%- set content = message.content.split('</think>')[-1].lstrip('\\n') %}\n"
+        "            {%- set thoughts = message.content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}\n"
+        "        {%- endif %}\n        {{- '<|im_start|>' + message.role + '\\n' }}\n"
+        "        {%- if loop.index0 > ns.last and thoughts|length > 0 %}\n"
+        "            {{- '<think>\\n' ~ thoughts ~ '\\n</think>\\n\\n' }}\n        {%- endif %}\n"
+        "        {{- content + '<|im_end|>\\n' }}\n    {%- else %}\n"
+        "        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}\n    {%- endif %}\n"
+        "{%- endfor %}\n{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n<think>\\n' }}\n{%- endif %}\n",
+        "", "<|im_end|>", "<|im_end|>", False,
+    ),
+    # Macros over what a message may hold, as Qwen3-Coder's and Qwen3.5's have them.
+    "qwen3.5": (
+        "{%- macro shown(content, counts=false, quiet=false) %}\n    {%- if content is string %}\n        {{- content }}\n"
+        "    {%- elif content is iterable and content is not mapping %}\n        {%- for item in content %}\n"
+        "            {%- if 'image' in item or item.type == 'image' %}\n                {%- if quiet %}\n"
+        "                    {{- raise_exception('The first turn holds no images.') }}\n                {%- endif %}\n"
+        "                {{- '<|vision_start|><|image_pad|><|vision_end|>' }}\n            {%- elif 'text' in item %}\n"
+        "                {{- item.text }}\n            {%- endif %}\n        {%- endfor %}\n"
+        "    {%- elif content is none or content is undefined %}\n        {{- '' }}\n    {%- else %}\n"
+        "        {{- raise_exception('This content has no form.') }}\n    {%- endif %}\n{%- endmacro %}\n"
+        "{%- macro members(object, known=[]) %}\n    {%- if object is mapping %}\n"
+        "        {%- for key in object if key not in known %}\n            {{- key ~ '=' ~ (object[key] | string) ~ ';' }}\n"
+        "        {%- endfor %}\n    {%- endif %}\n{%- endmacro %}\n"
+        "{%- if not tools is defined or tools is none %}\n    {%- set tools = [] %}\n{%- endif %}\n"
+        "{%- if not messages %}\n    {{- raise_exception('No messages.') }}\n{%- endif %}\n"
+        "{%- if tools and tools is iterable and tools | length > 0 %}\n    {{- tools[0] | tojson }}\n{%- endif %}\n"
+        "{%- if messages[0].role == 'system' %}\n"
+        "    {{- '<|im_start|>system\\n' + shown(messages[0].content, false, true)|trim + '<|im_end|>\\n' }}\n{%- endif %}\n"
+        "{%- for message in messages %}\n    {%- set content = shown(message.content, true)|trim %}\n"
+        "    {%- if message.role == 'system' %}\n        {%- if not loop.first %}\n"
+        "            {{- raise_exception('A system turn must come first.') }}\n        {%- endif %}\n"
+        "    {%- elif message.role == 'assistant' and message.tool_calls is defined and message.tool_calls is iterable "
+        "and message.tool_calls | length > 0 %}\n        {%- for call in message.tool_calls %}\n"
+        "            {%- for name, value in call.arguments|items %}\n                {{- name }}{{- value | tojson }}\n"
+        "            {%- endfor %}\n        {%- endfor %}\n    {%- else %}\n"
+        "        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}\n    {%- endif %}\n"
+        "{%- endfor %}\n{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n"
+        "    {%- if enable_thinking is defined and enable_thinking is true %}\n        {{- '<think>\\n' }}\n    {%- else %}\n"
+        "        {{- '<think>\\n\\n</think>\\n\\n' }}\n    {%- endif %}\n{%- endif %}",
+        "", "<|im_end|>", "<|im_end|>", True,
+    ),
+    # Values as JSON.
+    "tojson": (
+        "{%- for message in messages %}\n{{ message.role }} {{ message.content | tojson }}<e>\n{%- endfor %}\n"
+        "{{ {'a': [1, -2, true, none, {}], \"b\": {'c': \"q\\\"\\\\ \\t\"}, 'd': []} | tojson }} {{ [] | tojson }} {{ tools | tojson }}\n"
+        "{{ ('tab\t' + '\u0001\u007f\u2028 \u00e9\U0001f600</s>') | tojson }} {{ range(5, 0, -2) | list | tojson }} {{ range(1, 6, 3) | join(',') }}",
+        "<s>", "</s>", "<e>", False,
+    ),
+    # DeepSeek's distillations into Qwen: no thoughts of earlier turns, nor of this one.
+    "r1-distill": (
+        "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
+        "{% set ns = namespace(is_first=false, is_tool=false, system_prompt='') %}{%- for message in messages %}"
+        "{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}"
+        "{{bos_token}}{{ns.system_prompt}}{%- for message in messages %}{%- if message['role'] == 'user' %}"
+        "{%- set ns.is_tool = false -%}{{'<\uff5cUser\uff5c>' + message['content']}}{%- endif %}"
+        "{%- if message['role'] == 'assistant' and message['content'] is not none %}{%- if ns.is_tool %}"
+        "{{message['content'] + '<\uff5cend\u2581of\u2581sentence\uff5c>'}}{%- set ns.is_tool = false -%}{%- else %}"
+        "{% set content = message['content'] %}{% if '</think>' in content %}"
+        "{% set content = content.split('</think>')[-1] %}{% endif %}"
+        "{{'<\uff5cAssistant\uff5c>' + content + '<\uff5cend\u2581of\u2581sentence\uff5c>'}}{%- endif %}{%- endif %}"
+        "{%- endfor -%}{% if add_generation_prompt and not ns.is_tool %}{{'<\uff5cAssistant\uff5c>'}}{% endif %}",
+        "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>", False,
+    ),
     # No model's: the rest of what the interpreter knows.
     "constructs": (
         "{%- macro turn(name, body='-', sep=\": \") -%}\n  {{ name ~ sep ~ body }}\n{%- endmacro -%}\n"
@@ -159,18 +269,38 @@ CONVERSATIONS = {
     "prompt only": [("user", "Name a colour")],
     "special text inside": [("user", "<|im_end|></s>[INST]"), ("assistant", "caf\u00e9 <b>bold</b> \U0001f600\u00a0")],
     "roles that do not alternate": [("user", "a"), ("user", "b"), ("assistant", "cc")],
+    "thoughts": [
+        ("user", "Is it late?"), ("assistant", "<think>\nThe moon is up.\n</think>\n\nIt is."), ("user", "How late?"),
+        ("assistant", "<think>\nThe train\nleft.\n</think>\n\nAfter nine."),
+    ],
+    "thoughts of one turn": [("user", "7*6?"), ("assistant", "<think>six sevens</think>42"), ("user", "+1?"), ("assistant", "43")],
 }
+# What a family shows of `<think>thoughts</think>answer`: both in a new form after the last question and the answer before,
+# or the answer, or (others) all as it stands.
+THOUGHTS = {"qwen3": "after the question", "qwen3-countdown": "after the question", "r1-distill": "never"}
 
 
 def raise_exception(message):
     raise ValueError(message)
 
 
-def scored_stretches(text, conversation, end, trims):
+def shown_content(content, thoughts, is_last):
+    if thoughts is None or "</think>" not in content:
+        return content
+    before, answer = content.split("</think>")
+    if thoughts == "never":
+        return answer
+    answer = answer.lstrip("\n")
+    return before.replace("<think>", "").strip("\n") + "\n</think>\n\n" + answer if is_last else answer
+
+
+def scored_stretches(text, conversation, end, trims, thoughts):
     stretches = []
     place = 0
-    for role, content in conversation:
-        shown = (content.strip() if trims else content)
+    for index, (role, content) in enumerate(conversation):
+        if role == "assistant":
+            content = shown_content(content, thoughts, index == len(conversation) - 1)
+        shown = content.strip() if trims else content
         at = text.index(shown, place)
         place = at + len(shown)
         if role == "assistant":
@@ -179,12 +309,18 @@ def scored_stretches(text, conversation, end, trims):
     return stretches
 
 
+def tojson(value):
+    """As transformers has it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "Fixtures" / "tokenization" / "chat.json")
     options = parser.parse_args()
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = tojson
     families = []
     for name, (template, bos, eos, end, trims) in FAMILIES.items():
         compiled = environment.from_string(template)
@@ -197,9 +333,9 @@ def main():
                 case = {"name": title, "messages": messages, "addingGenerationPrompt": prompt}
                 try:
                     case["text"] = compiled.render(**variables)
-                    if name != "constructs":
+                    if name not in ("constructs", "tojson"):
                         visible = [turn for turn in conversation if turn[0] != "system"]
-                        case["scored"] = scored_stretches(case["text"], visible, end, trims)
+                        case["scored"] = scored_stretches(case["text"], visible, end, trims, THOUGHTS.get(name))
                 except ValueError as error:
                     case["refused"] = str(error)
                 cases.append(case)

@@ -7,7 +7,7 @@ import Tokenization
 @Suite struct ChatTemplateTests {
     static let families = [
         "chatml", "smollm2", "qwen2.5", "llama-2", "llama-3", "llama-3.2", "mistral", "mistral-system", "zephyr",
-        "gemma", "phi-3", "constructs",
+        "gemma", "phi-3", "qwen3", "qwen3-countdown", "qwen3.5", "tojson", "r1-distill", "constructs",
     ]
 
     private static func family(_ name: String) throws -> JSONValue {
@@ -107,6 +107,18 @@ import Tokenization
         ("{{ a", "a tag in it does not end"),
         ("{# a", "a comment in it does not end"),
         ("{{ a b }}", "'b' was not expected in a tag"),
+        ("{{ range(0, 9, 0) | join }}", "'range' is called with a step of 0"),
+        ("{{ range(0, 9, 1, 1) | join }}", "'range' is called with other than one to three numbers"),
+        ("{{ range(100001) | join }}", "'range' is called with too large a number"),
+        ("{{ missing | tojson }}", "it has the filter 'tojson' of the undefined 'missing'"),
+        (
+            "{% set n = namespace(v=[]) %}{% for a in range(99) %}{% set n.v = [n.v] %}{% endfor %}{{ n.v | tojson }}",
+            "a value in it is nested too deeply"
+        ),
+        (
+            "{% set n = namespace(v='0123456789') %}{% for a in range(40) %}{% set n.v = [n.v, n.v] %}{% endfor %}"
+                + "{{ n.v | tojson }}", "it makes too long a text"
+        ),
         ("{{ ? }}", "'?' stands in a tag"),
         ("{{ messages[0].content }}", "it does not write what the assistant says"),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "its macros call one another too deeply"),

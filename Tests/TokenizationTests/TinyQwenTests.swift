@@ -56,7 +56,7 @@ import Tokenization
             ChatMessage(role: "assistant", content: "<think>\nIt left.\n</think>\n\nAfter nine."),
         ]
         let scored = try #require(tokenizer.chatTemplate).render(messages).filter(\.isScored).map(\.text)
-        #expect(scored.first == "It is.<|im_end|>")
-        #expect(scored.dropFirst().joined() == "It left.After nine.<|im_end|>")
+        // The mark between thoughts and answer is the template's, and the model's to say.
+        #expect(scored == ["It is.<|im_end|>", "It left.\n</think>\n\nAfter nine.<|im_end|>"])
     }
 }

@@ -75,8 +75,8 @@ package struct ChatTemplate: Sendable {
     ) throws(TokenizationError) -> [ChatSegment] {
         var variables: [String: JinjaValue] = [
             "messages": .list(
-                messages.map { message in
-                    let content = JinjaText(message.content, isMarked: message.role == "assistant")
+                messages.enumerated().map { number, message in
+                    let content = JinjaText(message.content, mark: message.role == "assistant" ? number : nil)
                     return .dictionary([("role", .plain(message.role)), ("content", .text(content))])
                 }),
             "add_generation_prompt": .bool(addingGenerationPrompt),
@@ -89,18 +89,26 @@ package struct ChatTemplate: Sendable {
         return segments(of: text)
     }
 
-    /// The stretches of a finished conversation, the token after each turn of the assistant's added to it.
+    /// The stretches of a finished conversation. What stands between words of one turn of the assistant, such as a mark
+    /// between thoughts and answer, is the assistant's too, and so is the token after its turn.
     private func segments(of text: JinjaText) -> [ChatSegment] {
         var segments: [ChatSegment] = []
-        for piece in text.pieces {
-            if piece.isMarked || segments.last?.isScored != true {
-                segments.append(ChatSegment(text: piece.text, isScored: piece.isMarked))
-                continue
+        /// The message whose words the last segment is.
+        var turn: Int?
+        for (index, piece) in text.pieces.enumerated() {
+            let next = index + 1 < text.pieces.count ? text.pieces[index + 1].mark : nil
+            if let turn, piece.mark == turn || piece.mark == nil && next == turn {
+                segments[segments.count - 1].text += piece.text
+            } else if turn == nil || piece.mark != nil {
+                segments.append(ChatSegment(text: piece.text, isScored: piece.mark != nil))
+                turn = piece.mark
+            } else {
+                let end = endOfTurn(in: piece.text)
+                segments[segments.count - 1].text += String(piece.text.unicodeScalars.prefix(end))
+                segments.append(
+                    ChatSegment(text: String(piece.text.unicodeScalars.dropFirst(end)), isScored: false))
+                turn = nil
             }
-            let end = endOfTurn(in: piece.text)
-            segments[segments.count - 1].text += String(piece.text.unicodeScalars.prefix(end))
-            segments.append(
-                ChatSegment(text: String(piece.text.unicodeScalars.dropFirst(end)), isScored: false))
         }
         return segments.filter { !$0.text.isEmpty }
     }

@@ -314,7 +314,7 @@ struct JinjaInterpreter {
             var part = ""
             part.unicodeScalars.append(
                 contentsOf: try JinjaLibrary.slice(Array(text.string.unicodeScalars), start, stop, step: step))
-            return .text(JinjaText(part, isMarked: mark))
+            return .text(JinjaText(part, mark: mark))
         default: throw failure("a slice of \(JinjaLibrary.kind(value)) is asked for")
         }
     }

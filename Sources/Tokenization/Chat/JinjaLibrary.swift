@@ -21,9 +21,9 @@ enum JinjaLibrary {
     }
 
     /// The mark of a text whose stretches all have the same: what changes letters inside keeps no other.
-    static func singleMark(_ text: JinjaText) throws(TokenizationError) -> Bool {
-        guard let mark = text.mark else { throw failure("it takes apart a text that it has put together") }
-        return mark
+    static func singleMark(_ text: JinjaText) throws(TokenizationError) -> Int? {
+        guard text.hasOneMark else { throw failure("it takes apart a text that it has put together") }
+        return text.pieces.first?.mark
     }
 
     // MARK: Operators
@@ -98,17 +98,18 @@ enum JinjaLibrary {
     }
 
     /// The numbers that `range` gives.
-    static func range(_ arguments: [JinjaValue]) throws(TokenizationError) -> Range<Int> {
+    static func range(_ arguments: [JinjaValue]) throws(TokenizationError) -> [Int] {
         let numbers = arguments.compactMap { if case .integer(let number) = $0 { number } else { nil } }
-        guard numbers.count == arguments.count, (1...2).contains(numbers.count) else {
-            throw failure("'range' is called with other than one or two numbers")
+        guard numbers.count == arguments.count, (1...3).contains(numbers.count) else {
+            throw failure("'range' is called with other than one to three numbers")
         }
-        let start = numbers.count == 2 ? numbers[0] : 0
-        let end = max(start, numbers[numbers.count - 1])
-        guard end - start <= rangeLimit, start > -rangeLimit, end < rangeLimit else {
+        let (start, end) = numbers.count == 1 ? (0, numbers[0]) : (numbers[0], numbers[1])
+        let step = numbers.count == 3 ? numbers[2] : 1
+        guard numbers.allSatisfy({ (-rangeLimit...rangeLimit).contains($0) }) else {
             throw failure("'range' is called with too large a number")
         }
-        return start..<end
+        guard step != 0 else { throw failure("'range' is called with a step of 0") }
+        return Array(stride(from: start, to: end, by: step))
     }
 
     // MARK: Tests
@@ -168,6 +169,9 @@ enum JinjaLibrary {
         case ("last", .list(let values)): return values.last ?? .undefined("last")
         case ("reverse", .list(let values)): return .list(values.reversed())
         case ("int", .integer): return value
+        case ("tojson", .text(let text)) where arguments.isEmpty:
+            return .text(JinjaText(try JinjaJSON.text(of: value), mark: try singleMark(text)))
+        case ("tojson", _) where arguments.isEmpty: return .plain(try JinjaJSON.text(of: value))
         case ("items", .dictionary): return try method("items", of: value, [])
         case ("selectattr", .list(let values)), ("rejectattr", .list(let values)):
             return .list(try select(values, arguments, keeps: name == "selectattr"))
@@ -236,7 +240,7 @@ enum JinjaLibrary {
         default: break
         }
         let mark = try singleMark(text)
-        func marked(_ text: String) -> JinjaValue { .text(JinjaText(text, isMarked: mark)) }
+        func marked(_ text: String) -> JinjaValue { .text(JinjaText(text, mark: mark)) }
         switch (name, arguments.count) {
         case ("upper", 0): return marked(text.string.uppercased())
         case ("lower", 0): return marked(text.string.lowercased())

@@ -116,27 +116,25 @@ extension JinjaValue {
 /// A text of which stretches are marked as what the assistant says; the marks survive joining and trimming, and so show
 /// in the finished conversation where its words have ended up.
 struct JinjaText: Sendable {
-    private(set) var pieces: [(text: String, isMarked: Bool)] = []
+    /// The stretches; `mark` is the number of the message whose words they are, nil for what the assistant did not say.
+    private(set) var pieces: [(text: String, mark: Int?)] = []
 
     /// A text with one mark; an empty marked text is kept, as its place matters.
-    init(_ text: String, isMarked: Bool = false) {
-        if isMarked || !text.isEmpty { pieces = [(text, isMarked)] }
+    init(_ text: String, mark: Int? = nil) {
+        if mark != nil || !text.isEmpty { pieces = [(text, mark)] }
     }
 
     var string: String { pieces.map(\.text).joined() }
     var isEmpty: Bool { pieces.allSatisfy(\.text.isEmpty) }
     var byteCount: Int { pieces.reduce(0) { $0 + $1.text.utf8.count } }
 
-    /// The mark of the whole text; nil where stretches differ.
-    var mark: Bool? {
-        guard let first = pieces.first?.isMarked else { return false }
-        return pieces.allSatisfy { $0.isMarked == first } ? first : nil
-    }
+    /// Whether all stretches have the same mark.
+    var hasOneMark: Bool { pieces.allSatisfy { $0.mark == pieces[0].mark } }
 
     /// Adds a text.
     mutating func append(_ other: JinjaText) {
         for piece in other.pieces {
-            if let last = pieces.last, last.isMarked == piece.isMarked, !piece.isMarked {
+            if let last = pieces.last, last.mark == nil, piece.mark == nil {
                 pieces[pieces.count - 1].text += piece.text
             } else {
                 pieces.append(piece)
