@@ -119,6 +119,16 @@ import Tokenization
         }
     }
 
+    @Test(arguments: [("gpt-2", false), ("llama-bpe", true), ("qwen2", false), ("deepseek-r1-qwen", true)])
+    func textsBeginByTheRulesCustomWhereTheFileDoesNotSay(pre: String, begins: Bool) throws {
+        var vocabulary = try Self.byteLevel(pre)
+        vocabulary.addsBOS = nil
+        let export = GGUFTokenizerExport(vocabulary)
+        #expect(export.configuration["add_bos_token"] == .bool(begins))
+        #expect(try export.tokenizer().contains("TemplateProcessing") == begins)
+        #expect(try vocabulary.makeTokenizer().encode("a", addingSpecialTokens: true).count == (begins ? 2 : 1))
+    }
+
     @Test func publishedQwen3NamesItsTokensInGGUF() throws {
         let configuration = try JSONValue.parse(readSmallFile(fixture("tiny-qwen3/config.json"), limit: 1 << 16))
         let (vocabulary, _) = try GGUFVocabulary.huggingFace(

@@ -36,7 +36,7 @@ struct GGUFTokenizerExport {
     /// `tokenizer_config.json`.
     var configuration: JSONValue {
         var members = JSONObject()
-        members["add_bos_token"] = .bool(vocabulary.addsBOS ?? (vocabulary.model == "llama"))
+        members["add_bos_token"] = .bool(beginsTexts)
         members["add_eos_token"] = .bool(vocabulary.addsEOS ?? false)
         members["bos_token"] = content(of: vocabulary.bosTokenID)
         members["chat_template"] = vocabulary.chatTemplate.map { .string($0) }
@@ -48,6 +48,14 @@ struct GGUFTokenizerExport {
         return .object(members)
     }
 
+    /// Whether texts begin with the token for that: as the file says, or else as its models' custom is.
+    private var beginsTexts: Bool {
+        vocabulary.addsBOS ?? (vocabulary.model == "llama" || rule?.beginsTexts == true)
+    }
+
+    /// The rule that cuts words before byte-level merges; nil for an unknown one.
+    private var rule: ByteLevelRule? { vocabulary.preTokenizer.flatMap(ByteLevelRule.init(name:)) }
+
     private func text(of id: Int) -> String { String(decoding: vocabulary.tokens[id], as: UTF8.self) }
 
     private func content(of id: Int?) -> JSONValue? {
@@ -58,7 +66,7 @@ struct GGUFTokenizerExport {
     // MARK: Byte-level pairs
 
     private func byteLevel() throws(TransformError) -> String {
-        guard let rule = vocabulary.preTokenizer.flatMap(ByteLevelRule.init(name:)) else {
+        guard let rule else {
             throw .unsupported(
                 path: vocabulary.file,
                 reason: "its pre-tokenizer '\(vocabulary.preTokenizer ?? "(none)")' cannot be written as JSON")
@@ -75,8 +83,7 @@ struct GGUFTokenizerExport {
         return try file(
             merges: merges, normalizer: rule.normalizerJSON, preTokenizer: rule.preTokenizerJSON,
             decoder: ByteLevelRule.decoderJSON,
-            model: model(byteFallback: false, ignoresMerges: rule.ignoresMerges, unknown: nil),
-            prefix: prefix(byDefault: rule.beginsTexts))
+            model: model(byteFallback: false, ignoresMerges: rule.ignoresMerges, unknown: nil))
     }
 
     // MARK: SentencePiece's scored pieces
@@ -114,8 +121,7 @@ struct GGUFTokenizerExport {
             preTokenizer: .null,
             decoder: .object(["type": .string("Sequence"), "decoders": .array(decoders)]),
             model: model(
-                byteFallback: true, ignoresMerges: false, unknown: content(of: vocabulary.unknownTokenID ?? 0)),
-            prefix: prefix(byDefault: true))
+                byteFallback: true, ignoresMerges: false, unknown: content(of: vocabulary.unknownTokenID ?? 0)))
     }
 
     // MARK: The file
@@ -141,7 +147,7 @@ struct GGUFTokenizerExport {
     /// times the memory.
     private func file(
         merges: some Collection<(String, String)>, normalizer: JSONValue, preTokenizer: JSONValue, decoder: JSONValue,
-        model: JSONValue, prefix: Int?
+        model: JSONValue
     ) throws(TransformError) -> String {
         let addedCount = vocabulary.types.count { $0 == .control || $0 == .unknown || $0 == .userDefined }
         guard addedCount <= Self.addedLimit else {
@@ -152,7 +158,7 @@ struct GGUFTokenizerExport {
         }
         let value: JSONValue = .object([
             "version": .string("1.0"), "truncation": .null, "padding": .null, "added_tokens": .array(addedTokens),
-            "normalizer": normalizer, "pre_tokenizer": preTokenizer, "post_processor": postProcessor(prefix),
+            "normalizer": normalizer, "pre_tokenizer": preTokenizer, "post_processor": postProcessor,
             "decoder": decoder, "model": model,
         ])
         var text = value.text(indent: 2)
@@ -185,12 +191,9 @@ struct GGUFTokenizerExport {
         }
     }
 
-    private func prefix(byDefault: Bool) -> Int? {
-        vocabulary.addsBOS ?? byDefault ? vocabulary.bosTokenID : nil
-    }
-
     /// Begins and ends texts with the tokens that the file asks for; null where there are none.
-    private func postProcessor(_ prefix: Int?) -> JSONValue {
+    private var postProcessor: JSONValue {
+        let prefix = beginsTexts ? vocabulary.bosTokenID : nil
         let suffix = vocabulary.addsEOS ?? false ? vocabulary.eosTokenID : nil
         guard prefix != nil || suffix != nil else { return .null }
         func special(_ id: Int?, _ type: Int) -> [JSONValue] {
