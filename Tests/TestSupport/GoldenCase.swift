@@ -19,6 +19,20 @@ package struct GoldenCase: Sendable, CustomTestStringConvertible {
             .filter { pathExists($0.path + "/trajectory.json") }
     }
 
+    /// Whether a case that cannot be run is a failure: the environment variable TSPEFT_GOLDEN_STRICT is 1.
+    package static var isStrict: Bool { ProcessInfo.processInfo.environment["TSPEFT_GOLDEN_STRICT"] == "1" }
+
+    /// The cases that must be there: the names in the environment variable TSPEFT_GOLDEN_NAMES, separated by spaces.
+    package static var wantedNames: [String] {
+        (ProcessInfo.processInfo.environment["TSPEFT_GOLDEN_NAMES"] ?? "").split(separator: " ").map(String.init)
+    }
+
+    /// Prints a line of its own, at once; tests run side by side.
+    package static func say(_ line: String) {
+        print(line.replacingOccurrences(of: "\n", with: " "))
+        fflush(nil)
+    }
+
     /// A JSON file of the case, in Python's dialect: `Infinity` and `NaN` stand for numbers there and become null.
     package func json(_ file: String) throws -> JSONValue {
         let text = try String(contentsOfFile: path + "/" + file, encoding: .utf8)
