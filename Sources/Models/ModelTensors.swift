@@ -7,6 +7,9 @@ package struct ModelTensors: Sendable {
     private let ggufPlaces: [String: Int]
     private let modulePlaces: [String: Int]
 
+    /// Every tensor of a model.
+    package init(of architecture: any Architecture) { self.init(architecture.specifications()) }
+
     init(_ all: [TensorSpecification]) {
         self.all = all
         func places(_ key: (TensorSpecification) -> String) -> [String: Int] {

@@ -35,6 +35,9 @@ extension ModulePart {
     static let key = ModulePart("self_attn.k_proj", gguf: "attn_k")
     static let value = ModulePart("self_attn.v_proj", gguf: "attn_v")
     static let output = ModulePart("self_attn.o_proj", gguf: "attn_output")
+    /// Norms of each head of q and k.
+    static let queryNorm = ModulePart("self_attn.q_norm", gguf: "attn_q_norm")
+    static let keyNorm = ModulePart("self_attn.k_norm", gguf: "attn_k_norm")
     /// The norm before the feed-forward network.
     static let postAttentionNorm = ModulePart("post_attention_layernorm", gguf: "ffn_norm")
     /// The feed-forward network's projections.

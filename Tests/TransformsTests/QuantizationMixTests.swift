@@ -71,6 +71,18 @@ import Testing
         #expect(compared > 30_000)
     }
 
+    /// llama.cpp takes Llama's and Qwen2's models of 80 layers for ones of 70 billion weights, Qwen3's for none.
+    @Test(arguments: [("llama", "Q5_K"), ("qwen2", "Q5_K"), ("qwen3", "Q4_K")])
+    func valuesOfModelsOf70BillionWeightsGetMoreBits(architecture: String, type: String) throws {
+        let mix = try #require(QuantizationMix(named: "Q4_K_S"))
+        let tensors = (0..<80).map {
+            QuantizationMix.Tensor(name: "blk.\($0).attn_v.weight", shape: [2, 256], current: .plain(.bf16))
+        }
+        let facts = QuantizationMix.ModelFacts(
+            architecture: architecture, layerCount: 80, headCount: 64, keyValueHeadCount: 8)
+        #expect(mix.encodings(of: tensors, facts)[40].description == type)
+    }
+
     @Test func namesAreTakenInEitherCaseAndByTheirAliases() throws {
         #expect(QuantizationMix(named: "q4_k_m")?.fileType == 15)
         #expect(QuantizationMix(named: "Q4_K")?.name == "Q4_K_M")

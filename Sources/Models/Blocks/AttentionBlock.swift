@@ -1,7 +1,8 @@
 import Compute
 import TensorCore
 
-/// Causal self-attention with rotary position embedding: o(softmax(rotated q (rotated k)' / sqrt(headSize)) v).
+/// Causal self-attention with rotary position embedding: o(softmax(rotated q (rotated k)' / sqrt(headSize)) v), q and k
+/// with a norm of each head before where the model has one.
 struct AttentionBlock: LayerBlock {
     private let query: ProjectionSlot
     private let key: ProjectionSlot
@@ -9,11 +10,17 @@ struct AttentionBlock: LayerBlock {
     private let output: ProjectionSlot
     private let shape: AttentionShape
     private let rotary: RotaryTable
+    private let headNorms: (query: RMSNorm, key: RMSNorm)?
 
     var slots: [ProjectionSlot] { [query, key, value, output] }
 
     /// The attention of a layer whose projections have Llama's names.
-    init(_ weights: LayerWeights, _ configuration: ModelConfiguration, rotary: RotaryTable) throws {
+    ///
+    /// - Parameter headNorms: norms of each head of q and k [headSize], before they are rotated.
+    init(
+        _ weights: LayerWeights, _ configuration: ModelConfiguration, rotary: RotaryTable,
+        headNorms: (query: RMSNorm, key: RMSNorm)? = nil
+    ) throws {
         query = try weights.projection(.query)
         key = try weights.projection(.key)
         value = try weights.projection(.value)
@@ -22,15 +29,20 @@ struct AttentionBlock: LayerBlock {
             headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
             headSize: configuration.headSize)
         self.rotary = rotary
+        self.headNorms = headNorms
     }
 
     func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        func rotated(_ x: Variable) -> Variable {
-            tape.rotated(x, rotary, positions: input.layout.positions, headSize: shape.headSize)
-        }
-        let queries = rotated(query.forward(x, on: tape))
-        var keys = rotated(key.forward(x, on: tape))
+        var queries = query.forward(x, on: tape)
+        var keys = key.forward(x, on: tape)
         var values = value.forward(x, on: tape)
+        if let headNorms {
+            queries = headNorms.query.forward(heads: queries, on: tape)
+            keys = headNorms.key.forward(heads: keys, on: tape)
+        }
+        let positions = input.layout.positions
+        queries = tape.rotated(queries, rotary, positions: positions, headSize: shape.headSize)
+        keys = tape.rotated(keys, rotary, positions: positions, headSize: shape.headSize)
         if let cache = input.cache {
             let held = cache.append(layer: input.layer, keys: keys.value, values: values.value)
             keys = Variable(held.keys, needsGradient: false)

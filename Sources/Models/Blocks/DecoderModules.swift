@@ -22,6 +22,9 @@ extension ModuleTemplate {
     /// A norm of the stream, in every layer.
     static func norm(_ part: ModulePart) -> Self { Self(part, .norm) { [$0.configuration.hiddenSize] } }
 
+    /// A norm of each head, in every layer.
+    static func headNorm(_ part: ModulePart) -> Self { Self(part, .norm) { [$0.configuration.headSize] } }
+
     /// The query, key, value and output projections of every layer.
     ///
     /// - Parameters:

@@ -67,6 +67,11 @@ struct JSONConfigurationFields: FieldSource {
         return value
     }
 
+    /// A count, which may be none.
+    func positiveIntegerOrZero(_ key: String) throws(ModelError) -> Int? {
+        member(key)?.intValue == 0 ? 0 : try positiveInteger(key)
+    }
+
     func positiveNumber(_ key: String) throws(ModelError) -> Double? {
         guard let member = member(key) else { return nil }
         guard let value = member.doubleValue, value > 0, value.isFinite else {

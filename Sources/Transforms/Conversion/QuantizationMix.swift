@@ -161,7 +161,7 @@ package struct QuantizationMix: Sendable, Equatable {
         if let found, !(role == .attentionOutput && model.hasEightExperts && !found.condition.isForExperts) {
             encoding = found.encoding
         }
-        if role == .value, model.isLlama70B, encoding == .named("Q3_K") || encoding == .named("Q4_K") {
+        if role == .value, model.is70B, encoding == .named("Q3_K") || encoding == .named("Q4_K") {
             encoding = .named("Q5_K")
         }
         if role == .value || role == .key, model.hasEightExperts { encoding = .named("Q8_0") }
@@ -201,8 +201,11 @@ package struct QuantizationMix: Sendable, Equatable {
         var expertCount = 0
 
         var hasEightExperts: Bool { expertCount == 8 }
-        /// llama.cpp tells Llama's models of 70 billion weights by these.
-        var isLlama70B: Bool { architecture == "llama" && layerCount == 80 && headCount != keyValueHeadCount }
+        /// llama.cpp tells models of 70 billion weights by these.
+        var is70B: Bool {
+            guard layerCount == 80 else { return false }
+            return architecture == "llama" ? headCount != keyValueHeadCount : architecture == "qwen2"
+        }
         var sharesKeys: Bool { keyValueHeadCount > 0 && headCount / keyValueHeadCount >= 4 }
     }
 
