@@ -106,8 +106,13 @@ static void backward_head(const backward_call *call, size_t head) {
                          BLOCK, p_rows, BLOCK, 0);
                 multiply(seen_vectors, width, dout_block + row * pitch, pitch, 1, call->values_transposed + key * width,
                          BLOCK, ds_rows, BLOCK, 0);
-                score_gradients(p_rows, ds_rows, key, depth, seen.begin + row, seen.end + row, rule->softcap,
-                                lse + row, means + row);
+                // A cap of 0 as a constant, so that the loop without one has nothing of it.
+                if (rule->softcap != 0)
+                    score_gradients(p_rows, ds_rows, key, depth, seen.begin + row, seen.end + row, rule->softcap,
+                                    lse + row, means + row);
+                else
+                    score_gradients(p_rows, ds_rows, key, depth, seen.begin + row, seen.end + row, 0, lse + row,
+                                    means + row);
                 multiply(vectors, depth, ds_rows, BLOCK, 1, call->keys + key * pitch, pitch, dq_block + row * pitch,
                          pitch, 1);
             }
