@@ -3,6 +3,7 @@ import Compute
 import Evaluation
 import Foundation
 import Models
+import TensorCore
 import TestSupport
 import Testing
 import Tokenization

@@ -1,60 +1,6 @@
 import CKernels
 import TensorCore
 
-/// How the rows of a batch hang together: each token's position, and which earlier tokens it sees.
-package struct TokenLayout: Sendable {
-    /// One run of tokens that see, besides those before them in the run, all of an earlier run (a shared prompt, or a
-    /// cache).
-    package struct Segment: Sendable, Equatable {
-        /// First row of the run in the batch.
-        package var queryStart: Int
-        /// Rows of the run.
-        package var count: Int
-        /// Row of the keys that belongs to the first row of the run.
-        package var keyStart: Int
-        /// First row of the earlier run among the keys.
-        package var prefixStart: Int
-        /// Rows of the earlier run; 0 for none.
-        package var prefixCount: Int
-
-        /// A run at `queryStart`, by itself unless a prefix is given.
-        package init(queryStart: Int, count: Int, keyStart: Int? = nil, prefixStart: Int = 0, prefixCount: Int = 0) {
-            self.queryStart = queryStart
-            self.count = count
-            self.keyStart = keyStart ?? queryStart
-            self.prefixStart = prefixStart
-            self.prefixCount = prefixCount
-        }
-    }
-
-    /// The position of each row, from 0.
-    package let positions: [Int32]
-    /// Runs that cover the rows.
-    package let segments: [Segment]
-
-    /// A layout as given.
-    package init(positions: [Int32], segments: [Segment]) {
-        self.positions = positions
-        self.segments = segments
-    }
-
-    /// Sequences of these lengths end to end, each by itself.
-    package init(lengths: [Int]) {
-        var start = 0
-        var runs: [Segment] = []
-        var rows: [Int32] = []
-        for length in lengths {
-            runs.append(Segment(queryStart: start, count: length))
-            rows += (0..<Int32(length))
-            start += length
-        }
-        self.init(positions: rows, segments: runs)
-    }
-
-    /// Rows of the batch.
-    package var rowCount: Int { positions.count }
-}
-
 /// The heads of an attention layer.
 package struct AttentionShape: Sendable {
     /// Query heads.

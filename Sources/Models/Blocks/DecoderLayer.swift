@@ -1,4 +1,5 @@
 import Compute
+import TensorCore
 
 /// What the blocks of one layer compute with besides their input.
 struct LayerInput {
