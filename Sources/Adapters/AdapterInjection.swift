@@ -162,7 +162,7 @@ package final class InjectedAdapter {
             let projection = projections[item]
             projection.method.prepare(
                 scratch: part.assumingMemoryBound(to: Double.self),
-                wantsNorms: projection.gate != nil || projection.observer != nil)
+                wantsNorms: projection.gate != nil)
         }
         for module in wholeModules { module.weight.refresh() }
     }
@@ -201,19 +201,5 @@ package final class InjectedAdapter {
         for parameter in projections.flatMap(\.method.parameters) { parameter.gradient.clear() }
         for module in wholeModules where module.weight.collectsGradient { module.weight.gradient.clear() }
         for projection in projections { projection.gate?.beginStep() }
-    }
-
-    /// Chooses the dropout masks of the next batch (nil for none): one stream of keys, one key a module.
-    package func useDropout(_ stream: RandomStream?) {
-        for projection in projections {
-            projection.dropoutKey = stream.map { $0.forked(projection.path).key }
-        }
-    }
-
-    /// Has `observer` told of every gate's decisions; nil for nobody.
-    package func observe(_ observer: (any GateObserver)?) {
-        for projection in projections { projection.observer = observer }
-        // Gated modules have what norms need already.
-        if observer != nil, !configuration.isGated { prepare() }
     }
 }

@@ -102,7 +102,7 @@ package protocol AdapterMethod: AnyObject {
 
     /// Brings what is derived from the parameters up to date: once before the first batch after they changed. Takes no
     /// memory from the pool and touches only this module, so that modules can be prepared side by side. `wantsNorms`
-    /// says whether `norms()` will be asked for.
+    /// says whether every batch will ask for `norms()`; a batch that asks without being announced pays for itself.
     func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool)
 
     /// Terms of a penalty on the loss that this module has.

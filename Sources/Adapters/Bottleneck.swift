@@ -29,8 +29,9 @@ package final class Bottleneck {
     let outer: Tensor
     /// The same in the computation's type.
     let computeOuter: Tensor
-    /// R of `outer`, [width, width] F32.
-    let triangle: Tensor
+    /// R of `outer`, [width, width] F32, where `hasTriangle`.
+    private let triangle: Tensor
+    private var hasTriangle = false
     /// Whether backward passes make gradients of A, B and the biases.
     var collectsGradients = true
     /// a, [inner], if any.
@@ -123,9 +124,25 @@ package final class Bottleneck {
         let type = inner.dtype.kernelCode
         if let a { tspeft_convert(a.address, DType.f32.kernelCode, inner.address, type, a.count) }
         tspeft_convert(outer.address, DType.f32.kernelCode, computeOuter.address, type, outer.count)
+        hasTriangle = wantsNorms
         if wantsNorms {
             tspeft_householder_r(outer.floats, outer.rows, width, triangle.floats, scratch)
         }
+    }
+
+    /// R, decomposed now where `prepare` did not.
+    func decomposed() -> Tensor {
+        if !hasTriangle {
+            // Doubles in a vector of floats, as behind the rows of a matrix there would be room that is cleared.
+            let scratch = context.tensor([max(16, 2 * preparationScratchCount)], .f32)
+            withExtendedLifetime(scratch) {
+                tspeft_householder_r(
+                    outer.floats, outer.rows, width, triangle.floats,
+                    scratch.address.assumingMemoryBound(to: Double.self))
+            }
+            hasTriangle = true
+        }
+        return triangle
     }
 }
 
@@ -211,7 +228,7 @@ final class BottleneckUpdate: AdapterUpdate {
     func norms() -> Tensor {
         let rotated = context.tensor(z.shape, .f32)
         context.products.multiplyRows(
-            z, bottleneck.triangle, .transposed, into: rotated, n: bottleneck.width, k: bottleneck.width)
+            z, bottleneck.decomposed(), .transposed, into: rotated, n: bottleneck.width, k: bottleneck.width)
         return context.rowNorms(rotated)
     }
 

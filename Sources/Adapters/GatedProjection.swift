@@ -14,13 +14,6 @@ package final class GatedProjection: Projection {
     package let method: any AdapterMethod
     /// The gate; nil for a dense adapter.
     package let gate: TokenGate?
-    /// lambda of equation 15.
-    package var lambda = 0.0
-    /// The source of dropout masks for the current batch; nil outside training.
-    package var dropoutKey: UInt64?
-    /// Is told of each batch's decisions, where set: for statistics and reports.
-    package var observer: (any GateObserver)?
-
     /// An adapted projection.
     package init(_ projection: any Projection, method: any AdapterMethod, gate: TokenGate?) {
         path = projection.path
@@ -29,20 +22,23 @@ package final class GatedProjection: Projection {
         self.gate = gate
     }
 
-    package func forward(_ x: Variable, on tape: Tape) -> Variable {
-        let context = tape.context
+    package func forward(_ x: Variable, in pass: Pass) -> Variable {
+        let tape = pass.tape
         let h = tape.linear(x, frozen)
         if tape.isRecording { h.requireGradient() }
-        let update = method.update(of: h.value, input: x.value, dropoutKey: dropoutKey)
+        let update = method.update(of: h.value, input: x.value, dropoutKey: dropoutKey(pass))
+        let observer = pass.observer as? any GateObserver
+        let isCounted = pass.rows.flags(x.value.rows)
         var decision: GateDecision?
         if gate != nil || observer != nil {
             let updateNorms = update.norms()
-            let outputNorms = context.rowNorms(h.value)
+            let outputNorms = tape.context.rowNorms(h.value)
             withExtendedLifetime((updateNorms, outputNorms)) {
                 // A dense adapter's gate is one that lets everything pass.
                 let decided = (gate ?? TokenGate(tau: -.infinity)).decide(
                     updateNorms: UnsafeBufferPointer(start: updateNorms.floats, count: updateNorms.count),
-                    outputNorms: UnsafeBufferPointer(start: outputNorms.floats, count: outputNorms.count))
+                    outputNorms: UnsafeBufferPointer(start: outputNorms.floats, count: outputNorms.count),
+                    isCounted: isCounted)
                 decision = decided
                 observer?.observe(
                     self, decided, updateNorms: updateNorms, outputNorms: outputNorms, inner: update.innerActivations)
@@ -58,22 +54,29 @@ package final class GatedProjection: Projection {
             if let gate, let mu, let decision {
                 withExtendedLifetime(mu) {
                     let values = UnsafeBufferPointer(start: mu.floats, count: mu.count)
-                    gate.accumulate(mu: values, decision, lambda: lambda)
+                    gate.accumulate(mu: values, decision)
                     observer?.observe(self, mu: values)
                 }
             }
         }
         return h
     }
+
+    /// Which mask to use; rows that are no tokens, which the same projection may be given in the same pass, get one of
+    /// their own.
+    private func dropoutKey(_ pass: Pass) -> UInt64? {
+        guard let masks = pass.dropout?.forked(path) else { return nil }
+        return pass.rows == .auxiliary ? masks.forked("auxiliary").key : masks.key
+    }
 }
 
-/// Is told what the gates of a run decide.
-package protocol GateObserver: AnyObject {
-    /// After a forward pass. Norms are [tokens] F32; `inner` is z = A x, [tokens, rank] F32, for methods that have one.
+/// Is told what the gates of a pass decide.
+package protocol GateObserver: PassObserver {
+    /// After a projection's forward pass; `decision.isCounted` says which rows are tokens. Norms are [tokens] F32; `inner` is z = A x, [tokens, rank] F32, for methods that have one.
     func observe(
         _ projection: GatedProjection, _ decision: GateDecision, updateNorms: Tensor, outputNorms: Tensor,
         inner: Tensor?)
 
-    /// After a backward pass: mu of equation 9, [tokens].
+    /// After its backward pass: mu of equation 9, [tokens].
     func observe(_ projection: GatedProjection, mu: UnsafeBufferPointer<Float>)
 }

@@ -1,8 +1,8 @@
 import Compute
 import TensorCore
 
-/// Sums what the gates of an adapter do over a set of tokens into `ModuleStatistics`: install it with
-/// `InjectedAdapter.observe(_:)`, run the model forward, read `statistics`.
+/// Sums what the gates of an adapter do over a set of tokens into `ModuleStatistics`: run passes that it observes, read
+/// `statistics`. Rows that are no tokens are left out.
 package final class StatisticsCollector: GateObserver {
     private var sums: [String: ModuleStatistics] = [:]
     private var order: [String] = []
@@ -11,8 +11,6 @@ package final class StatisticsCollector: GateObserver {
     /// The largest rank whose sums of z z' are kept: two squares of 8-byte numbers a module are 256 KiB there. VeRA's
     /// usual 256 would make a file of hundreds of times the adapter's size.
     private static let innerRankLimit = 128
-    /// For each row of the coming batches whether it counts; nil where all do.
-    package var countedRows: [Bool]?
 
     /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only
     /// on demand.
@@ -35,8 +33,7 @@ package final class StatisticsCollector: GateObserver {
                 module: projection.path,
                 rank: collectsInnerSums ? inner.flatMap { $0.columns <= Self.innerRankLimit ? $0.columns : nil } : nil)
         total = nil
-        precondition(countedRows == nil || countedRows!.count == decision.ratios.count, "a flag for each row")
-        for (index, ratio) in decision.ratios.enumerated() where countedRows?[index] ?? true {
+        for (index, ratio) in decision.ratios.enumerated() where decision.counts(index) {
             let update = Double(updateNorms.floats[index])
             let output = Double(outputNorms.floats[index])
             sum.sumUpdateSquared += update * update
@@ -57,7 +54,7 @@ package final class StatisticsCollector: GateObserver {
     }
 
     private func addInnerSums(_ inner: Tensor, _ decision: GateDecision, to sum: inout ModuleStatistics) {
-        let counted = countedRows?.map { $0 ? Float(1) : 0 }
+        let counted = decision.isCounted?.map { $0 ? Float(1) : 0 }
         let active = decision.isActive.indices.map { decision.isActive[$0] ? counted?[$0] ?? 1 : 0 }
         func add(_ target: inout [Double]?, _ weights: [Float]?) {
             guard var values = target else { return }

@@ -58,9 +58,6 @@ package final class Variable {
     package func addGradient(_ context: ComputeContext, _ write: (_ gradient: Tensor, _ accumulates: Bool) -> Void) {
         gradientSum.add(context, write)
     }
-
-    /// Gives the gradient away.
-    package func takeGradient() -> Tensor? { gradientSum.take() }
 }
 
 /// A part of a tensor that a view shows.

@@ -30,21 +30,20 @@ package struct ChoiceResult: Sendable {
 /// itself, which gives the same numbers as prompt and choice laid end to end for each choice.
 ///
 /// - Parameters:
+///   - observer: is told of each pass, in which the tokens of prompts and right choices count: those that `loss` is over.
 ///   - progress: is told how many items are done; may throw to stop.
-///   - willPass: is told before each pass for each of its tokens whether it is one of a prompt or of a right choice:
-///     those are the tokens that `loss` is over.
 package func scoreChoices(
-    _ model: any Model, _ items: [ChoiceItem], progress: (Int) throws -> Void = { _ in },
-    willPass: (_ isRight: [Bool]) -> Void = { _ in }
+    _ model: any Model, _ items: [ChoiceItem], observer: (any PassObserver)? = nil,
+    progress: (Int) throws -> Void = { _ in }
 ) throws -> ChoiceResult {
     var result = ChoiceResult()
     let size = { (item: ChoiceItem) in item.prompt.count + item.choices.reduce(0) { $0 + $1.count } }
     for group in grouped(items, budget: evaluationTokenBudget, size: size) {
         let layout = ChoiceLayout(group)
-        let tape = Tape(model.context, isRecording: false)
-        willPass(layout.isRight)
-        let hidden = try model.forward(layout.tokens, layout.layout, on: tape)
-        let losses = tape.crossEntropy(hidden, head: model.head, rows: layout.rows, targets: layout.targets)
+        let pass = Pass(
+            Tape(model.context, isRecording: false), observer: observer, rows: .each(layout.isRight))
+        let losses = try NextToken().losses(
+            layout.tokens, layout.layout, Labels(rows: layout.rows, .ids(layout.targets)), model, in: pass)
         try model.context.throwFailure()
         guard losses.sum.isFinite else {
             let done = result.predictions.count

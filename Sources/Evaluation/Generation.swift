@@ -45,7 +45,7 @@ package func generate(
     var pending = prompt
     while true {
         let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(pending, TokenLayout(lengths: [pending.count]), on: tape, cache: cache)
+        let hidden = try model.forward(pending, TokenLayout(lengths: [pending.count]), in: Pass(tape), cache: cache)
         let logits = tape.logits(hidden, head: model.head, rows: [Int32(pending.count - 1)])
         try model.context.throwFailure()
         let token = try withExtendedLifetime(logits) {

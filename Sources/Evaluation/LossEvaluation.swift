@@ -48,28 +48,28 @@ package let evaluationTokenBudget = 2048
 
 /// The loss of `model`, adapter and gates as they are, over `examples`; dropout off, nothing recorded.
 ///
-/// - Parameter progress: is told how many examples are done; may throw to stop.
+/// - Parameters:
+///   - observer: is told of each pass.
+///   - objective: what is measured.
+///   - progress: is told how many examples are done; may throw to stop.
 package func evaluateLoss(
-    _ model: any Model, _ examples: [Example], progress: (Int) throws -> Void = { _ in }
+    _ model: any Model, _ examples: [Example], observer: (any PassObserver)? = nil,
+    objective: any Objective = NextToken(), progress: (Int) throws -> Void = { _ in }
 ) throws -> LossResult {
     var result = LossResult()
     var done = 0
     for group in grouped(examples, budget: evaluationTokenBudget, size: \.tokens.count) {
         let batch = Batch.packing(group)
-        let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
-        let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
-        let losses = tape.crossEntropy(
-            hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] })
+        let pass = Pass(Tape(model.context, isRecording: false), observer: observer)
+        let losses = try objective.losses(batch.tokens, batch.layout, batch.labels, model, in: pass)
         try model.context.throwFailure()
         guard losses.sum.isFinite else {
             throw EvaluationError.lossNotFinite(
                 records: done + 1...done + group.count,
-                module: try model.firstProjectionNotFinite(
-                    batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count))))
+                module: try model.firstProjectionNotFinite(batch.tokens, batch.layout))
         }
         result.lossSum += losses.sum
-        result.scoredTokens += rows.count
+        result.scoredTokens += batch.scoredCount
         result.tokens += batch.tokens.count
         done += group.count
         try progress(done)

@@ -10,7 +10,11 @@ package final class ProjectionSlot {
     init(_ projection: any Projection) { self.projection = projection }
 
     /// The output of what computes there; see `Projection.forward`.
-    func forward(_ x: Variable, on tape: Tape) -> Variable { projection.forward(x, on: tape) }
+    func forward(_ x: Variable, in pass: Pass) -> Variable {
+        let output = projection.forward(x, in: pass)
+        pass.observer?.observe(output: output.value, of: projection)
+        return output
+    }
 }
 
 /// A base model that computes: a graph over frozen weights, of which output head and embedding can be put in training.
@@ -40,16 +44,16 @@ package protocol Model: AnyObject {
     /// The final hidden states [tokens, hiddenSize], normalised, in the context's type: what the head reads.
     ///
     /// Tokens and layout are of equal length; every id is below the vocabulary's size and every position below
-    /// `maximumPositions`. With a cache the tokens are one run that continues it, and the tape must not record.
+    /// `maximumPositions`. With a cache the tokens are one run that continues it, and the pass's tape must not record.
     func forward(
-        _ tokens: [Int32], _ layout: TokenLayout, on tape: Tape, cache: KeyValueCache?
+        _ tokens: [Int32], _ layout: TokenLayout, in pass: Pass, cache: KeyValueCache?
     ) throws -> Variable
 }
 
 extension Model {
     /// The final hidden states without a cache.
-    package func forward(_ tokens: [Int32], _ layout: TokenLayout, on tape: Tape) throws -> Variable {
-        try forward(tokens, layout, on: tape, cache: nil)
+    package func forward(_ tokens: [Int32], _ layout: TokenLayout, in pass: Pass) throws -> Variable {
+        try forward(tokens, layout, in: pass, cache: nil)
     }
 
     /// All projections inside the layers, in the order of computation.

@@ -10,7 +10,7 @@ package protocol Projection: AnyObject {
     var frozen: FrozenLinear { get }
 
     /// The layer's output [tokens, outputSize] for x [tokens, inputSize].
-    func forward(_ x: Variable, on tape: Tape) -> Variable
+    func forward(_ x: Variable, in pass: Pass) -> Variable
 }
 
 /// A projection as the checkpoint has it: W x + b.
@@ -24,7 +24,7 @@ package final class PlainProjection: Projection {
         self.frozen = frozen
     }
 
-    package func forward(_ x: Variable, on tape: Tape) -> Variable {
-        tape.linear(x, frozen)
+    package func forward(_ x: Variable, in pass: Pass) -> Variable {
+        pass.tape.linear(x, frozen)
     }
 }

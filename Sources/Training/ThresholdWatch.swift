@@ -37,8 +37,8 @@ struct ThresholdWatch {
         var warnings: [String] = []
         var newlyDead: [String] = []
         for (index, projection) in projections.enumerated() {
-            guard let gate = projection.gate, gate.stepTokens > 0, ranks[index] > 0 else { continue }
-            gates[index].silentSteps = gate.stepActiveTokens == 0 ? gates[index].silentSteps + 1 : 0
+            guard let gate = projection.gate, gate.step.tokens > 0, ranks[index] > 0 else { continue }
+            gates[index].silentSteps = gate.step.activeTokens == 0 ? gates[index].silentSteps + 1 : 0
             if gates[index].silentSteps == Self.deadSteps, !gates[index].isReported {
                 gates[index].isReported = true
                 newlyDead.append(
@@ -54,8 +54,8 @@ struct ThresholdWatch {
         if !hasComparedRatios, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
             hasComparedRatios = true
             let ratios = zip(projections, ranks).compactMap { projection, rank -> Float? in
-                guard let gate = projection.gate, gate.stepTokens > 0, rank > 0 else { return nil }
-                return gate.stepMeanRatio
+                guard let gate = projection.gate, gate.step.tokens > 0, rank > 0 else { return nil }
+                return gate.step.meanRatio
             }.sorted()
             let outOfReach = ratios.filter { Double($0) > reach }.count
             if !ratios.isEmpty, outOfReach * 2 > ratios.count {

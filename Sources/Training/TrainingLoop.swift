@@ -43,6 +43,8 @@ package final class TrainingLoop {
     private let optimizer: AdamW
     private let schedule: LearningRateSchedule
     private let examples: [Example]
+    private let objective: any Objective
+    private let group: any ProcessGroup
     private var order: DataOrder
     private var watch: ThresholdWatch
 
@@ -53,9 +55,15 @@ package final class TrainingLoop {
 
     /// A run over `examples`, at its beginning. Throws `TrainingError.badSetting`, `.noExamples`, and
     /// `AdapterError.badSetting` for settings of the adapter that a run of this length cannot keep.
+    ///
+    /// - Parameters:
+    ///   - source: what to call the examples in errors.
+    ///   - objective: what is minimised.
+    ///   - group: the processes that take the steps; all have the same model, adapter and configuration.
     package init(
         _ model: any Model, _ adapter: InjectedAdapter, examples: [Example], source: String,
-        _ configuration: TrainingConfiguration
+        _ configuration: TrainingConfiguration, objective: any Objective = NextToken(),
+        group: any ProcessGroup = SingleProcess()
     ) throws {
         guard configuration.logInterval >= 1 else {
             throw TrainingError.badSetting(
@@ -74,6 +82,8 @@ package final class TrainingLoop {
         self.adapter = adapter
         self.configuration = configuration
         self.examples = examples
+        self.objective = objective
+        self.group = group
         self.order = order
         context = model.context
         totalSteps = try configuration.stepCount(exampleCount: examples.count)
@@ -88,7 +98,6 @@ package final class TrainingLoop {
             ? (0..<totalSteps).reduce(0) { [schedule] in $0 + schedule.factor(at: $1) } : Double(totalSteps)
         watch = ThresholdWatch(
             configuration.thresholds, totalSteps: totalSteps, rateSum: rates, moduleCount: adapter.projections.count)
-        for projection in adapter.projections { projection.lambda = configuration.thresholds.lambda }
     }
 
     /// Runs to the end. Throws `interrupted` where `shouldStop` says so, after saving, and `notFinite`.
@@ -132,23 +141,20 @@ package final class TrainingLoop {
         return try takeStep(on: batches, epoch: epoch)
     }
 
-    /// One optimizer step over the given batches; loss, mu and g are those of all of them together.
-    package func takeStep(on batches: [Batch], epoch: Double = 0) throws -> StepReport {
+    /// One optimizer step over the given batches of this process; loss, mu, g and the gradients are those of all batches
+    /// of all processes together. `observer` is told of each pass.
+    package func takeStep(
+        on batches: [Batch], epoch: Double = 0, observer: (any PassObserver)? = nil
+    ) throws -> StepReport {
         let start = ContinuousClock.now
-        let scored = batches.reduce(0) { $0 + $1.scoredCount }
-        let scale = Float(1 / Double(max(1, scored)))
-        adapter.beginStep()
-        var lossSum = 0.0
         let masks = RandomStream(seed: configuration.seed).forked("dropout").forked(UInt64(step))
-        for (index, batch) in batches.enumerated() {
-            adapter.useDropout(masks.forked(UInt64(index)))
-            lossSum += try forwardAndBackward(batch, scale: scale)
-            guard lossSum.isFinite else {
-                throw TrainingError.notFinite(
-                    what: "the loss", step: step + 1, module: try firstModuleNotFinite(batches, masks))
-            }
+        adapter.beginStep()
+        let sums = try passBatches(batches, masks, observer)
+        guard sums.loss.isFinite else {
+            throw TrainingError.notFinite(
+                what: "the loss", step: step + 1, module: try firstModuleNotFinite(batches, masks))
         }
-        adapter.useDropout(nil)
+        if adapter.trainsParameters { try group.sumGradients(adapter.parameters) }
         let penalty = adapter.addPenalty()
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
@@ -161,62 +167,76 @@ package final class TrainingLoop {
         let gradientScale = clipping > 0 ? min(1, clipping / (norm + 1e-6)) : 1
         optimizer.step(rate: configuration.learningRate * factor, gradientScale: gradientScale)
         adapter.schedule?.afterStep(step, gradientScale: gradientScale)
-        let thresholdRate = configuration.thresholdsFollowSchedule ? factor : 1
-        let gates = adapter.projections.compactMap(\.gate)
-        for projection in adapter.projections {
-            guard let gate = projection.gate else { continue }
-            gate.updateThreshold(configuration.thresholds, rate: thresholdRate)
-            guard gate.tau.isFinite else {
-                throw TrainingError.thresholdNotFinite(
-                    step: step + 1, module: projection.path, gradient: gate.stepGradient)
-            }
-        }
+        try updateThresholds(rate: configuration.thresholdsFollowSchedule ? factor : 1)
         adapter.prepare()
         try context.throwFailure()
         step += 1
         let elapsed = ContinuousClock.now - start
-        let taus = gates.map(\.tau)
+        let taus = adapter.projections.compactMap { $0.gate?.tau }
         let ranks = adapter.ranks
         return StepReport(
-            step: step, totalSteps: totalSteps, epoch: epoch, loss: lossSum / Double(max(1, scored)),
-            penalty: penalty,
+            step: step, totalSteps: totalSteps, epoch: epoch, loss: sums.meanLoss, penalty: penalty,
             meanRank: adapter.schedule.map { _ in Double(ranks.reduce(0, +)) / Double(max(1, ranks.count)) },
-            learningRate: configuration.learningRate * factor, gradientNorm: norm,
-            tokens: batches.reduce(0) { $0 + $1.tokens.count }, scoredTokens: scored,
-            seconds: elapsed.inSeconds,
-            sparsity: meanStepSparsity(ranks),
+            learningRate: configuration.learningRate * factor, gradientNorm: norm, tokens: sums.tokens,
+            scoredTokens: sums.scored, seconds: elapsed.inSeconds, sparsity: meanStepSparsity(ranks),
             tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!,
             warnings: watch.look(at: adapter.projections, ranks: ranks, step: step))
+    }
+
+    /// Passes the batches forward and backward, and gives the sums of all processes; the gates get theirs. The loss is
+    /// that of the step's mean: its scale comes from all that is scored anywhere. After a loss that is not finite
+    /// nothing more is passed.
+    private func passBatches(
+        _ batches: [Batch], _ masks: RandomStream, _ observer: (any PassObserver)?
+    ) throws -> StepSums {
+        var scored = [Double(batches.reduce(0) { $0 + $1.scoredCount })]
+        try group.sum(&scored)
+        let scale = Float(1 / max(1, scored[0]))
+        var own = StepSums()
+        for (index, batch) in batches.enumerated() where own.loss.isFinite {
+            let pass = Pass(
+                Tape(context, isRecording: true), dropout: masks.forked(UInt64(index)), observer: observer)
+            own.tokens += batch.tokens.count
+            own.scored += batch.scoredCount
+            own.loss += try objective.losses(
+                batch.tokens, batch.layout, batch.labels, model, in: pass, scale: scale
+            ).sum
+            if own.loss.isFinite { pass.tape.runBackward() }
+            try context.throwFailure()
+        }
+        let gates = adapter.projections.compactMap(\.gate)
+        own.gates = gates.map(\.step)
+        let sums = try own.summed(over: group)
+        for (gate, sum) in zip(gates, sums.gates) { gate.step = sum }
+        return sums
+    }
+
+    private func updateThresholds(rate: Double) throws {
+        for projection in adapter.projections {
+            guard let gate = projection.gate else { continue }
+            gate.updateThreshold(configuration.thresholds, rate: rate)
+            guard gate.tau.isFinite else {
+                throw TrainingError.thresholdNotFinite(
+                    step: step + 1, module: projection.path,
+                    gradient: gate.step.gradient(lambda: configuration.thresholds.lambda))
+            }
+        }
     }
 
     /// Mean over the gates whose modules have a rank; nil without gates.
     private func meanStepSparsity(_ ranks: [Int]) -> Double? {
         guard adapter.configuration.isGated else { return nil }
-        let sparsities = zip(adapter.projections, ranks).filter { $0.1 > 0 }.compactMap { $0.0.gate?.stepSparsity }
+        let sparsities = zip(adapter.projections, ranks).filter { $0.1 > 0 }.compactMap { $0.0.gate?.step.sparsity }
         return sparsities.reduce(0, +) / Double(max(1, sparsities.count))
-    }
-
-    private func forwardAndBackward(_ batch: Batch, scale: Float) throws -> Double {
-        let tape = Tape(context, isRecording: true)
-        let hidden = try model.forward(batch.tokens, TokenLayout(lengths: batch.sequences.map(\.count)), on: tape)
-        let rows = batch.targets.indices.filter { batch.targets[$0] >= 0 }
-        let losses = tape.crossEntropy(
-            hidden, head: model.head, rows: rows.map(Int32.init), targets: rows.map { batch.targets[$0] }, scale: scale,
-            training: model.trainedHead)
-        let sum = losses.sum
-        if sum.isFinite { tape.runBackward() }
-        try context.throwFailure()
-        return sum
     }
 
     /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches,
     /// dropout masks as in the step.
     private func firstModuleNotFinite(_ batches: [Batch], _ masks: RandomStream) throws -> String? {
-        defer { adapter.useDropout(nil) }
         for (index, batch) in batches.enumerated() {
-            adapter.useDropout(masks.forked(UInt64(index)))
-            let layout = TokenLayout(lengths: batch.sequences.map(\.count))
-            if let path = try model.firstProjectionNotFinite(batch.tokens, layout) { return path }
+            let path = try model.firstProjectionNotFinite(
+                batch.tokens, batch.layout, dropout: masks.forked(UInt64(index)))
+            if let path { return path }
         }
         return nil
     }

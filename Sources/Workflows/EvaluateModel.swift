@@ -141,19 +141,19 @@ package func evaluateModel(
     report.answered = items.count
     let collector = StatisticsCollector(collectingInnerSums: false)
     let gated = session.adapter.flatMap { $0.configuration.isGated ? $0 : nil }
-    gated?.observe(collector)
-    defer { gated?.observe(nil) }
+    let observer = gated == nil ? nil : collector
     let answerProgress = { (done: Int) in try progress(.answers, done, items.count) }
     if request.mode == .choice, items.count == examples.count,
         zip(items, examples).allSatisfy({ $0.isAnswered(by: $1) })
     {
         let result = try scoreChoices(
-            session.model, items, progress: answerProgress, willPass: { collector.countedRows = $0 })
+            session.model, items, observer: observer, progress: answerProgress)
         report.loss = result.loss
         report.correct = result.correct
     } else {
-        report.loss = try evaluateLoss(session.model, examples) { try progress(.loss, $0, examples.count) }
-        gated?.observe(nil)
+        report.loss = try evaluateLoss(session.model, examples, observer: observer) {
+            try progress(.loss, $0, examples.count)
+        }
         switch request.mode {
         case .choice:
             report.correct = try scoreChoices(session.model, items, progress: answerProgress).correct

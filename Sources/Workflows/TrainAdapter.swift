@@ -199,9 +199,8 @@ package func measureGates(
     progress: (Int) throws -> Void = { _ in }
 ) throws -> (LossResult, AdapterStatistics) {
     let collector = StatisticsCollector(collectingInnerSums: true)
-    if adapter.configuration.isGated { adapter.observe(collector) }
-    defer { adapter.observe(nil) }
-    let result = try evaluateLoss(session.model, examples, progress: progress)
+    let result = try evaluateLoss(
+        session.model, examples, observer: adapter.configuration.isGated ? collector : nil, progress: progress)
     let name = lastPathComponent(source)
     return (
         result,

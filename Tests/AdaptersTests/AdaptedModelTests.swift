@@ -52,8 +52,7 @@ import Testing
         let adapted = try AdaptedModel { $0.threadCount = 2 }
         try adapted.closeGatesHalfway(over: Self.sequences)
         let collector = StatisticsCollector(collectingInnerSums: false)
-        adapted.adapter.observe(collector)
-        let packed = try adapted.logits(Self.sequences)
+        let packed = try adapted.logits(Self.sequences, observer: collector)
         #expect(collector.statistics.count == 15)
         #expect(collector.statistics.allSatisfy { 0 < $0.active && $0.active < $0.tokens }, "gates decide both ways")
         let alone = try Self.sequences.flatMap { try adapted.logits([$0]) }
@@ -78,7 +77,6 @@ import Testing
     @Test func gradientsOfPackedSequencesAreSumsOfThoseOfEachAlone() throws {
         let adapted = try AdaptedModel { $0.threadCount = 2 }
         try adapted.closeGatesHalfway(over: Self.sequences)
-        for projection in adapted.adapter.projections { projection.lambda = 1e-3 }
         let scored = Self.sequences.reduce(0) { $0 + $1.count - 1 }
 
         /// Loss and its gradients over the sequences, each batch's tokens weighted as the whole's.
@@ -89,7 +87,7 @@ import Testing
                 let tape = Tape(adapted.context, isRecording: true)
                 let tokens = sequences.flatMap { $0 }
                 let hidden = try adapted.model.forward(
-                    tokens, TokenLayout(lengths: sequences.map(\.count)), on: tape)
+                    tokens, TokenLayout(lengths: sequences.map(\.count)), in: Pass(tape))
                 let ends = Set(sequences.indices.map { sequences[...$0].reduce(0) { $0 + $1.count } - 1 })
                 let rows = tokens.indices.filter { !ends.contains($0) }
                 loss +=
@@ -102,7 +100,7 @@ import Testing
             }
             return (
                 loss, adapted.adapter.parameters.map { $0.gradient.toArray() },
-                adapted.adapter.projections.map { $0.gate!.stepGradient }
+                adapted.adapter.projections.map { $0.gate!.step.gradient(lambda: 1e-3) }
             )
         }
         let packed = try pass([Self.sequences])
@@ -139,7 +137,7 @@ import Testing
             let tokens = sequences.flatMap { $0 }
             let tape = Tape(adapted.context, isRecording: true)
             let hidden = try adapted.model.forward(
-                tokens, TokenLayout(lengths: sequences.map(\.count)), on: tape)
+                tokens, TokenLayout(lengths: sequences.map(\.count)), in: Pass(tape))
             let rows = tokens.indices.filter { $0 != 39 && $0 != 64 }
             let losses = tape.crossEntropy(
                 hidden, head: adapted.model.head, rows: rows.map(Int32.init), targets: rows.map { tokens[$0 + 1] },

@@ -55,19 +55,20 @@ import Testing
             projection = GatedProjection(
                 PlainProjection(path: "layer", frozen: FrozenLinear(weight: weight, bias: bias)), method: lora,
                 gate: tau.map { TokenGate(tau: $0) })
-            projection.observer = witness
-            projection.dropoutKey = 11
             let scratch = UnsafeMutablePointer<Double>.allocate(capacity: lora.preparationScratchCount)
             defer { scratch.deallocate() }
             lora.prepare(scratch: scratch, wantsNorms: true)
         }
 
-        func forward(_ x: [Float], recording: Bool = false) -> (h: Variable, x: Variable, tape: Tape) {
+        func forward(
+            _ x: [Float], recording: Bool = false, rows: RowRoles = .tokens
+        ) -> (h: Variable, x: Variable, tape: Tape) {
             let input = context.tensor([x.count / inputSize, inputSize])
             input.copy(from: x)
             let variable = Variable(input, needsGradient: true)
             let tape = Tape(context, isRecording: recording)
-            return (projection.forward(variable, on: tape), variable, tape)
+            let pass = Pass(tape, dropout: RandomStream(seed: 11), observer: witness, rows: rows)
+            return (projection.forward(variable, in: pass), variable, tape)
         }
     }
 
@@ -125,7 +126,6 @@ import Testing
     /// r and mu of each token, skipped ones too, against the two outputs that a closed and an open gate give.
     @Test func ratioAndMuAreOfEveryToken() throws {
         let bench = Bench(tau: Self.tau)
-        bench.projection.lambda = 0.25
         let (h, _, tape) = bench.forward(Self.x, recording: true)
         let gradient = bench.context.tensor(h.value.shape)
         gradient.copy(from: Self.weights)
@@ -148,7 +148,74 @@ import Testing
             if (mu >= 0) == active { g += mu }
             if active { g += 0.25 }
         }
-        #expect(abs(try #require(bench.projection.gate).stepGradient - g) < 1e-4)
+        #expect(abs(try #require(bench.projection.gate).step.gradient(lambda: 0.25) - g) < 1e-4)
+    }
+
+    /// Two readers of one x: its gradient, and those of the parameters, are the sums of both.
+    @Test func gradientsOfTwoReadersOfOneInputAddUp() {
+        func gradients(_ readers: Int) -> [[Float]] {
+            let bench = Bench(tau: Self.tau)
+            let input = bench.context.tensor([Self.tokens, Self.inputSize])
+            input.copy(from: Self.x)
+            let x = Variable(input, needsGradient: true)
+            let tape = Tape(bench.context, isRecording: true)
+            let gradient = bench.context.tensor([Self.tokens, Self.outputSize])
+            gradient.copy(from: Self.weights)
+            for _ in 0..<readers {
+                let h = bench.projection.forward(x, in: Pass(tape, dropout: RandomStream(seed: 11)))
+                h.gradientSum.add(bench.context, copying: gradient)
+            }
+            tape.runBackward()
+            return [x.gradient!.toArray()] + bench.projection.method.parameters.map { $0.gradient.toArray() }
+        }
+        for (once, twice) in zip(gradients(1), gradients(2)) {
+            for (one, two) in zip(once, twice) { #expect(abs(two - 2 * one) < 1e-5) }
+        }
+    }
+
+    /// Rows that are no tokens go through the same gate and give the adapter its gradients, but no sum counts them.
+    @Test func auxiliaryRowsPassTheGateAndAreCountedNowhere() throws {
+        func run(
+            _ rows: RowRoles, dropsOut: Bool = false
+        ) throws -> (bench: Bench, h: [Float], statistics: ModuleStatistics?) {
+            let bench = Bench(tau: Self.tau)
+            let input = bench.context.tensor([Self.tokens, Self.inputSize])
+            input.copy(from: Self.x)
+            let x = Variable(input, needsGradient: true)
+            let tape = Tape(bench.context, isRecording: true)
+            let collector = StatisticsCollector(collectingInnerSums: true)
+            let pass = Pass(
+                tape, dropout: dropsOut ? RandomStream(seed: 11) : nil, observer: collector, rows: rows)
+            let h = bench.projection.forward(x, in: pass)
+            let gradient = bench.context.tensor(h.value.shape)
+            gradient.copy(from: Self.weights)
+            h.gradientSum.add(bench.context, giving: gradient)
+            tape.runBackward()
+            return (bench, h.value.toArray(), collector.statistics.first)
+        }
+        let (tokens, auxiliary) = (try run(.tokens), try run(.auxiliary))
+        let gate = try #require(tokens.bench.projection.gate)
+        #expect(gate.step.tokens == Self.tokens && (1..<Self.tokens).contains(gate.step.activeTokens))
+        #expect(auxiliary.h == tokens.h, "the same gate")
+        for (one, other) in zip(
+            auxiliary.bench.projection.method.parameters, tokens.bench.projection.method.parameters)
+        {
+            #expect(one.gradient.toArray() == other.gradient.toArray())
+        }
+        #expect(auxiliary.bench.projection.gate!.step == GateSums())
+        #expect(auxiliary.bench.projection.gate!.stepLargestRatio == 0)
+        let nothing = try #require(auxiliary.statistics)
+        #expect(nothing.tokens == 0 && nothing.active == 0 && nothing.sumUpdateSquared == 0)
+        #expect(nothing.innerSums!.allSatisfy { $0 == 0 } && nothing.activeInnerSums!.allSatisfy { $0 == 0 })
+        // Rows of both kinds in one pass: those of tokens and the rest make up the whole.
+        let flags = (0..<Self.tokens).map { $0 % 3 == 0 }
+        let (some, rest) = (try run(.each(flags)), try run(.each(flags.map(!))))
+        let sums = [some, rest].map { $0.bench.projection.gate!.step }
+        #expect(sums[0].tokens == flags.count { $0 } && some.statistics?.tokens == sums[0].tokens)
+        #expect(sums[0].tokens + sums[1].tokens == gate.step.tokens)
+        #expect(sums[0].activeTokens + sums[1].activeTokens == gate.step.activeTokens)
+        #expect(abs(sums[0].agreeingMu + sums[1].agreeingMu - gate.step.agreeingMu) < 1e-9)
+        #expect(try run(.auxiliary, dropsOut: true).h != run(.tokens, dropsOut: true).h, "masks of their own")
     }
 
     @Test func closedGateTrainsNothing() {

@@ -9,8 +9,8 @@ import Testing
         }
     }
 
-    private func accumulate(_ gate: TokenGate, _ mu: [Float], _ decision: GateDecision, lambda: Double) {
-        mu.withUnsafeBufferPointer { gate.accumulate(mu: $0, decision, lambda: lambda) }
+    private func accumulate(_ gate: TokenGate, _ mu: [Float], _ decision: GateDecision) {
+        mu.withUnsafeBufferPointer { gate.accumulate(mu: $0, decision) }
     }
 
     @Test func ratiosOfZerosFollowTheConventions() {
@@ -47,8 +47,8 @@ import Testing
         let gate = TokenGate(tau: 0.5)
         let decision = decide(gate, [1, 1, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1])
         #expect(decision.isActive == [true, true, false, false, true, false])
-        accumulate(gate, [1, -2, 3, -4, 0, -0.0], decision, lambda: 0.125)
-        #expect(gate.stepGradient == 1 + 0.125 + 0.125 - 4 + 0.125)
+        accumulate(gate, [1, -2, 3, -4, 0, -0.0], decision)
+        #expect(gate.step.gradient(lambda: 0.125) == 1 + 0.125 + 0.125 - 4 + 0.125)
     }
 
     @Test func batchesOfAStepAddUp() {
@@ -56,30 +56,30 @@ import Testing
         let updates: [Float] = [1, 0.25, 2, 0, 1, 3]
         let outputs: [Float] = [1, 1, 1, 1, 4, 0]
         let mu: [Float] = [1, -2, -3, 4, -0.5, 8]
-        accumulate(whole, mu, decide(whole, updates, outputs), lambda: 0.5)
+        accumulate(whole, mu, decide(whole, updates, outputs))
         for part in [0..<2, 2..<6] {
             let decision = decide(parts, Array(updates[part]), Array(outputs[part]))
-            accumulate(parts, Array(mu[part]), decision, lambda: 0.5)
+            accumulate(parts, Array(mu[part]), decision)
         }
         for gate in [whole, parts] {
             // Active: 1, 2 and infinity; of these mu >= 0 for the first and the last. Skipped with mu < 0: the second
             // and fifth.
-            #expect(gate.stepGradient == (1 + 8) + 3 * 0.5 - 2 - 0.5)
-            #expect(gate.stepTokens == 6 && gate.stepActiveTokens == 3 && gate.stepSparsity == 0.5)
+            #expect(gate.step.gradient(lambda: 0.5) == (1 + 8) + 3 * 0.5 - 2 - 0.5)
+            #expect(gate.step.tokens == 6 && gate.step.activeTokens == 3 && gate.step.sparsity == 0.5)
             #expect(gate.stepLargestRatio == .infinity)
             // The mean of the finite ones' sum over all tokens.
-            #expect(gate.stepMeanRatio == Float(3.5 / 6))
+            #expect(gate.step.meanRatio == Float(3.5 / 6))
             gate.beginStep()
-            #expect(gate.stepGradient == 0 && gate.stepTokens == 0 && gate.stepSparsity == 0)
-            #expect(gate.stepLargestRatio == 0 && gate.stepMeanRatio == 0)
+            #expect(gate.step == GateSums() && gate.step.sparsity == 0 && gate.step.meanRatio == 0)
+            #expect(gate.stepLargestRatio == 0)
         }
     }
 
     @Test func tauMovesByTheStepsEstimate() {
         let gate = TokenGate(tau: 0.5)
         let decision = decide(gate, [1, 0], [1, 1])
-        accumulate(gate, [3, -1], decision, lambda: 1)
-        let settings = ThresholdSettings(stepSize: 0.01, update: .plain)
+        accumulate(gate, [3, -1], decision)
+        let settings = ThresholdSettings(stepSize: 0.01, lambda: 1, update: .plain)
         gate.updateThreshold(settings)
         #expect(gate.tau == Float(0.5 + 0.01 * (3 + 1 - 1)))
         gate.updateThreshold(settings, rate: 0.5)

@@ -130,7 +130,10 @@ struct ExportAgreementTests {
             into: model, adapter.configuration, tensors: adapter.allTensors,
             thresholds: adapter.thresholds, source: "test")
         let collector = StatisticsCollector(collectingInnerSums: false)
-        if adapter.configuration.isGated { injected.observe(collector) }
-        return (try AdaptedModel.logits(model, [ids]), collector.statistics)
+        let observer = adapter.configuration.isGated ? collector : nil
+        let logits = try withExtendedLifetime(injected) {
+            try AdaptedModel.logits(model, [ids], observer: observer)
+        }
+        return (logits, collector.statistics)
     }
 }

@@ -145,6 +145,36 @@ import Testing
         }
     }
 
+    /// Two losses over one hidden state, with a row that both score, of a table that two embeddings read.
+    @Test(arguments: [DType.f32, .bf16]) func lossesAndEmbeddingsAddUp(dtype: DType) {
+        let values = randomValues(9 * 5, seed: 90).map { BFloat16($0).floatValue }
+        let tokens: [[Int32]] = [[0, 3, 3, 8, 1, 2], [3, 3, 5, 0, 2, 2]]
+        let scored: [(rows: [Int32], targets: [Int32])] = [([0, 2, 3], [10, 0, 4]), ([2, 5], [7, 7])]
+        func run(_ values: [Float], _ dtype: DType, recording: Bool = true) -> (loss: Double, gradient: [Float]) {
+            let context = ComputeContext(dtype: dtype, threadCount: 2)
+            let value = context.tensor([9, 5], .f32)
+            value.copy(from: values)
+            let table = TrainableWeight(value, context)
+            let head = GradientCheck.layer(11, 5, dtype, seed: 60)
+            let tape = Tape(context, isRecording: recording)
+            let stream = tape.residual(
+                tape.embedding(tokens[0], table), plus: tape.embedding(tokens[1], table))
+            let hidden = tape.rmsNorm(stream, weight: Self.weight(5, tape), epsilon: 0.1)
+            let losses = scored.map {
+                tape.crossEntropy(hidden, head: head, rows: $0.rows, targets: $0.targets, scale: 0.25).sum
+            }
+            tape.runBackward()
+            return (0.25 * losses.reduce(0, +), recording ? table.gradient.toArray() : [])
+        }
+        let (exact, found) = (run(values, .f32), run(values, dtype))
+        let error = gradientError(exact.gradient, at: values) { run($0, .f32, recording: false).loss }
+        #expect(error < GradientCheck.tolerance)
+        let largest = exact.gradient.reduce(0) { max($0, abs($1)) }
+        for (one, other) in zip(found.gradient, exact.gradient) {
+            #expect(abs(one - other) <= Float(GradientCheck.bf16Tolerance) * largest)
+        }
+    }
+
     @Test func viewsShareTheirWholesMemory() {
         let context = ComputeContext(dtype: .f32, threadCount: 1)
         let whole = context.tensor([4, 6])

@@ -1,3 +1,4 @@
+import TensorCore
 import Testing
 
 @testable import Data
@@ -9,33 +10,32 @@ struct BatchTests {
             Example(tokens: [9, 10], scored: [false, true]),
         ])
         #expect(batch.tokens == [5, 6, 7, 8, 9, 10])
-        #expect(batch.positions == [0, 1, 2, 3, 0, 1])
-        #expect(batch.sequences == [0..<4, 4..<6])
-        #expect(batch.targets == [-1, 7, 8, -1, 10, -1])
+        #expect(batch.layout == TokenLayout(lengths: [4, 2]))
+        #expect(batch.layout.positions == [0, 1, 2, 3, 0, 1])
+        #expect(batch.labels == Labels(rows: [1, 2, 4], .ids([7, 8, 10])))
         #expect(batch.scoredCount == 3)
     }
 
     @Test func lastTokenOfASequenceNeverPredictsTheNextSequence() {
         let examples = (0..<3).map { Example(tokens: [Int32($0), 1], scored: [true, true]) }
         let batch = Batch.packing(examples)
-        #expect(batch.targets == [1, -1, 1, -1, 1, -1])
+        #expect(batch.labels == Labels(rows: [0, 2, 4], .ids([1, 1, 1])))
     }
 
-    @Test func scoredTokensOfExamplesAreTheTargetsOfTheBatch() {
+    @Test func scoredTokensOfExamplesAreTheLabelsOfTheBatch() {
         let examples = [3, 1, 6].map { count in
             Example(tokens: (0..<Int32(count)).map { $0 }, scored: (0..<count).map { $0 % 2 == 1 })
         }
         let batch = Batch.packing(examples)
         #expect(batch.scoredCount == examples.reduce(0) { $0 + $1.scoredCount })
-        #expect(batch.scoredCount == batch.targets.count { $0 != Batch.noTarget })
-        #expect(batch.tokens.count == batch.positions.count && batch.tokens.count == batch.targets.count)
+        #expect(batch.tokens.count == batch.layout.rowCount)
     }
 
     @Test func emptyExamplesTakeNoRows() {
         let batch = Batch.packing([
             Example(tokens: [], scored: []), Example(tokens: [4, 5], scored: [false, true]),
         ])
-        #expect(batch.sequences == [0..<2])
+        #expect(batch.layout.segments.map(\.count) == [2])
         #expect(Batch.packing([]).tokens.isEmpty)
     }
 

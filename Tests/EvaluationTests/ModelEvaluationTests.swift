@@ -136,11 +136,9 @@ import Testing
         #expect(zip(items, examples).allSatisfy { $0.isAnswered(by: $1) })
 
         let right = StatisticsCollector(collectingInnerSums: true)
-        model.adapter.observe(right)
-        let choices = try scoreChoices(model.model, items, willPass: { right.countedRows = $0 })
+        let choices = try scoreChoices(model.model, items, observer: right)
         let expected = StatisticsCollector(collectingInnerSums: true)
-        model.adapter.observe(expected)
-        let loss = try evaluateLoss(model.model, examples)
+        let loss = try evaluateLoss(model.model, examples, observer: expected)
 
         #expect(choices.loss.scoredTokens == loss.scoredTokens && choices.loss.tokens == loss.tokens)
         #expect(choices.tokens > loss.tokens)

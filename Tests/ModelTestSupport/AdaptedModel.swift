@@ -71,10 +71,13 @@ package struct AdaptedModel {
     }
 
     /// The logits of every token of sequences laid end to end, [tokens, vocabulary].
-    package static func logits(_ model: any Model, _ sequences: [[Int32]]) throws -> [Float] {
+    package static func logits(
+        _ model: any Model, _ sequences: [[Int32]], observer: (any PassObserver)? = nil
+    ) throws -> [Float] {
         let tokens = sequences.flatMap { $0 }
         let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(tokens, TokenLayout(lengths: sequences.map(\.count)), on: tape)
+        let hidden = try model.forward(
+            tokens, TokenLayout(lengths: sequences.map(\.count)), in: Pass(tape, observer: observer))
         return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
     }
 
@@ -87,14 +90,14 @@ package struct AdaptedModel {
     }
 
     /// The logits of every token with the adapter as it is.
-    package func logits(_ sequences: [[Int32]]) throws -> [Float] { try Self.logits(model, sequences) }
+    package func logits(_ sequences: [[Int32]], observer: (any PassObserver)? = nil) throws -> [Float] {
+        try Self.logits(model, sequences, observer: observer)
+    }
 
     /// Sets each gate's tau to the mean r of these sequences' tokens, so that it skips some of them and passes others.
     package func closeGatesHalfway(over sequences: [[Int32]]) throws {
         let collector = StatisticsCollector(collectingInnerSums: false)
-        adapter.observe(collector)
-        _ = try logits(sequences)
-        adapter.observe(nil)
+        _ = try logits(sequences, observer: collector)
         for (projection, statistics) in zip(adapter.projections, collector.statistics) {
             projection.gate?.tau = Float(statistics.meanRatio ?? 0)
         }

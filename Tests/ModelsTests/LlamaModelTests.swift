@@ -68,7 +68,7 @@ import Testing
 
     private func logits(_ model: any Model, _ tokens: [Int32], _ cache: KeyValueCache? = nil) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), on: tape, cache: cache)
+        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
         return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
     }
 
@@ -131,8 +131,8 @@ import Testing
             init(_ inner: any Projection) { self.inner = inner }
             var path: String { inner.path }
             var frozen: FrozenLinear { inner.frozen }
-            func forward(_ x: Variable, on tape: Tape) -> Variable {
-                Variable(tape.context.zeros([x.value.rows, frozen.outputSize]), needsGradient: false)
+            func forward(_ x: Variable, in pass: Pass) -> Variable {
+                Variable(pass.tape.context.zeros([x.value.rows, frozen.outputSize]), needsGradient: false)
             }
         }
         let model = try ModelCheckpoint.open(fixture("golden/llama-lora/model")).makeModel(Self.context())

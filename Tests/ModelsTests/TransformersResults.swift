@@ -50,7 +50,7 @@ struct TransformersResults {
         _ model: any Model, _ tokens: [Int32], _ rows: [Int32], _ cache: KeyValueCache? = nil
     ) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), on: tape, cache: cache)
+        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
         return tape.logits(hidden, head: model.head, rows: rows).toArray()
     }
 

@@ -37,7 +37,7 @@ import Testing
     /// The loss of every token's successor, summed, and one backward pass on a recording tape.
     private func loss(_ model: any Model, recording: Bool = false) throws -> Double {
         let tape = Tape(model.context, isRecording: recording)
-        let hidden = try model.forward(Self.tokens, TokenLayout(lengths: [6, 5]), on: tape)
+        let hidden = try model.forward(Self.tokens, TokenLayout(lengths: [6, 5]), in: Pass(tape))
         let rows: [Int32] = [0, 1, 2, 3, 4, 6, 7, 8, 9]
         let losses = tape.crossEntropy(
             hidden, head: model.head, rows: rows, targets: rows.map { Self.tokens[Int($0) + 1] },
@@ -49,7 +49,7 @@ import Testing
     private func logits(_ model: any Model, _ cache: KeyValueCache? = nil) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(
-            Self.tokens, TokenLayout(lengths: [Self.tokens.count]), on: tape, cache: cache)
+            Self.tokens, TokenLayout(lengths: [Self.tokens.count]), in: Pass(tape), cache: cache)
         return tape.logits(hidden, head: model.head, rows: Self.tokens.indices.map(Int32.init)).toArray()
     }
 

@@ -30,7 +30,7 @@ import Testing
         let decision = [ratio].withUnsafeBufferPointer { updates in
             [Float(1)].withUnsafeBufferPointer { gate.decide(updateNorms: updates, outputNorms: $0) }
         }
-        [Float(0)].withUnsafeBufferPointer { gate.accumulate(mu: $0, decision, lambda: 0) }
+        [Float(0)].withUnsafeBufferPointer { gate.accumulate(mu: $0, decision) }
     }
 
     @Test func gateThatNeverFiresIsReportedOnceAfterTwentySteps() {

@@ -2,6 +2,7 @@ import Adapters
 import CheckpointIO
 import Data
 import ModelTestSupport
+import Models
 import Training
 
 /// A small run: the adapted random model, seven examples, and settings under which much is going on: dropout,
@@ -34,14 +35,15 @@ struct TrainingBench {
 
     init(
         _ configuration: TrainingConfiguration = Self.configuration, examples: [Example] = Self.examples,
-        _ change: (inout AdaptedModel.Settings) -> Void = { _ in }
+        group: any ProcessGroup = SingleProcess(), _ change: (inout AdaptedModel.Settings) -> Void = { _ in }
     ) throws {
         adapted = try AdaptedModel { settings in
             settings.dropout = 0.2
             settings.updateSize = 0.05
             change(&settings)
         }
-        loop = try TrainingLoop(adapted.model, adapted.adapter, examples: examples, source: "examples", configuration)
+        loop = try TrainingLoop(
+            adapted.model, adapted.adapter, examples: examples, source: "examples", configuration, group: group)
     }
 
     /// Runs to the end; the loss of each step.

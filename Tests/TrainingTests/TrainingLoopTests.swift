@@ -12,6 +12,8 @@ import Training
 @Suite struct TrainingLoopTests {
     /// The same sums in another order.
     private static let orderTolerance = 1e-5
+    /// lambda of equation 15.
+    private static let lambda = TrainingBench.configuration.thresholds.lambda
 
     /// A bench without dropout, whose masks belong to batches, and with gates that decide both ways.
     private func bench(_ change: (inout TrainingConfiguration) -> Void = { _ in }) throws -> TrainingBench {
@@ -41,11 +43,12 @@ import Training
         let gates = zip(parts.adapted.adapter.projections, whole.adapted.adapter.projections).map {
             ($0.gate!, $1.gate!)
         }
-        let largest = gates.reduce(0) { max($0, abs($1.1.stepGradient)) }
+        let largest = gates.reduce(0) { max($0, abs($1.1.step.gradient(lambda: Self.lambda))) }
         for (one, other) in gates {
-            #expect(one.stepTokens == other.stepTokens && one.stepActiveTokens == other.stepActiveTokens)
-            #expect(one.stepActiveTokens > 0 && one.stepSparsity > 0)
-            #expect(abs(one.stepGradient - other.stepGradient) < 1e-4 * largest)
+            #expect(one.step.tokens == other.step.tokens && one.step.activeTokens == other.step.activeTokens)
+            #expect(one.step.activeTokens > 0 && one.step.sparsity > 0)
+            let difference = one.step.gradient(lambda: Self.lambda) - other.step.gradient(lambda: Self.lambda)
+            #expect(abs(difference) < 1e-4 * largest)
             #expect(abs(one.tau - other.tau) < 1e-4 * 0.005)
         }
     }
@@ -106,7 +109,8 @@ import Training
             #expect(report.learningRate == 0)
             for (projection, tau) in zip(bench.adapted.adapter.projections, before) {
                 // A first step of equation 20 is s, whatever g is.
-                let expected = Double(tau) + (follows ? 0 : projection.gate!.stepGradient > 0 ? 0.005 : -0.005)
+                let g = projection.gate!.step.gradient(lambda: Self.lambda)
+                let expected = Double(tau) + (follows ? 0 : g > 0 ? 0.005 : -0.005)
                 #expect(abs(Double(projection.gate!.tau) - expected) < 1e-7)
             }
             #expect(try bench.loop.takeStep().learningRate == 0.5e-2)

@@ -40,7 +40,7 @@ struct RealModelTests {
         #expect(session.tokenizer.encode(reference.prompt) == reference.promptIds)
         let tape = Tape(session.context, isRecording: false)
         let hidden = try session.model.forward(
-            reference.promptIds, TokenLayout(lengths: [reference.promptIds.count]), on: tape)
+            reference.promptIds, TokenLayout(lengths: [reference.promptIds.count]), in: Pass(tape))
         let rows = reference.promptIds.indices.map(Int32.init)
         let logits = tape.logits(hidden, head: session.model.head, rows: rows).toArray()
         let file = try SafetensorsFile.open(fixture("smollm2/logits.safetensors"))

@@ -2,8 +2,8 @@ import CKernels
 import TensorCore
 
 /// What the loss operation gives for the scored rows.
-package struct TokenLosses: Sendable {
-    /// -log p(target) of each scored row, in the order of the rows.
+package struct RowLosses: Sendable {
+    /// The loss of each scored row, in the order of the rows.
     package let values: [Float]
 
     /// Their sum, in double precision.
@@ -27,7 +27,7 @@ extension Tape {
     package func crossEntropy(
         _ hidden: Variable, head: FrozenLinear, rows scored: [Int32], targets: [Int32], scale: Float = 1,
         training trained: TrainableWeight? = nil
-    ) -> TokenLosses {
+    ) -> RowLosses {
         precondition(targets.count == scored.count)
         precondition(trained.map { $0.rounded === head.weight } ?? true, "the head computes with the trained weight")
         let context = context
@@ -84,7 +84,7 @@ extension Tape {
                 }
             }
         }
-        return TokenLosses(values: losses)
+        return RowLosses(values: losses)
     }
 
     /// The logits [rows.count, vocabulary], F32, of the rows of `hidden` that `rows` names. For few rows: generation,

@@ -32,10 +32,11 @@ struct AttentionBlock: LayerBlock {
         self.headNorms = headNorms
     }
 
-    func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        var queries = query.forward(x, on: tape)
-        var keys = key.forward(x, on: tape)
-        var values = value.forward(x, on: tape)
+    func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
+        let tape = pass.tape
+        var queries = query.forward(x, in: pass)
+        var keys = key.forward(x, in: pass)
+        var values = value.forward(x, in: pass)
         if let headNorms {
             queries = headNorms.query.forward(heads: queries, on: tape)
             keys = headNorms.key.forward(heads: keys, on: tape)
@@ -49,6 +50,6 @@ struct AttentionBlock: LayerBlock {
             values = Variable(held.values, needsGradient: false)
         }
         let mixed = tape.attention(q: queries, k: keys, v: values, shape, input.layout)
-        return output.forward(mixed, on: tape)
+        return output.forward(mixed, in: pass)
     }
 }

@@ -50,10 +50,10 @@ final class Decoder: Model {
     }
 
     func forward(
-        _ tokens: [Int32], _ layout: TokenLayout, on tape: Tape, cache: KeyValueCache?
+        _ tokens: [Int32], _ layout: TokenLayout, in pass: Pass, cache: KeyValueCache?
     ) throws -> Variable {
         precondition(tokens.count == layout.rowCount && !tokens.isEmpty)
-        precondition(cache == nil || !tape.isRecording, "a cache has no backward pass")
+        precondition(cache == nil || !pass.tape.isRecording, "a cache has no backward pass")
         var layout = layout
         if let cache {
             let held = cache.count
@@ -62,13 +62,13 @@ final class Decoder: Model {
                 segments: [.init(queryStart: 0, count: tokens.count, keyStart: held, prefixCount: held)])
         }
         var stream =
-            try trainedEmbedding.map { tape.embedding(tokens, $0) }
+            try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
             ?? Variable(try embed(tokens), needsGradient: false)
         for (index, layer) in layers.enumerated() {
-            stream = layer.forward(stream, LayerInput(layout: layout, cache: cache, layer: index), on: tape)
+            stream = layer.forward(stream, LayerInput(layout: layout, cache: cache, layer: index), in: pass)
         }
         cache?.advance(tokens.count)
-        return finalNorm.forward(stream, on: tape)
+        return finalNorm.forward(stream, on: pass.tape)
     }
 
     /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded to the computation's type as the head's weight

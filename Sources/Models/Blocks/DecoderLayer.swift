@@ -16,7 +16,7 @@ protocol LayerBlock {
     /// The places of its projections, in the order of computation.
     var slots: [ProjectionSlot] { get }
     /// The output [tokens, hiddenSize] for x [tokens, hiddenSize].
-    func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable
+    func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable
 }
 
 /// x + block(norm x).
@@ -25,8 +25,8 @@ struct Sublayer {
     let norm: RMSNorm
     let block: any LayerBlock
 
-    func forward(_ stream: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        tape.residual(stream, plus: block.forward(norm.forward(stream, on: tape), input, on: tape))
+    func forward(_ stream: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
+        pass.tape.residual(stream, plus: block.forward(norm.forward(stream, on: pass.tape), input, in: pass))
     }
 }
 
@@ -39,7 +39,7 @@ struct DecoderLayer {
     var slots: [ProjectionSlot] { attention.block.slots + feedForward.block.slots }
 
     /// The stream [tokens, hiddenSize] F32 behind the layer.
-    func forward(_ stream: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        feedForward.forward(attention.forward(stream, input, on: tape), input, on: tape)
+    func forward(_ stream: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
+        feedForward.forward(attention.forward(stream, input, in: pass), input, in: pass)
     }
 }

@@ -15,9 +15,9 @@ struct FeedForwardBlock: LayerBlock {
         down = try weights.projection(.down)
     }
 
-    func forward(_ x: Variable, _ input: LayerInput, on tape: Tape) -> Variable {
-        let gated = gate.forward(x, on: tape)
-        let raised = up.forward(x, on: tape)
-        return down.forward(tape.siluProduct(gate: gated, up: raised), on: tape)
+    func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
+        let gated = gate.forward(x, in: pass)
+        let raised = up.forward(x, in: pass)
+        return down.forward(pass.tape.siluProduct(gate: gated, up: raised), in: pass)
     }
 }
