@@ -49,7 +49,8 @@ let package = Package(
 
         .target(name: "TestSupport", dependencies: ["CheckpointIO", "TensorCore"], path: "Tests/TestSupport"),
         .target(
-            name: "ModelTestSupport", dependencies: ["Adapters", "Models", "Compute", "TensorCore", "TestSupport"],
+            name: "ModelTestSupport",
+            dependencies: ["Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport"],
             path: "Tests/ModelTestSupport"),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"]),
         .testTarget(name: "CKernelsTests", dependencies: ["CKernels", "TestSupport"]),

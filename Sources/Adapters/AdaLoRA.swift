@@ -1,6 +1,12 @@
+import CheckpointIO
 import Compute
 import Models
 import TensorCore
+
+extension AdapterKind {
+    /// Adaptive budget allocation, arXiv 2303.10512.
+    package static let adalora = AdapterKind("adalora", AdaLoRASettings.self)
+}
 
 /// LoRA in the form of a singular value decomposition whose ranks move between modules while it trains (Zhang et al.,
 /// "Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning", arXiv 2303.10512):
@@ -19,7 +25,9 @@ package final class AdaLoRA: BottleneckMethod {
     private let orthogonalWeight: Double
     package private(set) var bottleneck: Bottleneck
 
-    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+    package static func tensorRoles(
+        _ configuration: AdapterConfiguration, of path: String
+    ) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.adaLoRAA, [.rank, .inputSize]),
             AdapterTensorRole(PEFTNames.adaLoRAB, [.outputSize, .rank]),
@@ -32,7 +40,7 @@ package final class AdaLoRA: BottleneckMethod {
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
     ) -> [AdapterTensor] {
         var stream = stream
-        let rank = configuration.rank(for: module.path)
+        let rank = configuration.narrowSize(of: module.path)
         func normals(_ count: Int) -> [Float] { (0..<count).map { _ in Float(0.02 * stream.nextNormal()) } }
         return [
             AdapterTensor(
@@ -56,12 +64,13 @@ package final class AdaLoRA: BottleneckMethod {
             for column in 0..<inputSize { a[row * inputSize + column] *= factor }
         }
         let configuration = adapter.configuration
-        let first = Float(configuration.rank)
+        let settings = configuration.own(AdaLoRASettings.self)
+        let first = Float(settings.initialRank)
         return .added(
             LowRankChange(
-                a: a, b: adapter.values(module, PEFTNames.adaLoRAB), rank: configuration.rank(for: module),
+                a: a, b: adapter.values(module, PEFTNames.adaLoRAB), rank: configuration.narrowSize(of: module),
                 scale: configuration.scaling(for: module),
-                quotient: (configuration.alpha > 0 ? Float(configuration.alpha) : first, first + 1e-5)))
+                quotient: (settings.scale > 0 ? Float(settings.scale) : first, first + 1e-5)))
     }
 
     package static func schedule(
@@ -69,7 +78,8 @@ package final class AdaLoRA: BottleneckMethod {
         _ context: ComputeContext
     ) throws(AdapterError) -> (any AdapterSchedule)? {
         try RankAllocator(
-            methods.compactMap { $0 as? AdaLoRA }, configuration.adaLoRA, totalSteps: totalSteps, context)
+            methods.compactMap { $0 as? AdaLoRA }, configuration.own(AdaLoRASettings.self), totalSteps: totalSteps,
+            context)
     }
 
     package init(_ site: AdapterSite) throws {
@@ -78,7 +88,7 @@ package final class AdaLoRA: BottleneckMethod {
         b = try site.parameter(PEFTNames.adaLoRAB)
         e = try site.parameter(PEFTNames.adaLoRAE)
         scaling = site.configuration.scaling(for: site.path)
-        orthogonalWeight = site.configuration.adaLoRA.orthogonalWeight
+        orthogonalWeight = site.configuration.own(AdaLoRASettings.self).orthogonalWeight
         bottleneck = Bottleneck(
             inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: a.value.rows,
             dropoutRate: Float(site.configuration.dropout), site.context)

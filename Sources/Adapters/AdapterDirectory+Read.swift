@@ -25,7 +25,7 @@ extension AdapterDirectory {
         }
         let tensorFile = try files.tensors(PEFTNames.tensorFile)
         let (keyed, gates) = try sorted(tensorFile, configuration)
-        let suffixes = configuration.tensorRoles.map(\.suffix)
+        let suffixes = configuration.tensorSuffixes
         let found = keyed.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
         let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
         // Before any value is read: a wrong file should not cost its size in memory.
@@ -74,7 +74,7 @@ extension AdapterDirectory {
         _ file: SafetensorsFile, _ configuration: AdapterConfiguration
     ) throws(AdapterError) -> (tensors: [(name: String, record: TensorRecord)], thresholds: [String: TensorRecord]) {
         let path = file.path
-        let suffixes = configuration.tensorRoles.map(\.suffix)
+        let suffixes = configuration.tensorSuffixes
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var tensors: [(name: String, record: TensorRecord)] = []
         var thresholds: [String: TensorRecord] = [:]
@@ -99,7 +99,7 @@ extension AdapterDirectory {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
                 throw AdapterError.unsupportedTensor(
                     file: path, tensor: record.name,
-                    reason: "is not a tensor of a \(configuration.kind.rawValue) adapter, whose keys are \(expected)")
+                    reason: "is not a tensor of a \(configuration.kind) adapter, whose keys are \(expected)")
             }
         }
         return (tensors, thresholds)

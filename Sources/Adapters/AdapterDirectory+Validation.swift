@@ -36,7 +36,7 @@ extension AdapterDirectory {
                         file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
                 }
             }
-            for role in configuration.tensorRoles {
+            for role in configuration.tensorRoles(of: module) {
                 guard let tensor = tensor(module, role.suffix) else { continue }
                 let expected = role.shape(
                     rank: configuration.rank(for: module), outputSize: entry.outputSize,
@@ -80,7 +80,7 @@ extension AdapterDirectory {
         guard names.contains(where: { $0.old != $0.new }), names.allSatisfy({ known.contains($0.new) }),
             Set(names.map(\.new)).count == names.count, statistics == nil
         else { return self }
-        let suffixes = configuration.tensorRoles.map(\.suffix)
+        let suffixes = configuration.tensorSuffixes
         let renamed = names.flatMap { name in
             suffixes.compactMap { suffix in
                 tensor(name.old, suffix).map {

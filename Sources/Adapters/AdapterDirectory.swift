@@ -33,7 +33,7 @@ package struct AdapterDirectory: Sendable {
     /// The paths of the adapted modules, in the base's order where that is known.
     package private(set) var modules: [String]
     /// Every tensor of a module but the thresholds: the modules in order, the tensors of each as
-    /// `AdapterConfiguration.tensorRoles` says.
+    /// `AdapterMethod.tensorRoles` says.
     package private(set) var tensors: [AdapterTensor]
     /// The frozen tensors that all modules share, in the order of `AdapterMethod.sharedRoles`.
     package private(set) var sharedTensors: [AdapterTensor]
@@ -131,7 +131,7 @@ package struct AdapterDirectory: Sendable {
             throw .unknownModule(
                 module, source: displayName, nearest: NearestNames.find(module, in: modules))
         }
-        let suffixes = configuration.tensorRoles.map(\.suffix)
+        let suffixes = configuration.tensorSuffixes
         let chosen = Set(kept)
         let entries = Dictionary(
             (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
@@ -181,8 +181,9 @@ extension AdapterDirectory {
         of module: String, _ shapes: [String: [Int]], _ configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [String] {
         var keys: [String] = []
-        var extents: [AdapterTensorRole.Dimension: Int] = [.rank: configuration.rank(for: module), .one: 1]
-        for role in configuration.tensorRoles {
+        var extents: [AdapterTensorRole.Dimension: Int] = [.one: 1]
+        extents[.rank] = configuration.rank(for: module)
+        for role in configuration.tensorRoles(of: module) {
             let key = PEFTNames.key(module, role.suffix)
             guard let shape = shapes[key] else {
                 if role.isOptional { continue }
@@ -219,8 +220,8 @@ extension AdapterDirectory {
             }
             let least = role.axes.map { axis in
                 axis == .rank
-                    ? configuration.rank
-                    : configuration.tensorRoles.filter { $0.axes == [axis] }.flatMap { own in
+                    ? configuration.rank ?? 0
+                    : configuration.tensorRoles(of: modules[0]).filter { $0.axes == [axis] }.flatMap { own in
                         ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }
                     }.max() ?? 1
             }
@@ -281,7 +282,7 @@ extension AdapterDirectory {
                 throw .malformed(
                     file: file, what: "the statistics", expected: "entries of adapted modules", found: entry.module)
             }
-            let rank = configuration.rank(for: entry.module)
+            let rank = configuration.rank(for: entry.module) ?? 0
             for sums in [entry.innerSums, entry.activeInnerSums].compactMap({ $0 }) where sums.count != rank * rank {
                 throw .malformed(
                     file: file, what: "the statistics of '\(entry.module)'", expected: "\(rank) x \(rank) inner sums",

@@ -53,19 +53,19 @@ package final class InjectedAdapter {
         let context = model.context
         var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let method = configuration.kind.method
-        let roles = configuration.tensorRoles
         sharedTensors = method.sharedRoles.compactMap { unused.removeValue(forKey: $0.suffix) }
         guard sharedTensors.count == method.sharedRoles.count else {
             throw AdapterError.missingSharedTensor(
                 file: source, tensor: method.sharedRoles[sharedTensors.count].suffix)
         }
         let shared = SharedTensors(sharedTensors, context)
-        let suffixes = roles.map(\.suffix)
+        let suffixes = configuration.tensorSuffixes
         let adapted = Set(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module })
         var wrapped: [GatedProjection] = []
         try model.replaceProjections { projection in
             let path = projection.path
             guard adapted.contains(path) else { return nil }
+            let roles = configuration.tensorRoles(of: path)
             let module = try method.init(
                 AdapterSite(
                     path: path, frozen: projection.frozen, configuration: configuration, context: context,
@@ -174,10 +174,10 @@ package final class InjectedAdapter {
             of: projections.map(\.method), configuration, totalSteps: totalSteps, context)
     }
 
-    /// The rank of each projection now, in their order: the schedule's where ranks move.
+    /// The rank of each projection now, in their order: the schedule's where ranks move; 1 where the method has none.
     package var ranks: [Int] {
         let moving = schedule?.ranks ?? [:]
-        return projections.map { moving[$0.path] ?? configuration.rank(for: $0.path) }
+        return projections.map { moving[$0.path] ?? configuration.rank(for: $0.path) ?? 1 }
     }
 
     /// Adds the gradient of the penalty on the loss, where the kind has one, and gives the penalty; nothing where the

@@ -1,47 +1,40 @@
+import CheckpointIO
+
 /// A kind of adapter update M(x), dense or gated: the table of what this program knows.
 ///
-/// A further kind is a case with a line in `method` and `peftType` here, and one file with everything else about it.
-package enum AdapterKind: String, Sendable, CaseIterable {
-    /// Low-rank adaptation, arXiv 2106.09685.
-    case lora
-    /// Weight-decomposed low-rank adaptation, arXiv 2402.09353.
-    case dora
-    /// Adaptive budget allocation, arXiv 2303.10512.
-    case adalora
-    /// The parallel adapter, arXiv 2110.04366.
-    case adapter
-    /// Vector-based random matrix adaptation, arXiv 2310.11454.
-    case vera
+/// A further kind is one file, with its settings, its method and its entry, and the entry's name in `allCases`.
+package struct AdapterKind: Sendable, Hashable, CaseIterable, CustomStringConvertible {
+    /// Every kind.
+    package static let allCases: [AdapterKind] = [lora, dora, adalora, adapter, vera]
 
-    /// Everything about the kind but its name.
-    package var method: any AdapterMethod.Type {
-        switch self {
-        case .lora: LoRA.self
-        case .dora: DoRA.self
-        case .adalora: AdaLoRA.self
-        case .adapter: ParallelAdapter.self
-        case .vera: VeRA.self
-        }
+    /// The name on the command line, such as `lora`.
+    package let name: String
+    /// What the kind can be set to, and all else about it.
+    package let settings: any MethodSettings.Type
+
+    /// An entry of the table.
+    init(_ name: String, _ settings: any MethodSettings.Type) {
+        self.name = name
+        self.settings = settings
     }
 
-    /// The `peft_type` of a dense adapter of this kind. peft calls DoRA a LORA with `use_dora`.
-    package var peftType: String {
-        switch self {
-        case .lora, .dora: "LORA"
-        case .adalora: "ADALORA"
-        case .adapter: "BOTTLENECK"
-        case .vera: "VERA"
-        }
-    }
+    package static func == (left: AdapterKind, right: AdapterKind) -> Bool { left.name == right.name }
 
-    /// The `peft_type` of a gated adapter of this kind, which peft refuses: the prefix and the kind's own name, as a
-    /// gated DoRA has no field that peft would need.
-    package var gatedType: String {
-        PEFTNames.gatedPrefix + (self == .dora ? "DORA" : peftType)
-    }
+    package func hash(into hasher: inout Hasher) { hasher.combine(name) }
+
+    package var description: String { name }
+
+    /// How it computes.
+    package var method: any AdapterMethod.Type { settings.method }
+
+    /// The `peft_type` of a dense adapter of this kind.
+    package var peftType: String { settings.peftType }
+
+    /// The `peft_type` of a gated adapter of this kind, which peft refuses.
+    package var gatedType: String { PEFTNames.gatedPrefix + settings.gatedType }
 
     /// The method's name on the command line, `lora` or `ts-lora`.
-    package func methodName(gated: Bool) -> String { gated ? "ts-" + rawValue : rawValue }
+    package func methodName(gated: Bool) -> String { gated ? "ts-" + name : name }
 
     /// Every method's name.
     package static var methodNames: [String] {
@@ -58,16 +51,22 @@ package enum AdapterKind: String, Sendable, CaseIterable {
         throw .unknownMethod(method, known: methodNames)
     }
 
-    /// The kind and gating of a `peft_type`, with peft's flag `use_dora`; throws `.unknownAdapterType`.
-    package static func ofPEFTType(
-        _ type: String, usesDoRA: Bool, file: String
+    /// The kind and gating of a `peft_type`, where kinds share one with the fields that tell them apart; throws
+    /// `.unknownAdapterType`.
+    static func ofPEFTType(
+        _ type: String, _ fields: FieldReader
     ) throws(AdapterError) -> (kind: AdapterKind, isGated: Bool) {
         for kind in allCases {
-            let found = kind == .lora && usesDoRA ? dora : kind
-            if type == kind.peftType { return (found, false) }
-            if type == PEFTNames.gatedPrefix + kind.peftType || type == kind.gatedType { return (found, true) }
+            let sharedGatedType = PEFTNames.gatedPrefix + kind.peftType
+            if type == kind.gatedType, type != sharedGatedType { return (kind, true) }
+            if type == kind.peftType || type == sharedGatedType, try kind.settings.claims(fields) {
+                return (kind, type != kind.peftType)
+            }
         }
-        let known = allCases.filter { $0 != .dora }.map(\.peftType) + allCases.map(\.gatedType)
-        throw .unknownAdapterType(file: file, found: type, known: known)
+        var known: [String] = []
+        for type in allCases.map(\.peftType) + allCases.map(\.gatedType) where !known.contains(type) {
+            known.append(type)
+        }
+        throw .unknownAdapterType(file: fields.file, found: type, known: known)
     }
 }

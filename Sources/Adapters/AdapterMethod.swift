@@ -59,8 +59,8 @@ package struct AdapterSite {
 /// The update M(x) of one projection: the seam between the gate and the formula. Models, training and transforms know
 /// nothing else of a method.
 package protocol AdapterMethod: AnyObject {
-    /// The tensors of one module, in the order of the file.
-    static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole]
+    /// The tensors of the module at `path`, in the order of the file. What their keys end in is the same at each.
+    static func tensorRoles(_ configuration: AdapterConfiguration, of path: String) -> [AdapterTensorRole]
 
     /// The frozen tensors that all modules share.
     static var sharedRoles: [AdapterTensorRole] { get }

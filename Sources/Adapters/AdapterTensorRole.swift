@@ -30,11 +30,11 @@ package struct AdapterTensorRole: Sendable {
         self.scalesUpdate = scalesUpdate
     }
 
-    /// The shape in a module of these sizes.
-    package func shape(rank: Int, outputSize: Int, inputSize: Int) -> [Int] {
+    /// The shape in a module of these sizes; `rank` is needed where there is an axis of that size.
+    package func shape(rank: Int?, outputSize: Int, inputSize: Int) -> [Int] {
         axes.map {
             switch $0 {
-            case .rank: rank
+            case .rank: rank ?? 0
             case .outputSize: outputSize
             case .inputSize: inputSize
             case .one: 1

@@ -1,7 +1,71 @@
 import CKernels
+import CheckpointIO
 import Compute
 import Models
 import TensorCore
+
+extension AdapterKind {
+    /// Weight-decomposed low-rank adaptation, arXiv 2402.09353.
+    package static let dora = AdapterKind("dora", DoRASettings.self)
+}
+
+/// What a DoRA is set to.
+package struct DoRASettings: LowRankSettings {
+    package static var kind: AdapterKind { .dora }
+    package static var method: any AdapterMethod.Type { DoRA.self }
+    package static let peftType = "LORA"
+    /// A gated DoRA has no field that peft would need.
+    package static let gatedType = "DORA"
+    package static let fields = PEFTField.loRA
+    package static let options = lowRankOptions + patternOptions
+
+    package var numbers: LowRankNumbers
+
+    /// A DoRA of these numbers.
+    package init(_ numbers: LowRankNumbers) { self.numbers = numbers }
+
+    package init(reading fields: FieldReader) throws(AdapterError) {
+        self.init(try LowRankNumbers(reading: fields))
+        guard try fields.bool("lora_bias") != true else {
+            throw .badSetting(
+                name: "lora_bias", expected: "left out, as it belongs to lora", found: "given with dora")
+        }
+    }
+
+    package init(options: FieldReader, paper: PaperNumbers?) throws(AdapterError) {
+        self.init(try LowRankNumbers(options: options, paper: paper))
+    }
+
+    package static func claims(_ fields: FieldReader) throws(AdapterError) -> Bool {
+        try fields.bool("use_dora") ?? false
+    }
+
+    package var fieldValues: [(name: String, value: JSONValue)] {
+        lowRankValues + [("use_dora", .bool(true)), ("lora_bias", .bool(false))]
+    }
+
+    package func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)] { lowRankFacts(of: adapter) }
+
+    package static let torchUpdate = TorchUpdate(
+        "DoRA",
+        #"""
+        class DoRA(LoRA):
+            """M(x) = (m/n - 1) W0 x + (m/n) scaling B A x, n the row norms of W0 + scaling B A; no bias in W0 x."""
+
+            def __init__(self, tensors, settings, base):
+                super().__init__(tensors, settings, base)
+                self.base_bias = [] if base.bias is None else [base.bias]  # in a list: not this module's parameter
+                a, b = self.a.to(base.weight.device), self.b.to(base.weight.device)
+                norm = torch.linalg.norm(base.weight.detach().float() + self.scaling * (b @ a), dim=1)
+                magnitude = tensors["lora_magnitude_vector"].to(norm.device)
+                self.register_buffer("ratio", magnitude / norm, persistent=False)
+
+            def forward(self, x, out):
+                for bias in self.base_bias:
+                    out = out - bias.float()
+                return (self.ratio - 1) * out + self.ratio * super().forward(x, out)
+        """#)
+}
 
 /// Weight-decomposed low-rank adaptation (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", arXiv 2402.09353):
 /// the weight W0 + scaling B A with its rows brought to the learned lengths m,
@@ -26,7 +90,9 @@ package final class DoRA: BottleneckMethod {
     private var context: ComputeContext { bottleneck.context }
     fileprivate var frozen: FrozenLinear { site.frozen }
 
-    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+    package static func tensorRoles(
+        _ configuration: AdapterConfiguration, of path: String
+    ) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.loraA, [.rank, .inputSize]),
             AdapterTensorRole(PEFTNames.loraB, [.outputSize, .rank]),

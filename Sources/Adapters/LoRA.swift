@@ -1,6 +1,74 @@
+import CheckpointIO
 import Compute
 import Models
 import TensorCore
+
+extension AdapterKind {
+    /// Low-rank adaptation, arXiv 2106.09685.
+    package static let lora = AdapterKind("lora", LoRASettings.self)
+}
+
+/// What a LoRA is set to.
+package struct LoRASettings: LowRankSettings {
+    package static var kind: AdapterKind { .lora }
+    package static var method: any AdapterMethod.Type { LoRA.self }
+    package static let peftType = "LORA"
+    package static let fields = PEFTField.loRA
+    package static let options =
+        lowRankOptions + [MethodOption("lora_bias", .flag, "B has a bias")] + patternOptions
+
+    package var numbers: LowRankNumbers
+    /// Whether B has a bias (`lora_bias`).
+    package var hasBias: Bool
+
+    /// A LoRA of these numbers.
+    package init(_ numbers: LowRankNumbers, hasBias: Bool = false) {
+        self.numbers = numbers
+        self.hasBias = hasBias
+    }
+
+    /// A LoRA of this rank and alpha.
+    package init(rank: Int, alpha: Double) { self.init(LowRankNumbers(rank: rank, alpha: alpha)) }
+
+    package init(reading fields: FieldReader) throws(AdapterError) {
+        self.init(try LowRankNumbers(reading: fields), hasBias: try fields.bool("lora_bias") ?? false)
+    }
+
+    package init(options: FieldReader, paper: PaperNumbers?) throws(AdapterError) {
+        self.init(
+            try LowRankNumbers(options: options, paper: paper), hasBias: try options.bool("lora_bias") ?? false)
+    }
+
+    /// peft calls DoRA a LORA with `use_dora`.
+    package static func claims(_ fields: FieldReader) throws(AdapterError) -> Bool {
+        !(try fields.bool("use_dora") ?? false)
+    }
+
+    package var fieldValues: [(name: String, value: JSONValue)] {
+        lowRankValues + [("use_dora", .bool(false)), ("lora_bias", .bool(hasBias))]
+    }
+
+    package func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)] {
+        lowRankFacts(of: adapter) + (hasBias ? [("bias", "on B")] : [])
+    }
+
+    package static let torchUpdate = TorchUpdate(
+        "LoRA",
+        #"""
+        class LoRA(nn.Module):
+            """M(x) = scaling (B A x + b); b is there for lora_bias alone."""
+
+            def __init__(self, tensors, settings, base):
+                super().__init__()
+                self.scaling = settings["scaling"]
+                self.register_buffer("a", tensors["lora_A.weight"], persistent=False)
+                self.register_buffer("b", tensors["lora_B.weight"], persistent=False)
+                self.register_buffer("bias", tensors.get("lora_B.bias"), persistent=False)
+
+            def forward(self, x, out):
+                return self.scaling * linear(linear(x, self.a), self.b, self.bias)
+        """#)
+}
 
 /// Low-rank adaptation: M(x) = scaling (B A dropout(x) + c) (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
 /// Models", arXiv 2106.09685). scaling is alpha / r, or alpha / sqrt(r) for rsLoRA (arXiv 2312.03732); A is
@@ -12,12 +80,14 @@ package final class LoRA: BottleneckMethod {
     private let scaling: Float
     package let bottleneck: Bottleneck
 
-    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+    package static func tensorRoles(
+        _ configuration: AdapterConfiguration, of path: String
+    ) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.loraA, [.rank, .inputSize]),
             AdapterTensorRole(PEFTNames.loraB, [.outputSize, .rank], scalesUpdate: true),
         ]
-            + (configuration.hasLoRABias
+            + (configuration.own(LoRASettings.self).hasBias
                 ? [AdapterTensorRole(PEFTNames.loraBias, [.outputSize], scalesUpdate: true)] : [])
     }
 
@@ -25,7 +95,7 @@ package final class LoRA: BottleneckMethod {
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
     ) -> [AdapterTensor] {
         let factors = initialFactors(module, configuration, stream)
-        guard configuration.hasLoRABias else { return factors }
+        guard configuration.own(LoRASettings.self).hasBias else { return factors }
         return factors + [
             AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.loraBias), [module.outputSize],
@@ -39,7 +109,8 @@ package final class LoRA: BottleneckMethod {
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream
     ) -> [AdapterTensor] {
         Bottleneck.initialFactors(
-            module, size: configuration.rank(for: module.path), inner: PEFTNames.loraA, outer: PEFTNames.loraB, stream)
+            module, size: configuration.narrowSize(of: module.path), inner: PEFTNames.loraA, outer: PEFTNames.loraB,
+            stream)
     }
 
     package static func weightChange(
@@ -53,14 +124,14 @@ package final class LoRA: BottleneckMethod {
         let scale = adapter.configuration.scaling(for: module)
         return LowRankChange(
             a: adapter.values(module, PEFTNames.loraA), b: adapter.values(module, PEFTNames.loraB),
-            rank: adapter.configuration.rank(for: module), scale: scale,
+            rank: adapter.configuration.narrowSize(of: module), scale: scale,
             bias: adapter.tensor(module, PEFTNames.loraBias)?.values.map { scale * $0 })
     }
 
     package convenience init(_ site: AdapterSite) throws {
         self.init(
             a: try site.parameter(PEFTNames.loraA), b: try site.parameter(PEFTNames.loraB),
-            bias: site.configuration.hasLoRABias ? try site.parameter(PEFTNames.loraBias) : nil,
+            bias: site.configuration.own(LoRASettings.self).hasBias ? try site.parameter(PEFTNames.loraBias) : nil,
             scaling: site.configuration.scaling(for: site.path), dropoutRate: Float(site.configuration.dropout),
             site.context)
     }

@@ -72,7 +72,7 @@ enum ModelCard {
                 "|M(x)| / |W0 x| >= tau and skipped elsewhere (arXiv 2511.16147). peft does not know such gates and refuses",
                 "this directory; run the adapter, or merge it into a plain checkpoint, with tspeft:",
             ]
-        } else if adapter.configuration.kind == .adapter {
+        } else if !adapter.configuration.kind.settings.isInPEFT {
             lines += ["peft has no parallel adapters (LLM-Adapters, a fork of it, has); tspeft runs this one:"]
         } else {
             lines += ["This is a plain peft adapter; peft loads it, and so does tspeft:"]

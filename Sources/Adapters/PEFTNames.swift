@@ -55,6 +55,11 @@ package enum PEFTNames {
     /// A gate's threshold, [1], F32; tspeft's own.
     package static let tau = ".tau"
 
+    /// The field of modules that are left out.
+    static let excludedField = "exclude_modules"
+    /// The field of the layers to which targets are restricted.
+    static let layersField = "layers_to_transform"
+
     /// What `peft_type` of a gated adapter begins with, so that peft refuses it instead of running it dense.
     package static let gatedPrefix = "TS_"
 

@@ -1,31 +1,6 @@
 import Compute
 import TensorCore
 
-/// When and how AdaLoRA moves its ranks; peft's names in parentheses.
-package struct AdaLoRASettings: Sendable, Equatable {
-    /// The mean rank of a module at the end (`target_r`).
-    package var targetRank = 8
-    /// Steps before the first rank goes (`tinit`).
-    package var initialSteps = 0
-    /// Steps at the end with the ranks fixed (`tfinal`).
-    package var finalSteps = 0
-    /// Steps between one choice of ranks and the next (`deltaT`).
-    package var interval = 1
-    /// Decay of the mean sensitivity (`beta1`), in 0..<1 without 0.
-    package var beta1 = 0.85
-    /// Decay of the mean uncertainty (`beta2`), in 0..<1 without 0.
-    package var beta2 = 0.85
-    /// The weight of the orthogonality penalty (`orth_reg_weight`).
-    package var orthogonalWeight = 0.5
-    /// Steps of the run that trained it (`total_step`); nil before any.
-    package var totalSteps: Int?
-    /// The ranks that each module has kept of its first ones, by path (`rank_pattern`); empty before any was taken.
-    package var keptRanks: [String: [Bool]] = [:]
-
-    /// peft's defaults.
-    package init() {}
-}
-
 /// Moves AdaLoRA's ranks between modules (arXiv 2303.10512, equations 7 to 12, as peft 0.21 computes them): every step
 /// it smooths each value's sensitivity |w dl/dw| and that one's uncertainty, and every `interval` steps it sets to zero
 /// the E of the triplets with the smallest products of the two, beyond a budget that falls with a cubic from all ranks
@@ -183,18 +158,17 @@ package final class RankAllocator: AdapterSchedule {
 
     /// Takes the ranks away that the last choice took, as peft does when it saves.
     package func finish(_ configuration: AdapterConfiguration) throws(AdapterError) -> AdapterConfiguration {
-        var configuration = configuration
-        configuration.adaLoRA.totalSteps = totalSteps
-        guard !kept.isEmpty else { return configuration }
+        var settings = configuration.own(AdaLoRASettings.self)
+        settings.totalSteps = totalSteps
+        guard !kept.isEmpty else { return configuration.with(settings) }
         for (method, kept) in zip(methods, kept) {
             // An adapter that was trained before has lost ranks already: the flags are of all its first ones.
-            var flags =
-                configuration.adaLoRA.keptRanks[method.path] ?? [Bool](repeating: true, count: configuration.rank)
+            var flags = settings.keptRanks[method.path] ?? [Bool](repeating: true, count: settings.initialRank)
             let places = flags.indices.filter { flags[$0] }
             for (place, stays) in zip(places, kept) where !stays { flags[place] = false }
-            configuration.adaLoRA.keptRanks[method.path] = flags
+            settings.keptRanks[method.path] = flags
             method.trim(to: kept.indices.filter { kept[$0] })
         }
-        return configuration
+        return configuration.with(settings)
     }
 }

@@ -1,9 +1,26 @@
+import CheckpointIO
 import Compute
 import Models
 import TensorCore
 
-/// How a VeRA adapter starts; peft's names in parentheses.
-package struct VeRASettings: Sendable, Equatable {
+extension AdapterKind {
+    /// Vector-based random matrix adaptation, arXiv 2310.11454.
+    package static let vera = AdapterKind("vera", VeRASettings.self)
+}
+
+/// What a VeRA is set to; peft's names in parentheses.
+package struct VeRASettings: MethodSettings {
+    package static var kind: AdapterKind { .vera }
+    package static var method: any AdapterMethod.Type { VeRA.self }
+    package static let peftType = "VERA"
+    /// peft's VeRA has no excluded modules, and would size the shared projections for them.
+    package static let excludesModules = false
+    package static let selectorFields = [PEFTNames.layersField]
+
+    /// r (`r`).
+    package var size = 256
+    /// Dropout of x in training (`vera_dropout`).
+    package var dropout = 0.0
     /// The first value of d (`d_initial`).
     package var initialD = 0.1
     /// The seed of the shared projections (`projection_prng_key`).
@@ -11,6 +28,76 @@ package struct VeRASettings: Sendable, Equatable {
 
     /// peft's defaults.
     package init() {}
+
+    package init(reading fields: FieldReader) throws(AdapterError) {
+        size = try fields.integer("r") ?? size
+        dropout = try fields.number("vera_dropout") ?? dropout
+        initialD = try fields.number("d_initial") ?? initialD
+        projectionKey = try fields.integer("projection_prng_key") ?? projectionKey
+    }
+
+    package static let options: [MethodOption] = [
+        .rank(initial: "256"), .dropout,
+        MethodOption("d_initial", .number, "first value of d", valueName: "value", initial: "0.1"),
+        MethodOption("projection_key", .integer, "seed of the shared projections", valueName: "seed", initial: "0"),
+    ]
+
+    package init(options: FieldReader, paper: PaperNumbers?) throws(AdapterError) {
+        size = try options.integer("rank") ?? size
+        dropout = try options.number("dropout") ?? paper?.dropout ?? dropout
+        initialD = try options.number("d_initial") ?? initialD
+        projectionKey = try options.integer("projection_key") ?? projectionKey
+    }
+
+    package static let fields: [PEFTField] =
+        PEFTField.common + PEFTField.selectors
+        + PEFTField.understood("d_initial", "projection_prng_key", "r", "save_projection", "vera_dropout")
+        + [.noBias, .harmless("init_weights", .bool(true))]
+
+    package var fieldValues: [(name: String, value: JSONValue)] {
+        [
+            ("r", .integer(size)), ("vera_dropout", .real(dropout)), ("d_initial", .real(initialD)),
+            ("projection_prng_key", .integer(projectionKey)), ("save_projection", .bool(true)),
+        ]
+    }
+
+    package func check(targets: TargetSpecification) throws(AdapterError) {
+        try Self.check(rank: size)
+        try Self.check(finite: initialD, "d_initial")
+    }
+
+    package var rank: Int? { size }
+    package func scaling(for path: String) -> Float { 1 }
+
+    package func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)] {
+        [
+            ("rank", adapter.distinctRanks),
+            (
+                "projections",
+                "saved, \(adapter.sharedTensors.map { "\($0.shape)" }.joined(separator: " and ")), "
+                    + "projection_prng_key \(projectionKey)"
+            ),
+        ]
+    }
+
+    package static let torchUpdate = TorchUpdate(
+        "VeRA",
+        #"""
+        class VeRA(nn.Module):
+            """M(x) = scaling b * (B' (d * (A' x))); A' and B' are shared, of which a module takes what fits it."""
+
+            def __init__(self, tensors, settings, base):
+                super().__init__()
+                self.scaling = settings["scaling"]
+                b, d = tensors["vera_lambda_b"], tensors["vera_lambda_d"]
+                self.register_buffer("lambda_b", b, persistent=False)
+                self.register_buffer("lambda_d", d, persistent=False)
+                self.register_buffer("a", tensors["vera_A"][:, : base.weight.shape[1]], persistent=False)
+                self.register_buffer("b", tensors["vera_B"][: base.weight.shape[0]], persistent=False)
+
+            def forward(self, x, out):
+                return self.scaling * self.lambda_b * linear(self.lambda_d * linear(x, self.a), self.b)
+        """#)
 }
 
 /// Vector-based random matrix adaptation (Kopiczko et al., "VeRA: Vector-based Random Matrix Adaptation", arXiv
@@ -27,7 +114,9 @@ package final class VeRA: BottleneckMethod {
     private let sharedB: Tensor
     package let bottleneck: Bottleneck
 
-    package static func tensorRoles(_ configuration: AdapterConfiguration) -> [AdapterTensorRole] {
+    package static func tensorRoles(
+        _ configuration: AdapterConfiguration, of path: String
+    ) -> [AdapterTensorRole] {
         [
             AdapterTensorRole(PEFTNames.veraD, [.rank]),
             AdapterTensorRole(PEFTNames.veraB, [.outputSize], scalesUpdate: true),
@@ -43,11 +132,12 @@ package final class VeRA: BottleneckMethod {
     package static func initialTensors(
         _ module: LinearModule, _ configuration: AdapterConfiguration, _ stream: RandomStream, weights: BaseWeights
     ) -> [AdapterTensor] {
-        let rank = configuration.rank(for: module.path)
+        let settings = configuration.own(VeRASettings.self)
+        let rank = settings.size
         return [
             AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.veraD), [rank],
-                [Float](repeating: Float(configuration.vera.initialD), count: rank)
+                [Float](repeating: Float(settings.initialD), count: rank)
             ),
             AdapterTensor(
                 PEFTNames.key(module.path, PEFTNames.veraB), [module.outputSize],
@@ -62,10 +152,11 @@ package final class VeRA: BottleneckMethod {
     package static func initialSharedTensors(
         _ modules: [LinearModule], _ configuration: AdapterConfiguration, _ stream: RandomStream
     ) -> [AdapterTensor] {
-        let rank = configuration.rank
+        let settings = configuration.own(VeRASettings.self)
+        let rank = settings.size
         let inputSize = modules.map(\.inputSize).max() ?? 0
         let outputSize = modules.map(\.outputSize).max() ?? 0
-        let seed = RandomStream(seed: UInt64(bitPattern: Int64(configuration.vera.projectionKey)))
+        let seed = RandomStream(seed: UInt64(bitPattern: Int64(settings.projectionKey)))
         var (ofA, ofB) = (seed.forked("vera_A"), seed.forked("vera_B"))
         return [
             AdapterTensor(

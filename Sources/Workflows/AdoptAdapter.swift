@@ -25,7 +25,7 @@ func adoptAdapter(
     let method = try request.method.map { name throws(AdapterError) in try AdapterKind.named(name) }
     if let method, method.kind != kind {
         throw WorkflowError.conflict(
-            "\(path) is a \(kind.rawValue) adapter: --method can be \(kind.methodName(gated: false)) or "
+            "\(path) is a \(kind) adapter: --method can be \(kind.methodName(gated: false)) or "
                 + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
     }
     let adapter = try read.validated(against: base.linearModules)
@@ -64,7 +64,7 @@ extension InjectRequest {
             ("--layers", layers != nil), ("--modules-to-save", !modulesToSave.isEmpty),
             ("--select", selectionPath != nil), ("--seed", seed != 0),
         ]
-        return options.givenNames + others.filter(\.1).map(\.0)
+        return options.given.map { CommandText.optionName($0.key) } + others.filter(\.1).map(\.0)
     }
 }
 

@@ -1,10 +1,12 @@
+import Adapters
+import CheckpointIO
 import Data
 import Training
 import Transforms
 
 /// A command line that does what a request asks for, to be shown and pasted into a shell: options at their defaults are
 /// left out, and words are quoted where a shell needs it.
-struct CommandText {
+package struct CommandText {
     private(set) var text: String
 
     init(_ command: String, _ arguments: String...) {
@@ -38,6 +40,24 @@ struct CommandText {
         add("--no-end-of-text", if: !options.endOfText)
     }
 
+    /// Adds those of a method's options that were given and for which `isWanted` holds.
+    mutating func add(_ options: MethodOptions, where isWanted: (MethodOption) -> Bool) {
+        for option in options.given where isWanted(option) {
+            let name = Self.optionName(option.key)
+            switch options[option.key] {
+            case .bool(let isSet)?: add(name, if: isSet)
+            case .object(let entries)?: for (key, value) in entries.members { add(name, "\(key)=\(value.text())") }
+            case let value?: add(name, value.stringValue ?? value.text())
+            case nil: break
+            }
+        }
+    }
+
+    /// How an option is spelled: `--target-r` for `target_r`, `--delta-t` for `deltaT`.
+    package static func optionName(_ key: String) -> String {
+        "--" + key.map { $0 == "_" ? "-" : $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
+    }
+
     /// `word` as a POSIX shell reads it back.
     static func quoted(_ word: String) -> String {
         let isPlain =
@@ -63,28 +83,10 @@ extension InjectRequest {
         line.add("--from-peft", adapterPath)
         line.add("--method", method)
         line.add("--preset", preset?.name)
-        line.add("--rank", options.rank.map(String.init))
-        line.add("--init-r", options.initialRank.map(String.init))
-        line.add("--adapter-size", options.adapterSize.map(String.init))
-        line.add("--alpha", options.alpha.map(Self.number))
-        line.add("--dropout", options.dropout.map(Self.number))
-        line.add("--rslora", if: options.usesRSLoRA)
-        line.add("--lora-bias", if: options.hasLoRABias)
-        line.add("--target-r", options.targetRank.map(String.init))
-        line.add("--tinit", options.initialSteps.map(String.init))
-        line.add("--tfinal", options.finalSteps.map(String.init))
-        line.add("--delta-t", options.interval.map(String.init))
-        line.add("--beta1", options.beta1.map(Self.number))
-        line.add("--beta2", options.beta2.map(Self.number))
-        line.add("--orth-reg-weight", options.orthogonalWeight.map(Self.number))
-        line.add("--non-linearity", options.activation?.rawValue)
-        line.add("--scaling", options.scaling.map(Self.number))
-        line.add("--d-initial", options.initialD.map(Self.number))
-        line.add("--projection-key", options.projectionKey.map(String.init))
+        line.add(options) { !$0.isByPattern }
         line.add("--targets", targets)
         line.add("--exclude", excluded)
-        for entry in options.rankPattern { line.add("--rank-pattern", "\(entry.pattern)=\(entry.value)") }
-        for entry in options.alphaPattern { line.add("--alpha-pattern", "\(entry.pattern)=\(entry.value)") }
+        line.add(options, where: \.isByPattern)
         line.add("--modules-to-save", modulesToSave.isEmpty ? nil : modulesToSave.joined(separator: ","))
         line.add("--layers", layers.map { $0.map(String.init).joined(separator: ",") })
         line.add("--select", selectionPath)
@@ -93,8 +95,6 @@ extension InjectRequest {
         line.add("--force", if: replaces)
         return line.text
     }
-
-    private static func number(_ value: Double) -> String { "\(value)" }
 }
 
 extension TrainRequest {
@@ -193,4 +193,9 @@ extension MergeRequest {
         line.add("--force", if: replaces)
         return line.text
     }
+}
+
+extension MethodOption {
+    /// Whether its value is a list of values by module pattern.
+    fileprivate var isByPattern: Bool { form == .integers || form == .numbers }
 }

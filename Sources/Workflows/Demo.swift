@@ -176,8 +176,8 @@ private struct Demo {
     private var injectRequest: InjectRequest {
         var inject = InjectRequest(basePath: base, outputPath: path("adapter"))
         inject.method = "ts-lora"
-        inject.options.rank = Settings.rank
-        inject.options.alpha = Settings.alpha
+        inject.options["rank"] = .integer(Settings.rank)
+        inject.options["alpha"] = .real(Settings.alpha)
         inject.seed = request.seed
         return inject
     }

@@ -64,7 +64,7 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
         request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, rehearsal) }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
-    let (options, settings) = (request.options, try MethodSettings(request.options, kind, request.preset))
+    let settings = try request.options.settings(for: kind, request.preset)
     let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
     let whole = try request.modulesToSave.map { name throws(ModelError) in
         try base.specifications.wholeModule(named: name)
@@ -74,15 +74,12 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
             name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].moduleName) twice")
     }
     var configuration = try AdapterConfiguration(
-        kind: kind, isGated: isGated, rank: settings.rank, alpha: settings.alpha, dropout: settings.dropout,
-        usesRSLoRA: options.usesRSLoRA, hasLoRABias: options.hasLoRABias,
-        targets: TargetSpecification(argument: targets),
+        settings, isGated: isGated, targets: TargetSpecification(argument: targets),
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
-        }, rankPattern: options.rankPattern, alphaPattern: options.alphaPattern, adaLoRA: settings.adaLoRA,
-        bottleneck: settings.bottleneck, vera: settings.vera,
-        modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers, taskType: "CAUSAL_LM",
-        baseModelPath: request.basePath)
+        }, modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers)
+    configuration.taskType = "CAUSAL_LM"
+    configuration.baseModelPath = request.basePath
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     let match = try configuration.match(
         base.linearModules, selection: selection?.modules)
@@ -91,8 +88,7 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
-    // peft's VeRA has no excluded modules, and would size the shared projections for them.
-    if selection != nil || kind == .vera && configuration.excluded != nil {
+    if selection != nil || !kind.settings.excludesModules && configuration.excluded != nil {
         configuration = configuration.restricted(to: match.modules.map(\.path))
     }
     let stream = RandomStream(seed: request.seed).forked("adapter")

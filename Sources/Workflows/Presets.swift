@@ -32,23 +32,9 @@ package struct Preset: Sendable, Equatable {
     /// The factor on the update, the same in all of the paper.
     package let scaling = 0.5
 
-    /// The rank or size that an adapter starts with; nil where the paper says none.
-    package func rank(for kind: AdapterKind) -> Int? {
-        switch kind {
-        case .lora, .dora: rank
-        // Twice the target, as the paper has it wherever it says so.
-        case .adalora: 2 * rank
-        case .adapter: adapterSize
-        case .vera: nil
-        }
-    }
-
-    /// The alpha that makes the paper's factor of that rank; nil where alpha has no effect.
-    package func alpha(for kind: AdapterKind) -> Double? {
-        switch kind {
-        case .lora, .dora, .adalora: rank(for: kind).map { scaling * Double($0) }
-        case .adapter, .vera: nil
-        }
+    /// What a method takes its sizes from.
+    package var numbers: PaperNumbers {
+        PaperNumbers(rank: rank, adapterSize: adapterSize, scaling: scaling, dropout: dropout)
     }
 
     /// lambda of equation 15.

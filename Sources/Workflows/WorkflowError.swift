@@ -6,6 +6,10 @@ package enum WorkflowError: ReportableError, Equatable {
     case badOption(name: String, expected: String, found: String)
     /// Options that contradict each other or the inputs.
     case conflict(String)
+    /// A method's option, by its key, that was given for a method that lacks it; the methods that have it.
+    case foreignOption(String, owners: [String], method: String)
+    /// Two options, by their keys, that are names of one number and were given different values.
+    case twoNames(String, value: String, other: String, otherValue: String)
     /// A word that is none of the known ones.
     case unknownName(what: String, found: String, known: [String])
     /// A file or directory that should be there is not.
@@ -35,6 +39,10 @@ package enum WorkflowError: ReportableError, Equatable {
         switch self {
         case .badOption(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
         case .conflict(let text): text
+        case .foreignOption(let key, let owners, let method):
+            "\(key) belongs to \(owners.joined(separator: " and ")), not to \(method)"
+        case .twoNames(let key, let value, let other, let otherValue):
+            "\(key) \(value) and \(other) \(otherValue) are two names of one number"
         case .unknownName(let what, let found, let known):
             "unknown \(what) '\(found)'; known: \(known.joined(separator: ", "))"
         case .missing(let path, let what): "\(path): \(what)"
@@ -56,7 +64,7 @@ package enum WorkflowError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .badOption, .conflict, .unknownName: .usage
+        case .badOption, .conflict, .foreignOption, .twoNames, .unknownName: .usage
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
         case .unsuitableData, .resumeMismatch, .matchesNothing: .badData

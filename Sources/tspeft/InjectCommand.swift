@@ -63,11 +63,19 @@ struct InjectCommand: ParsableCommand {
     var numbers: MethodArguments
 
     func run() throws {
+        do {
+            try inject()
+        } catch let error as WorkflowError {
+            throw error.worded
+        }
+    }
+
+    private func inject() throws {
         var request = InjectRequest(basePath: base, outputPath: output)
         request.method = method
         request.adapterPath = fromPeft
         request.preset = try preset.settings
-        request.options = try numbers.options
+        request.options = numbers.options
         request.targets = targets
         request.excluded = exclude
         request.layers = try layers.map(parseLayers)

@@ -1,128 +1,148 @@
 import Adapters
 import ArgumentParser
-import Compute
+import CheckpointIO
 import Workflows
 
-/// The numbers of a new adapter, by peft's names; which belong to which method is for `MethodOptions` to say.
-struct MethodArguments: ParsableArguments {
-    @Option(help: "Rank r of the update. (default: 32; adalora 64; vera 256)")
-    var rank: Int?
-
-    @Option(help: "lora, dora, adalora: the update is scaled by alpha / rank. (default: 16; adalora 32)")
-    var alpha: Double?
-
-    @Option(help: "Dropout of the adapter's input in training. (default: 0)")
-    var dropout: Double?
-
-    @Flag(help: "lora, dora: scale by alpha / sqrt(rank) (rsLoRA).")
-    var rslora = false
-
-    @Flag(help: "lora: B has a bias.")
-    var loraBias = false
-
-    @Option(
-        help: ArgumentHelp(
-            "lora, dora: rank of some modules, such as 'down_proj=64'; may be repeated.", valueName: "name=rank"))
-    var rankPattern: [String] = []
-
-    @Option(
-        help: ArgumentHelp(
-            "lora, dora: alpha of some modules, such as 'down_proj=32'; may be repeated.", valueName: "name=alpha"))
-    var alphaPattern: [String] = []
-
-    @Option(help: ArgumentHelp("adalora: the first rank, as --rank.", valueName: "rank"))
-    var initR: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "adalora: a module's mean rank at the end. (default: half of the first)", valueName: "rank"))
-    var targetR: Int?
-
-    @Option(help: ArgumentHelp("adalora: steps before the first rank goes. (default: 0)", valueName: "steps"))
-    var tinit: Int?
-
-    @Option(help: ArgumentHelp("adalora: steps at the end with fixed ranks. (default: 0)", valueName: "steps"))
-    var tfinal: Int?
-
-    @Option(
-        name: [.customLong("delta-t"), .customLong("deltaT")],
-        help: ArgumentHelp("adalora: steps between choices of ranks. (default: 1)", valueName: "steps"))
-    var deltaT: Int?
-
-    @Option(help: "adalora: decay of the mean sensitivity. (default: 0.85)")
-    var beta1: Double?
-
-    @Option(help: "adalora: decay of the mean uncertainty. (default: 0.85)")
-    var beta2: Double?
-
-    @Option(help: ArgumentHelp("adalora: weight of the penalty on the loss. (default: 0.5)", valueName: "weight"))
-    var orthRegWeight: Double?
-
-    @Option(help: ArgumentHelp("adapter: width of the narrow layer, as --rank. (default: 32)", valueName: "size"))
-    var adapterSize: Int?
-
-    @Option(
-        help: ArgumentHelp(
-            "adapter: \(Activation.allCases.map(\.rawValue).joined(separator: ", ")). (default: tanh)",
-            valueName: "function"))
-    var nonLinearity: Activation?
-
-    @Option(help: ArgumentHelp("adapter: factor on the update. (default: 1)", valueName: "factor"))
-    var scaling: Double?
-
-    @Option(help: ArgumentHelp("vera: first value of d. (default: 0.1)", valueName: "value"))
-    var dInitial: Double?
-
-    @Option(help: ArgumentHelp("vera: seed of the shared projections. (default: 0)", valueName: "seed"))
-    var projectionKey: Int?
-
+/// The numbers of a new adapter: an option for each `MethodOption` of any method. A method so brings its options with
+/// it; which belong to which method is for `MethodOptions` to say.
+///
+/// The parser finds a type's options by reflection and has it decode them by name, so this type reflects options that
+/// it makes from the table, and decodes each by its key.
+struct MethodArguments: ParsableArguments, CustomReflectable {
     /// The options that were given.
-    var options: MethodOptions {
-        get throws {
-            var options = MethodOptions()
-            options.rank = rank
-            options.initialRank = initR
-            options.adapterSize = adapterSize
-            options.alpha = alpha
-            options.dropout = dropout
-            options.usesRSLoRA = rslora
-            options.hasLoRABias = loraBias
-            options.rankPattern = try rankPattern.map { text in
-                let (name, value) = try parsePair(text)
-                guard let rank = Int(value) else {
-                    throw ValidationError("--rank-pattern \(text): \(value) is no rank")
-                }
-                return .init(name, rank)
-            }
-            options.alphaPattern = try alphaPattern.map { text in
-                let (name, value) = try parsePair(text)
-                guard let alpha = Double(value) else {
-                    throw ValidationError("--alpha-pattern \(text): \(value) is no number")
-                }
-                return .init(name, alpha)
-            }
-            options.targetRank = targetR
-            options.initialSteps = tinit
-            options.finalSteps = tfinal
-            options.interval = deltaT
-            options.beta1 = beta1
-            options.beta2 = beta2
-            options.orthogonalWeight = orthRegWeight
-            options.activation = nonLinearity
-            options.scaling = scaling
-            options.initialD = dInitial
-            options.projectionKey = projectionKey
-            return options
+    private(set) var options = MethodOptions()
+
+    init() {}
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: OptionKey.self)
+        for option in MethodOptions.all {
+            options[option.key] = try Self.argument(option).value(container, OptionKey(option.key))
         }
     }
 
-    /// Both sides of `name=value`.
-    private func parsePair(_ text: String) throws -> (name: String, value: String) {
-        guard let mark = text.lastIndex(of: "="), mark != text.startIndex else {
-            throw ValidationError("'\(text)' should have the form name=value")
+    var customMirror: Mirror {
+        Mirror(self, children: MethodOptions.all.map { ("_" + $0.key, Self.argument($0).wrapper) })
+    }
+
+    /// A key of the parser's.
+    private struct OptionKey: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+
+        init(_ key: String) { stringValue = key }
+        init?(stringValue: String) { self.init(stringValue) }
+        init?(intValue: Int) { nil }
+    }
+
+    /// An option as the parser declares it, and how its value is taken from what was parsed.
+    private struct Argument {
+        let wrapper: Any
+        let value: (KeyedDecodingContainer<OptionKey>, OptionKey) throws -> JSONValue?
+    }
+
+    private static func argument(_ option: MethodOption) -> Argument {
+        let name = NameSpecification(spellings(of: option.key).map { .customLong($0) })
+        let help = ArgumentHelp(
+            "\(helpText(option))", valueName: option.valueName ?? CommandText.optionName(option.key).droppingDashes)
+        switch option.form {
+        case .flag:
+            let wrapper = Flag(wrappedValue: false, name: name, help: help)
+            return Argument(wrapper: wrapper) { container, key in
+                try container.decode(Flag<Bool>.self, forKey: key).wrappedValue ? .bool(true) : nil
+            }
+        case .integer:
+            return single(Option<Int?>(name: name, help: help)) { .integer($0) }
+        case .number:
+            return single(Option<Double?>(name: name, help: help)) { .real($0) }
+        case .text:
+            return single(Option<String?>(name: name, help: help)) { .string($0) }
+        case .word(let words):
+            let wrapper = Option<String?>(
+                name: name, help: help, completion: .list(words),
+                transform: { text in
+                    guard words.contains(text) else {
+                        throw ValidationError("'\(text)' is none of \(words.joined(separator: ", "))")
+                    }
+                    return text
+                })
+            return single(wrapper) { .string($0) }
+        case .integers:
+            return pairs(option.key, name, help, "rank") { Int($0).map { .integer($0) } }
+        case .numbers:
+            return pairs(option.key, name, help, "number") { Double($0).map { .real($0) } }
         }
-        return (String(text[..<mark]), String(text[text.index(after: mark)...]))
+    }
+
+    private static func single<Value>(
+        _ wrapper: Option<Value?>, _ json: @escaping (Value) -> JSONValue
+    ) -> Argument {
+        Argument(wrapper: wrapper) { container, key in
+            try container.decode(Option<Value?>.self, forKey: key).wrappedValue.map(json)
+        }
+    }
+
+    /// An option `name=value` that can be repeated; of a name that is given twice, the first counts.
+    private static func pairs(
+        _ key: String, _ name: NameSpecification, _ help: ArgumentHelp, _ what: String,
+        _ json: @escaping (String) -> JSONValue?
+    ) -> Argument {
+        let wrapper = Option<[String]>(wrappedValue: [], name: name, help: help)
+        return Argument(wrapper: wrapper) { container, place in
+            let texts = try container.decode(Option<[String]>.self, forKey: place).wrappedValue
+            if texts.isEmpty { return nil }
+            return .object(
+                try texts.reduce(into: JSONObject()) { object, text in
+                    guard let mark = text.lastIndex(of: "="), mark != text.startIndex else {
+                        throw ValidationError("'\(text)' should have the form name=value")
+                    }
+                    let (pattern, value) = (String(text[..<mark]), String(text[text.index(after: mark)...]))
+                    guard let json = json(value) else {
+                        throw ValidationError("\(CommandText.optionName(key)) \(text): \(value) is no \(what)")
+                    }
+                    if object[pattern] == nil { object[pattern] = json }
+                })
+        }
+    }
+
+    /// The spellings of a key: words joined by dashes, and peft's own where that joins them by a capital.
+    private static func spellings(of key: String) -> [String] {
+        let name = CommandText.optionName(key).droppingDashes
+        return key.contains(where: \.isUppercase) ? [name, key] : [name]
+    }
+
+    /// What an option means, for which methods, and what it is where it is not given.
+    private static func helpText(_ option: MethodOption) -> String {
+        let owners = MethodOptions.owners(of: option.key)
+        let isCommon = owners.count == AdapterKind.allCases.count
+        var text = isCommon ? option.help.prefix(1).uppercased() + option.help.dropFirst() : option.help
+        if !isCommon { text = owners.map(\.name).joined(separator: ", ") + ": " + text }
+        if let other = option.sameAs { text += ", as \(CommandText.optionName(other))" }
+        text += "."
+        guard let initial = option.initial else { return text }
+        let others = owners.compactMap { owner in
+            owner.settings.options.first { $0.key == option.key }?.initial.flatMap { own in
+                own == initial ? nil : "\(owner) \(own)"
+            }
+        }
+        return text + " (default: \(([initial] + others).joined(separator: "; ")))"
     }
 }
 
-extension Activation: ExpressibleByArgument {}
+extension String {
+    fileprivate var droppingDashes: String { String(drop { $0 == "-" }) }
+}
+
+extension WorkflowError {
+    /// The same error with a method's options as the command line spells them.
+    var worded: WorkflowError {
+        switch self {
+        case .foreignOption(let key, let owners, let method):
+            .foreignOption(CommandText.optionName(key), owners: owners, method: method)
+        case .twoNames(let key, let value, let other, let otherValue):
+            .twoNames(
+                CommandText.optionName(key), value: value, other: CommandText.optionName(other), otherValue: otherValue)
+        default: self
+        }
+    }
+}

@@ -27,7 +27,7 @@ import Testing
         #expect(configuration.kind == .lora)
         #expect(!configuration.isGated)
         #expect(configuration.rank == 4)
-        #expect(configuration.alpha == 8)
+        #expect(configuration.settings.alpha == 8)
         #expect(configuration.targets == .names(["down_proj", "k_proj", "q_proj", "up_proj", "v_proj"]))
         #expect(try members(configuration.json) == members(original))
     }
@@ -36,9 +36,10 @@ import Testing
         let bytes = try readSmallFile(fixture("golden/llama-lora/adapter/adapter_config.json"), limit: 1 << 20)
         var expected = Set(try members(try JSONValue.parse(bytes)).keys)
         expected.remove("peft_version")
-        let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 8, alpha: 16, targets: .names(["q_proj"]), taskType: "CAUSAL_LM",
-            baseModelPath: "base")
+        var configuration = try AdapterConfiguration(
+            LoRASettings(rank: 8, alpha: 16), isGated: false, targets: .names(["q_proj"]))
+        configuration.taskType = "CAUSAL_LM"
+        configuration.baseModelPath = "base"
         #expect(Set(try members(configuration.json).keys) == expected)
         let text = configuration.jsonText
         #expect(text.hasPrefix("{\n  \"alora_invocation_tokens\": null,\n  \"alpha_pattern\": {},\n"))
@@ -122,7 +123,7 @@ import Testing
         #expect(configuration.rank(for: "model.layers.2.self_attn.k_proj") == 7)
         #expect(configuration.rank(for: "model.layers.4.self_attn.k_proj") == 4)
         #expect(configuration.rank(for: "model.layers.4.self_attn.seq_proj") == 4, "a part of a component is no match")
-        #expect(configuration.alpha(for: "model.layers.1.self_attn.q_proj") == 12)
+        #expect(configuration.own(LoRASettings.self).numbers.alpha(for: "model.layers.1.self_attn.q_proj") == 12)
         #expect(configuration.scaling(for: "model.layers.1.self_attn.q_proj") == 6)
         #expect(configuration.json["rank_pattern"]?.objectValue?.keys.first == "layers.1.self_attn.q_proj")
     }

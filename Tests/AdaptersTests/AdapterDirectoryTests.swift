@@ -14,9 +14,11 @@ struct SampleAdapter {
     ]
 
     static func configuration(gated: Bool, rank: Int = 2) throws -> AdapterConfiguration {
-        try AdapterConfiguration(
-            kind: .lora, isGated: gated, rank: rank, alpha: 4, targets: .names(["q_proj", "up_proj"]),
-            taskType: "CAUSAL_LM", baseModelPath: "some/base")
+        var configuration = try AdapterConfiguration(
+            LoRASettings(rank: rank, alpha: 4), isGated: gated, targets: .names(["q_proj", "up_proj"]))
+        configuration.taskType = "CAUSAL_LM"
+        configuration.baseModelPath = "some/base"
+        return configuration
     }
 
     static func tensors() -> [AdapterTensor] {

@@ -1,5 +1,7 @@
+import CheckpointIO
 import Compute
 import Foundation
+import ModelTestSupport
 import Models
 import TensorCore
 import TestSupport
@@ -30,7 +32,7 @@ struct MethodBench {
             }
 
         var testDescription: String {
-            kind.rawValue + (kind == .adapter ? " \(activation.rawValue)" : "") + (hasBiases ? " with biases" : "")
+            kind.name + (kind == .adapter ? " \(activation.rawValue)" : "") + (hasBiases ? " with biases" : "")
         }
     }
 
@@ -55,16 +57,13 @@ struct MethodBench {
         self.tokens = tokens
         self.dropoutKey = dropoutKey
         x = randomValues(tokens * Self.inputSize, seed: 3)
-        var bottleneck = BottleneckSettings()
-        bottleneck.activation = variant.activation
-        bottleneck.scaling = 0.75
-        var adaLoRA = AdaLoRASettings()
-        adaLoRA.targetRank = 1
         configuration = try AdapterConfiguration(
-            kind: variant.kind, isGated: true, rank: Self.rank, alpha: 2, dropout: Double(Self.dropoutRate),
-            hasLoRABias: variant.kind == .lora && variant.hasBiases, targets: .names(["layer"]), adaLoRA: adaLoRA,
-            bottleneck: bottleneck)
-        tensors = configuration.tensorRoles.enumerated().compactMap { index, role in
+            variant.kind.newSettings([
+                "rank": .integer(Self.rank), "alpha": .real(2.0), "dropout": .real(Double(Self.dropoutRate)),
+                "lora_bias": .bool(variant.hasBiases), "target_r": .integer(1), "scaling": .real(0.75),
+                "non_linearity": .string(variant.activation.rawValue),
+            ]), isGated: true, targets: .names(["layer"]))
+        tensors = configuration.tensorRoles(of: "layer").enumerated().compactMap { index, role in
             if role.isOptional, !variant.hasBiases { return nil }
             let shape = role.shape(rank: Self.rank, outputSize: Self.outputSize, inputSize: Self.inputSize)
             return (role.suffix, shape, randomValues(shape.reduce(1, *), seed: 10 + UInt64(index)))
@@ -177,6 +176,7 @@ struct MethodBench {
             let z = times(values[PEFTNames.veraD], product(x, a, Self.inputSize, rank))
             let b = sharedB[..<(outputSize * rank)].map(Double.init)
             return times(values[PEFTNames.veraB], product(z, b, rank, outputSize))
+        default: preconditionFailure("the formula of \(variant.kind) is missing here")
         }
     }
 

@@ -162,7 +162,7 @@ import Testing
         let before = try AdaptedModel.logits(model, tokens)
         for isGated in [false, true] {
             let configuration = try AdapterConfiguration(
-                kind: kind, isGated: isGated, rank: 8, alpha: 16, targets: .allLinear)
+                kind.newSettings(rank: 8, alpha: 16), isGated: isGated, targets: .allLinear)
             let modules = try configuration.match(checkpoint.linearModules).modules.filter { $0.path != "lm_head" }
             let model = try checkpoint.makeModel(ComputeContext(dtype: dtype, threadCount: 1))
             let adapter = try InjectedAdapter(
@@ -222,7 +222,7 @@ import Testing
                 (0..<inputSize).reduce(0.0) { $0 + a[i * inputSize + $1] * a[j * inputSize + $1] }
             }
             let ofB = deviation { i, j in (0..<outputSize).reduce(0.0) { $0 + b[$1 * rank + i] * b[$1 * rank + j] } }
-            return bench.configuration.adaLoRA.orthogonalWeight / Double(terms) * (ofA + ofB)
+            return bench.configuration.own(AdaLoRASettings.self).orthogonalWeight / Double(terms) * (ofA + ofB)
         }
         let (a, b) = (bench.values[PEFTNames.adaLoRAA]!, bench.values[PEFTNames.adaLoRAB]!)
         for parameter in method.parameters {

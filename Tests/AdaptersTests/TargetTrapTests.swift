@@ -100,17 +100,21 @@ import Testing
     /// The first pattern that matches counts, as a regular expression behind any prefix and up to the path's end.
     @Test func patternsOfRankAndAlphaMatchAsInPeft() throws {
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 8, alpha: 16, targets: .names(["q_proj"]),
-            rankPattern: [.init("layers.0.self_attn.q_proj", 2), .init("q_proj", 4), .init(".*_proj", 6)],
-            alphaPattern: [.init(#"language_model\..*"#, 3), .init("out", 1)])
-        func rank(_ path: String) -> Int { configuration.rank(for: path) }
+            LoRASettings(
+                LowRankNumbers(
+                    rank: 8, alpha: 16,
+                    rankPattern: [.init("layers.0.self_attn.q_proj", 2), .init("q_proj", 4), .init(".*_proj", 6)],
+                    alphaPattern: [.init(#"language_model\..*"#, 3), .init("out", 1)])),
+            isGated: false, targets: .names(["q_proj"]))
+        let numbers = configuration.own(LoRASettings.self).numbers
+        func rank(_ path: String) -> Int? { configuration.rank(for: path) }
         #expect(rank("model.language_model.layers.0.self_attn.q_proj") == 2)
         #expect(rank("model.language_model.layers.1.self_attn.q_proj") == 4)
         #expect(rank("model.language_model.layers.10.self_attn.q_proj") == 4)
         #expect(rank("model.language_model.layers.0.self_attn.k_proj") == 6)
         #expect(rank("lm_head") == 8)
-        #expect(configuration.alpha(for: "model.language_model.layers.0.self_attn.q_proj") == 3)
+        #expect(numbers.alpha(for: "model.language_model.layers.0.self_attn.q_proj") == 3)
         // A name is matched whole, not by its beginning.
-        #expect(configuration.alpha(for: "model.vision_tower.layers.0.out_proj") == 16)
+        #expect(numbers.alpha(for: "model.vision_tower.layers.0.out_proj") == 16)
     }
 }

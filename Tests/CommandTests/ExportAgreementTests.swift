@@ -32,36 +32,43 @@ struct ExportAgreementTests {
             for isGated in [false, true] {
                 var adaLoRA = AdaLoRASettings()
                 adaLoRA.targetRank = 2
+                adaLoRA.initialRank = 4
+                adaLoRA.scale = 6
                 var configuration = try AdapterConfiguration(
-                    kind: kind, isGated: isGated, rank: 4, alpha: 6, targets: targets, adaLoRA: adaLoRA)
+                    kind == .adalora ? adaLoRA : kind.newSettings(rank: 4, alpha: 6), isGated: isGated, targets: targets
+                )
                 if kind == .adalora {
                     let paths = base.linearModules.map(\.path)
-                    configuration.adaLoRA.keptRanks = [
+                    adaLoRA.keptRanks = [
                         paths[1]: [true, false, true, true], paths[4]: [false, false, false, false],
                         paths[9]: [false, false, false, true],
                     ]
+                    configuration = configuration.with(adaLoRA)
                 }
                 cases.append(
                     Case(name: configuration.methodName, configuration: configuration, isGated: isGated))
             }
         }
         let patterns = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 4, alpha: 6, usesRSLoRA: true, targets: targets,
-            rankPattern: [.init("q_proj", 7), .init("mlp.up_proj", 2)], alphaPattern: [.init("v_proj", 9)])
+            LoRASettings(
+                LowRankNumbers(
+                    rank: 4, alpha: 6, usesRSLoRA: true,
+                    rankPattern: [.init("q_proj", 7), .init("mlp.up_proj", 2)], alphaPattern: [.init("v_proj", 9)])),
+            isGated: false, targets: targets)
         cases.append(Case(name: "rslora-patterns", configuration: patterns, isGated: false))
         let some = try AdapterConfiguration(
-            kind: .dora, isGated: false, rank: 4, alpha: 6,
+            DoRASettings(LowRankNumbers(rank: 4, alpha: 6)), isGated: false,
             targets: .names(["layers.1.self_attn.k_proj", "layers.2.mlp.up_proj"]))
         cases.append(Case(name: "dora-few-modules", configuration: some, isGated: false))
         let biased = try AdapterConfiguration(
-            kind: .lora, isGated: true, rank: 4, alpha: 6, hasLoRABias: true, targets: targets)
+            LoRASettings(LowRankNumbers(rank: 4, alpha: 6), hasBias: true), isGated: true, targets: targets)
         cases.append(Case(name: "ts-lora-bias", configuration: biased, isGated: true))
         for (index, activation) in [Activation.relu, .gelu, .silu].enumerated() {
-            var settings = BottleneckSettings()
+            var settings = ParallelAdapterSettings()
             settings.activation = activation
             settings.scaling = 0.5 + Double(index)
             let configuration = try AdapterConfiguration(
-                kind: .adapter, isGated: true, rank: 8, alpha: 1, targets: targets, bottleneck: settings)
+                settings, isGated: true, targets: targets)
             cases.append(Case(name: "ts-adapter-\(activation.rawValue)", configuration: configuration, isGated: true))
         }
         return cases
@@ -117,7 +124,8 @@ struct ExportAgreementTests {
             ], to: folder + "/logits.safetensors")
         let facts: JSONValue = .object([
             "method": .string(adapter.configuration.methodName), "gated": .bool(one.isGated),
-            "has_bias": .bool(adapter.configuration.hasLoRABias), "saves_modules": .bool(false),
+            "has_bias": .bool((adapter.configuration.settings as? LoRASettings)?.hasBias ?? false),
+            "saves_modules": .bool(false),
         ])
         try writeFile(folder + "/case.json", facts.text())
     }

@@ -51,8 +51,9 @@ package struct AdaptedModel {
         context = ComputeContext(dtype: settings.dtype, threadCount: settings.threadCount)
         model = try checkpoint.makeModel(context)
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: settings.isGated, rank: settings.rank, alpha: Double(settings.rank),
-            dropout: settings.dropout, targets: TargetSpecification(argument: settings.targets))
+            LoRASettings(
+                LowRankNumbers(rank: settings.rank, alpha: Double(settings.rank), dropout: settings.dropout)),
+            isGated: settings.isGated, targets: TargetSpecification(argument: settings.targets))
         let modules = try configuration.match(checkpoint.linearModules).modules
         let stream = RandomStream(seed: 5)
         let tensors = modules.flatMap { module in

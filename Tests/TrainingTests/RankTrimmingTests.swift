@@ -15,11 +15,11 @@ import Training
         let checkpoint = try ModelCheckpoint.open(AdaptedModel.randomModel)
         let model = try checkpoint.makeModel(context)
         var settings = AdaLoRASettings()
+        settings.initialRank = 4
         settings.targetRank = 1
         settings.finalSteps = 1
         let configuration = try AdapterConfiguration(
-            kind: .adalora, isGated: false, rank: 4, alpha: 8, targets: .names(["q_proj", "up_proj"]),
-            adaLoRA: settings)
+            settings, isGated: false, targets: .names(["q_proj", "up_proj"]))
         let modules = try configuration.match(checkpoint.linearModules).modules
         let tensors = try configuration.initialTensors(modules, .init(seed: 3), weights: checkpoint.weights(of:))
         let adapter = try InjectedAdapter(
@@ -35,7 +35,7 @@ import Training
         let count = adapter.parameters.reduce(0) { $0 + $1.value.count }
         try adapter.finishRun()
         #expect(adapter.parameters.reduce(0) { $0 + $1.value.count } < count)
-        #expect(adapter.configuration.adaLoRA.keptRanks.count == modules.count)
+        #expect(adapter.configuration.own(AdaLoRASettings.self).keptRanks.count == modules.count)
         // Sums in another order, nothing more.
         #expect(relativeError(try adapter.logits(of: model, tokens), before) < 1e-6)
     }

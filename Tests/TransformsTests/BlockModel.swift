@@ -79,7 +79,7 @@ enum BlockModel {
     /// 1, 5, 9, ... of B and columns 32 to 63 of A are zeros.
     static func adapter(size: Float, seed: UInt64 = 70) throws -> AdapterDirectory {
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 2, alpha: 2, targets: .names(wide.map(\.name)))
+            LoRASettings(rank: 2, alpha: 2), isGated: false, targets: .names(wide.map(\.name)))
         var tensors: [AdapterTensor] = []
         for (index, (module, shape)) in wide.enumerated() {
             var a = randomValues(2 * shape[1], seed: seed + UInt64(2 * index))

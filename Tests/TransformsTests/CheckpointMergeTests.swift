@@ -259,7 +259,7 @@ import Testing
                 let (rows, width) = (base.configuration.vocabularySize, base.configuration.hiddenSize)
                 let adapter = try AdapterDirectory(
                     configuration: try AdapterConfiguration(
-                        kind: .lora, isGated: false, rank: 1, alpha: 1, targets: .names(["lm_head"])),
+                        LoRASettings(rank: 1, alpha: 1), isGated: false, targets: .names(["lm_head"])),
                     modules: ["lm_head"],
                     tensors: [
                         AdapterTensor(

@@ -12,7 +12,7 @@ import Tokenization
     /// A dense rank-2 adapter over the tiny model's query and down projections.
     func adapter(of base: ModelCheckpoint) throws -> AdapterDirectory {
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 2, alpha: 2, targets: .names(["q_proj", "down_proj"]))
+            LoRASettings(rank: 2, alpha: 2), isGated: false, targets: .names(["q_proj", "down_proj"]))
         let modules = try configuration.match(base.linearModules).modules
         var random = RandomStream(seed: 9)
         func values(_ count: Int) -> [Float] { (0..<count).map { _ in Float(random.nextUniform() - 0.5) / 4 } }

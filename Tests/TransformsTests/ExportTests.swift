@@ -19,8 +19,10 @@ private func settings(_ kind: AdapterKind) throws -> AdapterConfiguration {
     var adaLoRA = AdaLoRASettings()
     adaLoRA.targetRank = 2
     adaLoRA.totalSteps = 100
+    adaLoRA.initialRank = 4
+    adaLoRA.scale = 6
     return try AdapterConfiguration(
-        kind: kind, isGated: false, rank: 4, alpha: 6, targets: targets, adaLoRA: adaLoRA)
+        kind == .adalora ? adaLoRA : kind.newSettings(rank: 4, alpha: 6), isGated: false, targets: targets)
 }
 
 /// A gated adapter with statistics: module i skips 10 (i % 10) % of its tokens and has c = 1 - (i % 10) / 20. Module 0
@@ -57,11 +59,11 @@ private func product(_ a: [Float], _ b: [Float], rank: Int, scale: Double) -> [D
 /// The same from an adapter's own tensors, written out by method (peft's formulas).
 private func update(of module: String, in adapter: AdapterDirectory, inputSize: Int) -> [Double] {
     let configuration = adapter.configuration
-    let rank = configuration.rank(for: module)
+    let rank = configuration.rank(for: module) ?? 0
     switch configuration.kind {
     case .lora, .dora:
-        let scale =
-            configuration.alpha(for: module) / (configuration.usesRSLoRA ? Double(rank).squareRoot() : Double(rank))
+        let numbers = (configuration.settings as! any LowRankSettings).numbers
+        let scale = numbers.alpha(for: module) / (numbers.usesRSLoRA ? Double(rank).squareRoot() : Double(rank))
         return product(
             adapter.values(module, PEFTNames.loraA), adapter.values(module, PEFTNames.loraB), rank: rank, scale: scale)
     case .adalora:
@@ -70,7 +72,7 @@ private func update(of module: String, in adapter: AdapterDirectory, inputSize: 
         for index in b.indices { b[index] *= e[index % rank] }
         return product(
             adapter.values(module, PEFTNames.adaLoRAA), b, rank: rank,
-            scale: configuration.alpha / (Double(configuration.rank) + 1e-5))
+            scale: configuration.own(AdaLoRASettings.self).scale / (Double(configuration.rank ?? 0) + 1e-5))
     case .vera:
         let (d, b) = (adapter.values(module, PEFTNames.veraD), adapter.values(module, PEFTNames.veraB))
         let sharedA = adapter.shared(PEFTNames.sharedA)
@@ -79,7 +81,7 @@ private func update(of module: String, in adapter: AdapterDirectory, inputSize: 
         }
         let outer = (0..<b.count * rank).map { b[$0 / rank] * adapter.shared(PEFTNames.sharedB).values[$0] }
         return product(a, outer, rank: rank, scale: 1)
-    case .adapter: return []
+    default: return []
     }
 }
 
@@ -142,14 +144,14 @@ func foldedLoRAHasTheSameUpdate(_ kind: AdapterKind) throws {
         var configuration = try settings(kind)
         let paths = try configuration.match(base().linearModules).modules.map(\.path)
         if kind == .adalora {
-            configuration.adaLoRA.keptRanks = [
-                paths[0]: [true, false, true, false], paths[2]: [false, false, false, false],
-            ]
+            var own = configuration.own(AdaLoRASettings.self)
+            own.keptRanks = [paths[0]: [true, false, true, false], paths[2]: [false, false, false, false]]
+            configuration = configuration.with(own)
         }
         let adapter = try randomAdapter(configuration, on: base())
         let export = try AdapterExport(adapter, to: .peft, base: base(), asLoRA: true)
         let report = try export.write(to: folder + "/peft")
-        #expect(report.notes == ["\(kind.rawValue) folded exactly into LoRA"])
+        #expect(report.notes == ["\(kind.name) folded exactly into LoRA"])
         let read = try AdapterDirectory.read(folder + "/peft")
         #expect(read.configuration.kind == .lora)
         #expect(read.modules == paths.filter { kind == .vera || $0 != paths[2] })
@@ -164,18 +166,21 @@ func foldedLoRAHasTheSameUpdate(_ kind: AdapterKind) throws {
 
 @Test func untrainedAdaLoRAGetsTheStepsThatPEFTDemands() throws {
     try withTemporaryFolder { folder in
-        var configuration = try settings(.adalora)
-        configuration.adaLoRA.totalSteps = nil
-        configuration.adaLoRA.initialSteps = 7
-        _ = try AdapterExport(randomAdapter(configuration, on: base()), to: .peft).write(to: folder + "/peft")
-        #expect(try AdapterDirectory.read(folder + "/peft").configuration.adaLoRA.totalSteps == 8)
+        let configuration = try settings(.adalora)
+        var own = configuration.own(AdaLoRASettings.self)
+        own.totalSteps = nil
+        own.initialSteps = 7
+        let adapter = try randomAdapter(configuration.with(own), on: base())
+        _ = try AdapterExport(adapter, to: .peft).write(to: folder + "/peft")
+        let read = try AdapterDirectory.read(folder + "/peft").configuration
+        #expect(read.own(AdaLoRASettings.self).totalSteps == 8)
     }
 }
 
 @Test func layersTrainedWholeTravelToPEFTAndTorchOnly() throws {
     try withTemporaryFolder { folder in
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 2, alpha: 2, targets: targets, modulesToSave: ["lm_head"])
+            LoRASettings(rank: 2, alpha: 2), isGated: false, targets: targets, modulesToSave: ["lm_head"])
         let head = AdapterTensor("base_model.model.lm_head.weight", [160, 64], randomValues(160 * 64, seed: 3))
         let adapter = try randomAdapter(configuration, on: base(), saved: [head])
         for format in [ExportFormat.peft, .torch] {
@@ -232,7 +237,7 @@ func gatedAdapterNeedsAWordOnItsGates(_ format: ExportFormat) throws {
 
 @Test func whatAFormatCannotHoldIsRefusedWithTheReason() throws {
     let biased = try AdapterConfiguration(
-        kind: .lora, isGated: false, rank: 2, alpha: 2, hasLoRABias: true, targets: targets)
+        LoRASettings(LowRankNumbers(rank: 2, alpha: 2), hasBias: true), isGated: false, targets: targets)
     let cases: [(AdapterConfiguration, ExportFormat, asLoRA: Bool, words: String)] = [
         (try settings(.adapter), .peft, false, "not linear"), (try settings(.adapter), .mlx, false, "not linear"),
         (try settings(.adapter), .ggufLoRA, false, "not linear"), (try settings(.dora), .ggufLoRA, false, "DoRA"),
@@ -295,9 +300,11 @@ func gatedAdapterNeedsAWordOnItsGates(_ format: ExportFormat) throws {
 @Test func ranksAndScalesThatDifferAreFoldedForMLX() throws {
     try withTemporaryFolder { folder in
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 2, alpha: 6, usesRSLoRA: true,
-            targets: .names(["layers.1.self_attn.q_proj", "layers.2.mlp.up_proj"]),
-            rankPattern: [.init("up_proj", 5)], alphaPattern: [.init("q_proj", 3)])
+            LoRASettings(
+                LowRankNumbers(
+                    rank: 2, alpha: 6, usesRSLoRA: true, rankPattern: [.init("up_proj", 5)],
+                    alphaPattern: [.init("q_proj", 3)])),
+            isGated: false, targets: .names(["layers.1.self_attn.q_proj", "layers.2.mlp.up_proj"]))
         let adapter = try randomAdapter(configuration, on: base())
         let report = try AdapterExport(adapter, to: .mlx, base: base()).write(to: folder + "/mlx")
         #expect(
@@ -384,8 +391,9 @@ func ggufAdapterFoldedByLlamaCppsRuleHasTheSameUpdate(_ kind: AdapterKind) throw
         var configuration = try settings(kind)
         if kind == .lora {
             configuration = try AdapterConfiguration(
-                kind: .lora, isGated: true, rank: 4, alpha: 6, usesRSLoRA: true, targets: targets,
-                rankPattern: [.init("up_proj", 3)])
+                LoRASettings(
+                    LowRankNumbers(rank: 4, alpha: 6, usesRSLoRA: true, rankPattern: [.init("up_proj", 3)])),
+                isGated: true, targets: targets)
         }
         configuration.targets = .names(["v_proj", "up_proj"])
         let adapter = try randomAdapter(configuration, on: base(), tau: 0.1)
@@ -442,7 +450,7 @@ func torchExportKeepsTheAdapterAndSaysEachModulesSettings(_ kind: AdapterKind) t
         let stored = Set(try SafetensorsFile.open(path + "/adapter_model.safetensors").tensors.map(\.name))
         var used = Set(kind == .vera ? ["base_model.vera_A", "base_model.vera_B"] : [])
         for entry in entries {
-            #expect(entry["update"]?.stringValue == kind.rawValue)
+            #expect(entry["update"]?.stringValue == kind.name)
             let module = try #require(entry["module"]?.stringValue)
             #expect(entry["scaling"]?.doubleValue == Double(adapter.configuration.scaling(for: module)))
             #expect((entry["non_linearity"]?.stringValue == "tanh") == (kind == .adapter))
@@ -452,6 +460,6 @@ func torchExportKeepsTheAdapterAndSaysEachModulesSettings(_ kind: AdapterKind) t
         }
         #expect(used == stored, "every tensor has a use")
         #expect(
-            String(decoding: try readFile(path + "/tspeft_torch.py"), as: UTF8.self).contains("\"\(kind.rawValue)\":"))
+            String(decoding: try readFile(path + "/tspeft_torch.py"), as: UTF8.self).contains("\"\(kind.name)\":"))
     }
 }

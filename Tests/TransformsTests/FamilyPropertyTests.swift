@@ -73,12 +73,14 @@ import Testing
         if modules.isEmpty { modules = [all[random.nextIndex(below: all.count)]] }
         let special = modules[random.nextIndex(below: modules.count)].path
         let configuration = try AdapterConfiguration(
-            kind: kind, isGated: false, rank: 1 + random.nextIndex(below: 9), alpha: 1 + 4 * random.nextUniform(),
-            usesRSLoRA: random.nextIndex(below: 2) == 1, targets: .names(modules.map(\.path)),
-            rankPattern: [.init(special, 1 + random.nextIndex(below: 12))],
-            alphaPattern: [.init(special, 1 + 8 * random.nextUniform())])
+            kind.newSettings([
+                "rank": .integer(1 + random.nextIndex(below: 9)), "alpha": .real(1 + 4 * random.nextUniform()),
+                "rslora": .bool(random.nextIndex(below: 2) == 1),
+                "rank_pattern": .object([special: .integer(1 + random.nextIndex(below: 12))]),
+                "alpha_pattern": .object([special: .real(1 + 8 * random.nextUniform())]),
+            ]), isGated: false, targets: .names(modules.map(\.path)))
         let tensors = modules.flatMap { module in
-            configuration.tensorRoles.map { role -> AdapterTensor in
+            configuration.tensorRoles(of: module.path).map { role -> AdapterTensor in
                 let shape = role.shape(
                     rank: configuration.rank(for: module.path), outputSize: module.outputSize,
                     inputSize: module.inputSize)
@@ -99,9 +101,10 @@ import Testing
         var (values, magnitudes, rankSum) = (base, base.map { abs($0) }, 0)
         for weighted in adapters where weighted.adapter.modules.contains(module) {
             let (adapter, configuration) = (weighted.adapter, weighted.adapter.configuration)
-            let rank = configuration.rank(for: module)
-            let alpha = configuration.alphaPattern.first { $0.pattern == module }?.value ?? configuration.alpha
-            let scaling = alpha / (configuration.usesRSLoRA ? Double(rank).squareRoot() : Double(rank))
+            let numbers = (configuration.settings as! any LowRankSettings).numbers
+            let rank = numbers.rankPattern.first { $0.pattern == module }?.value ?? numbers.rank
+            let alpha = numbers.alphaPattern.first { $0.pattern == module }?.value ?? numbers.alpha
+            let scaling = alpha / (numbers.usesRSLoRA ? Double(rank).squareRoot() : Double(rank))
             let a = try #require(adapter.tensor(module, PEFTNames.loraA)).values
             let b = try #require(adapter.tensor(module, PEFTNames.loraB)).values
             rankSum += rank

@@ -104,10 +104,10 @@ import Testing
             let twin = try ModelCheckpoint.open(fixture("tiny-llama"))
             let gguf = try ModelCheckpoint.open(fixture("tiny-llama-gguf/tiny-llama-bf16.gguf"))
             let configuration = try AdapterConfiguration(
-                kind: kind, isGated: false, rank: 2, alpha: 2, targets: .names(["q_proj", "k_proj", "up_proj"]))
+                kind.newSettings(rank: 2, alpha: 2), isGated: false, targets: .names(["q_proj", "k_proj", "up_proj"]))
             let modules = try configuration.match(twin.linearModules).modules
             let tensors = modules.enumerated().flatMap { index, module in
-                configuration.tensorRoles.map { role -> AdapterTensor in
+                configuration.tensorRoles(of: module.path).map { role -> AdapterTensor in
                     let shape = role.shape(rank: 2, outputSize: module.outputSize, inputSize: module.inputSize)
                     let isMagnitude = role.suffix == PEFTNames.magnitude
                     let values = randomValues(

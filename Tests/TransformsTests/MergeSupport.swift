@@ -98,7 +98,7 @@ func goldenAdapter(gated: Bool = false, active: [Int] = [40], base: BaseFingerpr
     }
     return try AdapterDirectory(
         configuration: try AdapterConfiguration(
-            kind: .lora, isGated: true, rank: old.rank, alpha: old.alpha, targets: old.targets),
+            old.settings, isGated: true, targets: old.targets),
         modules: dense.modules, tensors: dense.tensors,
         thresholds: Dictionary(uniqueKeysWithValues: dense.modules.map { ($0, 0.1) }),
         statistics: AdapterStatistics(source: "dev.json", modules: entries), base: base)

@@ -218,7 +218,8 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(makeBase(in: folder))
             let configuration = try AdapterConfiguration(
-                kind: .dora, isGated: false, rank: 2, alpha: 4, targets: .names(["q_proj", "down_proj"]))
+                DoRASettings(LowRankNumbers(rank: 2, alpha: 4)), isGated: false,
+                targets: .names(["q_proj", "down_proj"]))
             let modules = try configuration.match(base.linearModules).modules
             let tensors = try modules.flatMap {
                 try DoRA.initialTensors($0, configuration, RandomStream(seed: 1), weights: base.weights(of:))

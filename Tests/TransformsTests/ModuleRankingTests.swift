@@ -17,8 +17,8 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
     }
     return try AdapterDirectory(
         configuration: try AdapterConfiguration(
-            kind: .lora, isGated: true, rank: 1, alpha: 1, targets: .names(["q_proj"]),
-            rankPattern: [.init("q_proj", 1)]),
+            LoRASettings(LowRankNumbers(rank: 1, alpha: 1, rankPattern: [.init("q_proj", 1)])), isGated: true,
+            targets: .names(["q_proj"])),
         modules: modules,
         tensors: modules.enumerated().flatMap { index, module in
             [
@@ -130,7 +130,7 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
         #expect(pruned.thresholds == [kept[0]: 0.125, kept[1]: 0.25])
         #expect(pruned.statistics?.modules.map(\.active) == [90, 50])
         #expect(pruned.configuration.targets == .names(kept))
-        #expect(pruned.configuration.rankPattern == adapter.configuration.rankPattern)
+        #expect(pruned.configuration.settings as? LoRASettings == adapter.configuration.own(LoRASettings.self))
         #expect(pruned.history.last?["parent"] == .string("tuned"))
         #expect(pruned.history.last?["selection"]?["keep"] == .string("2"))
         let base = (0..<3).map { LinearModule(path: "model.layers.\($0).q_proj", outputSize: 2, inputSize: 2) }

@@ -62,10 +62,15 @@ enum OddModel {
     ) throws -> AdapterDirectory {
         var adaLoRA = AdaLoRASettings()
         adaLoRA.targetRank = rank
+        adaLoRA.initialRank = rank
+        adaLoRA.scale = 5
         adaLoRA.keptRanks = keptRanks
         let configuration = try AdapterConfiguration(
-            kind: kind, isGated: activeShare != nil, rank: rank, alpha: 5, hasLoRABias: hasLoRABias,
-            targets: .names(modules), adaLoRA: adaLoRA)
+            kind == .adalora
+                ? adaLoRA
+                : kind.newSettings([
+                    "rank": .integer(rank), "alpha": .real(5.0), "lora_bias": .bool(hasLoRABias),
+                ]), isGated: activeShare != nil, targets: .names(modules))
         let sizes = ["q_proj": (18, 18), "v_proj": (6, 18), "down_proj": (18, 13)]
         var tensors: [AdapterTensor] = []
         func add(_ name: String, _ shape: [Int]) {
@@ -76,7 +81,7 @@ enum OddModel {
         }
         for module in modules {
             let size = sizes[String(module.split(separator: ".").last!)]!
-            for role in configuration.tensorRoles {
+            for role in configuration.tensorRoles(of: module) {
                 add(
                     PEFTNames.key(module, role.suffix),
                     role.shape(rank: configuration.rank(for: module), outputSize: size.0, inputSize: size.1))
@@ -133,7 +138,7 @@ enum OddModel {
                 row[..<width].map { $0 * d }
             }
             b = zip(rows(sharedB.values.map(Double.init), rank), factors).map { row, b in row.map { $0 * b } }
-        case .adapter: preconditionFailure("a parallel adapter has no weight")
+        default: preconditionFailure("the weight of \(kind) is missing here")
         }
         var values = base
         var magnitudes = base.map { abs($0) }

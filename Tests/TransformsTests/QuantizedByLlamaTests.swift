@@ -139,7 +139,7 @@ import Testing
     /// A dense adapter of rank 2 with scaling 1 over these modules.
     private func adapter(_ modules: [LinearModule]) throws -> AdapterDirectory {
         let configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: 2, alpha: 2, targets: .names(modules.map(\.path)))
+            LoRASettings(rank: 2, alpha: 2), isGated: false, targets: .names(modules.map(\.path)))
         let tensors = modules.enumerated().flatMap { index, module -> [AdapterTensor] in
             let seed = UInt64(100 + 2 * index)
             let a = randomValues(2 * module.inputSize, seed: seed)

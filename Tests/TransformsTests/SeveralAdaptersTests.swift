@@ -142,7 +142,8 @@ import Testing
                 let lora = try OddModel.adapter(.lora, seed: seed)
                 return try AdapterDirectory(
                     configuration: try AdapterConfiguration(
-                        kind: .lora, isGated: false, rank: OddModel.rank, alpha: 5, targets: lora.configuration.targets,
+                        LoRASettings(rank: OddModel.rank, alpha: 5), isGated: false,
+                        targets: lora.configuration.targets,
                         modulesToSave: ["lm_head"]),
                     modules: lora.modules,
                     tensors: lora.tensors + [

@@ -101,7 +101,7 @@ import Testing
             #expect(base.configuration.tiedEmbeddings)
             let shape = try #require(base.specifications.embedding?.shape)
             let configuration = try AdapterConfiguration(
-                kind: .lora, isGated: false, rank: 1, alpha: 1, targets: .names(["q_proj"]),
+                LoRASettings(rank: 1, alpha: 1), isGated: false, targets: .names(["q_proj"]),
                 modulesToSave: ["embed_tokens"], layersToTransform: [0])
             let path = "model.layers.0.self_attn.q_proj"
             let ones = [Float](repeating: 1, count: shape[1])
@@ -139,7 +139,7 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try ModelCheckpoint.open(try makeBase(in: folder))
             let configuration = try AdapterConfiguration(
-                kind: .lora, isGated: false, rank: 1, alpha: 1, targets: .names(["lm_head"]),
+                LoRASettings(rank: 1, alpha: 1), isGated: false, targets: .names(["lm_head"]),
                 modulesToSave: ["lm_head"])
             let adapter = try AdapterDirectory(
                 configuration: configuration, modules: ["lm_head"],

@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import TestSupport
 import Testing
 import Training
@@ -12,11 +13,11 @@ import Workflows
         let path = tiny.folder + "/adalora"
         var request = InjectRequest(basePath: TinyTraining.base, outputPath: path)
         request.method = gated ? "ts-adalora" : "adalora"
-        request.options.initialRank = 3
-        request.options.targetRank = 1
-        request.options.initialSteps = 1
-        request.options.finalSteps = 2
-        request.options.interval = 2
+        request.options["init_r"] = .integer(3)
+        request.options["target_r"] = .integer(1)
+        request.options["tinit"] = .integer(1)
+        request.options["tfinal"] = .integer(2)
+        request.options["deltaT"] = .integer(2)
         request.targets = "q_proj,v_proj,down_proj"
         _ = try injectAdapter(request)
         return path
@@ -46,7 +47,7 @@ import Workflows
                         == AdapterDirectory.read(folder + "/whole").configuration)
             }
             let whole = try AdapterDirectory.read(folder + "/whole")
-            let ranks = whole.modules.map { whole.configuration.rank(for: $0) }
+            let ranks = whole.modules.compactMap { whole.configuration.rank(for: $0) }
             #expect(ranks.reduce(0, +) == whole.modules.count && ranks.contains(0) && ranks.contains { $0 > 1 })
         }
     }
@@ -65,8 +66,8 @@ import Workflows
                 #expect(run.error == nil)
                 return try AdapterDirectory.read(folder + "/" + to).configuration
             }
-            let first = try train(adapter, "first").adaLoRA.keptRanks
-            let second = try train(folder + "/first", "second").adaLoRA.keptRanks
+            let first = try train(adapter, "first").own(AdaLoRASettings.self).keptRanks
+            let second = try train(folder + "/first", "second").own(AdaLoRASettings.self).keptRanks
             #expect(first.keys.sorted() == second.keys.sorted())
             for (module, flags) in second {
                 #expect(flags.count == 3)

@@ -66,9 +66,9 @@ import Training
     }
 
     @Test func optionsThatTheDirectoryAnswersAreRefusedByName() throws {
-        try expectConflict(naming: "--rank") { $0.options.rank = 3 }
-        try expectConflict(naming: "--alpha") { $0.options.alpha = 6 }
-        try expectConflict(naming: "--dropout") { $0.options.dropout = 0 }
+        try expectConflict(naming: "--rank") { $0.options["rank"] = .integer(3) }
+        try expectConflict(naming: "--alpha") { $0.options["alpha"] = .real(6.0) }
+        try expectConflict(naming: "--dropout") { $0.options["dropout"] = .real(0.0) }
         try expectConflict(naming: "--targets") { $0.targets = "q_proj" }
         try expectConflict(naming: "--exclude") { $0.excluded = "q_proj" }
         try expectConflict(naming: "--layers") { $0.layers = [0] }
@@ -103,14 +103,14 @@ import Training
     }
 
     private func trainThresholds(of kind: AdapterKind, _ tiny: TinyTraining) throws {
-        let dense = tiny.folder + "/dense-\(kind.rawValue)"
+        let dense = tiny.folder + "/dense-\(kind.name)"
         var request = InjectRequest(basePath: TinyTraining.base, outputPath: dense)
-        request.method = kind.rawValue
-        request.options.rank = 3
+        request.method = kind.name
+        request.options["rank"] = .integer(3)
         request.targets = "q_proj,down_proj"
-        if kind == .adalora { request.options.finalSteps = 1 }
+        if kind == .adalora { request.options["tfinal"] = .integer(1) }
         _ = try injectAdapter(request)
-        let name = "\(kind.rawValue)-trained"
+        let name = "\(kind.name)-trained"
         let first = try tiny.train(
             tiny.request(name) {
                 $0.adapterPath = dense
@@ -155,7 +155,7 @@ import Training
             let tiny = try TinyTraining(folder)
             var request = InjectRequest(basePath: TinyTraining.base, outputPath: folder + "/dense")
             request.method = "lora"
-            request.options.rank = 2
+            request.options["rank"] = .integer(2)
             _ = try injectAdapter(request)
             let run = try tiny.train(
                 tiny.request("run") {

@@ -39,14 +39,18 @@ import Workflows
         return list.compactMap { list.contains("I") ? deberta[$0] : llama[$0] }
     }
 
+    static func settings(_ kind: AdapterKind, _ preset: Preset) throws -> any MethodSettings {
+        try kind.settings.init(options: FieldReader([:], file: "none"), paper: preset.numbers)
+    }
+
     @Test(arguments: rows) func presetHasThePapersValues(_ row: Row) throws {
         let cells = row.text.split(separator: " ")
         try #require(cells.count == 11)
         let preset = try Preset.named(String(cells[0]))
         #expect(preset.rank == Int(cells[1]))
         #expect(preset.scaling == Double(cells[2]))
-        #expect(
-            preset.rank(for: .lora) == preset.rank && preset.alpha(for: .dora) == preset.scaling * Double(preset.rank))
+        let loRA = try Self.settings(.lora, preset)
+        #expect(loRA.rank == preset.rank && loRA.alpha == preset.scaling * Double(preset.rank))
         #expect(preset.dropout == Double(cells[3]))
         #expect(preset.learningRate == Double(cells[4]))
         #expect(preset.schedule.rawValue == String(cells[5]))
@@ -73,9 +77,11 @@ import Workflows
         }
         #expect(preset.lambda(for: .vera) == preset.lambda(for: .lora))
         let first = try #require(Int(cells[4]))
-        #expect(preset.rank(for: .adalora) == first && preset.alpha(for: .adalora) == Double(first) / 2)
-        #expect(preset.rank(for: .adapter) == (preset.name.hasPrefix("nlu") ? 32 : nil))
-        #expect(preset.rank(for: .vera) == nil && preset.alpha(for: .vera) == nil)
+        let adaLoRA = try Self.settings(.adalora, preset)
+        #expect(adaLoRA.rank == first && adaLoRA.alpha == Double(first) / 2)
+        #expect(preset.adapterSize == (preset.name.hasPrefix("nlu") ? 32 : nil))
+        let own = try AdapterKind.vera.settings.init(options: FieldReader([:], file: "none"), paper: nil)
+        #expect(try Self.settings(.vera, preset).rank == own.rank)
     }
 
     @Test func everyPresetIsInTheTable() {

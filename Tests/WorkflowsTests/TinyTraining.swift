@@ -23,8 +23,8 @@ struct TinyTraining {
         let lines = text.split(separator: "\n").prefix(Self.recordCount)
         try writeFile(records, lines.joined(separator: "\n") + "\n")
         var request = InjectRequest(basePath: Self.base, outputPath: adapter)
-        request.options.rank = 2
-        request.options.dropout = 0.1
+        request.options["rank"] = .integer(2)
+        request.options["dropout"] = .real(0.1)
         request.targets = "q_proj,v_proj,down_proj"
         _ = try injectAdapter(request)
     }

@@ -111,9 +111,9 @@ import Workflows
             let bench = try TinyTraining(folder)
             #expect(try bench.train(bench.request("run"), stopAfter: 2).error is TrainingError)
             var other = InjectRequest(basePath: TinyTraining.base, outputPath: folder + "/other")
-            other.options.rank = 2
-            other.options.alpha = 64
-            other.options.dropout = 0.1
+            other.options["rank"] = .integer(2)
+            other.options["alpha"] = .real(64.0)
+            other.options["dropout"] = .real(0.1)
             other.targets = "q_proj,v_proj,down_proj"
             _ = try injectAdapter(other)
             let outcome = try bench.train(
@@ -133,7 +133,7 @@ import Workflows
             let bench = try TinyTraining(folder)
             var dense = InjectRequest(basePath: TinyTraining.base, outputPath: folder + "/dense")
             dense.method = "lora"
-            dense.options.rank = 2
+            dense.options["rank"] = .integer(2)
             _ = try injectAdapter(dense)
             #expect(
                 try bench.train(

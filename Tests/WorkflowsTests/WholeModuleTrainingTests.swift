@@ -50,7 +50,7 @@ import Workflows
 
         @discardableResult func inject(_ change: (inout InjectRequest) -> Void) throws -> InjectReport {
             var request = InjectRequest(basePath: base, outputPath: adapter)
-            request.options.rank = 2
+            request.options["rank"] = .integer(2)
             request.targets = "q_proj,down_proj"
             request.replaces = true
             change(&request)

@@ -145,7 +145,7 @@ package struct AdapterExport: Sendable {
         of module: String, _ adapter: AdapterDirectory, _ base: ModelCheckpoint?
     ) -> Int {
         if let shape = base?.shape(of: CheckpointNames.weight(of: module)) { return shape[1] }
-        for role in adapter.configuration.tensorRoles {
+        for role in adapter.configuration.tensorRoles(of: module) {
             guard let axis = role.axes.firstIndex(of: .inputSize) else { continue }
             if let tensor = adapter.tensor(module, role.suffix) { return tensor.shape[axis] }
         }
@@ -241,7 +241,7 @@ extension AdapterExport {
     /// What to say of a method that has become a LoRA.
     var foldingNote: String? {
         let kind = adapter.configuration.kind
-        return isFolded && kind != .lora && kind != .dora ? "\(kind.rawValue) folded exactly into LoRA" : nil
+        return isFolded && kind.peftType != LoRASettings.peftType ? "\(kind) folded exactly into LoRA" : nil
     }
 }
 

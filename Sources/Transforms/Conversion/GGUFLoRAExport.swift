@@ -56,7 +56,8 @@ extension AdapterExport {
     /// The alpha that alone gives every module's scale, exactly; nil where there is none. llama.cpp takes an alpha of 0
     /// for none given and would apply the whole update.
     private func commonAlpha(_ folded: [FoldedModule]) -> Float? {
-        let alpha = Float(adapter.configuration.alpha)
+        guard let own = adapter.configuration.settings.alpha else { return nil }
+        let alpha = Float(own)
         return alpha != 0 && folded.allSatisfy { alpha / Float($0.rank) == $0.scale } ? alpha : nil
     }
 

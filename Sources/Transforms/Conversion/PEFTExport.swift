@@ -20,7 +20,7 @@ extension AdapterExport {
         var tensors: [AdapterTensor] = []
         for entry in written {
             let factor = entry.replacement?.factor ?? 1
-            for role in configuration.tensorRoles {
+            for role in configuration.tensorRoles(of: entry.module) {
                 guard var tensor = adapter.tensor(entry.module, role.suffix) else { continue }
                 if role.scalesUpdate, factor != 1 {
                     tensor.values = tensor.values.map { Float(Double($0) * factor) }
@@ -62,11 +62,15 @@ extension AdapterExport {
         let kept = folded.map(\.module)
         let hasBias = written.contains { change(of: $0).change.bias != nil }
         var configuration = try AdapterConfiguration(
-            kind: .lora, isGated: false, rank: rank, alpha: Double(rank), dropout: own.dropout, hasLoRABias: hasBias,
-            targets: own.targets, excluded: own.excluded,
-            rankPattern: folded.filter { $0.rank != rank }.map { .init($0.module, $0.rank) },
-            modulesToSave: own.modulesToSave, layersToTransform: own.layersToTransform,
-            layersPattern: own.layersPattern, taskType: own.taskType, baseModelPath: own.baseModelPath)
+            LoRASettings(
+                LowRankNumbers(
+                    rank: rank, alpha: Double(rank), dropout: own.dropout,
+                    rankPattern: folded.filter { $0.rank != rank }.map { .init($0.module, $0.rank) }),
+                hasBias: hasBias),
+            isGated: false, targets: own.targets, excluded: own.excluded, modulesToSave: own.modulesToSave,
+            layersToTransform: own.layersToTransform, layersPattern: own.layersPattern)
+        configuration.taskType = own.taskType
+        configuration.baseModelPath = own.baseModelPath
         if !isWhole { configuration = configuration.restricted(to: kept) }
         var tensors: [AdapterTensor] = []
         for (entry, module) in zip(written, folded) {

@@ -16,16 +16,14 @@ extension AdapterExport {
     private var torchSettings: JSONValue {
         let configuration = adapter.configuration
         let modules = adapter.modules.map { module -> JSONValue in
-            var suffixes = configuration.tensorRoles.map(\.suffix).filter { adapter.tensor(module, $0) != nil }
+            var suffixes = configuration.tensorSuffixes.filter { adapter.tensor(module, $0) != nil }
             if adapter.threshold(module) != nil { suffixes.append(PEFTNames.tau) }
             var settings: JSONObject = [
-                "module": .string(module), "update": .string(configuration.kind.rawValue),
+                "module": .string(module), "update": .string(configuration.kind.name),
                 "scaling": .real(Double(configuration.scaling(for: module))),
                 "tensors": .array(suffixes.map { .string(String($0.dropFirst())) }),
             ]
-            if configuration.kind == .adapter {
-                settings["non_linearity"] = .string(configuration.bottleneck.activation.rawValue)
-            }
+            for (name, value) in configuration.settings.torchSettings(for: module).members { settings[name] = value }
             return .object(settings)
         }
         return .object([

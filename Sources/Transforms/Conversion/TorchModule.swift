@@ -1,3 +1,5 @@
+import Adapters
+
 /// The Python module that puts an exported adapter into a transformers model.
 enum TorchModule {
     /// Its name beside the adapter's files.
@@ -7,8 +9,20 @@ enum TorchModule {
     /// The only form of the settings so far.
     static let format = 1
 
-    /// Its text. Held against peft's own models and ours by `Tests/Scripts/check_exports.py`.
-    static let text = #"""
+    /// Its text, in which each kind's update is the class that the kind's file has. Held against peft's own models and
+    /// ours by `Tests/Scripts/check_exports.py`.
+    static let text =
+        beginning + kinds.map { $0.settings.torchUpdate.text + "\n\n\n" }.joined()
+        + "UPDATES = {" + kinds.map { "\"\($0)\": \($0.settings.torchUpdate.name)" }.joined(separator: ", ") + "}\n"
+        + end
+
+    /// The kinds, peft's own first.
+    private static var kinds: [AdapterKind] {
+        let kinds = AdapterKind.allCases
+        return kinds.filter { $0.settings.isInPEFT } + kinds.filter { !$0.settings.isInPEFT }
+    }
+
+    private static let beginning = #"""
         """Runs an adapter that tspeft exported into this folder on a transformers model, for inference only.
 
             from transformers import AutoModelForCausalLM
@@ -40,82 +54,10 @@ enum TorchModule {
         NON_LINEARITIES = {"tanh": torch.tanh, "relu": relu, "gelu": gelu, "silu": silu}
 
 
-        class LoRA(nn.Module):
-            """M(x) = scaling (B A x + b); b is there for lora_bias alone."""
 
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                self.register_buffer("a", tensors["lora_A.weight"], persistent=False)
-                self.register_buffer("b", tensors["lora_B.weight"], persistent=False)
-                self.register_buffer("bias", tensors.get("lora_B.bias"), persistent=False)
+        """#
 
-            def forward(self, x, out):
-                return self.scaling * linear(linear(x, self.a), self.b, self.bias)
-
-
-        class DoRA(LoRA):
-            """M(x) = (m/n - 1) W0 x + (m/n) scaling B A x, n the row norms of W0 + scaling B A; no bias in W0 x."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__(tensors, settings, base)
-                self.base_bias = [] if base.bias is None else [base.bias]  # in a list: not this module's parameter
-                a, b = self.a.to(base.weight.device), self.b.to(base.weight.device)
-                norm = torch.linalg.norm(base.weight.detach().float() + self.scaling * (b @ a), dim=1)
-                magnitude = tensors["lora_magnitude_vector"].to(norm.device)
-                self.register_buffer("ratio", magnitude / norm, persistent=False)
-
-            def forward(self, x, out):
-                for bias in self.base_bias:
-                    out = out - bias.float()
-                return (self.ratio - 1) * out + self.ratio * super().forward(x, out)
-
-
-        class AdaLoRA(nn.Module):
-            """M(x) = scaling B (E * (A x))."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                for name in "ABE":
-                    self.register_buffer(name.lower(), tensors[f"lora_{name}"], persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * linear(self.e.flatten() * linear(x, self.a), self.b)
-
-
-        class VeRA(nn.Module):
-            """M(x) = scaling b * (B' (d * (A' x))); A' and B' are shared, of which a module takes what fits it."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                b, d = tensors["vera_lambda_b"], tensors["vera_lambda_d"]
-                self.register_buffer("lambda_b", b, persistent=False)
-                self.register_buffer("lambda_d", d, persistent=False)
-                self.register_buffer("a", tensors["vera_A"][:, : base.weight.shape[1]], persistent=False)
-                self.register_buffer("b", tensors["vera_B"][: base.weight.shape[0]], persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * self.lambda_b * linear(self.lambda_d * linear(x, self.a), self.b)
-
-
-        class ParallelAdapter(nn.Module):
-            """M(x) = scaling up(act(down(x)))."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                self.act = NON_LINEARITIES[settings["non_linearity"]]
-                for name in ("down", "up"):
-                    self.register_buffer(name, tensors[f"adapter_{name}.weight"], persistent=False)
-                    self.register_buffer(f"{name}_bias", tensors.get(f"adapter_{name}.bias"), persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * linear(self.act(linear(x, self.down, self.down_bias)), self.up, self.up_bias)
-
-
-        UPDATES = {"lora": LoRA, "dora": DoRA, "adalora": AdaLoRA, "vera": VeRA, "adapter": ParallelAdapter}
+    private static let end = #"""
 
 
         class AdaptedLinear(nn.Module):

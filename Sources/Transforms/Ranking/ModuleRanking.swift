@@ -14,8 +14,8 @@ package struct ModuleRanking: Sendable {
         package let tokens: Int
         /// Tokens with the gate open.
         package let active: Int
-        /// r of the module's update; 0 where a method took it away.
-        package let rank: Int
+        /// r of the module's update, 0 where a method took it away; nil for a method without ranks.
+        package let rank: Int?
         /// Position in checkpoint order, from 0.
         package let position: Int
     }
@@ -77,7 +77,7 @@ package struct ModuleRanking: Sendable {
     /// Throws `.badKeepRule` where the rule keeps none, or more than there are.
     package func selection(_ rule: KeepRule, adapter: String) throws(TransformError) -> ModuleSelection {
         let wanted = try rule.count(of: entries.count)
-        let kept = entries.filter { $0.rank > 0 }.prefix(wanted).sorted { $0.position < $1.position }
+        let kept = entries.filter { $0.rank != 0 }.prefix(wanted).sorted { $0.position < $1.position }
         guard !kept.isEmpty else {
             throw .badKeepRule(rule.text, expected: "at least one module with a rank above 0")
         }

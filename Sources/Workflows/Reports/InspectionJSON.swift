@@ -141,8 +141,10 @@ extension AdapterInspection {
         var object: JSONObject = [
             "kind": .string("adapter"), "path": .string(adapter.displayName),
             "method": .string(configuration.methodName), "gated": .bool(configuration.isGated),
-            "rank": .integer(configuration.rank), "alpha": .real(configuration.alpha),
-            "dropout": .real(configuration.dropout), "rslora": .bool(configuration.usesRSLoRA),
+            "rank": configuration.rank.map { .integer($0) } ?? .null,
+            "alpha": configuration.settings.alpha.map { .real($0) } ?? .null,
+            "dropout": .real(configuration.dropout),
+            "rslora": .bool((configuration.settings as? any LowRankSettings)?.numbers.usesRSLoRA ?? false),
             "method_facts": .object(
                 adapter.methodFacts.reduce(into: JSONObject()) { $0[$1.name] = .string($1.value) }),
             "targets": .string(configuration.targets.summary),
@@ -157,7 +159,8 @@ extension AdapterInspection {
             "modules": .array(
                 adapter.modules.map { module in
                     var entry: JSONObject = [
-                        "module": .string(module), "rank": .integer(configuration.rank(for: module)),
+                        "module": .string(module),
+                        "rank": configuration.rank(for: module).map { .integer($0) } ?? .null,
                         "scaling": .real(configuration.scaling(for: module)),
                     ]
                     if let tau = adapter.threshold(module) { entry["tau"] = .real(tau) }

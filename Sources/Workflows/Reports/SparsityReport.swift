@@ -27,7 +27,7 @@ package enum SparsityReport {
                     .object([
                         "module": .string(entry.module), "tau": .real(entry.tau), "sparsity": .real(entry.sparsity),
                         "active": .integer(entry.active), "tokens": .integer(entry.tokens),
-                        "rank": .integer(entry.rank),
+                        "rank": entry.rank.map { .integer($0) } ?? .null,
                     ])
                 }), "table": json(ranking.table),
         ]
