@@ -59,16 +59,13 @@ package final class AdaLoRA: BottleneckMethod {
     package static func weightChange(
         of module: String, inputSize: Int, in adapter: AdapterDirectory
     ) -> WeightChange {
-        var a = adapter.values(module, PEFTNames.adaLoRAA)
-        for (row, factor) in adapter.values(module, PEFTNames.adaLoRAE).enumerated() {
-            for column in 0..<inputSize { a[row * inputSize + column] *= factor }
-        }
         let configuration = adapter.configuration
         let settings = configuration.own(AdaLoRASettings.self)
         let first = Float(settings.initialRank)
         return .added(
             LowRankChange(
-                a: a, b: adapter.values(module, PEFTNames.adaLoRAB), rank: configuration.narrowSize(of: module),
+                a: adapter.values(module, PEFTNames.adaLoRAA), inner: adapter.values(module, PEFTNames.adaLoRAE),
+                b: adapter.values(module, PEFTNames.adaLoRAB), rank: configuration.narrowSize(of: module),
                 scale: configuration.scaling(for: module),
                 quotient: (settings.scale > 0 ? Float(settings.scale) : first, first + 1e-5)))
     }

@@ -143,8 +143,8 @@ package protocol AdapterUpdate: AnyObject {
     /// |M(x_i)| of each token, [tokens] F32.
     func norms() -> Tensor
 
-    /// z = A x of each token [tokens, rank] F32, where M(x) is linear in such a vector: for the sums that merging
-    /// needs.
+    /// z = A x of each token [tokens, rank] F32, where M(x) is linear in such a vector: A's product alone, in the basis
+    /// that `LowRankChange` tells for each method; for the sums that merging needs.
     var innerActivations: Tensor? { get }
 
     /// output_i += M(x_i) for the active tokens; other rows keep every bit. Comes once, after `norms`.

@@ -167,11 +167,14 @@ extension AdapterRecord {
 
     private func sums(of module: String, _ suffix: String, _ tensors: SafetensorsFile) throws -> [Double]? {
         guard let record = tensors.record(module + suffix) else { return nil }
-        guard record.shape.count == 2, record.shape[0] == record.shape[1], record.encoding == .plain(.f64) else {
+        let isWide = record.encoding == .plain(.f64)
+        guard record.shape.count == 2, record.shape[0] == record.shape[1], isWide || record.encoding == .plain(.f32)
+        else {
             throw AdapterError.malformed(
-                file: tensors.path, what: "tensor '\(record.name)'", expected: "F64 [rank, rank]",
+                file: tensors.path, what: "tensor '\(record.name)'", expected: "F64 or F32 [rank, rank]",
                 found: "\(record.encoding) \(record.shape)")
         }
+        if !isWide { return try tensors.floats(of: record).map(Double.init) }
         return try tensors.withBytes(of: record) { bytes in
             (0..<record.elementCount).map {
                 Double(bitPattern: UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)))
@@ -179,27 +182,37 @@ extension AdapterRecord {
         }
     }
 
+    /// The largest rank whose inner sums are written in F64. Beyond it they would fill hundreds of times the file of a
+    /// VeRA, so that they are written in F32, which leaves each number seven digits.
+    private static let wideSumRank = 128
+
     /// Writes histograms and inner sums to `file`.
     static func writeStatistics(_ statistics: AdapterStatistics, to file: AtomicFileWriter) throws(CheckpointError) {
         var entries: [SafetensorsEntry] = []
-        var words: [[UInt64]] = []
+        var contents: [[UInt8]] = []
+        func bytes<Word: FixedWidthInteger>(_ words: [Word]) -> [UInt8] { words.withUnsafeBytes { Array($0) } }
         for entry in statistics.modules {
             entries.append(
                 SafetensorsEntry(
                     name: entry.module + PEFTNames.histogram, dtype: .i64, shape: [entry.ratioHistogram.count]))
-            words.append(entry.ratioHistogram.map { UInt64(bitPattern: Int64($0)).littleEndian })
+            contents.append(bytes(entry.ratioHistogram.map { UInt64(bitPattern: Int64($0)).littleEndian }))
             for (suffix, sums) in [
                 (PEFTNames.innerSums, entry.innerSums), (PEFTNames.activeInnerSums, entry.activeInnerSums),
             ] {
                 guard let sums else { continue }
                 let rank = Int(Double(sums.count).squareRoot().rounded())
-                entries.append(SafetensorsEntry(name: entry.module + suffix, dtype: .f64, shape: [rank, rank]))
-                words.append(sums.map { $0.bitPattern.littleEndian })
+                let isWide = rank <= wideSumRank
+                entries.append(
+                    SafetensorsEntry(name: entry.module + suffix, dtype: isWide ? .f64 : .f32, shape: [rank, rank]))
+                contents.append(
+                    isWide
+                        ? bytes(sums.map { $0.bitPattern.littleEndian })
+                        : bytes(sums.map { Float($0).bitPattern.littleEndian }))
             }
         }
         let writer = try SafetensorsWriter(file, entries: entries, metadata: [])
-        for values in words {
-            let outcome = values.withUnsafeBytes { bytes in
+        for content in contents {
+            let outcome = content.withUnsafeBytes { bytes in
                 Result { () throws(CheckpointError) in try writer.append(bytes) }
             }
             try outcome.get()

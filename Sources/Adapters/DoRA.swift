@@ -117,7 +117,8 @@ package final class DoRA: BottleneckMethod {
         of module: String, inputSize: Int, in adapter: AdapterDirectory
     ) -> WeightChange {
         .rescaled(
-            LoRA.lowRankChange(of: module, in: adapter), magnitude: adapter.values(module, PEFTNames.magnitude))
+            LoRA.lowRankChange(of: module, in: adapter), magnitude: adapter.values(module, PEFTNames.magnitude),
+            share: 1)
     }
 
     package init(_ site: AdapterSite) throws {

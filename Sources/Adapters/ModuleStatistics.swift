@@ -21,7 +21,8 @@ package struct ModuleStatistics: Sendable, Equatable {
     package var sumUpdateNorm: Double
     /// Tokens by r: `binCount` counts; see `bin(of:)`.
     package var ratioHistogram: [Int]
-    /// sum z z' with z = A x, [rank, rank] row-major; nil for a method that is not low-rank.
+    /// sum z z' with z = A x, [rank, rank] row-major, in the basis of `LowRankChange`; nil for a method that is not
+    /// low-rank.
     package var innerSums: [Double]?
     /// sum S z z', shaped as `innerSums`.
     package var activeInnerSums: [Double]?

@@ -8,12 +8,8 @@ package final class StatisticsCollector: GateObserver {
     private var order: [String] = []
     private let collectsInnerSums: Bool
 
-    /// The largest rank whose sums of z z' are kept: two squares of 8-byte numbers a module are 256 KiB there. VeRA's
-    /// usual 256 would make a file of hundreds of times the adapter's size.
-    private static let innerRankLimit = 128
-
-    /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, so they are taken only
-    /// on demand.
+    /// A collector without tokens. The sums of z z' cost rank^2 operations a token and module, and two squares of 8-byte
+    /// numbers a module (1 MiB at VeRA's usual rank of 256), so they are taken only on demand.
     package init(collectingInnerSums: Bool) {
         collectsInnerSums = collectingInnerSums
     }
@@ -31,7 +27,7 @@ package final class StatisticsCollector: GateObserver {
             total
             ?? ModuleStatistics(
                 module: projection.path,
-                rank: collectsInnerSums ? inner.flatMap { $0.columns <= Self.innerRankLimit ? $0.columns : nil } : nil)
+                rank: collectsInnerSums ? inner?.columns : nil)
         total = nil
         for (index, ratio) in decision.ratios.enumerated() where decision.counts(index) {
             let update = Double(updateNorms.floats[index])
@@ -47,9 +43,7 @@ package final class StatisticsCollector: GateObserver {
             if ratio.isFinite { sum.sumRatio += Double(ratio) }
             sum.ratioHistogram[ModuleStatistics.bin(of: ratio)] += 1
         }
-        if collectsInnerSums, let inner, inner.columns <= Self.innerRankLimit {
-            addInnerSums(inner, decision, to: &sum)
-        }
+        if collectsInnerSums, let inner { addInnerSums(inner, decision, to: &sum) }
         sums[projection.path] = sum
     }
 

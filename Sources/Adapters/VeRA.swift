@@ -180,13 +180,13 @@ package final class VeRA: BottleneckMethod {
         let stride = sharedA.shape[1]
         var a = [Float](repeating: 0, count: rank * inputSize)
         for row in 0..<rank {
-            for column in 0..<inputSize { a[row * inputSize + column] = d[row] * sharedA.values[row * stride + column] }
+            for column in 0..<inputSize { a[row * inputSize + column] = sharedA.values[row * stride + column] }
         }
         var outer = Array(sharedB.values[..<(outputSize * rank)])
         for row in 0..<outputSize {
             for column in 0..<rank { outer[row * rank + column] *= b[row] }
         }
-        return .added(LowRankChange(a: a, b: outer, rank: rank, scale: 1))
+        return .added(LowRankChange(a: a, inner: d, b: outer, rank: rank, scale: 1))
     }
 
     package init(_ site: AdapterSite) throws {

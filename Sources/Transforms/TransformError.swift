@@ -5,6 +5,8 @@ import TensorCore
 package enum TransformError: ReportableError, Equatable {
     /// The transform needs gates, and the adapter has none.
     case notGated(adapter: String, method: String, need: String)
+    /// A ranking rule that no table entry has.
+    case unknownRule(String, known: [String])
     /// `--keep` is neither a percentage nor a count that fits.
     case badKeepRule(String, expected: String)
     /// A selection file does not have its form.
@@ -24,6 +26,8 @@ package enum TransformError: ReportableError, Equatable {
         switch self {
         case .notGated(let adapter, let method, let need):
             "\(adapter): is a dense adapter (\(method)), which has no gates; \(need)"
+        case .unknownRule(let name, let known):
+            "unknown ranking rule '\(name)'; known rules: \(known.joined(separator: ", "))"
         case .badKeepRule(let text, let expected): "--keep '\(text)': expected \(expected)"
         case .malformedSelection(let file, let problem): "\(file): is not a module selection: \(problem)"
         case .nothingToMerge(let adapter, let reason): "\(adapter): merging would change nothing: \(reason)"
@@ -39,7 +43,7 @@ package enum TransformError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .badKeepRule, .repeatedAdapter: .usage
+        case .badKeepRule, .repeatedAdapter, .unknownRule: .usage
         case .notGated, .malformedSelection, .nothingToMerge, .unusableTensor: .badData
         case .unsupported: .unsupported
         case .outputIsInput: .cannotCreate

@@ -161,6 +161,7 @@ extension RankRequest {
     /// The command line of this request.
     package var command: String {
         var line = CommandText("rank-modules", adapterPath)
+        line.add("--by", rule)
         line.add("--keep", keep)
         line.add("-o", selectionPath)
         line.add("--force", if: replaces)

@@ -6,6 +6,8 @@ import Transforms
 package struct RankRequest: Sendable {
     /// The trained, gated adapter.
     package var adapterPath: String
+    /// The name of the rule by which modules are ranked; nil for sparsity.
+    package var rule: String?
     /// How many modules to choose, such as `50%` or `40`; nil for no choice.
     package var keep: String?
     /// Where the choice goes; nil for nowhere.
@@ -23,7 +25,7 @@ package struct RankRequest: Sendable {
 package struct RankReport: Sendable {
     /// The adapter's path.
     package let adapter: String
-    /// The modules by rising sparsity.
+    /// The modules in the rule's order.
     package let ranking: ModuleRanking
     /// The chosen modules.
     package let selection: ModuleSelection?
@@ -37,10 +39,10 @@ package struct RankReport: Sendable {
     }
 }
 
-/// Ranks an adapter's modules by the sparsity that its statistics hold, and writes the choice among them where one is
+/// Ranks an adapter's modules by a rule over what its statistics hold, and writes the choice among them where one is
 /// wanted.
 ///
-/// Throws what reading the adapter throws, `TransformError.notGated`, `.badKeepRule`, `AdapterError.missingStatistics`,
+/// Throws what reading the adapter throws, `TransformError.notGated`, `.unknownRule`, `.badKeepRule`, `AdapterError.missingStatistics`,
 /// `.outputIsInput`, `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
 package func rankModules(_ request: RankRequest) throws -> RankReport { try rankModules(request, rehearsal: nil) }
 
@@ -50,8 +52,9 @@ func rankModules(_ request: RankRequest, rehearsal: OutputRehearsal?) throws -> 
     }
     if let path = request.selectionPath { try checkOutput(path, keeps: [request.adapterPath]) }
     let rule = try request.keep.map { text throws(TransformError) in try KeepRule(text) }
+    let order = try request.rule.map { name throws(TransformError) in try RankingRules.named(name) }
     let adapter = try AdapterDirectory.read(request.adapterPath)
-    let ranking = try ModuleRanking(adapter)
+    let ranking = try ModuleRanking(adapter, by: order ?? RankingRules.standard)
     let selection = try rule.map { rule throws(TransformError) in
         try ranking.selection(rule, adapter: adapter.displayName)
     }

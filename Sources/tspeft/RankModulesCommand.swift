@@ -16,6 +16,12 @@ struct RankModulesCommand: ParsableCommand {
     @Argument(help: "The trained adapter, one with gates.")
     var adapter: String
 
+    @Option(
+        help: ArgumentHelp(
+            "What to rank by: \(RankingRules.all.map(\.name).joined(separator: ", ")). (default: sparsity)",
+            valueName: "rule"))
+    var by: String?
+
     @Option(help: "How many of the first modules to choose: a share such as 50%, or a number such as 40.")
     var keep: String?
 
@@ -40,6 +46,7 @@ struct RankModulesCommand: ParsableCommand {
 
     func run() throws {
         var request = RankRequest(adapterPath: adapter)
+        request.rule = by
         request.keep = keep
         request.selectionPath = output
         request.replaces = force

@@ -202,6 +202,26 @@ struct SampleAdapter {
                 .contains("up_proj.tau' holds a NaN"))
     }
 
+    /// Beyond a rank of 128 sums are written in F32; up to it in F64, every bit.
+    @Test(arguments: [128, 129]) func innerSumsOfLargeRanksComeBack(_ rank: Int) throws {
+        let path = "model.layers.0.self_attn.q_proj"
+        let sums = randomValues(rank * rank, seed: 3).map { Double($0) / 3 }
+        var entry = ModuleStatistics(module: path, rank: rank)
+        (entry.tokens, entry.active, entry.innerSums, entry.activeInnerSums) = (9, 9, sums, sums.map { $0 / 2 })
+        let adapter = try AdapterDirectory(
+            configuration: try SampleAdapter.configuration(gated: true, rank: rank), modules: [path],
+            tensors: [
+                AdapterTensor(PEFTNames.key(path, PEFTNames.loraA), [rank, 1], randomValues(rank, seed: 1)),
+                AdapterTensor(PEFTNames.key(path, PEFTNames.loraB), [1, rank], randomValues(rank, seed: 2)),
+            ], thresholds: [path: 0], statistics: AdapterStatistics(source: "s", modules: [entry]))
+        try withTemporaryFolder { folder in
+            try adapter.write(to: folder + "/adapter")
+            let read = try #require(try AdapterDirectory.read(folder + "/adapter").statistics?[path])
+            #expect(read.innerSums == (rank > 128 ? sums.map { Double(Float($0)) } : sums))
+            #expect(read.activeInnerSums?.count == rank * rank)
+        }
+    }
+
     @Test func innerSumsOfAnotherRankAreRefused() throws {
         let adapter = try SampleAdapter.gated()
         var entry = try #require(adapter.statistics?.modules[0])

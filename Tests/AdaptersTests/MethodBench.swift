@@ -44,7 +44,7 @@ struct MethodBench {
     let variant: Variant
     let configuration: AdapterConfiguration
     /// The module's tensors by suffix, in order.
-    let tensors: [(suffix: String, shape: [Int], values: [Float])]
+    private(set) var tensors: [(suffix: String, shape: [Int], values: [Float])]
     let shared: [AdapterTensor]
     let weight = randomValues(outputSize * inputSize, seed: 1)
     let bias = randomValues(outputSize, seed: 2)
@@ -72,6 +72,11 @@ struct MethodBench {
             let shape = role.shape(rank: Self.rank, outputSize: Self.sharedOutputSize, inputSize: Self.sharedInputSize)
             return AdapterTensor(role.suffix, shape, randomValues(shape.reduce(1, *), seed: 20 + UInt64(index)))
         }
+    }
+
+    /// Sets a number of a tensor, where the method has that.
+    mutating func setValue(_ value: Float, at index: Int, of suffix: String) {
+        for place in tensors.indices where tensors[place].suffix == suffix { tensors[place].values[index] = value }
     }
 
     /// The method itself with these values.

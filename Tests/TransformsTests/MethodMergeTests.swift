@@ -199,7 +199,7 @@ import Testing
 
     @Test(arguments: [1, 0.5]) func rowOfZerosStaysOne(_ factor: Double) {
         let low = LowRankChange(a: [1, 2], b: [0, 1], rank: 1, scale: 1)
-        let change = TensorChange.rescaled(low, magnitude: [3, 10], factor: factor)
+        let change = TensorChange.rescaled(low, magnitude: [3, 10], share: factor)
         let base: [Float] = [0, 0, 2, 2]
         var rows = base
         change.apply(to: &rows, before: base, rows: 0..<2, width: 2)

@@ -89,7 +89,7 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
         func entry(_ position: Int, _ rank: Int) -> ModuleRanking.Entry {
             .init(
                 module: "layers.\(position).q", tau: 0, sparsity: 0, tokens: 9, active: 9, rank: rank,
-                position: position)
+                position: position, score: 0)
         }
         let ranking = ModuleRanking(entries: [entry(0, 0), entry(1, 3), entry(2, 0), entry(3, 1)], source: "s")
         #expect(ranking.entries.map(\.position) == [1, 3, 0, 2])

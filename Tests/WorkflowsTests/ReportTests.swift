@@ -26,7 +26,8 @@ import Testing
     func entry(_ layer: Int, _ projection: String, sparsity: Double, rank: Int = 4) -> ModuleRanking.Entry {
         .init(
             module: "model.layers.\(layer).\(projection)", tau: 0.125, sparsity: sparsity, tokens: 1000,
-            active: Int((1 - sparsity) * 1000), rank: rank, position: 2 * layer + (projection == "q" ? 0 : 1))
+            active: Int((1 - sparsity) * 1000), rank: rank, position: 2 * layer + (projection == "q" ? 0 : 1),
+            score: sparsity)
     }
 
     @Test func sparsityIsSetByLayerAndProjectionWithAverages() {

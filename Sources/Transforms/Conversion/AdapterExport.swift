@@ -99,8 +99,8 @@ package struct AdapterExport: Sendable {
                 modules.append(Module(module: module, replacement: nil, omission: nil))
                 continue
             }
-            let replacement = try GateReplacement(of: module, in: adapter, gates ?? .drop)
             let change = adapter.weightChange(of: module, inputSize: Self.inputSize(of: module, adapter, base))
+            let replacement = try change.replacingGate(of: module, in: adapter, by: gates ?? .drop).replacement
             if let reason = Self.obstacle(change, replacement, format, isFolded: isFolded) {
                 throw refusal("\(module): \(reason)")
             }
@@ -126,6 +126,10 @@ package struct AdapterExport: Sendable {
             if replacement.neverFires || replacement.factor == 1 { return nil }
             return "DoRA's update times the gate's factor \(replacement.factor) is no DoRA any more, as part of it is "
                 + "(m/n - 1) W0 x; give --gates drop, merge the adapter or export to torch"
+        case .scaled:
+            if format == .peft, !isFolded { return nil }
+            return "it scales the weight, which no low-rank update does; "
+                + (format == .peft ? "leave out --as-lora" : "merge the adapter instead")
         case .added(let low):
             guard low.bias != nil, format == .mlx || format == .ggufLoRA else { return nil }
             return "\(format.program) has no place for the bias of its B (lora_bias); merge the adapter instead"
@@ -134,8 +138,8 @@ package struct AdapterExport: Sendable {
 
     private static func rank(of change: WeightChange) -> Int? {
         switch change {
-        case .added(let low), .rescaled(let low, _): low.rank
-        case .none: nil
+        case .added(let low), .rescaled(let low, _, _): low.rank
+        case .scaled, .none: nil
         }
     }
 
@@ -223,18 +227,13 @@ extension AdapterExport {
 
     /// scale B A of a written module with its gate's factor in scale and bias, and DoRA's magnitudes.
     func change(of entry: Module) -> (change: LowRankChange, magnitude: [Float]?) {
-        let factor = entry.replacement?.factor ?? 1
-        func scaled(_ low: LowRankChange) -> LowRankChange {
-            var low = low
-            low.scale = Float(Double(low.scale) * factor)
-            low.bias = low.bias?.map { Float(Double($0) * factor) }
-            return low
-        }
-        let inputSize = Self.inputSize(of: entry.module, adapter, base)
-        switch adapter.weightChange(of: entry.module, inputSize: inputSize) {
-        case .added(let low): return (scaled(low), nil)
-        case .rescaled(let low, let magnitude): return (scaled(low), magnitude)
-        case .none: preconditionFailure("'\(entry.module)' was checked")
+        let open = adapter.weightChange(
+            of: entry.module, inputSize: Self.inputSize(of: entry.module, adapter, base))
+        let change = try? open.replacingGate(of: entry.module, in: adapter, by: gates ?? .drop).change
+        switch change {
+        case .added(let low): return (low.folded, nil)
+        case .rescaled(let low, let magnitude, _): return (low, magnitude)
+        case .scaled, .some(.none), nil: preconditionFailure("'\(entry.module)' was checked")
         }
     }
 

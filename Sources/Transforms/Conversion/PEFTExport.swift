@@ -23,7 +23,8 @@ extension AdapterExport {
             for role in configuration.tensorRoles(of: entry.module) {
                 guard var tensor = adapter.tensor(entry.module, role.suffix) else { continue }
                 if role.scalesUpdate, factor != 1 {
-                    tensor.values = tensor.values.map { Float(Double($0) * factor) }
+                    let origin = Double(role.origin)
+                    tensor.values = tensor.values.map { Float(origin + (Double($0) - origin) * factor) }
                 }
                 tensors.append(tensor)
             }

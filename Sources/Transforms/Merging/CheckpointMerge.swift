@@ -168,23 +168,33 @@ package struct CheckpointMerge: Sendable {
         var offsets: [Double] = []
         for contribution in tensor.contributions {
             let (adapter, module) = (adapters[contribution.part].adapter, contribution.module)
-            let factor = module.factor * adapters[contribution.part].weight
             let inputSize = tensor.role == .weight ? width : 0
-            switch adapter.weightChange(of: module.module, inputSize: inputSize) {
-            case .added(var low):
+            switch replacement(of: module.module, inputSize: inputSize, part: contribution.part, in: adapter) {
+            case .added(let low):
                 if tensor.role == .bias {
-                    let bias = (low.bias ?? []).map { factor * Double($0) }
+                    let bias = (low.bias ?? []).map { low.share * Double($0) }
                     offsets = offsets.isEmpty ? bias : zip(offsets, bias).map(+)
                 } else {
-                    low.scale = Float(Double(low.scale) * factor)
-                    if factor != 1 { low.quotient = nil }
-                    added.append(low)
+                    added.append(low.folded)
                 }
-            case .rescaled(let low, let magnitude): return .rescaled(low, magnitude: magnitude, factor: factor)
+            case .rescaled(let low, let magnitude, let share):
+                return .rescaled(low, magnitude: magnitude, share: share)
+            case .scaled(let change): return .scaled(change)
             case .none(let reason): preconditionFailure("was refused: \(reason)")
             }
         }
         return tensor.role == .bias ? .offset(offsets.map { Float($0) }) : .added(.sum(of: added))
+    }
+
+    /// What an adapter's update and weight make of a module, with what stands for its gate.
+    private func replacement(
+        of module: String, inputSize: Int, part: Int, in adapter: AdapterDirectory
+    ) -> WeightChange {
+        let open = adapter.weightChange(of: module, inputSize: inputSize)
+        // The plan has asked for the statistics.
+        guard let change = try? open.replacingGate(of: module, in: adapter, by: plan.parts[part].gates ?? .scale).change
+        else { preconditionFailure("the statistics of '\(module)' were checked") }
+        return change.multiplied(by: adapters[part].weight)
     }
 
     /// The output of a tensor of the plan in `dtype`.

@@ -3,15 +3,6 @@ import CheckpointIO
 import Models
 import TensorCore
 
-/// What becomes of a gate, which depends on the token, in a weight, which cannot.
-package enum MergeGates: String, Sendable, CaseIterable {
-    /// The update times c = sum S|M|^2 / sum |M|^2 over the tokens of the adapter's statistics: the single factor that
-    /// is nearest to the gate in the least-squares sense.
-    case scale
-    /// The whole update, as if the gate were always open.
-    case drop
-}
-
 /// An adapter, and how much of it a merge adds.
 package struct WeightedAdapter: Sendable {
     /// The adapter.
@@ -176,7 +167,7 @@ package struct MergePlan: Sendable {
             let source = base.specifications[target]?.tiedTo ?? target
             let change = adapter.weightChange(of: module, inputSize: base.shape(of: source)?.last ?? 0)
             try check(change, of: module, weighted, base: base, isAlone: isAlone)
-            let replacement = try GateReplacement(of: module, in: adapter, gates)
+            let replacement = try change.replacingGate(of: module, in: adapter, by: gates).replacement
             let omission: Omission? = change.rank == 0 ? .rankZero : replacement.neverFires ? .neverFires : nil
             if omission == nil, Float(replacement.factor * weighted.weight) != 0, change.isMoving { isMoving = true }
             modules.append(
@@ -235,6 +226,12 @@ package struct MergePlan: Sendable {
             if weighted.weight != 1 {
                 throw refusal("\(method) rescales the rows of the weight, so it has no part that a weight could take")
             }
+        case .scaled:
+            if !isAlone {
+                throw refusal(
+                    "\(adapter.configuration.methodName) scales the weight, so it does not add up with another adapter's "
+                        + "update; merge it alone")
+            }
         case .added(let low):
             let bias = CheckpointNames.bias(of: module)
             if low.bias != nil, !base.contains(bias) {
@@ -248,8 +245,8 @@ package struct MergePlan: Sendable {
 extension WeightChange {
     fileprivate var lowRank: LowRankChange? {
         switch self {
-        case .added(let low), .rescaled(let low, _): low
-        case .none: nil
+        case .added(let low), .rescaled(let low, _, _): low
+        case .scaled, .none: nil
         }
     }
 
@@ -259,8 +256,9 @@ extension WeightChange {
 
     /// Whether it is more than zeros. Whether new row lengths are those of the base shows only in the merge.
     fileprivate var isMoving: Bool {
+        if case .scaled(let change) = self { return change.factors.contains { $0 != 1 } }
         guard case .added(let low) = self else { return true }
-        let hasProduct = low.scale != 0 && low.a.contains { $0 != 0 } && low.b.contains { $0 != 0 }
+        let hasProduct = low.scale != 0 && low.folded.a.contains { $0 != 0 } && low.b.contains { $0 != 0 }
         return hasProduct || low.bias?.contains { $0 != 0 } ?? false
     }
 }

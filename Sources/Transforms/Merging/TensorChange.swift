@@ -6,9 +6,11 @@ import TensorCore
 enum TensorChange {
     /// W + scale B A.
     case added(LowRankChange)
-    /// W + factor ((m / n) (W + scale B A) - W), n the norms of the rows of W + scale B A. A row of zeros, which no
+    /// W + share ((m / n) (W + scale B A) - W), n the norms of the rows of W + scale B A. A row of zeros, which no
     /// length can be given to, stays one (m / n counts as 1).
-    case rescaled(LowRankChange, magnitude: [Float], factor: Double)
+    case rescaled(LowRankChange, magnitude: [Float], share: Double)
+    /// W with its rows or columns scaled.
+    case scaled(ScaledChange)
     /// One number for each row: an addition to a bias.
     case offset([Float])
     /// The values of the whole tensor take the place of the base's.
@@ -19,7 +21,7 @@ enum TensorChange {
     /// - Parameter before: the same rows, which stay as they are.
     func apply(to weights: UnsafeMutablePointer<Float>, before: UnsafePointer<Float>, rows: Range<Int>, width: Int) {
         makeUpdate(to: weights, rows: rows, width: width)
-        guard case .rescaled(_, let magnitude, let factor) = self else { return }
+        guard case .rescaled(_, let magnitude, let share) = self else { return }
         let norms = [Float](unsafeUninitializedCapacity: rows.count) { norms, filled in
             WeightChange.rowNorms(weights, into: norms.baseAddress!, rows: rows.count, width: width)
             filled = rows.count
@@ -28,13 +30,13 @@ enum TensorChange {
             // In float, as in training and in peft.
             let ratio = Self.ratio(magnitude[row], norms[place])
             let sums = weights + place * width
-            if factor == 1 {
+            if share == 1 {
                 for index in 0..<width { sums[index] *= ratio }
             } else {
                 let old = before + place * width
                 for index in 0..<width {
                     let base = Double(old[index])
-                    sums[index] = Float(base + factor * (Double(ratio) * Double(sums[index]) - base))
+                    sums[index] = Float(base + share * (Double(ratio) * Double(sums[index]) - base))
                 }
             }
         }
@@ -50,6 +52,15 @@ enum TensorChange {
         to weights: UnsafeMutablePointer<Double>, before: UnsafePointer<Double>, rows: Range<Int>, width: Int,
         scratch: UnsafeMutableBufferPointer<Float>
     ) {
+        if case .scaled(let change) = self {
+            for (place, row) in rows.enumerated() {
+                for column in 0..<width {
+                    let factor = Double(change.factors[change.axis == .rows ? row : column])
+                    weights[place * width + column] *= change.share == 1 ? factor : 1 + change.share * (factor - 1)
+                }
+            }
+            return
+        }
         scratch.initialize(repeating: 0)
         makeUpdate(to: scratch.baseAddress!, rows: rows, width: width)
         if case .replaced = self {
@@ -60,14 +71,14 @@ enum TensorChange {
             return
         }
         for index in scratch.indices where scratch[index] != 0 { weights[index] += Double(scratch[index]) }
-        guard case .rescaled(_, let magnitude, let factor) = self else { return }
+        guard case .rescaled(_, let magnitude, let share) = self else { return }
         for (place, row) in rows.enumerated() {
             let sums = weights + place * width
             let squares = (0..<width).reduce(0) { $0 + sums[$1] * sums[$1] }
             let ratio = Self.ratio(Double(magnitude[row]), squares.squareRoot())
             for index in 0..<width {
                 let base = before[place * width + index]
-                sums[index] = factor == 1 ? ratio * sums[index] : base + factor * (ratio * sums[index] - base)
+                sums[index] = share == 1 ? ratio * sums[index] : base + share * (ratio * sums[index] - base)
             }
         }
     }
@@ -85,8 +96,9 @@ enum TensorChange {
         }
         return switch self {
         case .added(let low): .added(reordered(low))
-        case .rescaled(let low, let magnitude, let factor):
-            .rescaled(reordered(low), magnitude: rows(magnitude), factor: factor)
+        case .rescaled(let low, let magnitude, let share):
+            .rescaled(reordered(low), magnitude: rows(magnitude), share: share)
+        case .scaled(let change): .scaled(change.axis == .rows ? change.with(rows(change.factors)) : change)
         case .offset(let values): .offset(rows(values))
         case .replaced(let values): .replaced(rows(values))
         }
@@ -107,6 +119,17 @@ enum TensorChange {
                 return
             }
             _ = low.add(to: weights, of: .f32, into: weights, rows: rows, width: width)
+        case .scaled(let change):
+            for (place, row) in rows.enumerated() {
+                for column in 0..<width {
+                    let factor = change.factors[change.axis == .rows ? row : column]
+                    let index = place * width + column
+                    weights[index] =
+                        change.share == 1
+                        ? weights[index] * factor
+                        : Float(Double(weights[index]) * (1 + change.share * (Double(factor) - 1)))
+                }
+            }
         case .offset(let values):
             precondition(width == 1, "a bias has one number a row")
             for (place, row) in rows.enumerated() where values[row] != 0 { weights[place] += values[row] }
@@ -159,5 +182,14 @@ extension LowRankChange {
             }
         }
         return LowRankChange(a: changes.flatMap(\.a), b: b, rank: rank, scale: 1)
+    }
+}
+
+extension ScaledChange {
+    /// The same with other factors.
+    func with(_ factors: [Float]) -> ScaledChange {
+        var copy = self
+        copy.factors = factors
+        return copy
     }
 }

@@ -1,6 +1,6 @@
 import Adapters
 
-/// The modules of a gated adapter by rising sparsity: those whose update most tokens use come first.
+/// The modules of a gated adapter in the order of a rule, those that matter most first.
 package struct ModuleRanking: Sendable {
     /// One module's place.
     package struct Entry: Sendable, Equatable {
@@ -18,9 +18,13 @@ package struct ModuleRanking: Sendable {
         package let rank: Int?
         /// Position in checkpoint order, from 0.
         package let position: Int
+        /// What the rule says of it.
+        package let score: Double
     }
 
-    /// By rising sparsity, ties in checkpoint order, modules of rank 0 last.
+    /// The rule.
+    package let rule: any RankingRule
+    /// In the rule's order, ties in checkpoint order, modules of rank 0 last.
     package let entries: [Entry]
     /// The set of tokens that the figures are of.
     package let source: String
@@ -31,7 +35,7 @@ package struct ModuleRanking: Sendable {
     ///
     /// Throws `TransformError.notGated` for a dense adapter, `AdapterError.missingStatistics` where no pass has been
     /// made.
-    package init(_ adapter: AdapterDirectory) throws {
+    package init(_ adapter: AdapterDirectory, by rule: any RankingRule = RankingRules.standard) throws {
         guard adapter.configuration.isGated else {
             throw TransformError.notGated(
                 adapter: adapter.displayName, method: adapter.configuration.methodName,
@@ -54,17 +58,19 @@ package struct ModuleRanking: Sendable {
             entries.append(
                 Entry(
                     module: module, tau: tau, sparsity: found.sparsity, tokens: found.tokens, active: found.active,
-                    rank: adapter.configuration.rank(for: module), position: position))
+                    rank: adapter.configuration.rank(for: module), position: position, score: rule.score(found)))
         }
-        self.init(entries: entries, source: statistics.source)
+        self.init(entries: entries, source: statistics.source, by: rule)
     }
 
     /// Ranks these entries.
-    package init(entries: [Entry], source: String) {
+    package init(entries: [Entry], source: String, by rule: any RankingRule = RankingRules.standard) {
+        let sign: Double = rule.putsLargestFirst ? -1 : 1
         self.entries = entries.sorted {
-            ($0.rank == 0 ? 1 : 0, $0.sparsity, $0.position) < ($1.rank == 0 ? 1 : 0, $1.sparsity, $1.position)
+            ($0.rank == 0 ? 1 : 0, sign * $0.score, $0.position) < ($1.rank == 0 ? 1 : 0, sign * $1.score, $1.position)
         }
         self.source = source
+        self.rule = rule
         table = SparsityTable(
             entries.sorted { $0.position < $1.position }.map { ($0.module, $0.rank == 0 ? nil : $0.sparsity) })
     }
@@ -82,7 +88,7 @@ package struct ModuleRanking: Sendable {
             throw .badKeepRule(rule.text, expected: "at least one module with a rank above 0")
         }
         return ModuleSelection(
-            modules: kept.map(\.module), source: source, keep: rule.text, adapter: adapter,
+            modules: kept.map(\.module), source: source, keep: rule.text, rule: self.rule.name, adapter: adapter,
             consideredCount: entries.count)
     }
 }

@@ -3,7 +3,7 @@ import CheckpointIO
 /// A choice of modules, as `rank-modules -o` writes it and `inject --select` and `prune` read it.
 ///
 /// The file is a JSON object: `modules` (paths in checkpoint order), `source` (the set of tokens the choice rests on),
-/// `keep` (the rule), `adapter` (where the ranking came from), `considered` (modules that were ranked). Only `modules`
+/// `keep` (the rule), `by` (the ranking's rule, where it is not sparsity), `adapter` (where the ranking came from), `considered` (modules that were ranked). Only `modules`
 /// is needed, so that a list can be written by hand.
 package struct ModuleSelection: Sendable, Equatable {
     /// The chosen modules' paths.
@@ -12,6 +12,8 @@ package struct ModuleSelection: Sendable, Equatable {
     package let source: String?
     /// The rule, such as `50%`.
     package let keep: String?
+    /// The rule of the ranking, such as `relative-norm`; nil for sparsity, and for a list by hand.
+    package let rule: String?
     /// The adapter that was ranked.
     package let adapter: String?
     /// Modules that were ranked.
@@ -19,12 +21,14 @@ package struct ModuleSelection: Sendable, Equatable {
 
     /// A choice; see the type for what each part is.
     package init(
-        modules: [String], source: String? = nil, keep: String? = nil, adapter: String? = nil,
+        modules: [String], source: String? = nil, keep: String? = nil, rule: String? = nil,
+        adapter: String? = nil,
         consideredCount: Int? = nil
     ) {
         self.modules = modules
         self.source = source
         self.keep = keep
+        self.rule = rule == RankingRules.standard.name ? nil : rule
         self.adapter = adapter
         self.consideredCount = consideredCount
     }
@@ -70,6 +74,7 @@ package struct ModuleSelection: Sendable, Equatable {
         guard !modules.isEmpty else { throw .malformedSelection(file: file, problem: "'modules' is empty") }
         self.init(
             modules: modules, source: json["source"]?.stringValue, keep: json["keep"]?.stringValue,
+            rule: json["by"]?.stringValue,
             adapter: json["adapter"]?.stringValue, consideredCount: json["considered"]?.intValue)
     }
 
@@ -79,6 +84,7 @@ package struct ModuleSelection: Sendable, Equatable {
         object["modules"] = .array(modules.map { .string($0) })
         if let source { object["source"] = .string(source) }
         if let keep { object["keep"] = .string(keep) }
+        if let rule { object["by"] = .string(rule) }
         if let adapter { object["adapter"] = .string(adapter) }
         if let consideredCount { object["considered"] = .integer(consideredCount) }
         return .object(object)

@@ -4,16 +4,19 @@ import Transforms
 
 /// The plain-text tables of `rank-modules` and of the target matching.
 package enum SparsityReport {
-    /// The modules by rising sparsity, one line each under a heading: place, module, tau, sparsity in percent, tokens.
+    /// The modules in the ranking's order, one line each under a heading: place, module, tau, sparsity in percent, tokens,
+    /// and the rule's score where that is another number.
     package static func ranking(_ ranking: ModuleRanking) -> [String] {
-        var table = TextTable([.right, .left, .right, .right, .right, .right])
-        table.add(["#", "module", "tau", "sparsity %", "active", "tokens"])
+        let heading = ranking.rule.heading
+        var table = TextTable([.right, .left, .right, .right, .right, .right] + (heading == nil ? [] : [.right]))
+        table.add(["#", "module", "tau", "sparsity %", "active", "tokens"] + [heading].compactMap { $0 })
         table.addRule()
         for (place, entry) in ranking.entries.enumerated() {
-            table.add([
-                "\(place + 1)", entry.module, tau(entry.tau),
-                entry.rank == 0 ? "rank 0" : percent(entry.sparsity), "\(entry.active)", "\(entry.tokens)",
-            ])
+            table.add(
+                [
+                    "\(place + 1)", entry.module, tau(entry.tau),
+                    entry.rank == 0 ? "rank 0" : percent(entry.sparsity), "\(entry.active)", "\(entry.tokens)",
+                ] + (heading == nil ? [] : [scientific(entry.score, 3)]))
         }
         return table.lines
     }
@@ -21,13 +24,13 @@ package enum SparsityReport {
     /// A ranking and its table as JSON, for other programs.
     package static func json(_ ranking: ModuleRanking) -> JSONObject {
         [
-            "source": .string(ranking.source),
+            "source": .string(ranking.source), "by": .string(ranking.rule.name),
             "modules": .array(
                 ranking.entries.map { entry in
                     .object([
                         "module": .string(entry.module), "tau": .real(entry.tau), "sparsity": .real(entry.sparsity),
                         "active": .integer(entry.active), "tokens": .integer(entry.tokens),
-                        "rank": entry.rank.map { .integer($0) } ?? .null,
+                        "score": .real(entry.score), "rank": entry.rank.map { .integer($0) } ?? .null,
                     ])
                 }), "table": json(ranking.table),
         ]
