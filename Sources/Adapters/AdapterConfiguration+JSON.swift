@@ -92,7 +92,7 @@ extension AdapterConfiguration {
 
 extension TargetSpecification {
     /// As peft writes it.
-    var json: JSONValue {
+    package var json: JSONValue {
         switch self {
         case .allLinear: .string(Self.allLinearName)
         case .expression(let pattern): .string(pattern)

@@ -101,6 +101,13 @@ package struct AdapterConfiguration: Sendable {
     /// What the keys of a module's tensors end in, the same at each.
     package var tensorSuffixes: [String] { tensorRoles(of: "").map(\.suffix) }
 
+    /// Throws `.unsupportedModule` where the method cannot be at a module.
+    func checkMethod(at module: LinearModule, source: String) throws(AdapterError) {
+        if let reason = kind.method.obstacle(at: module, self) {
+            throw .unsupportedModule(module.path, source: source, reason: reason)
+        }
+    }
+
     /// The factor on the update (NUMERICS, "Adapter updates M(x)").
     package func scaling(for path: String) -> Float { settings.scaling(for: path) }
 

@@ -4,7 +4,7 @@ extension AdapterDirectory {
     /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order, under
     /// the base's names.
     ///
-    /// Throws `.unknownModule` for a module that the base lacks, `.wrongShape`; `.untargetedModule` and
+    /// Throws `.unknownModule` for a module that the base lacks, `.unsupportedModule`, `.wrongShape`; `.untargetedModule` and
     /// `.modulesWithoutTensors` where the tensors are not those of the modules that the targets match. peft is silent
     /// about the first, whose tensors it drops, and warns of the second, whose modules it leaves untrained: either way
     /// the adapter is not the one that was trained.
@@ -18,7 +18,7 @@ extension AdapterDirectory {
         return try named.restricted(to: order, configuration: named.configuration)
     }
 
-    /// Throws `.unknownModule` and `.wrongShape`.
+    /// Throws `.unknownModule`, `.unsupportedModule` and `.wrongShape`.
     private func checkShapes(_ linearModules: [LinearModule]) throws(AdapterError) {
         let sizes = Dictionary(
             linearModules.map { ($0.path, $0) }, uniquingKeysWith: { first, _ in first })
@@ -27,6 +27,7 @@ extension AdapterDirectory {
                 throw .unknownModule(
                     module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
             }
+            try configuration.checkMethod(at: entry, source: displayName)
             for role in configuration.kind.method.sharedRoles {
                 let tensor = shared(role.suffix)
                 let least = role.shape(

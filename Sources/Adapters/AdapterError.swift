@@ -29,6 +29,8 @@ package enum AdapterError: ReportableError, Equatable {
     case unknownTensor(file: String, tensor: String, reason: String)
     /// A tensor that means something which this program cannot do, and what.
     case unsupportedTensor(file: String, tensor: String, reason: String)
+    /// The method cannot be at a module, and why.
+    case unsupportedModule(String, source: String, reason: String)
     /// An adapter has tensors of a module that its targets do not match.
     case untargetedModule(String, adapter: String, targets: String)
     /// An adapter's targets match modules of the base for which it has no tensors.
@@ -71,6 +73,7 @@ package enum AdapterError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' \(reason)"
         case .unsupportedTensor(let file, let tensor, let reason):
             "\(file): tensor '\(tensor)' \(reason)"
+        case .unsupportedModule(let module, let source, let reason): "\(source): module '\(module)': \(reason)"
         case .untargetedModule(let module, let adapter, let targets):
             "\(adapter): it has tensors of module '\(module)', which its target_modules (\(targets)) do not match; peft "
                 + "would drop them in silence"
@@ -92,7 +95,8 @@ package enum AdapterError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .unknownMethod, .badExpression, .badSetting: .usage
-        case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor: .unsupported
+        case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor, .unsupportedModule:
+            .unsupported
         case .missingFile: .missingInput
         case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .notFinite,
             .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors:

@@ -13,7 +13,8 @@ extension AdapterConfiguration {
     package func initialTensors(
         _ modules: [LinearModule], _ stream: RandomStream, weights: BaseWeights
     ) throws -> [AdapterTensor] {
-        try modules.flatMap { module in
+        for module in modules { try checkMethod(at: module, source: methodName) }
+        return try modules.flatMap { module in
             try kind.method.initialTensors(module, self, stream.forked(module.path), weights: weights)
         } + kind.method.initialSharedTensors(modules, self, stream)
     }

@@ -65,6 +65,9 @@ package protocol AdapterMethod: AnyObject {
     /// The frozen tensors that all modules share.
     static var sharedRoles: [AdapterTensorRole] { get }
 
+    /// Why an adapter of this configuration cannot be at a module, as the end of a sentence; nil where it can.
+    static func obstacle(at module: LinearModule, _ configuration: AdapterConfiguration) -> String?
+
     /// The tensors of a new adapter at one module, so initialised that M(x) = 0, as peft does it.
     ///
     /// - Parameters:
@@ -123,6 +126,8 @@ package protocol AdapterMethod: AnyObject {
 
 extension AdapterMethod {
     package static var sharedRoles: [AdapterTensorRole] { [] }
+
+    package static func obstacle(at module: LinearModule, _ configuration: AdapterConfiguration) -> String? { nil }
 
     package static func initialSharedTensors(
         _ modules: [LinearModule], _ configuration: AdapterConfiguration, _ stream: RandomStream

@@ -45,6 +45,9 @@ package struct MethodOption: Sendable, Equatable {
         self.sameAs = sameAs
     }
 
+    /// The key under which settings find an adapter's targets, as its file has them.
+    package static let targetsKey = "target_modules"
+
     /// r, which most methods have.
     static func rank(initial: String) -> MethodOption {
         MethodOption("rank", .integer, "rank r of the update", initial: initial)

@@ -19,8 +19,8 @@ package protocol MethodSettings: Sendable, Equatable {
     static func claims(_ fields: FieldReader) throws(AdapterError) -> Bool
     /// Whether peft has the kind, so that it loads a dense adapter of ours.
     static var isInPEFT: Bool { get }
-    /// Whether peft's form of the kind leaves `exclude_modules` out of what it wraps.
-    static var excludesModules: Bool { get }
+    /// Which of `exclude_modules` and `layers_to_transform` peft's form of the kind heeds.
+    static var selectorsInPEFT: [String] { get }
     /// Which of `exclude_modules` and `layers_to_transform` a file always has, null where nothing is said.
     static var selectorFields: [String] { get }
     /// Every field that a file of the kind may have.
@@ -34,7 +34,10 @@ package protocol MethodSettings: Sendable, Equatable {
 
     /// The options that a new adapter can be given.
     static var options: [MethodOption] { get }
-    /// The settings of a new adapter: the options, else the paper's numbers, else the kind's own defaults.
+    /// What a new adapter wraps where nothing is said; nil for the paper's commonsense targets.
+    static var defaultTargets: [String]? { get }
+    /// The settings of a new adapter: the options, else the paper's numbers, else the kind's own defaults. Its targets
+    /// are among the options, by `MethodOption.targetsKey`.
     init(options: FieldReader, paper: PaperNumbers?) throws(AdapterError)
 
     // MARK: The numbers
@@ -70,7 +73,8 @@ extension MethodSettings {
     package static var gatedType: String { peftType }
     package static func claims(_ fields: FieldReader) throws(AdapterError) -> Bool { true }
     package static var isInPEFT: Bool { true }
-    package static var excludesModules: Bool { true }
+    package static var selectorsInPEFT: [String] { [PEFTNames.excludedField, PEFTNames.layersField] }
+    package static var defaultTargets: [String]? { nil }
     package static var selectorFields: [String] { [PEFTNames.excludedField, PEFTNames.layersField] }
     package func check(targets: TargetSpecification) throws(AdapterError) {}
     package func rank(for path: String) -> Int? { rank }

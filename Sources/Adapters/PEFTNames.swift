@@ -56,9 +56,9 @@ package enum PEFTNames {
     package static let tau = ".tau"
 
     /// The field of modules that are left out.
-    static let excludedField = "exclude_modules"
+    package static let excludedField = "exclude_modules"
     /// The field of the layers to which targets are restricted.
-    static let layersField = "layers_to_transform"
+    package static let layersField = "layers_to_transform"
 
     /// What `peft_type` of a gated adapter begins with, so that peft refuses it instead of running it dense.
     package static let gatedPrefix = "TS_"

@@ -14,8 +14,8 @@ package struct VeRASettings: MethodSettings {
     package static var method: any AdapterMethod.Type { VeRA.self }
     package static let peftType = "VERA"
     /// peft's VeRA has no excluded modules, and would size the shared projections for them.
-    package static let excludesModules = false
-    package static let selectorFields = [PEFTNames.layersField]
+    package static let selectorsInPEFT = [PEFTNames.layersField]
+    package static let selectorFields = selectorsInPEFT
 
     /// r (`r`).
     package var size = 256

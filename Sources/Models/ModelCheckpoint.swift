@@ -9,12 +9,15 @@ package struct LinearModule: Sendable, Equatable {
     package let outputSize: Int
     /// Columns of the weight.
     package let inputSize: Int
+    /// Whether a bias is added.
+    package let hasBias: Bool
 
     /// A layer; see the properties.
-    package init(path: String, outputSize: Int, inputSize: Int) {
+    package init(path: String, outputSize: Int, inputSize: Int, hasBias: Bool = false) {
         self.path = path
         self.outputSize = outputSize
         self.inputSize = inputSize
+        self.hasBias = hasBias
     }
 }
 

@@ -47,8 +47,11 @@ package struct ModelTensors: Sendable {
     ///
     /// - Parameter withTiedHead: whether an output head that is the embedding counts as well.
     package func linearModules(withTiedHead: Bool = false) -> [LinearModule] {
-        all.filter { $0.role == .projection || $0.role == .outputHead && (withTiedHead || $0.tiedTo == nil) }.map {
-            LinearModule(path: $0.module, outputSize: $0.shape[0], inputSize: $0.shape[1])
+        let biased = Set(all.filter { $0.role == .bias }.map(\.module))
+        return all.filter { $0.role == .projection || $0.role == .outputHead && (withTiedHead || $0.tiedTo == nil) }.map
+        {
+            LinearModule(
+                path: $0.module, outputSize: $0.shape[0], inputSize: $0.shape[1], hasBias: biased.contains($0.module))
         }
     }
 

@@ -64,8 +64,9 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
         request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, rehearsal) }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
-    let settings = try request.options.settings(for: kind, request.preset)
-    let targets = request.targets ?? (request.preset ?? .csr).targets.joined(separator: ",")
+    let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
+    let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
+    let settings = try request.options.settings(for: kind, request.preset, targets: targets)
     let whole = try request.modulesToSave.map { name throws(ModelError) in
         try base.specifications.wholeModule(named: name)
     }
@@ -74,7 +75,7 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
             name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].moduleName) twice")
     }
     var configuration = try AdapterConfiguration(
-        settings, isGated: isGated, targets: TargetSpecification(argument: targets),
+        settings, isGated: isGated, targets: targets,
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
         }, modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers)
@@ -88,7 +89,11 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
-    if selection != nil || !kind.settings.excludesModules && configuration.excluded != nil {
+    // What peft's form of the kind would pass over is said by the modules' paths.
+    let heeded = kind.settings.selectorsInPEFT
+    if selection != nil || configuration.excluded != nil && !heeded.contains(PEFTNames.excludedField)
+        || configuration.layersToTransform != nil && !heeded.contains(PEFTNames.layersField)
+    {
         configuration = configuration.restricted(to: match.modules.map(\.path))
     }
     let stream = RandomStream(seed: request.seed).forked("adapter")

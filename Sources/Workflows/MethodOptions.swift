@@ -38,7 +38,9 @@ package struct MethodOptions: Sendable, Equatable {
     ///
     /// Throws `WorkflowError.foreignOption` for an option of another method, `.twoNames` for two names of one number
     /// with different values, and `AdapterError` for values that cannot be.
-    func settings(for kind: AdapterKind, _ preset: Preset?) throws -> any MethodSettings {
+    func settings(
+        for kind: AdapterKind, _ preset: Preset?, targets: TargetSpecification
+    ) throws -> any MethodSettings {
         for option in given {
             guard let own = kind.settings.options.first(where: { $0.key == option.key }) else {
                 throw WorkflowError.foreignOption(
@@ -50,6 +52,8 @@ package struct MethodOptions: Sendable, Equatable {
                     other, value: otherValue.text(), other: own.key, otherValue: value.text())
             }
         }
-        return try kind.settings.init(options: FieldReader(values, file: "the options"), paper: preset?.numbers)
+        var all = values
+        all[MethodOption.targetsKey] = targets.json
+        return try kind.settings.init(options: FieldReader(all, file: "the options"), paper: preset?.numbers)
     }
 }

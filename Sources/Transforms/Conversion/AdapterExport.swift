@@ -93,6 +93,17 @@ package struct AdapterExport: Sendable {
             let names = adapter.configuration.modulesToSave.joined(separator: ", ")
             throw refusal("it cannot hold the layers that were trained whole (\(names)); merge the adapter instead")
         }
+        /// Where peft's form of the method is not ours at a module with a bias, which only the base tells.
+        func checkDense(_ module: String) throws {
+            var dense = adapter.configuration
+            dense.isGated = false
+            let linear = base?.linearModules.first { $0.path == module }
+            let asked = linear ?? LinearModule(path: module, outputSize: 0, inputSize: 0, hasBias: true)
+            guard let reason = dense.kind.method.obstacle(at: asked, dense) else { return }
+            let doubt =
+                linear == nil ? "only the base, which is not given, tells whether this layer has a bias; if so, " : ""
+            throw refusal("\(module): \(doubt)\(reason)")
+        }
         var modules: [Module] = []
         for module in adapter.modules {
             if format == .torch {
@@ -104,6 +115,7 @@ package struct AdapterExport: Sendable {
             if let reason = Self.obstacle(change, replacement, format, isFolded: isFolded) {
                 throw refusal("\(module): \(reason)")
             }
+            if format == .peft { try checkDense(module) }
             let isEmpty = isFolded && Self.rank(of: change) == 0
             modules.append(
                 Module(
