@@ -5,7 +5,7 @@ import CheckpointIO
 /// A further kind is one file, with its settings, its method and its entry, and the entry's name in `allCases`.
 package struct AdapterKind: Sendable, Hashable, CaseIterable, CustomStringConvertible {
     /// Every kind.
-    package static let allCases: [AdapterKind] = [lora, dora, adalora, adapter, vera]
+    package static let allCases: [AdapterKind] = [lora, dora, adalora, adapter, vera, ia3]
 
     /// The name on the command line, such as `lora`.
     package let name: String

@@ -16,13 +16,16 @@ struct MethodBench {
     struct Variant: CustomTestStringConvertible, Sendable {
         let kind: AdapterKind
         var activation = Activation.tanh
+        /// Whether the module is one of IA3's feed-forward modules.
+        var isFeedforward = false
         /// Whether the tensors that a module can go without are there.
         var hasBiases = false
 
         static let all =
             [
                 Variant(kind: .lora), Variant(kind: .lora, hasBiases: true), Variant(kind: .dora),
-                Variant(kind: .adalora), Variant(kind: .vera),
+                Variant(kind: .adalora), Variant(kind: .vera), Variant(kind: .ia3),
+                Variant(kind: .ia3, isFeedforward: true),
             ]
             + Activation.allCases.flatMap {
                 [
@@ -33,6 +36,7 @@ struct MethodBench {
 
         var testDescription: String {
             kind.name + (kind == .adapter ? " \(activation.rawValue)" : "") + (hasBiases ? " with biases" : "")
+                + (isFeedforward ? " of inputs" : "")
         }
     }
 
@@ -62,7 +66,8 @@ struct MethodBench {
                 "rank": .integer(Self.rank), "alpha": .real(2.0), "dropout": .real(Double(Self.dropoutRate)),
                 "lora_bias": .bool(variant.hasBiases), "target_r": .integer(1), "scaling": .real(0.75),
                 "non_linearity": .string(variant.activation.rawValue),
-            ]), isGated: true, targets: .names(["layer"]))
+                "feedforward_modules": .string(variant.isFeedforward ? "layer" : "other"),
+            ]), isGated: true, targets: .names(["layer", "other"]))
         tensors = configuration.tensorRoles(of: "layer").enumerated().compactMap { index, role in
             if role.isOptional, !variant.hasBiases { return nil }
             let shape = role.shape(rank: Self.rank, outputSize: Self.outputSize, inputSize: Self.inputSize)
@@ -110,7 +115,7 @@ struct MethodBench {
 
     /// 0 or 1 / (1 - rate) of each element of x.
     func mask(_ context: ComputeContext) -> [Double] {
-        guard let dropoutKey else { return [Double](repeating: 1, count: x.count) }
+        guard let dropoutKey, configuration.dropout > 0 else { return [Double](repeating: 1, count: x.count) }
         let ones = context.tensor([tokens, Self.inputSize], .f32)
         ones.copy(from: [Float](repeating: 1, count: x.count))
         context.dropout(ones, into: ones, key: dropoutKey, rate: Self.dropoutRate)
@@ -181,6 +186,10 @@ struct MethodBench {
             let z = times(values[PEFTNames.veraD], product(x, a, Self.inputSize, rank))
             let b = sharedB[..<(outputSize * rank)].map(Double.init)
             return times(values[PEFTNames.veraB], product(z, b, rank, outputSize))
+        case .ia3:
+            let excess = values[PEFTNames.ia3L]!.map { $0 - 1 }
+            return variant.isFeedforward
+                ? base(times(excess, x), hasBias: false) : times(excess, base(x, hasBias: false))
         default: preconditionFailure("the formula of \(variant.kind) is missing here")
         }
     }

@@ -22,7 +22,8 @@ private func settings(_ kind: AdapterKind) throws -> AdapterConfiguration {
     adaLoRA.initialRank = 4
     adaLoRA.scale = 6
     return try AdapterConfiguration(
-        kind == .adalora ? adaLoRA : kind.newSettings(rank: 4, alpha: 6), isGated: false, targets: targets)
+        kind == .adalora ? adaLoRA : kind.newSettings(rank: 4, alpha: 6, targets: targets), isGated: false,
+        targets: targets)
 }
 
 /// A gated adapter with statistics: module i skips 10 (i % 10) % of its tokens and has c = 1 - (i % 10) / 20. Module 0
@@ -241,6 +242,9 @@ func gatedAdapterNeedsAWordOnItsGates(_ format: ExportFormat) throws {
     let cases: [(AdapterConfiguration, ExportFormat, asLoRA: Bool, words: String)] = [
         (try settings(.adapter), .peft, false, "not linear"), (try settings(.adapter), .mlx, false, "not linear"),
         (try settings(.adapter), .ggufLoRA, false, "not linear"), (try settings(.dora), .ggufLoRA, false, "DoRA"),
+        (try settings(.ia3), .ggufLoRA, false, "merge the adapter"),
+        (try settings(.ia3), .mlx, false, "merge the adapter"),
+        (try settings(.ia3), .peft, true, "leave out"),
         (try settings(.dora), .peft, true, "DoRA"), (biased, .mlx, false, "lora_bias"),
         (biased, .ggufLoRA, false, "lora_bias"),
     ]
@@ -461,5 +465,21 @@ func torchExportKeepsTheAdapterAndSaysEachModulesSettings(_ kind: AdapterKind) t
         #expect(used == stored, "every tensor has a use")
         #expect(
             String(decoding: try readFile(path + "/tspeft_torch.py"), as: UTF8.self).contains("\"\(kind.name)\":"))
+    }
+}
+
+/// c times an IA3's update is the IA3 of 1 + c (l - 1), which peft can hold.
+@Test func gateFactorOfIA3GoesIntoItsDistanceFromOne() throws {
+    try withTemporaryFolder { folder in
+        let adapter = try gatedAdapter(.ia3)
+        #expect(throws: TransformError.self) { try AdapterExport(adapter, to: .peft, gates: .scale) }
+        _ = try AdapterExport(adapter, to: .peft, gates: .scale, base: base()).write(to: folder + "/peft")
+        let read = try AdapterDirectory.read(folder + "/peft")
+        #expect(read.configuration.methodName == "ia3")
+        for (index, module) in adapter.modules.enumerated() where index != 1 {
+            let factor = 1 - Double(index % 10) / 20
+            let wanted = adapter.values(module, PEFTNames.ia3L).map { Float(1 + factor * (Double($0) - 1)) }
+            #expect(read.values(module, PEFTNames.ia3L) == wanted)
+        }
     }
 }

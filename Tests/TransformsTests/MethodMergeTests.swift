@@ -13,7 +13,7 @@ import Testing
 
 /// Merging adapters of every method.
 @Suite struct MethodMergeTests {
-    static let kinds: [AdapterKind] = [.lora, .dora, .adalora, .vera]
+    static let kinds: [AdapterKind] = [.lora, .dora, .adalora, .vera, .ia3]
 
     @Test(arguments: kinds, [DType.f32, .bf16, .f16, .f64])
     func mergedWeightsAreOneRoundingFromTheFormula(_ kind: AdapterKind, _ dtype: DType) throws {
@@ -245,6 +245,23 @@ import Testing
                 })
             let merge = try CheckpointMerge(base: base, adapter: huge)
             #expect(throws: TransformError.self) { try merge.write(to: folder + "/merged") }
+        }
+    }
+}
+
+extension MethodMergeTests {
+    @Test func denseIA3BesideABiasIsRefusedAndAGatedOneLeavesTheBias() throws {
+        try withTemporaryFolder { folder in
+            let base = try OddModel.base(in: folder, hasBias: true)
+            let error = try #require(throws: AdapterError.self) {
+                try CheckpointMerge(base: base, adapter: OddModel.adapter(.ia3))
+            }
+            #expect(error.exitStatus == .unsupported && error.description.contains("bias"))
+            let gated = try OddModel.adapter(.ia3, activeShare: 1)
+            _ = try CheckpointMerge(base: base, adapter: gated).write(to: folder + "/merged")
+            let merged = try ModelCheckpoint.open(folder + "/merged")
+            let bias = "model.layers.0.self_attn.q_proj.bias"
+            #expect(try merged.floats(bias) == base.floats(bias))
         }
     }
 }

@@ -70,6 +70,7 @@ enum OddModel {
                 ? adaLoRA
                 : kind.newSettings([
                     "rank": .integer(rank), "alpha": .real(5.0), "lora_bias": .bool(hasLoRABias),
+                    MethodOption.targetsKey: .array(modules.map { .string($0) }),
                 ]), isGated: activeShare != nil, targets: .names(modules))
         let sizes = ["q_proj": (18, 18), "v_proj": (6, 18), "down_proj": (18, 13)]
         var tensors: [AdapterTensor] = []
@@ -138,6 +139,11 @@ enum OddModel {
                 row[..<width].map { $0 * d }
             }
             b = zip(rows(sharedB.values.map(Double.init), rank), factors).map { row, b in row.map { $0 * b } }
+        case .ia3:
+            let l = try tensor(PEFTNames.ia3L)
+            let isInput = module.hasSuffix("down_proj")
+            let scaled = base.indices.map { base[$0] * l[isInput ? $0 % width : $0 / width] }
+            return (zip(base, scaled).map { $0 + factor * ($1 - $0) }, zip(base, scaled).map { max(abs($0), abs($1)) })
         default: preconditionFailure("the weight of \(kind) is missing here")
         }
         var values = base

@@ -106,7 +106,7 @@ import Training
         let dense = tiny.folder + "/dense-\(kind.name)"
         var request = InjectRequest(basePath: TinyTraining.base, outputPath: dense)
         request.method = kind.name
-        request.options["rank"] = .integer(3)
+        if kind.settings.options.contains(where: { $0.key == "rank" }) { request.options["rank"] = .integer(3) }
         request.targets = "q_proj,down_proj"
         if kind == .adalora { request.options["tfinal"] = .integer(1) }
         _ = try injectAdapter(request)

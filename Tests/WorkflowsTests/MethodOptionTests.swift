@@ -34,6 +34,7 @@ import Workflows
                 case let own as ParallelAdapterSettings:
                     #expect(own.size == 32 && own.activation == .tanh && found.scaling(for: "q_proj") == 1)
                 case let own as VeRASettings: #expect(own.size == 256 && own.initialD == 0.1)
+                case let own as IA3Settings: #expect(own.feedforward == .names([]) && found.rank == nil)
                 default: Issue.record("the defaults of \(kind) are not checked")
                 }
             }
@@ -117,6 +118,8 @@ import Workflows
         ("non_linearity", "ts-lora", { $0["non_linearity"] = .string("relu") }),
         ("scaling", "lora", { $0["scaling"] = .real(2.0) }),
         ("d_initial", "adalora", { $0["d_initial"] = .real(0.1) }),
+        ("feedforward_modules", "lora", { $0["feedforward_modules"] = .string("down_proj") }),
+        ("rank", "ia3", { $0["rank"] = .integer(4) }),
         ("projection_key", "adapter", { $0["projection_key"] = .integer(1) }),
     ]
 
