@@ -85,6 +85,29 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
         #expect(selection.consideredCount == 4)
     }
 
+    /// Sparsity rises from module to module; the mean of r is largest in the middle, and equal in the last two.
+    @Test func relativeNormPutsLargeUpdatesFirst() throws {
+        let sparse = try gatedAdapter(active: [90, 80, 70, 60])
+        let entries = try #require(sparse.statistics).modules.enumerated().map { index, entry in
+            var entry = entry
+            entry.sumRatio = [5, 40, 10, 10][index]
+            return entry
+        }
+        var adapter = sparse
+        adapter.statistics = AdapterStatistics(source: "dev.json", modules: entries)
+        let ranking = try ModuleRanking(adapter, by: try RankingRules.named("relative-norm"))
+        #expect(ranking.entries.map(\.position) == [1, 2, 3, 0])
+        #expect(ranking.entries.map(\.score) == [0.4, 0.1, 0.1, 0.05])
+        let selection = try ranking.selection(try KeepRule("2"), adapter: "tuned")
+        #expect(selection.modules == ["model.layers.1.q_proj", "model.layers.2.q_proj"])
+        #expect(selection.json["by"]?.stringValue == "relative-norm")
+        #expect(try ModuleSelection(json: selection.json, file: "s") == selection)
+        #expect(try ModuleRanking(adapter).selection(try KeepRule("2"), adapter: "tuned").json["by"] == nil)
+        #expect(throws: TransformError.unknownRule("r", known: ["sparsity", "relative-norm"])) {
+            try RankingRules.named("r")
+        }
+    }
+
     @Test func modulesOfRankZeroAreNeverKept() throws {
         func entry(_ position: Int, _ rank: Int) -> ModuleRanking.Entry {
             .init(

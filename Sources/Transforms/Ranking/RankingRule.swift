@@ -16,7 +16,7 @@ package protocol RankingRule: Sendable {
 /// The table of rules.
 package enum RankingRules {
     /// Every rule, the usual one first.
-    package static let all: [any RankingRule] = [SparsityRule()]
+    package static let all: [any RankingRule] = [SparsityRule(), RelativeNormRule()]
 
     /// The rule that is used where none is named.
     package static var standard: any RankingRule { all[0] }
