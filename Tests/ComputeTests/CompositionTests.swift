@@ -189,8 +189,11 @@ import Testing
         #expect(whole.toArray()[10] == 10 && whole.toArray()[13] == 13)
     }
 
-    @Test func productsReadAndWriteViews() {
-        let context = ComputeContext(dtype: .f32, threadCount: 2)
+    /// In F32 and, where the processor has it or not, in BF16: operands that are decoded are views all the same.
+    @Test(arguments: [(DType.f32, true), (.bf16, true), (.bf16, false)])
+    func productsReadAndWriteViews(dtype: DType, multipliesBF16: Bool) {
+        let context = ComputeContext(dtype: dtype, threadCount: 2)
+        let products = MatrixProducts(multipliesBF16: multipliesBF16)
         func random(_ shape: [Int], _ seed: UInt64) -> Tensor {
             let tensor = context.tensor(shape)
             tensor.copy(from: randomValues(tensor.count, seed: seed))
@@ -202,19 +205,22 @@ import Testing
             return tensor
         }
         let (left, right) = (random([70, 12], 1).columns(3..<8), random([9, 11], 2).columns(4..<9))
-        let result = random([70, 15], 3)
-        let before = result.toArray()
-        context.products.multiplyRows(left, right, .transposed, into: result.columns(2..<11), n: 9, k: 5)
-        let expected = context.tensor([70, 9])
-        context.products.multiplyRows(copied(left), copied(right), .transposed, into: expected, n: 9, k: 5)
-        #expect(result.columns(2..<11).toArray() == expected.toArray())
-        #expect(result.columns(0..<2).toArray() == before.enumerated().filter { $0.0 % 15 < 2 }.map(\.1))
-        #expect(result.columns(11..<15).toArray() == before.enumerated().filter { $0.0 % 15 >= 11 }.map(\.1))
-        let (sum, sumOfCopies) = (context.tensor([5, 9]), context.tensor([5, 9]))
-        context.products.multiply(
-            left, .transposed, result.columns(2..<11), .plain, into: sum, m: 5, n: 9, k: 70)
-        context.products.multiply(
-            copied(left), .transposed, expected, .plain, into: sumOfCopies, m: 5, n: 9, k: 70)
-        for (a, b) in zip(sum.toArray(), sumOfCopies.toArray()) { #expect(abs(a - b) < 1e-4) }
+        for accumulates in [false, true] {
+            let result = random([70, 15], 3)
+            let before = result.toArray()
+            let expected = copied(result.columns(2..<11))
+            for (a, b, c) in [(left, right, result.columns(2..<11)), (copied(left), copied(right), expected)] {
+                products.multiplyRows(a, b, .transposed, into: c, n: 9, k: 5, accumulates: accumulates)
+            }
+            #expect(result.columns(2..<11).toArray() == expected.toArray())
+            #expect(result.columns(0..<2).toArray() == before.enumerated().filter { $0.0 % 15 < 2 }.map(\.1))
+            #expect(result.columns(11..<15).toArray() == before.enumerated().filter { $0.0 % 15 >= 11 }.map(\.1))
+            let (sum, sumOfCopies) = (context.tensor([5, 9], .f32), context.tensor([5, 9], .f32))
+            products.multiply(
+                left, .transposed, result.columns(2..<11), .plain, into: sum, m: 5, n: 9, k: 70)
+            products.multiply(copied(left), .transposed, expected, .plain, into: sumOfCopies, m: 5, n: 9, k: 70)
+            for (a, b) in zip(sum.toArray(), sumOfCopies.toArray()) { #expect(abs(a - b) < 1e-4) }
+        }
+        #expect(products.takeFailure() == nil)
     }
 }
