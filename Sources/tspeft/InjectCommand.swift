@@ -33,7 +33,7 @@ struct InjectCommand: ParsableCommand {
     @OptionGroup
     var preset: PresetArguments
 
-    @Option(help: "Modules to adapt. (default: q_proj,k_proj,v_proj,up_proj,down_proj)")
+    @Option(help: "Modules to adapt. (default: \(defaultTargets))")
     var targets: String?
 
     @Option(help: "Modules to leave out, as --targets.")
@@ -61,6 +61,14 @@ struct InjectCommand: ParsableCommand {
 
     @OptionGroup(title: "The method's numbers")
     var numbers: MethodArguments
+
+    /// The targets where none are given, and those of methods that have others.
+    private static let defaultTargets: String = {
+        let others = AdapterKind.allCases.compactMap { kind in
+            kind.settings.defaultTargets.map { "\(kind) \($0.joined(separator: ","))" }
+        }
+        return ([Preset.csr.targets.joined(separator: ",")] + others).joined(separator: "; ")
+    }()
 
     func run() throws {
         do {

@@ -111,12 +111,18 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
         return key.contains(where: \.isUppercase) ? [name, key] : [name]
     }
 
+    /// The methods that have an option, or the one that lacks it.
+    private static func ownersText(_ owners: [AdapterKind]) -> String {
+        let others = AdapterKind.allCases.filter { !owners.contains($0) }
+        return others.count == 1 ? "all but \(others[0])" : owners.map(\.name).joined(separator: ", ")
+    }
+
     /// What an option means, for which methods, and what it is where it is not given.
     private static func helpText(_ option: MethodOption) -> String {
         let owners = MethodOptions.owners(of: option.key)
         let isCommon = owners.count == AdapterKind.allCases.count
         var text = isCommon ? option.help.prefix(1).uppercased() + option.help.dropFirst() : option.help
-        if !isCommon { text = owners.map(\.name).joined(separator: ", ") + ": " + text }
+        if !isCommon { text = "\(ownersText(owners)): " + text }
         if let other = option.sameAs { text += ", as \(CommandText.optionName(other))" }
         text += "."
         guard let initial = option.initial else { return text }

@@ -3,7 +3,7 @@ F32, of a sum of two adapters (add_weighted_adapter, "cat"): Fixtures/merged/<ca
 
 Only some modules of layer 1 are kept, to stay small. The bases are the cases' own models, converted where BF16 is asked for.
 
-Made with peft 0.21.2, transformers 5.23.0, torch 2.15.0, safetensors 0.8.0.
+Made with peft 0.21.2, transformers 5.23.0 (llama-ia3 with 5.24.0), torch 2.15.0, safetensors 0.8.0.
 Run from the package's root: python Tests/Scripts/make_merge_fixtures.py
 """
 
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 GOLDEN = pathlib.Path("Fixtures/golden")
 TARGET = pathlib.Path("Fixtures/merged")
-CASES = ["llama-lora-dense", "llama-rslora", "llama-dora", "llama-adalora", "llama-vera"]
+CASES = ["llama-lora-dense", "llama-rslora", "llama-dora", "llama-adalora", "llama-vera", "llama-ia3"]
 # Two adapters of one base, and what each is multiplied by.
 SUM = ("lora-sum", {"llama-lora-dense": 1.0, "llama-rslora": 0.3})
 MODULES = ["self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj"]

@@ -49,7 +49,9 @@ import Testing
     /// larger of weight and change, element by element. A processor without fused products adds them up otherwise than
     /// PyTorch; there it is a unit of the tensor's largest.
     @Test(
-        arguments: ["llama-lora-dense", "llama-rslora", "llama-dora", "llama-adalora", "llama-vera"],
+        arguments: [
+            "llama-lora-dense", "llama-rslora", "llama-dora", "llama-adalora", "llama-vera", "llama-ia3",
+        ],
         [DType.f32, .bf16])
     func mergedWeightsAreThoseOfPEFT(_ name: String, _ dtype: DType) throws {
         try withTemporaryFolder { folder in
