@@ -70,16 +70,17 @@ extension Architecture {
     package static func modulePath(ofGGUFWeight name: String) -> String? {
         for module in modules {
             if !module.isInLayer {
-                if module.ggufName + ".weight" == name { return module.path }
+                if ModulePart.Kind.weight.name(of: module.part.gguf) == name { return module.part.path }
                 continue
             }
-            let (prefix, suffix) = (ModuleTemplate<Self>.ggufLayerPrefix, "." + module.ggufName + ".weight")
+            let prefix = ModulePart.ggufLayerPrefix
+            let suffix = "." + ModulePart.Kind.weight.name(of: module.part.gguf)
             guard name.hasPrefix(prefix), name.hasSuffix(suffix), name.count > prefix.count + suffix.count - 1 else {
                 continue
             }
             let number = name.dropFirst(prefix.count).dropLast(suffix.count)
             guard let layer = Int(number), layer >= 0, String(layer) == number else { continue }
-            return module.path(layer: layer)
+            return module.part.path(layer: layer)
         }
         return nil
     }

@@ -10,6 +10,15 @@ package struct ModulePart: Sendable {
         self.gguf = gguf
     }
 
+    /// What comes before a layer's number in GGUF files.
+    static let ggufLayerPrefix = "blk."
+
+    /// Hugging Face's path of the module in a layer, such as `model.layers.3.self_attn.q_proj`.
+    func path(layer: Int) -> String { "model.layers.\(layer)." + path }
+
+    /// GGUF's name of the module in a layer, such as `blk.3.attn_q`.
+    func gguf(layer: Int) -> String { Self.ggufLayerPrefix + "\(layer)." + gguf }
+
     /// The tensors of a module.
     enum Kind: String {
         case weight

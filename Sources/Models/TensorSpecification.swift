@@ -52,10 +52,6 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
     /// Whether it has a bias, as long as the weight has rows.
     let hasBias: @Sendable (Model) -> Bool
 
-    /// What comes before a layer's number in the two kinds of checkpoints.
-    private static var layerPrefix: String { "model.layers." }
-    static var ggufLayerPrefix: String { "blk." }
-
     init(
         _ part: ModulePart, _ role: TensorRole, isInLayer: Bool = true,
         hasBias: @escaping @Sendable (Model) -> Bool = { _ in false },
@@ -70,18 +66,10 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
         self.hasBias = hasBias
     }
 
-    /// The path of a module outside the layers.
-    var path: String { part.path }
-    /// GGUF's name for it.
-    var ggufName: String { part.gguf }
-
-    /// The path of the module in a layer.
-    func path(layer: Int) -> String { Self.layerPrefix + "\(layer)." + part.path }
-
     /// Weight and bias of the module, in a layer or outside.
     func specifications(_ model: Model, layer: Int?) -> [TensorSpecification] {
-        let module = layer.map { path(layer: $0) } ?? path
-        let gguf = layer.map { Self.ggufLayerPrefix + "\($0)." + ggufName } ?? ggufName
+        let module = layer.map { part.path(layer: $0) } ?? part.path
+        let gguf = layer.map { part.gguf(layer: $0) } ?? part.gguf
         let shape = shape(model)
         func tensor(_ kind: ModulePart.Kind, _ shape: [Int], _ role: TensorRole) -> TensorSpecification {
             TensorSpecification(
@@ -94,6 +82,6 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
     /// The embedding's weight for an output head that is tied to it.
     private func tied(_ role: TensorRole, _ model: Model) -> String? {
         guard role == .outputHead, model.configuration.tiedEmbeddings else { return nil }
-        return Model.modules.first { $0.role == .embedding }.map { ModulePart.Kind.weight.name(of: $0.path) }
+        return Model.modules.first { $0.role == .embedding }.map { ModulePart.Kind.weight.name(of: $0.part.path) }
     }
 }

@@ -63,14 +63,12 @@ struct LayerWeights {
     /// The layer, from 0.
     let index: Int
 
-    private func path(_ part: ModulePart) -> String { "model.layers.\(index)." + part.path }
-
     /// A norm of the layer.
-    func norm(_ part: ModulePart) throws -> RMSNorm { try loader.norm(path(part)) }
+    func norm(_ part: ModulePart) throws -> RMSNorm { try loader.norm(part.path(layer: index)) }
 
     /// The place of a projection of the layer, with the frozen one in it.
     func projection(_ part: ModulePart) throws -> ProjectionSlot {
-        let path = path(part)
+        let path = part.path(layer: index)
         return ProjectionSlot(PlainProjection(path: path, frozen: try loader.linear(path)))
     }
 }

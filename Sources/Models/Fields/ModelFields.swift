@@ -80,7 +80,7 @@ package struct ModelFields {
     /// file. llama.cpp uses a bias wherever there is one; the checks of the tensors then demand them in every layer.
     func hasBias(flag: String, _ part: ModulePart) throws(ModelError) -> Bool {
         if let json { return try json.flag(flag) ?? false }
-        return checkpoint?.record(ModulePart.Kind.bias.name(of: "blk.0." + part.gguf)) != nil
+        return checkpoint?.record(ModulePart.Kind.bias.name(of: part.gguf(layer: 0))) != nil
     }
 
     /// Tokens that have an embedding.
