@@ -11,8 +11,9 @@ struct ConvertCommand: ParsableCommand {
             packed by Zstandard with a frame for each tensor, so that readers can still take one (.safetensors.zst), \
             an adapter in one file (.tspeft.zst) or else a directory; --to says it again, for scripts.
 
-            Between Hugging Face and GGUF the model must be of the Llama family: names, row order, configuration, \
-            tokenizer and chat template are translated. Within one format it may be any, to change types, split or join.
+            Between Hugging Face and GGUF the model must be a known one (Llama, Mistral, Qwen2, Qwen3): names, row \
+            order, configuration, tokenizer and chat template are translated. Within one format it may be any, to change \
+            types, split or join.
 
             --type f32, f16 and bf16 suit all formats. GGUF also takes q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, \
             q4_k_s, iq4_nl, q4_1, q4_0, mxfp4, q3_k_l, q3_k_m, q3_k_s, q2_k, tq2_0 and tq1_0: the type of each tensor is \

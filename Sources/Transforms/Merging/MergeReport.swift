@@ -74,7 +74,7 @@ package struct MergeReport: Sendable {
     package let tensorFiles: [String]
     /// The type that changed tensors are stored in, or each of them.
     package let dtypes: [String]
-    /// Tensors of the base that no Llama model has and that a conversion therefore left out, by their own names.
+    /// Tensors of the base that are none of the model's and that a conversion therefore left out, by their own names.
     package let droppedTensors: [String]
 
     /// What became of each changed tensor of a GGUF file, in the file's order; empty for other outputs.

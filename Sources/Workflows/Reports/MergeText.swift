@@ -34,7 +34,8 @@ package enum MergeText {
         }
         if let advice = report.advice { lines.append(text(advice, of: report.roundings.count)) }
         if !report.droppedTensors.isEmpty {
-            lines.append("left out, because no Llama model has them: \(report.droppedTensors.joined(separator: ", "))")
+            let dropped = report.droppedTensors.joined(separator: ", ")
+            lines.append("left out, because the model has no such tensors: \(dropped)")
         }
         return lines
     }
