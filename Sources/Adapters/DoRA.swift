@@ -143,13 +143,10 @@ package final class DoRA: BottleneckMethod {
 
     package func prepare(scratch: UnsafeMutablePointer<Double>, wantsNorms: Bool) {
         let (rows, width, rank) = (frozen.outputSize, frozen.inputSize, b.value.columns)
-        let weight = frozen.weight
         scratch.withMemoryRebound(to: Float.self, capacity: Self.normRows * width) { sums in
             for start in stride(from: 0, to: rows, by: Self.normRows) {
                 let count = min(Self.normRows, rows - start)
-                tspeft_convert(
-                    weight.address + start * weight.rowByteCount, weight.dtype.kernelCode, sums, DType.f32.kernelCode,
-                    count * width)
+                frozen.matrix.readRows(start..<start + count, into: sums)
                 _ = tspeft_merge_rows(
                     sums, sums, DType.f32.kernelCode, b.value.floats + start * rank, a.value.floats, scaling, count,
                     rank, width)
@@ -224,8 +221,7 @@ private final class DoRAUpdate: AdapterUpdate {
         if let key = low.dropoutKey {
             let dropped = context.tensor(input.shape, input.dtype)
             context.dropout(input, into: dropped, key: key, rate: method.bottleneck.dropoutRate)
-            context.products.multiplyRows(
-                dropped, method.frozen.weight, .transposed, into: base, n: output.columns, k: input.columns)
+            method.frozen.matrix.multiply(dropped, bias: nil, into: base, context.products)
         } else {
             context.copy(output, into: base)
             if let bias = method.frozen.bias { context.addToRows(bias, of: base, factor: -1) }
@@ -286,8 +282,7 @@ private final class DoRAUpdate: AdapterUpdate {
             input.addGradient(context) { dx, accumulates in
                 if !accumulates { dx.clear() }
                 let part = context.tensor([weighted.rows, dx.columns], dx.dtype)
-                context.products.multiplyRows(
-                    weighted, method.frozen.weight, .plain, into: part, n: dx.columns, k: weighted.columns)
+                method.frozen.matrix.multiplyTransposed(weighted, into: part, accumulates: false, context.products)
                 low.addMasked(part, to: dx, active)
             }
         }

@@ -294,8 +294,7 @@ private final class IA3InputUpdate: AdapterUpdate {
     init(_ method: IA3, output: Tensor, input: Tensor) {
         self.method = method
         let whole = method.context.tensor(output.shape, output.dtype)
-        method.context.products.multiplyRows(
-            method.scaled(input), method.frozen.weight, .transposed, into: whole, n: output.columns, k: input.columns)
+        method.frozen.matrix.multiply(method.scaled(input), bias: nil, into: whole, method.context.products)
         self.whole = whole
     }
 
@@ -319,8 +318,7 @@ private final class IA3InputUpdate: AdapterUpdate {
         let x = input.value
         // v = W0' dl/dh for every token: mu = <(l - 1) x, v>, and of active tokens x v is dl/dl and (l - 1) v in dl/dx.
         let v = context.tensor(x.shape, x.dtype)
-        context.products.multiplyRows(
-            gradient, method.frozen.weight, .plain, into: v, n: x.columns, k: gradient.columns)
+        method.frozen.matrix.multiplyTransposed(gradient, into: v, accumulates: false, context.products)
         let mu = wantsMu ? context.weightedRowDots(x, v, method.excess) : nil
         let rows = active.some
         if rows?.isEmpty == true { return mu }

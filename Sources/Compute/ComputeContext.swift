@@ -16,6 +16,10 @@ package final class ComputeContext {
     /// Matrix products.
     package let products: MatrixProducts
 
+    /// The type that weights are multiplied in, and so rounded to: BF16 where activations are and the processor multiplies
+    /// it, F32 elsewhere.
+    package var weightType: DType { products.productType(dtype) }
+
     /// A context that computes in `dtype` on `threadCount` threads.
     package init(dtype: DType, threadCount: Int = ComputeContext.availableThreads) {
         precondition(dtype == .f32 || dtype == .bf16, "computation is in F32 or BF16")

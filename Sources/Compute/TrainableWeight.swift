@@ -7,7 +7,7 @@ import TensorCore
 package final class TrainableWeight {
     /// What the optimizer changes, F32.
     package let value: Tensor
-    /// The value in the computation's type, as of the last `refresh`; the value itself in F32.
+    /// The value in the type that weights are multiplied in, as of the last `refresh`; the value itself in F32.
     package let rounded: Tensor
     /// Whether backward passes add to the gradient.
     package var collectsGradient = true
@@ -20,7 +20,7 @@ package final class TrainableWeight {
         precondition(value.dtype == .f32 && value.shape.count == 2)
         self.value = value
         self.context = context
-        rounded = context.dtype == .f32 ? value : context.tensor(value.shape)
+        rounded = context.weightType == .f32 ? value : context.tensor(value.shape, context.weightType)
         refresh()
     }
 

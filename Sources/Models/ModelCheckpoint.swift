@@ -109,9 +109,16 @@ package final class ModelCheckpoint: Sendable {
         return values
     }
 
-    /// The model, its weights loaded into the context's type. Throws what reading them throws.
-    package func makeModel(_ context: ComputeContext) throws -> any Model {
-        try architecture.makeModel(WeightLoader(checkpoint: self, context: context))
+    /// The model over this checkpoint's weights, which stay where they are unless `storage` says otherwise. Throws what
+    /// reading them throws.
+    package func makeModel(_ context: ComputeContext, _ storage: WeightStorage = .inPlace) throws -> any Model {
+        try architecture.makeModel(WeightLoader(checkpoint: self, context: context, storage: storage))
+    }
+
+    /// Throws `CheckpointError.inputChanged` where one of the files was written to since it was opened: what was computed
+    /// over its mapping means nothing then.
+    package func checkUnchanged() throws(CheckpointError) {
+        for mapping in checkpoint.mappings { try mapping.checkUnchanged() }
     }
 
     /// Checks that every tensor of the architecture is there in the shape that the configuration gives, and no bias

@@ -2,12 +2,22 @@ import CheckpointIO
 import Compute
 import TensorCore
 
+/// Where a model's frozen matrices are while it computes.
+package enum WeightStorage: Sendable {
+    /// In the checkpoint's mapped files where they can be used there, copied otherwise.
+    case inPlace
+    /// In memory of their own, in the computation's type: for those who change them.
+    case copied
+}
+
 /// Reads named tensors of a checkpoint into a context's type.
 package struct WeightLoader {
     /// The checkpoint, whose tensors have been checked.
     let checkpoint: ModelCheckpoint
     /// Type, memory and threads.
     let context: ComputeContext
+    /// Where frozen matrices are to be.
+    let storage: WeightStorage
 
     /// A vector in F32.
     func vector(_ name: String) throws -> Tensor {
@@ -23,7 +33,7 @@ package struct WeightLoader {
         let name = CheckpointNames.weight(of: module)
         let biasName = CheckpointNames.bias(of: module)
         let bias = checkpoint.contains(biasName) ? try vector(biasName) : nil
-        return FrozenLinear(weight: try matrix(name), bias: bias)
+        return FrozenLinear(try mapped(name) ?? DenseMatrix(try matrix(name)), bias: bias)
     }
 
     /// The norm of a module.
@@ -34,6 +44,14 @@ package struct WeightLoader {
 
     /// The weights of a layer.
     func layer(_ index: Int) -> LayerWeights { LayerWeights(loader: self, index: index) }
+
+    /// The matrix where it lies in the checkpoint; nil where it cannot be used from there, or is to be copied.
+    private func mapped(_ name: String) -> (any FrozenMatrix)? {
+        guard storage == .inPlace, !checkpoint.rowOrder(of: name).isPermuted, let record = checkpoint.record(of: name) else {
+            return nil
+        }
+        return MappedMatrix(record, in: checkpoint.checkpoint.mapping(of: record), context)
+    }
 
     /// Rows decoded at a time: a few megabytes of F32.
     private static let rowsAtATime = 1024

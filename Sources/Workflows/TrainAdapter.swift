@@ -143,7 +143,9 @@ package func trainAdapter(
             try progress(.training(event))
         },
         save: { state in
-            try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
+            // The weights are read where they lie in the base's files.
+            try session.checkpoint.checkUnchanged()
+            return try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
         }, shouldStop: shouldStop)
     if let evaluationExamples {
         callbacks.evaluate = {
@@ -175,6 +177,7 @@ package func trainAdapter(
         try run.log(event)
         try progress(.training(event))
     }
+    try session.checkpoint.checkUnchanged()
     let taus = adapter.thresholds.values
     let report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,

@@ -76,7 +76,7 @@ import Testing
         var products: MatrixProducts {
             let products = MatrixProducts(multipliesBF16: self == .best)
             if self == .inSmallStrips {
-                products.limits = .init(strip: 180, narrowStrip: 60, narrowRows: 4, block: 700)
+                products.limits = .init(strip: 180, narrowStrip: 60, narrowRows: 4, block: 700, cachedBlock: 300)
             }
             return products
         }

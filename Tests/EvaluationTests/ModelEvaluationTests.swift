@@ -26,7 +26,7 @@ import Testing
     }
 
     private func gatedModel() throws -> AdaptedModel {
-        let model = try AdaptedModel()
+        let model = try AdaptedModel { $0.storage = .copied }
         try model.closeGatesHalfway(over: [AdaptedModel.tokens(60, seed: 1)])
         return model
     }
@@ -74,7 +74,8 @@ import Testing
     @Test func brokenWeightIsAnErrorThatNamesTheModule() throws {
         let model = try gatedModel()
         let broken = model.model.projections[9]
-        broken.frozen.weight.copy(from: [Float](repeating: .nan, count: broken.frozen.weight.count))
+        let weight = broken.frozen.copiedWeight
+        weight.copy(from: [Float](repeating: .nan, count: weight.count))
         let example = Example(tokens: [1, 2, 3], scored: [true, true, true])
         let expected = EvaluationError.lossNotFinite(records: 1...1, module: broken.path)
         #expect(throws: expected) { try evaluateLoss(model.model, [example]) }

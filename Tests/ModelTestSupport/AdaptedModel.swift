@@ -13,6 +13,8 @@ package struct AdaptedModel {
 
     /// What of the adapter may differ between tests.
     package struct Settings {
+        /// Where the weights are; a test that changes them needs copies.
+        package var storage = WeightStorage.inPlace
         /// The model's folder.
         package var path = AdaptedModel.randomModel
         /// The type of computation.
@@ -49,7 +51,7 @@ package struct AdaptedModel {
         change(&settings)
         let checkpoint = try ModelCheckpoint.open(settings.path)
         context = ComputeContext(dtype: settings.dtype, threadCount: settings.threadCount)
-        model = try checkpoint.makeModel(context)
+        model = try checkpoint.makeModel(context, settings.storage)
         let configuration = try AdapterConfiguration(
             LoRASettings(
                 LowRankNumbers(rank: settings.rank, alpha: Double(settings.rank), dropout: settings.dropout)),
@@ -123,4 +125,9 @@ package func relativeError(_ found: [Float], _ expected: [Float]) -> Double {
         worst = max(worst, difference)
     }
     return largest > 0 ? worst / largest : worst
+}
+
+extension FrozenLinear {
+    /// The weight of a layer that was copied.
+    package var copiedWeight: Tensor { (matrix as! DenseMatrix).tensor }
 }

@@ -21,10 +21,10 @@ import Training
     }
 
     @Test(arguments: [Float.nan, .infinity]) func brokenBaseWeightIsNamed(value: Float) throws {
-        let bench = try TrainingBench()
+        let bench = try TrainingBench { $0.storage = .copied }
         _ = try bench.loop.takeStep()
         let module = "model.layers.1.mlp.gate_proj"
-        poison(projection(bench, module).frozen.weight, with: value)
+        poison(projection(bench, module).frozen.copiedWeight, with: value)
         let before = bench.loop.state
         let expected = TrainingError.notFinite(what: "the loss", step: 2, module: module)
         #expect(throws: expected) { try bench.loop.takeStep() }
@@ -63,8 +63,8 @@ import Training
     }
 
     @Test func brokenHeadIsNoModuleOutput() throws {
-        let bench = try TrainingBench()
-        poison(bench.adapted.model.head.weight)
+        let bench = try TrainingBench { $0.storage = .copied }
+        poison(bench.adapted.model.head.copiedWeight)
         let expected = TrainingError.notFinite(what: "the loss", step: 1, module: nil)
         #expect(throws: expected) { try bench.loop.takeStep() }
         #expect("\(expected)".contains("all module outputs are finite"))

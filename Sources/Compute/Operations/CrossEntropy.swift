@@ -13,6 +13,9 @@ package struct RowLosses: Sendable {
 extension Tape {
     /// Bytes that the logits of one chunk may take: they are read twice, so they should stay in the last-level cache.
     private static let chunkBytes = 16 << 20
+    /// Rows of a chunk where the head's weight is decoded for each, which costs more than the cache's misses: once for a
+    /// step of so many scored tokens.
+    private static let decodedChunkRows = 512
 
     /// Softmax cross entropy over a vocabulary: the loss of each scored row of `hidden` [tokens, hiddenSize] under
     /// logits = hidden W', W the head's weight [vocabulary, hiddenSize].
@@ -29,7 +32,9 @@ extension Tape {
         training trained: TrainableWeight? = nil
     ) -> RowLosses {
         precondition(targets.count == scored.count)
-        precondition(trained.map { $0.rounded === head.weight } ?? true, "the head computes with the trained weight")
+        precondition(
+            trained.map { $0.rounded === (head.matrix as? DenseMatrix)?.tensor } ?? true,
+            "the head computes with the trained weight")
         let context = context
         let vocabulary = head.outputSize
         let width = head.inputSize
@@ -37,16 +42,16 @@ extension Tape {
         let dRows = isRecording && hidden.needsGradient ? context.tensor(rows.shape) : nil
         let dWeight = isRecording && trained?.collectsGradient == true ? trained?.gradient : nil
         var losses = [Float](repeating: 0, count: scored.count)
+        let isDecoded = head.matrix.isDecoded(for: context.products, context.dtype)
         let fitting = Self.chunkBytes / (vocabulary * 4) / Tensor.rowRounding * Tensor.rowRounding
-        let chunk = max(Tensor.rowRounding, min(fitting, 1024))
+        let chunk = max(isDecoded ? Self.decodedChunkRows : Tensor.rowRounding, min(fitting, 1024))
         var start = 0
         while start < scored.count {
             let count = min(chunk, scored.count - start)
             let logits = context.tensor([count, vocabulary], .f32)
             // A copy, with zeros behind its last row.
             let part = context.copyRows(rows, start, count)
-            context.products.multiplyRows(
-                part, head.weight, .transposed, bias: head.bias, into: logits, n: vocabulary, k: width)
+            head.matrix.multiply(part, bias: head.bias, into: logits, context.products)
             let wanted = Array(targets[start..<start + count])
             // In F32 the gradient takes the logits' place.
             let wantsGradient = dRows != nil || dWeight != nil
@@ -64,7 +69,7 @@ extension Tape {
             }
             if let dLogits, let dRows {
                 let dPart = context.tensor(part.shape)
-                context.products.multiplyRows(dLogits, head.weight, .plain, into: dPart, n: width, k: vocabulary)
+                head.matrix.multiplyTransposed(dLogits, into: dPart, accumulates: false, context.products)
                 context.copy(dPart, into: dRows.rows(start..<start + count))
             }
             if let dLogits, let dWeight {
@@ -92,8 +97,7 @@ extension Tape {
     package func logits(_ hidden: Variable, head: FrozenLinear, rows: [Int32]) -> Tensor {
         let part = context.gatherRows(hidden.value, rows)
         let logits = context.tensor([rows.count, head.outputSize], .f32)
-        context.products.multiplyRows(
-            part, head.weight, .transposed, bias: head.bias, into: logits, n: head.outputSize, k: head.inputSize)
+        head.matrix.multiply(part, bias: head.bias, into: logits, context.products)
         return logits
     }
 }

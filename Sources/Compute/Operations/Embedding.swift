@@ -3,7 +3,7 @@ import TensorCore
 
 extension Tape {
     /// The rows of `table` [vocabulary, width] that `tokens` name, each id below the vocabulary's size: [tokens, width]
-    /// F32, rounded to the computation's type.
+    /// F32, rounded as the weight is.
     ///
     /// Backward: the gradient of each token's row is added to the table's gradient, for a token that occurs several
     /// times in the order of its occurrences. PyTorch's `Embedding` leaves out its padding token; here nothing is
@@ -11,7 +11,7 @@ extension Tape {
     package func embedding(_ tokens: [Int32], _ table: TrainableWeight) -> Variable {
         let context = context
         let rounded = context.gatherRows(table.rounded, tokens)
-        guard context.dtype != .f32 else { return recordEmbedding(rounded, tokens, table) }
+        guard rounded.dtype != .f32 else { return recordEmbedding(rounded, tokens, table) }
         let rows = context.tensor(rounded.shape, .f32)
         context.convert(rounded, into: rows)
         return recordEmbedding(rows, tokens, table)

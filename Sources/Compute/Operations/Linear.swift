@@ -1,23 +1,26 @@
 import TensorCore
 
-/// A frozen weight [outputSize, inputSize] with an optional bias, in the type of the computation. There is one copy,
-/// read by the forward and the backward pass alike, and never a gradient of it.
+/// A frozen weight [outputSize, inputSize] with an optional bias. There is one copy, read by the forward and the backward
+/// pass alike, and never a gradient of it.
 package final class FrozenLinear {
     /// [outputSize, inputSize].
-    package let weight: Tensor
+    package let matrix: any FrozenMatrix
     /// [outputSize], F32.
     package let bias: Tensor?
     /// Width of the result.
-    package var outputSize: Int { weight.rows }
+    package var outputSize: Int { matrix.outputSize }
     /// Width of the input.
-    package var inputSize: Int { weight.columns }
+    package var inputSize: Int { matrix.inputSize }
 
-    /// A layer over `weight` and `bias`.
-    package init(weight: Tensor, bias: Tensor? = nil) {
-        precondition(bias.map { $0.count == weight.rows && $0.dtype == .f32 } ?? true)
-        self.weight = weight
+    /// A layer over `matrix` and `bias`.
+    package init(_ matrix: any FrozenMatrix, bias: Tensor? = nil) {
+        precondition(bias.map { $0.count == matrix.outputSize && $0.dtype == .f32 } ?? true)
+        self.matrix = matrix
         self.bias = bias
     }
+
+    /// A layer over a weight in a tensor.
+    package convenience init(weight: Tensor, bias: Tensor? = nil) { self.init(DenseMatrix(weight), bias: bias) }
 }
 
 extension Tape {
@@ -28,17 +31,13 @@ extension Tape {
         let context = context
         let y = Variable(
             context.tensor([x.value.rows, layer.outputSize], x.value.dtype), needsGradient: x.needsGradient)
-        context.products.multiplyRows(
-            x.value, layer.weight, .transposed, bias: layer.bias, into: y.value, n: layer.outputSize,
-            k: layer.inputSize)
+        layer.matrix.multiply(x.value, bias: layer.bias, into: y.value, context.products)
         guard x.needsGradient else { return y }
         let (xSum, ySum) = (x.gradientSum, y.gradientSum)
         record {
             guard let dy = ySum.take() else { return }
             xSum.add(context) { dx, accumulates in
-                context.products.multiplyRows(
-                    dy, layer.weight, .plain, into: dx, n: layer.inputSize, k: layer.outputSize,
-                    accumulates: accumulates)
+                layer.matrix.multiplyTransposed(dy, into: dx, accumulates: accumulates, context.products)
             }
         }
         return y

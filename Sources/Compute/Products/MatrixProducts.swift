@@ -57,6 +57,12 @@ package final class MatrixProducts {
         seconds += (ContinuousClock.now - start).inSeconds
     }
 
+    /// Whether a product of a left side of type `left` with a matrix stored as `stored` decodes the matrix.
+    package func decodes(_ stored: DType, against left: DType) -> Bool { stored != productType(left) }
+
+    /// What a product with a left side of this type is computed in.
+    package func productType(_ left: DType) -> DType { left == .bf16 && multipliesBF16 ? .bf16 : .f32 }
+
     /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
     ///
     /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie
@@ -66,13 +72,7 @@ package final class MatrixProducts {
         _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
         n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
     ) {
-        if m == 0 || n == 0 || failure != nil { return }
-        if k == 0 {
-            if !accumulates { c.clear() }
-            return
-        }
-        let decodes = !multipliesBF16 && ![a, b, c].allSatisfy { $0.dtype == .f32 }
-        if decodes, [a, b, c].contains(where: { $0.rowStride != $0.columns }) {
+        if !isDirect(a, b.dtype, c), [a, b, c].contains(where: { $0.rowStride != $0.columns }) {
             // Strips are cut from rows without gaps.
             let result = packed(c)
             multiply(
@@ -81,26 +81,65 @@ package final class MatrixProducts {
             if result !== c { copyRows(of: result, to: c) }
             return
         }
+        let width = bLayout == .plain ? n : k
+        let right = StoredRows(b.start, columns: width, stride: Self.stride(b, width), b.dtype)
+        multiply(
+            a, aLayout, right, bLayout, bias: bias, into: c, m: m, n: n, k: k, accumulates: accumulates, scale: scale)
+        withExtendedLifetime(b) {}
+    }
+
+    /// Whether oneDNN takes operands and result as they are.
+    private func isDirect(_ a: Tensor, _ right: DType, _ c: Tensor) -> Bool {
+        let type = productType(a.dtype)
+        return a.dtype == type && right == type && (c.dtype == .f32 || type == .bf16)
+    }
+
+    private func multiply(
+        _ a: Tensor, _ aLayout: Layout, _ b: StoredRows, _ bLayout: Layout, bias: Tensor?, into c: Tensor, m: Int,
+        n: Int, k: Int, accumulates: Bool, scale: Float
+    ) {
+        if m == 0 || n == 0 || failure != nil { return }
+        if k == 0 {
+            if !accumulates { c.clear() }
+            return
+        }
         let product = OneDNN.Product(
             m: m, n: n, k: k,
             left: OneDNN.Operand(a.dtype, aLayout, width: Self.stride(a, aLayout == .plain ? k : m)),
-            right: OneDNN.Operand(b.dtype, bLayout, width: Self.stride(b, bLayout == .plain ? n : k)),
+            right: OneDNN.Operand(b.dtype, bLayout, width: b.rowStride),
             result: OneDNN.Operand(c.dtype, .plain, width: Self.stride(c, n)), accumulates: accumulates,
             hasBias: bias != nil, scale: scale)
-        let places = OneDNN.Places(left: a.start, right: b.start, result: c.start, bias: bias?.floats)
+        let places = OneDNN.Places(left: a.start, right: b.address, result: c.start, bias: bias?.floats)
         timed {
             do throws(ComputeError) {
-                if !decodes {
+                if isDirect(a, b.dtype, c) {
                     try library.run(product, places)
                 } else {
-                    try StripProduct(product, leftLayout: aLayout, rightLayout: bLayout, limits, pool, threads)
-                        .run(places, library)
+                    let resources = StripProduct.Resources(
+                        library: library, limits: limits, pool: pool, threads: threads)
+                    try StripProduct(
+                        product, leftLayout: aLayout, rightLayout: bLayout, right: b, type: productType(a.dtype), resources
+                    ).run(places)
                 }
             } catch {
                 failure = error
             }
         }
-        withExtendedLifetime((a, b, c, bias)) {}
+        withExtendedLifetime((a, c, bias)) {}
+    }
+
+    /// The product of each row of `a` [tokens, k] with a matrix that lies somewhere in memory, as the variant for
+    /// tensors; `b` is [n, k] where it is transposed, else [k, n].
+    package func multiplyRows(
+        _ a: Tensor, _ b: StoredRows, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, accumulates: Bool = false
+    ) {
+        // Strips are cut from rows without gaps.
+        let takesGaps = isDirect(a, b.dtype, c)
+        let (left, result) = takesGaps ? (a, c) : (packed(a), packed(c))
+        multiply(
+            left, .plain, b, bLayout, bias: bias, into: result, m: roundedRows(a.rows, left, result), n: c.columns,
+            k: a.columns, accumulates: accumulates, scale: 1)
+        if result !== c { copyRows(of: result, to: c) }
     }
 
     /// Elements between the rows of a tensor whose rows are taken as `length` long: those of a view with gaps lie

@@ -71,8 +71,7 @@ final class Decoder: Model {
         return finalNorm.forward(stream, on: pass.tape)
     }
 
-    /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded to the computation's type as the head's weight
-    /// is.
+    /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded as the head's weight is.
     private func embed(_ tokens: [Int32]) throws -> Tensor {
         let width = configuration.hiddenSize
         let rows = context.tensor([tokens.count, width], .f32)
@@ -81,8 +80,8 @@ final class Decoder: Model {
                 embeddingName, rows: Int(token)..<Int(token) + 1,
                 into: UnsafeMutableBufferPointer(start: rows.floats + index * width, count: width))
         }
-        if context.dtype != .f32 {
-            let rounded = context.tensor(rows.shape)
+        if context.weightType != .f32 {
+            let rounded = context.tensor(rows.shape, context.weightType)
             context.convert(rows, into: rounded)
             context.convert(rounded, into: rows)
         }
