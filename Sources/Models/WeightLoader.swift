@@ -47,7 +47,8 @@ package struct WeightLoader {
 
     /// The matrix where it lies in the checkpoint; nil where it cannot be used from there, or is to be copied.
     private func mapped(_ name: String) -> (any FrozenMatrix)? {
-        guard storage == .inPlace, !checkpoint.rowOrder(of: name).isPermuted, let record = checkpoint.record(of: name) else {
+        guard storage == .inPlace, !checkpoint.rowOrder(of: name).isPermuted, let record = checkpoint.record(of: name)
+        else {
             return nil
         }
         return MappedMatrix(record, in: checkpoint.checkpoint.mapping(of: record), context)

@@ -118,7 +118,8 @@ package final class MatrixProducts {
                     let resources = StripProduct.Resources(
                         library: library, limits: limits, pool: pool, threads: threads)
                     try StripProduct(
-                        product, leftLayout: aLayout, rightLayout: bLayout, right: b, type: productType(a.dtype), resources
+                        product, leftLayout: aLayout, rightLayout: bLayout, right: b, type: productType(a.dtype),
+                        resources
                     ).run(places)
                 }
             } catch {
