@@ -3,7 +3,7 @@ import PackageDescription
 
 /// Benchmarks: a package of its own, so that nothing here reaches a user's build. `Benchmarks` runs programs and reads
 /// what they measured; `MergeRates` times merges against copying the files; `BlockRates` times the kernels of block
-/// formats.
+/// formats; `LargeModel` trains a model of 8 billion weights and says what memory and reading it took.
 let package = Package(
     name: "Benchmarks",
     dependencies: [.package(name: "tspeft", path: "../..")],
@@ -11,6 +11,7 @@ let package = Package(
         .target(name: "BenchmarkSupport"),
         .executableTarget(name: "Benchmarks", dependencies: ["BenchmarkSupport"]),
         .executableTarget(name: "MergeRates", dependencies: ["BenchmarkSupport"]),
+        .executableTarget(name: "LargeModel", dependencies: ["BenchmarkSupport"]),
         .executableTarget(name: "BlockRates", dependencies: [.product(name: "CKernels", package: "tspeft")]),
     ],
     swiftLanguageModes: [.v6]
