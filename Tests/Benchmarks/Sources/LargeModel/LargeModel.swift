@@ -15,8 +15,7 @@ struct LargeModel {
 
     /// What a run left.
     private struct Figures {
-        /// Last seen before 1 % of the checkpoint was in memory: the base and the adapter are open, and the first step
-        /// has come no further than the first layer.
+        /// When the program said what it trains: the base and the adapter are open, the first step has hardly begun.
         var opened = Sample()
         /// At the end of each step.
         var steps: [Sample] = []
@@ -50,7 +49,7 @@ struct LargeModel {
                 "train", options.base, "--adapter", work + "/adapter", "--data", data, "-o", output, "--steps",
                 String(options.steps), "--batch-size", "1", "--max-length", String(options.tokens),
                 "--train-on-prompt", "--dtype", "bf16", "--log-every", "1",
-            ], log: output + "/log.jsonl", checkpointBytes: checkpoint.bytes)
+            ], log: output + "/log.jsonl", messages: work + "/messages.txt")
         let weights = try FileManager.default.attributesOfItem(atPath: work + "/adapter/adapter_model.safetensors")
         note("the adapter's file: \((weights[.size] as? Int ?? 0) >> 20) MiB")
         try printTable(figures, log: output + "/log.jsonl", checkpointBytes: checkpoint.bytes)
@@ -72,7 +71,7 @@ struct LargeModel {
     }
 
     /// Runs the program and looks at it every few milliseconds.
-    private func train(_ arguments: [String], log: String, checkpointBytes: Int) throws -> Figures {
+    private func train(_ arguments: [String], log: String, messages path: String) throws -> Figures {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: options.tspeft)
         process.arguments = arguments
@@ -80,14 +79,20 @@ struct LargeModel {
         if let level = options.level { environment["TSPEFT_CPU_LEVEL"] = level }
         process.environment = environment
         process.standardOutput = FileHandle.standardError
+        try Data().write(to: URL(fileURLWithPath: path))
+        process.standardError = FileHandle(forWritingAtPath: path)
+        let messages = { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
+        defer { note(messages()) }
         try process.run()
         var figures = Figures()
+        var isOpen = false
         while process.isRunning {
             let lines = (try? String(contentsOfFile: log, encoding: .utf8))?.split(separator: "\n") ?? []
             let ended = lines.count { $0.contains("\"event\":\"step\"") || $0.contains("\"event\": \"step\"") }
             if let sample = look(at: process.processIdentifier) {
-                if figures.peaks.file < checkpointBytes / 100, sample.file < checkpointBytes / 100 {
+                if !isOpen, messages().contains("\ntraining ") {
                     figures.opened = sample
+                    isOpen = true
                 }
                 while figures.steps.count < ended { figures.steps.append(sample) }
                 figures.peaks.anonymous = max(figures.peaks.anonymous, sample.anonymous)
