@@ -37,7 +37,7 @@ func entryNames(_ descriptor: Int32, path: String) throws(CheckpointError) -> [[
                 [CChar](UnsafeBufferPointer(start: $0, count: strlen($0) + 1))
             }
         }
-        let dot = CChar(bitPattern: UInt8(ascii: "."))
+        let dot = CChar(UInt8(ascii: "."))
         if name != [dot, 0], name != [dot, dot, 0] { names.append(name) }
     }
 }

@@ -103,7 +103,10 @@ struct DemoCommand: ParsableCommand {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
         var starts: [String] = []
-        if length > 0 { starts.append(String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)) }
+        if length > 0 {
+            // Characters are unsigned on some processors.
+            starts.append(String(decoding: buffer[..<length].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self))
+        }
         if let current = getcwd(nil, 0) {
             starts.append(String(cString: current))
             free(current)

@@ -116,10 +116,10 @@ private func refuseFlags(_ source: UnsafePointer<CChar>, _ target: UnsafePointer
             mkdir(path, 0o755)
             try writeFile(path + "/config.json", "{}")
             try TestSupport.link(path + "/out", to: folder)
-            var name = Array((path + "/caf").utf8CString.dropLast()) + [CChar(bitPattern: 0xE9), 0]
+            var name = Array((path + "/caf").utf8CString.dropLast()) + [CChar(truncatingIfNeeded: 0xE9), 0]
             try #require(mkdir(name, 0o755) == 0)
             name.replaceSubrange(name.count - 1..<name.count, with: "/\u{1}x".utf8CString)
-            name.replaceSubrange(name.count - 1..<name.count, with: [CChar(bitPattern: 0xFF), 0])
+            name.replaceSubrange(name.count - 1..<name.count, with: [CChar(truncatingIfNeeded: 0xFF), 0])
             let file = open(name, O_WRONLY | O_CREAT, 0o644)
             try #require(file >= 0)
             close(file)
