@@ -22,6 +22,8 @@ package enum ModelError: ReportableError, Equatable {
     case notTrainableWhole(module: String, trainable: [String])
     /// No tensor of the model is called so.
     case unknownTensor(file: String, tensor: String)
+    /// A text has a token that the embedding has no row for.
+    case tokenBeyondEmbedding(file: String, token: Int, rows: Int)
     /// A recorded base fingerprint cannot be read back.
     case badFingerprint(problem: String)
 
@@ -47,6 +49,9 @@ package enum ModelError: ReportableError, Equatable {
         case .notTrainableWhole(let module, let trainable):
             "'\(module)' cannot be trained whole; only " + trainable.joined(separator: " and ") + " can"
         case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"
+        case .tokenBeyondEmbedding(let file, let token, let rows):
+            "\(file): the text has the token \(token), but the model's embedding has \(rows) rows, for tokens below "
+                + "\(rows); the tokenizer is not this model's, or the embedding was not resized for its added tokens"
         case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
         }
     }
@@ -55,7 +60,8 @@ package enum ModelError: ReportableError, Equatable {
         switch self {
         case .missingConfiguration: .missingInput
         case .unknownArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole: .unsupported
-        case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .badFingerprint:
+        case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
+            .badFingerprint:
             .badData
         }
     }

@@ -116,10 +116,17 @@ package func evaluateModel(
     return try evaluateModel(request, session, progress: progress)
 }
 
-/// The same over a session that stands already.
+/// The same over a session that stands already. Throws `CheckpointError.inputChanged` where the base was written to
+/// meanwhile.
 package func evaluateModel(
     _ request: EvaluateRequest, _ session: ModelSession,
     progress: (EvaluatePhase, Int, Int) throws -> Void = { _, _, _ in }
+) throws -> EvaluateReport {
+    try session.overUnchangedBase { try evaluate(request, session, progress: progress) }
+}
+
+private func evaluate(
+    _ request: EvaluateRequest, _ session: ModelSession, progress: (EvaluatePhase, Int, Int) throws -> Void
 ) throws -> EvaluateReport {
     if let limit = request.limit, limit < 1 {
         throw WorkflowError.badOption(name: "--limit", expected: "at least 1", found: String(limit))

@@ -42,6 +42,7 @@ package struct GenerateReport: Sendable {
 }
 
 /// Continues a text; `receive` is handed each piece as soon as its characters are whole, and returns false to stop.
+/// Throws `CheckpointError.inputChanged` where the base was written to meanwhile.
 package func generateText(
     _ request: GenerateRequest, receive: @escaping (String) throws -> Bool
 ) throws -> GenerateReport {
@@ -63,11 +64,13 @@ package func generateText(
     }
     var text = TokenStream(session.tokenizer)
     let start = ContinuousClock.now
-    let result = try generate(
-        session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, request.sampling
-    ) { token in
-        let piece = text.append(token)
-        return piece.isEmpty ? true : try receive(piece)
+    let result = try session.overUnchangedBase {
+        try generate(
+            session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, request.sampling
+        ) { token in
+            let piece = text.append(token)
+            return piece.isEmpty ? true : try receive(piece)
+        }
     }
     let rest = text.finish()
     if !rest.isEmpty { _ = try receive(rest) }

@@ -44,6 +44,15 @@ package final class ModelSession {
         }
     }
 
+    /// What `body` computes over the base, whose weights are read where they lie. Throws `CheckpointError.inputChanged`
+    /// where one of the base's files was written to meanwhile, whatever `body` came to: neither a result of a mixture
+    /// nor an error of one, such as a loss that is not finite, says anything of the model.
+    package func overUnchangedBase<R>(_ body: () throws -> R) throws -> R {
+        let outcome = Result { try body() }
+        try checkpoint.checkUnchanged()
+        return try outcome.get()
+    }
+
     /// Tokens that end a text: the configuration's and the tokenizer's.
     package var endTokens: Set<Int32> {
         Set(model.configuration.eosTokenIDs.map(Int32.init) + [tokenizer.eosTokenID].compactMap { $0 })

@@ -138,12 +138,15 @@ package func trainAdapter(
     session.context.products.measuresTime = true
     var callbacks = TrainingCallbacks(
         report: { event in
-            if case .step(let report) = event { tally.add(report) }
+            if case .step(let report) = event {
+                // Each step reads the base's files; what it learns from changed ones is lost, so it stops at once.
+                try session.checkpoint.checkUnchanged()
+                tally.add(report)
+            }
             try run.log(event)
             try progress(.training(event))
         },
         save: { state in
-            // The weights are read where they lie in the base's files.
             try session.checkpoint.checkUnchanged()
             return try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
         }, shouldStop: shouldStop)
@@ -160,7 +163,7 @@ package func trainAdapter(
             }
         }
     }
-    try loop.run(callbacks)
+    try session.overUnchangedBase { try loop.run(callbacks) }
     let productSeconds = session.context.products.seconds
     try adapter.finishRun()
 
@@ -168,8 +171,10 @@ package func trainAdapter(
         evaluationExamples.map { (request.evaluationPath!, $0) }
         ?? (request.dataPath, Array(data.examples.prefix(statisticsRecordLimit)))
     try progress(.measuring(source: source, examples: examples.count))
-    let (measured, statistics) = try measureGates(session, adapter, examples, source: source) { _ in
-        if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
+    let (measured, statistics) = try session.overUnchangedBase {
+        try measureGates(session, adapter, examples, source: source) { _ in
+            if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
+        }
     }
     if evaluationExamples != nil {
         let event = TrainingEvent.evaluation(
@@ -177,7 +182,6 @@ package func trainAdapter(
         try run.log(event)
         try progress(.training(event))
     }
-    try session.checkpoint.checkUnchanged()
     let taus = adapter.thresholds.values
     let report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,

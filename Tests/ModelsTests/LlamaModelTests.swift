@@ -151,4 +151,15 @@ import Testing
         let largest = after.reduce(0) { max($0, abs($1)) }
         #expect(zip(alone, after[320...]).allSatisfy { abs($0 - $1) <= 1e-5 * largest })
     }
+
+    /// A tokenizer may have tokens that the embedding has no row for.
+    @Test(arguments: [320, 5000, -1]) func tokenBeyondTheEmbeddingIsAnError(token: Int32) throws {
+        let checkpoint = try ModelCheckpoint.open(fixture("golden/llama-lora/model"))
+        let model = try checkpoint.makeModel(Self.context())
+        let rows = model.configuration.vocabularySize
+        try #require(rows <= 320)
+        let error = #expect(throws: ModelError.self) { try logits(model, [1, token, 3]) }
+        #expect(error == .tokenBeyondEmbedding(file: checkpoint.checkpoint.path, token: Int(token), rows: rows))
+        #expect(error?.exitStatus == .badData)
+    }
 }

@@ -54,6 +54,10 @@ final class Decoder: Model {
     ) throws -> Variable {
         precondition(tokens.count == layout.rowCount && !tokens.isEmpty)
         precondition(cache == nil || !pass.tape.isRecording, "a cache has no backward pass")
+        if let token = tokens.first(where: { !(0..<configuration.vocabularySize).contains(Int($0)) }) {
+            throw ModelError.tokenBeyondEmbedding(
+                file: checkpoint.checkpoint.path, token: Int(token), rows: configuration.vocabularySize)
+        }
         var layout = layout
         if let cache {
             let held = cache.count
