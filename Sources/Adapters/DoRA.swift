@@ -208,8 +208,8 @@ private final class DoRAUpdate: AdapterUpdate {
     private let low: BottleneckUpdate
     /// W0 dropout(x), without the bias, [tokens, outputSize].
     private let base: Tensor
-    /// M(x), until it has been applied.
-    private var whole: Tensor?
+    /// M(x).
+    private let whole: WholeUpdate
 
     private var context: ComputeContext { method.bottleneck.context }
 
@@ -231,24 +231,14 @@ private final class DoRAUpdate: AdapterUpdate {
             low.computeZ, method.bottleneck.computeOuter, .transposed, into: whole, n: output.columns,
             k: method.bottleneck.width)
         context.addScaledColumns(base, method.excess, to: whole)
-        self.whole = whole
+        self.whole = WholeUpdate(whole, context)
     }
 
     var innerActivations: Tensor? { nil }
 
-    func norms() -> Tensor {
-        guard let whole else { preconditionFailure("norms come before the update is applied") }
-        return context.rowNorms(whole)
-    }
+    func norms() -> Tensor { whole.norms() }
 
-    func apply(to output: Tensor, _ active: ActiveTokens) {
-        guard let whole else { preconditionFailure("an update is applied once") }
-        switch active {
-        case .all: context.addRows(whole, to: output)
-        case .rows(let rows): context.scatterAddRows(context.gatherRows(whole, rows), rows, to: output)
-        }
-        self.whole = nil
-    }
+    func apply(to output: Tensor, _ active: ActiveTokens) { whole.apply(to: output, active) }
 
     func backward(_ gradient: Tensor, input: Variable, _ active: ActiveTokens, wantsMu: Bool) -> Tensor? {
         let bottleneck = method.bottleneck

@@ -286,8 +286,8 @@ private final class IA3OutputUpdate: AdapterUpdate {
 /// One batch through an `IA3` that scales inputs.
 private final class IA3InputUpdate: AdapterUpdate {
     private let method: IA3
-    /// M(x), until it has been applied.
-    private var whole: Tensor?
+    /// M(x).
+    private let whole: WholeUpdate
 
     private var context: ComputeContext { method.context }
 
@@ -295,24 +295,14 @@ private final class IA3InputUpdate: AdapterUpdate {
         self.method = method
         let whole = method.context.tensor(output.shape, output.dtype)
         method.frozen.matrix.multiply(method.scaled(input), bias: nil, into: whole, method.context.products)
-        self.whole = whole
+        self.whole = WholeUpdate(whole, method.context)
     }
 
     var innerActivations: Tensor? { nil }
 
-    func norms() -> Tensor {
-        guard let whole else { preconditionFailure("norms come before the update is applied") }
-        return context.rowNorms(whole)
-    }
+    func norms() -> Tensor { whole.norms() }
 
-    func apply(to output: Tensor, _ active: ActiveTokens) {
-        guard let whole else { preconditionFailure("an update is applied once") }
-        switch active {
-        case .all: context.addRows(whole, to: output)
-        case .rows(let rows): context.scatterAddRows(context.gatherRows(whole, rows), rows, to: output)
-        }
-        self.whole = nil
-    }
+    func apply(to output: Tensor, _ active: ActiveTokens) { whole.apply(to: output, active) }
 
     func backward(_ gradient: Tensor, input: Variable, _ active: ActiveTokens, wantsMu: Bool) -> Tensor? {
         let x = input.value

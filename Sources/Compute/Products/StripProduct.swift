@@ -1,4 +1,3 @@
-import CKernels
 import TensorCore
 
 /// A product with operands of a type that is stored and not multiplied here: they are decoded a strip at a time into
