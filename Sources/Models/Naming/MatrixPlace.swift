@@ -1,0 +1,89 @@
+/// A tensor of a base by its own name and shape.
+package struct NamedShape: Sendable, Equatable {
+    /// Hugging Face's names; of a GGUF file, the Hugging Face names that its tensors stand for.
+    package let name: String
+    /// Sizes, row-major.
+    package let shape: [Int]
+
+    /// A tensor; see the properties.
+    package init(name: String, shape: [Int]) {
+        self.name = name
+        self.shape = shape
+    }
+}
+
+/// The part of a base's tensor that holds a module's matrix [outputSize, inputSize], or some rows of it.
+///
+/// With r in `rows` and a column c, element (r, c) of the module's matrix is element
+/// (`offset` + r - `rows.lowerBound`, c) of the file's matrix, or (c, `offset` + r - `rows.lowerBound`) where it is
+/// transposed. The file's matrix is the whole tensor (a convolution's seen as [out, in * k...]), or `[expert]` of a
+/// packed one.
+package struct MatrixPlace: Sendable, Equatable {
+    /// The base's tensor.
+    package let tensor: String
+    /// Index on the first axis of a packed [experts, ...] tensor; nil: the tensor as a whole.
+    package let expert: Int?
+    /// Whether the file holds [in, out].
+    package let isTransposed: Bool
+    /// Rows of the module's matrix [out, in] that lie here.
+    package let rows: Range<Int>
+    /// The row (the column, where transposed) of the file's matrix where the first of them lies.
+    package let offset: Int
+
+    /// A place; see the properties.
+    package init(tensor: String, expert: Int? = nil, isTransposed: Bool = false, rows: Range<Int>, offset: Int = 0) {
+        self.tensor = tensor
+        self.expert = expert
+        self.isTransposed = isTransposed
+        self.rows = rows
+        self.offset = offset
+    }
+}
+
+/// What an adapter's update is added to, by the adapter's name for it.
+package enum AdaptedMatrix: Sendable, Hashable {
+    /// A linear layer or a `Conv1D`: the tensor `weight` of the module, or `in_proj_weight` of a MultiheadAttention.
+    case linear(path: String)
+    /// An embedding [vocabulary, width]: the update's output size is the vocabulary, its input size the width.
+    case embedding(path: String)
+    /// A convolution [out, in, k...], seen as [out, in * k...]: the update's input size is in * k...
+    case convolution(path: String)
+    /// What peft's `target_parameters` adapts: packed experts [expertCount, ...], or with one expert a parameter that is a
+    /// matrix, such as a router's. `name` is the parameter's within `module`; nil where the adapter does not tell.
+    case parameter(module: String, name: String?, expertCount: Int)
+
+    /// The module's path.
+    package var path: String {
+        switch self {
+        case .linear(let path), .embedding(let path), .convolution(let path), .parameter(let path, _, _): path
+        }
+    }
+}
+
+/// A matrix that an adapter updates, with the sizes of the update (per expert).
+package struct SizedMatrix: Sendable, Hashable {
+    /// What is updated.
+    package let matrix: AdaptedMatrix
+    /// Rows of the update.
+    package let outputSize: Int
+    /// Columns of the update.
+    package let inputSize: Int
+
+    /// A matrix with the sizes of its update.
+    package init(_ matrix: AdaptedMatrix, outputSize: Int, inputSize: Int) {
+        self.matrix = matrix
+        self.outputSize = outputSize
+        self.inputSize = inputSize
+    }
+}
+
+/// Where a value goes that an adapter saved whole.
+package enum SavedPlace: Sendable, Equatable {
+    /// In the place of this tensor of the base.
+    case existing(String)
+    /// The base has no such tensor, since its head is its embedding: `head` is what a head of its own would be called
+    /// beside the base's names, `embedding` the base's tensor.
+    case tied(head: String, embedding: String)
+    /// The base has no such tensor and it takes the place of none (a classifier): it is to be written under this name.
+    case new(String)
+}
