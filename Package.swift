@@ -104,8 +104,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "tspeft", "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport",
-                "ModelTestSupport",
+                "tspeft", "Workflows", "Transforms", "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore",
+                "TestSupport", "ModelTestSupport",
             ]),
     ],
     swiftLanguageModes: [.v6]

@@ -64,7 +64,7 @@ extension InjectRequest {
             ("--layers", layers != nil), ("--modules-to-save", !modulesToSave.isEmpty),
             ("--select", selectionPath != nil), ("--seed", seed != 0),
         ]
-        return options.given.map { CommandText.optionName($0.key) } + others.filter(\.1).map(\.0)
+        return options.given.map { MethodOptions.optionName($0.key) } + others.filter(\.1).map(\.0)
     }
 }
 

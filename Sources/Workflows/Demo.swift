@@ -26,12 +26,35 @@ package struct DemoRequest: Sendable {
     }
 }
 
+/// A step of the demo, with what is asked of it.
+package enum DemoStep: Sendable {
+    /// The folder for the files is made.
+    case makeFolder(String)
+    /// A model is measured; what the table calls it.
+    case evaluate(String, EvaluateRequest)
+    case inject(InjectRequest)
+    case train(TrainRequest)
+    case rank(RankRequest)
+    case prune(PruneRequest)
+    case merge(MergeRequest)
+}
+
+/// What a step of the demo came to.
+package enum DemoResult: Sendable {
+    case evaluated(EvaluateReport)
+    case injected(InjectReport)
+    case trained(TrainReport)
+    case ranked(RankReport)
+    case pruned(PruneReport)
+    case merged(MergeReport)
+}
+
 /// What the demo is at.
 package enum DemoEvent: Sendable {
-    /// A step begins: what it is for, and the command that does the same.
-    case begins(purpose: String, command: String)
-    /// Lines of its result.
-    case result([String])
+    /// A step begins.
+    case begins(DemoStep)
+    /// A step is done.
+    case ends(DemoResult)
     /// Progress of training.
     case training(TrainProgress)
     /// Progress of an evaluation: records done and in all.
@@ -108,7 +131,7 @@ private struct Demo {
             throw WorkflowError.missing(
                 path: needed, what: "the demo's model and data are missing; name their folder with --fixtures")
         }
-        try begin("make a place for the files", "mkdir -p " + CommandText.quoted(request.workPath))
+        try begin(.makeFolder(request.workPath))
         guard mkdir(request.workPath, 0o777) == 0 || errno == EEXIST else {
             throw WorkflowError.cannotCreate(request.workPath, reason: systemMessage(errno))
         }
@@ -116,32 +139,30 @@ private struct Demo {
         rows.append(try evaluate("base", base: base, adapter: nil, modelFile: base, seconds: 0, modules: nil))
 
         let injectRequest = injectRequest
-        try begin("put gated adapters around the chosen projections", injectRequest.command)
+        try begin(.inject(injectRequest))
         let (injected, injectSeconds) = try timed { try injectAdapter(injectRequest) }
-        try report(
-            .result(["\(injected.match.modules.count) modules, \(grouped(injected.parameterCount)) trainable numbers"]))
+        try report(.ends(.injected(injected)))
 
         let trainRequest = trainRequest
-        try begin("train adapters and thresholds", trainRequest.command)
+        try begin(.train(trainRequest))
         let (trained, trainSeconds) = try timed {
             try trainAdapter(trainRequest, progress: { try report(.training($0)) }, shouldStop: shouldStop)
         }
-        try report(.result(Self.lines(trained)))
+        try report(.ends(.trained(trained)))
         let tuned = try evaluate(
             "tuned", base: base, adapter: path("tuned"), modelFile: path("tuned"),
             seconds: injectSeconds + trainSeconds, modules: injected.match.modules.count)
         rows.append(tuned)
 
         let rankRequest = RankRequest(adapterPath: path("tuned"))
-        try begin("rank the modules by the tokens that they skip", rankRequest.command)
-        let ranking = try rankModules(rankRequest)
-        try report(.result(SparsityReport.layers(ranking.ranking.table)))
+        try begin(.rank(rankRequest))
+        try report(.ends(.ranked(try rankModules(rankRequest))))
 
         let pruneRequest = PruneRequest(
             adapterPath: path("tuned"), choice: .keep(Settings.keep), outputPath: path("pruned"))
-        try begin("keep the half that skips least", pruneRequest.command)
+        try begin(.prune(pruneRequest))
         let (pruned, pruneSeconds) = try timed { try pruneAdapter(pruneRequest) }
-        try report(.result(["kept \(pruned.selection.modules.count) of \(pruned.moduleCount) modules"]))
+        try report(.ends(.pruned(pruned)))
         rows.append(
             try evaluate(
                 "pruned", base: base, adapter: path("pruned"), modelFile: path("pruned"), seconds: pruneSeconds,
@@ -149,14 +170,9 @@ private struct Demo {
 
         let mergeRequest = MergeRequest(
             basePath: base, adapters: [MergeRequest.Adapter(path("tuned"))], outputPath: path("merged"))
-        try begin("write a checkpoint that needs no adapter", mergeRequest.command)
+        try begin(.merge(mergeRequest))
         let (merged, mergeSeconds) = try timed { try mergeAdapter(mergeRequest) }
-        try report(
-            .result([
-                "\(merged.mergedCount) of \(merged.moduleCount) modules merged, "
-                    + "\(percent(merged.changedShareOfCheckpoint)) % of the weights changed, largest change "
-                    + scientific(Double(merged.largestChange))
-            ]))
+        try report(.ends(.merged(merged)))
         rows.append(
             try evaluate(
                 "merged", base: path("merged"), adapter: nil, modelFile: path("merged"), seconds: mergeSeconds,
@@ -164,9 +180,9 @@ private struct Demo {
         return rows
     }
 
-    private func begin(_ purpose: String, _ command: String) throws {
+    private func begin(_ step: DemoStep) throws {
         try goOn()
-        try report(.begins(purpose: purpose, command: command))
+        try report(.begins(step))
     }
 
     private func goOn() throws {
@@ -197,27 +213,18 @@ private struct Demo {
         return train
     }
 
-    private static func lines(_ trained: TrainReport) -> [String] {
-        var line = "loss \(fixed(trained.finalLoss, 4)), \(fixed(trained.tokensPerSecond, 0)) tokens/s"
-        if let gates = trained.gates { line += ", mean sparsity \(percent(gates.meanSparsity)) % on dev.json" }
-        return [line]
-    }
-
     private func evaluate(
         _ name: String, base: String, adapter: String?, modelFile: String, seconds: Double, modules: Int?
     ) throws -> DemoRow {
         var evaluate = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: testData)
         evaluate.loading.endOfText = false
         evaluate.compute = request.compute
-        try begin("measure the \(name) model on SST-2's test file", evaluate.command)
+        try begin(.evaluate(name, evaluate))
         let result = try evaluateModel(evaluate) { _, done, total in
             try goOn()
             try report(.evaluating(done: done, total: total))
         }
-        try report(
-            .result([
-                "accuracy \(percent(result.accuracy ?? .nan)) %, loss \(fixed(result.loss.meanLoss, 4))"
-            ]))
+        try report(.ends(.evaluated(result)))
         return DemoRow(
             name: name, accuracy: result.accuracy ?? .nan, records: result.records, loss: result.loss.meanLoss,
             sparsity: result.meanSparsity, modules: modules, byteCount: Self.tensorBytes(modelFile),

@@ -29,14 +29,6 @@ package struct RankReport: Sendable {
     package let ranking: ModuleRanking
     /// The chosen modules.
     package let selection: ModuleSelection?
-
-    /// The report as JSON.
-    package var json: JSONValue {
-        var object: JSONObject = ["adapter": .string(adapter)]
-        for (key, value) in SparsityReport.json(ranking).members { object[key] = value }
-        if let selection { object["selection"] = selection.json }
-        return .object(object)
-    }
 }
 
 /// Ranks an adapter's modules by a rule over what its statistics hold, and writes the choice among them where one is

@@ -81,14 +81,14 @@ struct DemoCommand: ParsableCommand {
         do {
             return try runDemo(request, shouldStop: { Signals.stopRequested }) { event in
                 switch event {
-                case .begins(let purpose, let command):
+                case .begins(let step):
                     Terminal.endProgress()
                     Terminal.note("")
-                    Terminal.note("# \(purpose)")
-                    Terminal.note("$ \(command)")
-                case .result(let lines):
+                    Terminal.note("# \(step.purpose)")
+                    Terminal.note("$ \(step.command)")
+                case .ends(let result):
                     Terminal.endProgress()
-                    for line in lines { Terminal.note(line) }
+                    for line in result.lines { Terminal.note(line) }
                 case .training(let progress): view.show(progress)
                 case .evaluating(let done, let total): Terminal.progress("\(done) of \(total) records")
                 }

@@ -25,8 +25,7 @@ import Transforms
         let before = try names(in: folder)
         let told = try rehearse()
         #expect(try names(in: folder) == before)
-        #expect(told.fits && told.reads.allSatisfy { $0.byteCount > 0 } && told.json["fits"]?.boolValue == true)
-        #expect(told.lines.last == "nothing was written")
+        #expect(told.fits && told.reads.allSatisfy { $0.byteCount > 0 })
         try run()
         let found = try sizes(output)
         #expect(Set(told.writes.map(\.path)) == Set(found.keys))
@@ -127,8 +126,7 @@ import Transforms
                 let request = ConvertRequest(inputPath: input, outputPath: folder + "/" + output)
                 let told = try dryRun(of: request)
                 // A frame that waits and one that is packed, at least.
-                #expect(told.memoryBytes > 2 << 20 && told.memoryBytes == told.json["memory_bytes"]?.intValue)
-                #expect(told.lines.contains { $0.hasPrefix("memory needed  about ") })
+                #expect(told.memoryBytes > 2 << 20)
                 _ = try convertCheckpoint(request)
             }
             let back = ConvertRequest(inputPath: folder + "/a.tspeft.zst", outputPath: folder + "/a")
@@ -142,21 +140,20 @@ import Transforms
             told.space = DiskSpace(available: told.neededBytes, blockSize: 1)
             told.availableMemory = told.memoryBytes
             #expect(throws: Never.self) { try told.check() }
-            func isTold(_ line: String, _ error: WorkflowError) {
-                #expect(told.lines.contains { $0.hasPrefix("fits") && $0.hasSuffix(line) }, "\(told.lines)")
+            func isTold(_ error: WorkflowError) {
                 #expect(throws: error) { try told.check() }
-                #expect(error.exitStatus.rawValue == 74 && told.json["fits"]?.boolValue == false)
+                #expect(error.exitStatus.rawValue == 74 && !told.fits)
             }
             told.availableMemory = told.memoryBytes - 1
             let memory = WorkflowError.doesNotFitMemory(
                 path: told.outputPath, needed: told.memoryBytes, available: told.memoryBytes - 1)
-            isTold("no: there is too little memory", memory)
+            isTold(memory)
             told.space = DiskSpace(available: told.neededBytes - 1, blockSize: 1)
             let disk = WorkflowError.doesNotFit(
                 path: told.outputPath, needed: told.neededBytes, available: told.neededBytes - 1)
-            isTold("no: the disk is too full, and there is too little memory", disk)
+            isTold(disk)
             told.availableMemory = nil
-            isTold("no: the disk is too full", disk)
+            isTold(disk)
         }
     }
 

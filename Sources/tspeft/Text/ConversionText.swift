@@ -1,13 +1,14 @@
 import CheckpointIO
 import Transforms
+import Workflows
 
 /// What a conversion wrote, in words and as JSON.
-package enum ConversionText {
+enum ConversionText {
     /// Files that are listed one by one at most.
     private static let listedFileLimit = 12
 
     /// The files with their sizes, the types of the tensors, and what a user should know.
-    package static func summary(_ report: ConversionReport) -> [String] {
+    static func summary(_ report: ConversionReport) -> [String] {
         switch report {
         case .checkpoint(let plan, let packedByteCount): summary(plan, packedByteCount: packedByteCount)
         case .packed(let pack), .unpacked(let pack): summary(pack)
@@ -44,13 +45,13 @@ package enum ConversionText {
     }
 
     /// Where the result lies: `output`, or of a split file its first part.
-    package static func place(of report: ConversionReport, _ output: String) -> String {
+    static func place(of report: ConversionReport, _ output: String) -> String {
         guard case .checkpoint(let plan, _) = report, plan.format == .gguf, plan.files.count > 1 else { return output }
         return "\(plan.files[0].path) and \(plan.files.count - 1) more"
     }
 
     /// The same as JSON: sizes in bytes.
-    package static func json(_ report: ConversionReport, output: String) -> JSONValue {
+    static func json(_ report: ConversionReport, output: String) -> JSONValue {
         switch report {
         case .checkpoint(let plan, let packedByteCount):
             var members = json(plan)

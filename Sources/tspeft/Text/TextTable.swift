@@ -1,7 +1,7 @@
 /// Rows of text set in columns.
-package struct TextTable: Sendable {
+struct TextTable: Sendable {
     /// How a column's cells stand in it.
-    package enum Alignment: Sendable { case left, right }
+    enum Alignment: Sendable { case left, right }
 
     private let alignments: [Alignment]
     private var rows: [Row] = []
@@ -18,21 +18,21 @@ package struct TextTable: Sendable {
     private static let widthLimit = 200
 
     /// A table with one column an alignment.
-    package init(_ alignments: [Alignment]) {
+    init(_ alignments: [Alignment]) {
         self.alignments = alignments
     }
 
     /// Adds a row; missing cells at its end are empty, surplus ones a programmer's mistake.
-    package mutating func add(_ cells: [String]) {
+    mutating func add(_ cells: [String]) {
         precondition(cells.count <= alignments.count, "\(cells.count) cells for \(alignments.count) columns")
         rows.append(.cells(cells + Array(repeating: "", count: alignments.count - cells.count)))
     }
 
     /// Adds a line across the table.
-    package mutating func addRule() { rows.append(.rule) }
+    mutating func addRule() { rows.append(.rule) }
 
     /// The lines, without trailing spaces.
-    package var lines: [String] {
+    var lines: [String] {
         var widths = Array(repeating: 0, count: alignments.count)
         for case .cells(let cells) in rows {
             for (column, cell) in cells.enumerated() {
@@ -66,7 +66,7 @@ package struct TextTable: Sendable {
 }
 
 /// A number with `digits` digits after the point, rounded to nearest.
-package func fixed(_ value: Double, _ digits: Int) -> String {
+func fixed(_ value: Double, _ digits: Int) -> String {
     guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
     var scale = 1.0
     for _ in 0..<digits { scale *= 10 }
@@ -81,4 +81,4 @@ package func fixed(_ value: Double, _ digits: Int) -> String {
 }
 
 /// A part of 1 as percent with `digits` digits after the point and no sign, such as `41.3`.
-package func percent(_ fraction: Double, _ digits: Int = 1) -> String { fixed(100 * fraction, digits) }
+func percent(_ fraction: Double, _ digits: Int = 1) -> String { fixed(100 * fraction, digits) }

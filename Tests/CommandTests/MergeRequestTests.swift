@@ -2,6 +2,7 @@ import TestSupport
 import Testing
 
 @testable import Workflows
+@testable import tspeft
 
 @Suite struct MergeRequestTests {
     @Test func weightFollowsTheLastColonUnlessThereIsSuchAPath() throws {

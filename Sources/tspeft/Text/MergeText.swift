@@ -1,9 +1,10 @@
 import Adapters
 import CheckpointIO
 import Transforms
+import Workflows
 
 /// What a merge did, in words and as a table.
-package enum MergeText {
+enum MergeText {
     /// Modules that are named in a line at most; the table has them all.
     private static let nameLimit = 3
     /// Modules up to which the table lists all of them unasked.
@@ -13,7 +14,7 @@ package enum MergeText {
 
     /// The closing lines of a merge: modules merged, share of weights changed, largest change, expected error; of
     /// several adapters for each, then for all.
-    package static func summary(_ report: MergeReport) -> [String] {
+    static func summary(_ report: MergeReport) -> [String] {
         let share = "\(percent(report.changedShareOfCheckpoint)) % of the checkpoint"
         var lines: [String] = []
         if report.parts.count == 1 {
@@ -51,7 +52,7 @@ package enum MergeText {
     /// One line a changed tensor of a GGUF file: the size of its update, the error of rounding it, the share that
     /// arrived, the share of weights that changed. Of many tensors only those of whose updates the least arrived are
     /// listed unless `listsAll`. Nothing for other outputs.
-    package static func roundings(_ report: MergeReport, listsAll: Bool) -> [String] {
+    static func roundings(_ report: MergeReport, listsAll: Bool) -> [String] {
         guard !report.roundings.isEmpty else { return [] }
         let isShort = !listsAll && report.roundings.count > shortTableLimit
         let order = report.roundings.indices.sorted {
@@ -119,7 +120,7 @@ package enum MergeText {
     }
 
     /// The report as JSON, for other programs.
-    package static func json(_ report: MergeReport) -> JSONValue {
+    static func json(_ report: MergeReport) -> JSONValue {
         .object([
             "merged": .integer(report.mergedCount),
             "total": .integer(report.moduleCount),
@@ -162,7 +163,7 @@ package enum MergeText {
     ///
     /// Of many modules only those with the largest expected error are listed unless `listsAll`; the mean is of all.
     /// Modules that were left as they were are left out.
-    package static func table(_ part: MergeReport.Part, listsAll: Bool) -> [String] {
+    static func table(_ part: MergeReport.Part, listsAll: Bool) -> [String] {
         let merged = part.modules.filter { $0.plan.omission == nil }
         let isShort = !listsAll && merged.count > shortTableLimit
         var table = TextTable([.left, .right, .right, .right, .right])

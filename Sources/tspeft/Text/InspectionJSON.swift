@@ -1,11 +1,12 @@
 import Adapters
 import CheckpointIO
 import Models
+import Workflows
 
 extension Inspection {
     /// What was found as JSON, for other programs; `kind` says which it is. Throws where tensors that the fingerprint
     /// needs cannot be unpacked.
-    package var json: JSONValue {
+    var json: JSONValue {
         get throws {
             switch self {
             case .checkpoint(let checkpoint): .object(try checkpoint.json())

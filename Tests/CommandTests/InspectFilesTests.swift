@@ -5,6 +5,7 @@ import Testing
 import Transforms
 
 @testable import Workflows
+@testable import tspeft
 
 @Suite struct InspectFilesTests {
     func checkpoint(_ path: String, _ request: TensorRequest = TensorRequest()) throws -> CheckpointInspection {
@@ -117,5 +118,23 @@ import Transforms
             #expect(lines.contains("modules        1: 1 q_proj") && lines.contains("rank           2"))
             #expect(try Inspection.adapterFile(found).json["kind"]?.stringValue == "adapter_file")
         }
+    }
+
+    @Test func layersThatAreTrainedWholeAreNamed() throws {
+        let found = try inspectFiles(fixture("peft/saved-modules"))
+        guard case .adapter(let adapter) = found else { throw Unexpected() }
+        let saved = adapter.adapter.savedModules
+        let first = try #require(saved.first)
+        let line = InspectionText.lines(found).first { $0.hasPrefix("trained whole") }
+        #expect(line?.contains(saved.map { "\($0.name) \($0.shape)" }.joined(separator: ", ")) == true)
+        #expect(try found.json["modules_to_save"]?.arrayValue?.first?["tensor"] == .string(first.name))
+    }
+
+    @Test func factsOfTheMethodAreTold() throws {
+        let found = try inspectFiles(fixture("peft/adalora"))
+        guard case .adapter(let adapter) = found else { throw Unexpected() }
+        let fact = try #require(adapter.adapter.methodFacts.first)
+        #expect(InspectionText.lines(found).contains { $0.hasPrefix(fact.name) && $0.hasSuffix(fact.value) })
+        #expect(try found.json["method_facts"]?[fact.name]?.stringValue == fact.value)
     }
 }

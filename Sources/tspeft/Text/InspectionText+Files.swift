@@ -1,4 +1,5 @@
 import CheckpointIO
+import Workflows
 
 extension InspectionText {
     /// Characters of a metadata value that a line shows at most.

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Transforms
+import Workflows
 
 extension TensorTable {
     /// Adds `tensor_table`, and `checksum` where there is one.

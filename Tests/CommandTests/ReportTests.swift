@@ -4,6 +4,7 @@ import Testing
 
 @testable import Transforms
 @testable import Workflows
+@testable import tspeft
 
 @Suite struct ReportTests {
     @Test func columnsAlignAndLinesHaveNoTrailingSpace() {

@@ -1,9 +1,10 @@
 import CheckpointIO
 import Transforms
+import Workflows
 
 extension FileComparison {
     /// The comparison as JSON, for other programs.
-    package var json: JSONValue {
+    var json: JSONValue {
         .object([
             "kind": .string("comparison"), "a": .string(paths.before), "b": .string(paths.after),
             "identical": .bool(isIdentical), "translated_names": .bool(isTranslated),
@@ -22,7 +23,7 @@ extension FileComparison {
     }
 
     /// The comparison as lines of text; the last one sums up.
-    package var lines: [String] {
+    var lines: [String] {
         var lines = ["A  \(paths.before)", "B  \(paths.after)"]
         if isTranslated { lines.append("by Hugging Face's names and order of rows") }
         if !changed.isEmpty { lines += [""] + changes }
@@ -63,7 +64,7 @@ extension FileComparison {
     }
 
     /// One line on the whole.
-    package var summary: String {
+    var summary: String {
         if isIdentical {
             return "identical: \(entries.count) tensors" + (isTranslated ? "" : ", byte for byte")
         }

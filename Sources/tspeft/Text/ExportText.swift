@@ -1,13 +1,14 @@
 import CheckpointIO
 import Transforms
+import Workflows
 
 /// What an export wrote and lost, in words and as a table.
-package enum ExportText {
+enum ExportText {
     /// Modules that are named in a line at most; the JSON has them all.
     private static let nameLimit = 3
 
     /// The closing lines of an export.
-    package static func summary(_ report: ExportReport) -> [String] {
+    static func summary(_ report: ExportReport) -> [String] {
         var lines = [
             "\(report.writtenCount) of \(report.modules.count) modules of \(report.method) written for "
                 + report.format.program
@@ -37,7 +38,7 @@ package enum ExportText {
     }
 
     /// One line a module of a gated adapter: the sparsity that is lost, the factor on its update, the expected error.
-    package static func table(_ report: ExportReport) -> [String] {
+    static func table(_ report: ExportReport) -> [String] {
         var table = TextTable([.left, .right, .right, .right])
         table.add(["module", "sparsity %", "factor", "error %"])
         table.addRule()
@@ -52,7 +53,7 @@ package enum ExportText {
     }
 
     /// The report as JSON, for other programs.
-    package static func json(_ report: ExportReport) -> JSONValue {
+    static func json(_ report: ExportReport) -> JSONValue {
         .object([
             "format": .string(report.format.rawValue), "method": .string(report.method),
             "written": .integer(report.writtenCount), "total": .integer(report.modules.count),

@@ -3,10 +3,11 @@ import CheckpointIO
 import Data
 import Training
 import Transforms
+import Workflows
 
 /// A command line that does what a request asks for, to be shown and pasted into a shell: options at their defaults are
 /// left out, and words are quoted where a shell needs it.
-package struct CommandText {
+struct CommandText {
     private(set) var text: String
 
     init(_ command: String, _ arguments: String...) {
@@ -43,7 +44,7 @@ package struct CommandText {
     /// Adds those of a method's options that were given and for which `isWanted` holds.
     mutating func add(_ options: MethodOptions, where isWanted: (MethodOption) -> Bool) {
         for option in options.given where isWanted(option) {
-            let name = Self.optionName(option.key)
+            let name = MethodOptions.optionName(option.key)
             switch options[option.key] {
             case .bool(let isSet)?: add(name, if: isSet)
             case .object(let entries)?: for (key, value) in entries.members { add(name, "\(key)=\(value.text())") }
@@ -51,11 +52,6 @@ package struct CommandText {
             case nil: break
             }
         }
-    }
-
-    /// How an option is spelled: `--target-r` for `target_r`, `--delta-t` for `deltaT`.
-    package static func optionName(_ key: String) -> String {
-        "--" + key.map { $0 == "_" ? "-" : $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
     }
 
     /// `word` as a POSIX shell reads it back.
@@ -77,7 +73,7 @@ package struct CommandText {
 
 extension InjectRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         let standard = InjectRequest(basePath: basePath, outputPath: outputPath)
         var line = CommandText("inject", basePath)
         line.add("--from-peft", adapterPath)
@@ -99,7 +95,7 @@ extension InjectRequest {
 
 extension TrainRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         let standard = TrainingConfiguration()
         var line = CommandText("train", basePath)
         line.add("--adapter", adapterPath)
@@ -143,7 +139,7 @@ extension TrainRequest {
 
 extension EvaluateRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         let standard = EvaluateRequest(basePath: basePath, dataPath: dataPath)
         var line = CommandText("eval", basePath)
         line.add("--adapter", adapterPath)
@@ -159,7 +155,7 @@ extension EvaluateRequest {
 
 extension RankRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         var line = CommandText("rank-modules", adapterPath)
         line.add("--by", rule)
         line.add("--keep", keep)
@@ -171,7 +167,7 @@ extension RankRequest {
 
 extension PruneRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         var line = CommandText("prune", adapterPath)
         switch choice {
         case .keep(let text): line.add("--keep", text)
@@ -185,7 +181,7 @@ extension PruneRequest {
 
 extension MergeRequest {
     /// The command line of this request.
-    package var command: String {
+    var command: String {
         var line = CommandText("merge", basePath)
         for adapter in adapters { line.add("--adapter", adapter.argument) }
         line.add("--gates", gates.rawValue, default: MergeGates.scale.rawValue)

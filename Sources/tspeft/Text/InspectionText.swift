@@ -2,9 +2,10 @@ import Adapters
 import CheckpointIO
 import Models
 import TensorCore
+import Workflows
 
 /// What `inspect` found, as lines of text; what files hold and say of themselves is in InspectionText+Files.swift.
-package enum InspectionText {
+enum InspectionText {
     /// Names that a line lists at most.
     static let nameLimit = 8
     /// Adapters that were merged into a model which are listed at most.
@@ -13,7 +14,7 @@ package enum InspectionText {
     static let digits = 4
 
     /// The lines for whatever was found.
-    package static func lines(_ inspection: Inspection) -> [String] {
+    static func lines(_ inspection: Inspection) -> [String] {
         switch inspection {
         case .checkpoint(let checkpoint): lines(checkpoint)
         case .adapter(let adapter): lines(adapter)

@@ -1,7 +1,7 @@
 import Glibc
 
 /// A number in scientific notation with `digits` places, such as 4.5e-05.
-package func scientific(_ value: Double, _ digits: Int = 2) -> String {
+func scientific(_ value: Double, _ digits: Int = 2) -> String {
     guard value.isFinite, value != 0 else { return value == 0 ? "0" : fixed(value, 0) }
     var exponent = Int(floor(log10(abs(value))))
     var text = fixed(value / pow(10, Double(exponent)), digits)
@@ -14,7 +14,7 @@ package func scientific(_ value: Double, _ digits: Int = 2) -> String {
 }
 
 /// A count with thousands marked off by commas.
-package func grouped(_ count: Int) -> String {
+func grouped(_ count: Int) -> String {
     let digits = String(abs(count))
     var text = ""
     for (index, digit) in digits.enumerated() {
@@ -25,7 +25,7 @@ package func grouped(_ count: Int) -> String {
 }
 
 /// A size in bytes in binary units, such as 5.3 MiB.
-package func byteText(_ bytes: Int) -> String {
+func byteText(_ bytes: Int) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"]
     var value = Double(bytes)
     var unit = 0
@@ -37,7 +37,7 @@ package func byteText(_ bytes: Int) -> String {
 }
 
 /// A number with six significant digits, without zeros at the end: 0.0123457, 1.5e-07, 12.
-package func significant(_ value: Double) -> String {
+func significant(_ value: Double) -> String {
     guard value.isFinite, value != 0 else { return value == 0 ? "0" : fixed(value, 0) }
     let exponent = Int(floor(log10(abs(value))))
     let isPlain = (-5..<9).contains(exponent)

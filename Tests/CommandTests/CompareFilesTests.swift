@@ -5,6 +5,7 @@ import Testing
 import Transforms
 
 @testable import Workflows
+@testable import tspeft
 
 @Suite struct CompareFilesTests {
     @Test func aCheckpointIsIdenticalToItself() throws {

@@ -1,12 +1,13 @@
 import Adapters
 import CheckpointIO
 import Transforms
+import Workflows
 
 /// The plain-text tables of `rank-modules` and of the target matching.
-package enum SparsityReport {
+enum SparsityReport {
     /// The modules in the ranking's order, one line each under a heading: place, module, tau, sparsity in percent, tokens,
     /// and the rule's score where that is another number.
-    package static func ranking(_ ranking: ModuleRanking) -> [String] {
+    static func ranking(_ ranking: ModuleRanking) -> [String] {
         let heading = ranking.rule.heading
         var table = TextTable([.right, .left, .right, .right, .right, .right] + (heading == nil ? [] : [.right]))
         table.add(["#", "module", "tau", "sparsity %", "active", "tokens"] + [heading].compactMap { $0 })
@@ -22,7 +23,7 @@ package enum SparsityReport {
     }
 
     /// A ranking and its table as JSON, for other programs.
-    package static func json(_ ranking: ModuleRanking) -> JSONObject {
+    static func json(_ ranking: ModuleRanking) -> JSONObject {
         [
             "source": .string(ranking.source), "by": .string(ranking.rule.name),
             "modules": .array(
@@ -52,7 +53,7 @@ package enum SparsityReport {
     }
 
     /// The modules of a selection, one a line, under a line that says how they were chosen.
-    package static func selection(_ selection: ModuleSelection) -> [String] {
+    static func selection(_ selection: ModuleSelection) -> [String] {
         let considered = selection.consideredCount.map { " of \($0)" } ?? ""
         let rule = selection.keep.map { " (--keep \($0))" } ?? ""
         return ["kept: \(selection.modules.count)\(considered) modules\(rule)"] + selection.modules.map { "  " + $0 }
@@ -60,7 +61,7 @@ package enum SparsityReport {
 
     /// Sparsity in percent by layer and projection, with averages, and the population standard deviation over all
     /// cells.
-    package static func layers(_ sparsity: SparsityTable) -> [String] {
+    static func layers(_ sparsity: SparsityTable) -> [String] {
         let columns = sparsity.projections.count
         var table = TextTable([.left] + Array(repeating: .right, count: columns + 1))
         table.add(["layer"] + sparsity.projections + ["avg"])
@@ -78,7 +79,7 @@ package enum SparsityReport {
     }
 
     /// What each target matched: modules and their weights' shapes.
-    package static func targets(_ match: TargetMatch) -> [String] {
+    static func targets(_ match: TargetMatch) -> [String] {
         var table = TextTable([.left, .right, .left])
         table.add(["target", "modules", "weight shapes"])
         table.addRule()
@@ -97,5 +98,15 @@ package enum SparsityReport {
     private static func tau(_ value: Float) -> String {
         let value = Double(value)
         return abs(value) >= 0.01 || value == 0 ? fixed(value, 4) : scientific(value, 3)
+    }
+}
+
+extension RankReport {
+    /// The report as JSON.
+    var json: JSONValue {
+        var object: JSONObject = ["adapter": .string(adapter)]
+        for (key, value) in SparsityReport.json(ranking).members { object[key] = value }
+        if let selection { object["selection"] = selection.json }
+        return .object(object)
     }
 }
