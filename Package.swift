@@ -6,6 +6,8 @@ let package = Package(
     name: "tspeft",
     products: [
         .executable(name: "tspeft", targets: ["tspeft"]),
+        // What the commands do, for other programs.
+        .library(name: "TSPEFT", targets: ["TSPEFT"]),
         // For Tests/Benchmarks, which times single kernels too.
         .library(name: "CKernels", targets: ["CKernels"]),
     ],
@@ -33,16 +35,18 @@ let package = Package(
         .target(
             name: "Transforms",
             dependencies: ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
+        // Its folder has another name, since one that differs from tspeft's in case only would break checkouts elsewhere.
         .target(
-            name: "Workflows",
+            name: "TSPEFT",
             dependencies: [
                 "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization", "Compute",
                 "CheckpointIO", "TensorCore",
-            ]),
+            ],
+            path: "Sources/Workflows"),
         .executableTarget(
             name: "tspeft",
             dependencies: [
-                "Workflows", "Transforms", "Training", "Evaluation", "Data", "Adapters", "Models", "Compute",
+                "TSPEFT", "Transforms", "Training", "Evaluation", "Data", "Adapters", "Models", "Compute",
                 "CheckpointIO", "TensorCore", "CKernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
@@ -98,13 +102,13 @@ let package = Package(
         .testTarget(
             name: "WorkflowsTests",
             dependencies: [
-                "Workflows", "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization",
+                "TSPEFT", "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization",
                 "Compute", "CheckpointIO", "TensorCore", "TestSupport",
             ]),
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "tspeft", "Workflows", "Transforms", "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore",
+                "tspeft", "TSPEFT", "Transforms", "Adapters", "Models", "Compute", "CheckpointIO", "TensorCore",
                 "TestSupport", "ModelTestSupport",
             ]),
     ],

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Workflows
+import TSPEFT
 
 struct ConvertCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

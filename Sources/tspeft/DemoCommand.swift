@@ -1,7 +1,7 @@
 import ArgumentParser
 import CheckpointIO
 @preconcurrency import Glibc
-import Workflows
+import TSPEFT
 
 struct DemoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

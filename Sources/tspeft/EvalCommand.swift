@@ -1,5 +1,5 @@
 import ArgumentParser
-import Workflows
+import TSPEFT
 
 struct EvalCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Transforms
-import Workflows
+import TSPEFT
 
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Evaluation
-import Workflows
+import TSPEFT
 
 struct GenerateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 import Adapters
 import ArgumentParser
-import Workflows
+import TSPEFT
 
 struct InjectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

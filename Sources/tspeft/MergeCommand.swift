@@ -1,7 +1,7 @@
 import ArgumentParser
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 struct MergeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
 import Adapters
 import ArgumentParser
 import CheckpointIO
-import Workflows
+import TSPEFT
 
 /// The numbers of a new adapter: an option for each `MethodOption` of any method. A method so brings its options with
 /// it; which belong to which method is for `MethodOptions` to say.

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Transforms
-import Workflows
+import TSPEFT
 
 struct RankModulesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

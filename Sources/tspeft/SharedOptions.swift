@@ -1,6 +1,6 @@
 import ArgumentParser
 import Data
-import Workflows
+import TSPEFT
 
 /// How to compute; the same for every command that does.
 struct ComputeArguments: ParsableArguments {

@@ -1,7 +1,7 @@
 import CheckpointIO
 @preconcurrency import Glibc
 import TensorCore
-import Workflows
+import TSPEFT
 
 /// Where output goes: results to stdout, everything else to stderr.
 enum Terminal {

@@ -1,7 +1,7 @@
 import Adapters
 import ArgumentParser
 import Training
-import Workflows
+import TSPEFT
 
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,5 @@
 import Training
-import Workflows
+import TSPEFT
 
 /// Shows a training run: one line that is rewritten on a terminal, plain lines elsewhere.
 final class TrainView {

@@ -2,7 +2,7 @@ import CheckpointIO
 import TestSupport
 import Testing
 
-@testable import Workflows
+@testable import TSPEFT
 @testable import tspeft
 
 /// What a dry run prints.

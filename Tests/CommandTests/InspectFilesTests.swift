@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Transforms
 
-@testable import Workflows
+@testable import TSPEFT
 @testable import tspeft
 
 @Suite struct InspectFilesTests {

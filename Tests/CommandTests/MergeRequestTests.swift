@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-@testable import Workflows
+@testable import TSPEFT
 @testable import tspeft
 
 @Suite struct MergeRequestTests {

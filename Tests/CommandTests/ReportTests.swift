@@ -3,7 +3,7 @@ import Models
 import Testing
 
 @testable import Transforms
-@testable import Workflows
+@testable import TSPEFT
 @testable import tspeft
 
 @Suite struct ReportTests {

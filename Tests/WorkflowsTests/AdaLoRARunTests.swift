@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Training
 import Transforms
-import Workflows
+import TSPEFT
 
 /// A run of AdaLoRA whose ranks move: what is saved and taken up again, and what a module without ranks counts as.
 @Suite struct AdaLoRARunTests {

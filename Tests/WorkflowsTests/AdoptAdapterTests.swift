@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Training
 
-@testable import Workflows
+@testable import TSPEFT
 
 /// `inject --from-peft`: an adapter of ours from one that peft wrote.
 @Suite struct AdoptAdapterTests {

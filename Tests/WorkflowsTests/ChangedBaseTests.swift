@@ -2,7 +2,7 @@ import CheckpointIO
 import Foundation
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// Weights are read where they lie in the base's files: a base that is written to meanwhile ends every command that
 /// computes, whatever came of the mixture.

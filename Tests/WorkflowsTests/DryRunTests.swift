@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Transforms
 
-@testable import Workflows
+@testable import TSPEFT
 
 @Suite struct DryRunTests {
     static let base = fixture("tiny-llama")

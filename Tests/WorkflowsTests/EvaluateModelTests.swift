@@ -2,7 +2,7 @@ import Adapters
 import TensorCore
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// Evaluation as a workflow, on records of SST-2.
 @Suite(.serialized) struct EvaluateModelTests {

@@ -1,7 +1,7 @@
 import Foundation
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// `eval --mode generate` against what `generate` says: the answers are made from the model's own words.
 @Suite(.serialized) struct GeneratedAnswerTests {

@@ -3,7 +3,7 @@ import CheckpointIO
 import Compute
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// The numbers of a new adapter by method, as `inject` writes them.
 @Suite struct MethodOptionTests {

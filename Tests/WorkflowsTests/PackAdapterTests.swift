@@ -3,7 +3,7 @@ import CheckpointIO
 import Foundation
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// Loss over the tiny run's records, with an adapter.
 private func evaluation(_ adapter: String, of tiny: TinyTraining) throws -> EvaluateReport {

@@ -4,7 +4,7 @@ import Foundation
 import Models
 import TestSupport
 import Testing
-import Workflows
+import TSPEFT
 
 /// Copies the directory `source` with each safetensors file packed in its place.
 private func packed(_ source: String, as target: String) throws {

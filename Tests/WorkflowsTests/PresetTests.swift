@@ -1,7 +1,7 @@
 import Adapters
 import Testing
 import Training
-import Workflows
+import TSPEFT
 
 /// The presets against the paper's tables: table 6 for LoRA, the text of A.4 for s, tables 1 to 3 for lambda.
 @Suite struct PresetTests {

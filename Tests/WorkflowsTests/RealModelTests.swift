@@ -7,7 +7,7 @@ import TensorCore
 import TestSupport
 import Testing
 import Tokenization
-import Workflows
+import TSPEFT
 
 /// Where `Tests/Scripts/fetch_smollm2.sh` puts the real model.
 private let realModelPath = packageRoot + "/Tests/Models/smollm2.gguf"

@@ -4,7 +4,7 @@ import Foundation
 import TensorCore
 import TestSupport
 import Training
-import Workflows
+import TSPEFT
 
 /// A folder with records and a new adapter of the tiny model, and short runs over them: two epochs of three steps with
 /// dropout, shuffling and accumulation.

@@ -5,7 +5,7 @@ import TensorCore
 import TestSupport
 import Testing
 import Training
-import Workflows
+import TSPEFT
 
 /// Training as a workflow: what stands on disk before, while and after.
 @Suite(.serialized) struct TrainAdapterTests {

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Training
 
-@testable import Workflows
+@testable import TSPEFT
 
 /// The run's directory: its log, and how the finished adapter gets there.
 @Suite(.serialized) struct TrainingOutputTests {

@@ -6,7 +6,7 @@ import TensorCore
 import TestSupport
 import Testing
 import Training
-import Workflows
+import TSPEFT
 
 /// Layers trained whole beside an adapter, from `inject` to `merge`, on the tiny model with a head of its own.
 @Suite(.serialized) struct WholeModuleTrainingTests {

@@ -3,7 +3,7 @@ import CheckpointIO
 import Data
 import Training
 import Transforms
-import Workflows
+import TSPEFT
 
 /// A command line that does what a request asks for, to be shown and pasted into a shell: options at their defaults are
 /// left out, and words are quoted where a shell needs it.

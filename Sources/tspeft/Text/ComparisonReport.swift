@@ -1,6 +1,6 @@
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 extension FileComparison {
     /// The comparison as JSON, for other programs.

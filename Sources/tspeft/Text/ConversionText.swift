@@ -1,6 +1,6 @@
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 /// What a conversion wrote, in words and as JSON.
 enum ConversionText {

@@ -1,4 +1,4 @@
-import Workflows
+import TSPEFT
 
 extension DemoStep {
     /// What the step is for.

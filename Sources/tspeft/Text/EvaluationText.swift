@@ -1,5 +1,5 @@
 import CheckpointIO
-import Workflows
+import TSPEFT
 
 extension EvaluateReport {
     /// The report as JSON.

@@ -1,6 +1,6 @@
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 /// What an export wrote and lost, in words and as a table.
 enum ExportText {

@@ -1,7 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
-import Workflows
+import TSPEFT
 
 extension Inspection {
     /// What was found as JSON, for other programs; `kind` says which it is. Throws where tensors that the fingerprint

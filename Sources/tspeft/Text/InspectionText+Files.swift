@@ -1,5 +1,5 @@
 import CheckpointIO
-import Workflows
+import TSPEFT
 
 extension InspectionText {
     /// Characters of a metadata value that a line shows at most.

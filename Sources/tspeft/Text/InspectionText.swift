@@ -2,7 +2,7 @@ import Adapters
 import CheckpointIO
 import Models
 import TensorCore
-import Workflows
+import TSPEFT
 
 /// What `inspect` found, as lines of text; what files hold and say of themselves is in InspectionText+Files.swift.
 enum InspectionText {

@@ -1,7 +1,7 @@
 import Adapters
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 /// What a merge did, in words and as a table.
 enum MergeText {

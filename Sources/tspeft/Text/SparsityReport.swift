@@ -1,7 +1,7 @@
 import Adapters
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 /// The plain-text tables of `rank-modules` and of the target matching.
 enum SparsityReport {

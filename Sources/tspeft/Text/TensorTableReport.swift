@@ -1,6 +1,6 @@
 import CheckpointIO
 import Transforms
-import Workflows
+import TSPEFT
 
 extension TensorTable {
     /// Adds `tensor_table`, and `checksum` where there is one.

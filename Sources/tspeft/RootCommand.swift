@@ -4,11 +4,11 @@ import CheckpointIO
 import Compute
 @preconcurrency import Glibc
 import TensorCore
-import Workflows
+import TSPEFT
 
 /// The program: a tree of commands, one file each.
 @main
-struct TSPEFT: ParsableCommand {
+struct RootCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tspeft",
         abstract: "Adapt large models with token-selective adapters (TS-PEFT).",
