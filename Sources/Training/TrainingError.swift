@@ -6,8 +6,8 @@ package enum TrainingError: ReportableError, Equatable {
     case noExamples(String)
     /// A setting that cannot be.
     case badSetting(name: String, expected: String, found: String)
-    /// The loss or a gradient is NaN or infinite.
-    case notFinite(what: String, step: Int, module: String?)
+    /// The loss or a gradient is NaN or infinite in a run that computes in `dtype`.
+    case notFinite(what: String, step: Int, module: String?, dtype: DType)
     /// A threshold has become NaN or infinite.
     case thresholdNotFinite(step: Int, module: String, gradient: Double)
     /// A saved state belongs to a run with other settings or data.
@@ -21,11 +21,12 @@ package enum TrainingError: ReportableError, Equatable {
         switch self {
         case .noExamples(let path): "\(path): no examples to train on"
         case .badSetting(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
-        case .notFinite(let what, let step, let module):
+        case .notFinite(let what, let step, let module, let dtype):
             "step \(step): \(what) is not finite"
                 + (module.map { "; the first module with a NaN or infinity in its output is \($0)" }
                     ?? "; all module outputs are finite")
-                + "; try a smaller learning rate or --dtype f32"
+                + "; try a smaller learning rate"
+                + (dtype == .f32 ? "" : ", or computing in F32 rather than \(dtype.rawValue)")
         case .thresholdNotFinite(let step, let module, let gradient):
             "step \(step): tau of \(module) is not finite (its gradient estimate g is \(gradient)); "
                 + "try a smaller --s or --lambda"

@@ -151,15 +151,13 @@ package final class TrainingLoop {
         adapter.beginStep()
         let sums = try passBatches(batches, masks, observer)
         guard sums.loss.isFinite else {
-            throw TrainingError.notFinite(
-                what: "the loss", step: step + 1, module: try firstModuleNotFinite(batches, masks))
+            throw try notFinite("the loss", batches, masks)
         }
         if adapter.trainsParameters { try group.sumGradients(adapter.parameters) }
         let penalty = adapter.addPenalty()
         let norm = optimizer.gradientNorm()
         guard norm.isFinite else {
-            throw TrainingError.notFinite(
-                what: "the gradient", step: step + 1, module: try firstModuleNotFinite(batches, masks))
+            throw try notFinite("the gradient", batches, masks)
         }
         let factor = schedule.factor(at: step)
         let clipping = configuration.gradientClipping
@@ -228,6 +226,12 @@ package final class TrainingLoop {
         guard adapter.configuration.isGated else { return nil }
         let sparsities = zip(adapter.projections, ranks).filter { $0.1 > 0 }.compactMap { $0.0.gate?.step.sparsity }
         return sparsities.reduce(0, +) / Double(max(1, sparsities.count))
+    }
+
+    /// The error for `what`, which is not finite in the step that has begun.
+    private func notFinite(_ what: String, _ batches: [Batch], _ masks: RandomStream) throws -> TrainingError {
+        .notFinite(
+            what: what, step: step + 1, module: try firstModuleNotFinite(batches, masks), dtype: model.context.dtype)
     }
 
     /// The first projection, in the order of computation, whose output has a NaN or infinity on one of the batches,

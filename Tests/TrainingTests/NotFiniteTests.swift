@@ -26,7 +26,7 @@ import Training
         let module = "model.layers.1.mlp.gate_proj"
         poison(projection(bench, module).frozen.copiedWeight, with: value)
         let before = bench.loop.state
-        let expected = TrainingError.notFinite(what: "the loss", step: 2, module: module)
+        let expected = TrainingError.notFinite(what: "the loss", step: 2, module: module, dtype: .f32)
         #expect(throws: expected) { try bench.loop.takeStep() }
         #expect(expected.exitStatus == .failedSelfCheck)
         #expect("\(expected)".contains("step 2") && "\(expected)".contains(module))
@@ -46,7 +46,7 @@ import Training
         let wrapped = bench.adapted.adapter.projections[7]
         poison(wrapped.method.parameters[1].value)
         bench.adapted.adapter.prepare()
-        #expect(throws: TrainingError.notFinite(what: "the loss", step: 1, module: wrapped.path)) {
+        #expect(throws: TrainingError.notFinite(what: "the loss", step: 1, module: wrapped.path, dtype: .f32)) {
             try bench.loop.takeStep()
         }
     }
@@ -62,10 +62,19 @@ import Training
         #expect(error?.description.contains("tau of \(first)") == true)
     }
 
+    /// F32 is advice for a run in BF16 alone.
+    @Test func adviceFitsTheRunsType() {
+        let words = [DType.f32, .bf16].map {
+            "\(TrainingError.notFinite(what: "the loss", step: 1, module: nil, dtype: $0))"
+        }
+        #expect(words.allSatisfy { $0.contains("; try a smaller learning rate") })
+        #expect(words[0].hasSuffix("learning rate") && words[1].hasSuffix("computing in F32 rather than BF16"))
+    }
+
     @Test func brokenHeadIsNoModuleOutput() throws {
         let bench = try TrainingBench { $0.storage = .copied }
         poison(bench.adapted.model.head.copiedWeight)
-        let expected = TrainingError.notFinite(what: "the loss", step: 1, module: nil)
+        let expected = TrainingError.notFinite(what: "the loss", step: 1, module: nil, dtype: .f32)
         #expect(throws: expected) { try bench.loop.takeStep() }
         #expect("\(expected)".contains("all module outputs are finite"))
     }

@@ -269,7 +269,7 @@ import TSPEFT
                     $0.training.learningRate = 3e38
                     $0.training.checkpointInterval = 1
                 })
-            guard case .notFinite(_, step: 3, module: let module)? = run.error as? TrainingError else {
+            guard case .notFinite(_, step: 3, module: let module, dtype: .f32)? = run.error as? TrainingError else {
                 Issue.record("\(String(describing: run.error))")
                 return
             }
