@@ -36,7 +36,8 @@ package final class Checkpoint: TensorSource, Sendable {
     /// Opens a Hugging Face directory, a `.safetensors` or `.safetensors.zst` file or a GGUF file (of a split model any
     /// part), and checks all headers.
     ///
-    /// Throws `missing` for a path where nothing is, `noModel` for a directory without a checkpoint, and the errors of
+    /// Throws `missing` for a path where nothing is, `noModel` or `missingWeights` for a directory without a
+    /// checkpoint, and the errors of
     /// the formats.
     package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
         switch try checkedPathKind(path) {
@@ -92,7 +93,7 @@ package final class Checkpoint: TensorSource, Sendable {
         } else if pathKind(indexPath) != .nothing {
             files = try openShards(of: ShardIndex(path: indexPath), in: path)
         } else {
-            throw .noModel(directory: path, hint: hint(for: path))
+            throw failure(of: path)
         }
         return Checkpoint(
             path: path, layout: .huggingFace(directory: path), mappings: files.map(\.file),
@@ -145,9 +146,21 @@ package final class Checkpoint: TensorSource, Sendable {
         return value
     }
 
-    /// What a directory without a model may be instead.
-    private static func hint(for directory: String) -> String {
+    /// Why a directory without weights is no checkpoint.
+    private static func failure(of directory: String) -> CheckpointError {
         let names = directoryEntries(directory)
+        if let hint = hint(for: directory, having: names) { return .noModel(directory: directory, hint: hint) }
+        guard names.contains("config.json") else {
+            return .noModel(
+                directory: directory, hint: "neither model.safetensors nor \(ShardIndex.fileName) is there")
+        }
+        let single = "model.safetensors"
+        return .missingWeights(
+            directory: directory, lookedFor: [single, single + ".zst", ShardIndex.fileName])
+    }
+
+    /// What a directory without a model may be instead.
+    private static func hint(for directory: String, having names: [String]) -> String? {
         if names.contains("adapter_config.json") {
             return "it is an adapter directory; name the base model and pass the adapter with --adapter"
         }
@@ -157,7 +170,7 @@ package final class Checkpoint: TensorSource, Sendable {
         if let file = names.first(where: { $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") }) {
             return "'\(file)' is a PyTorch pickle, which tspeft does not read; convert it to safetensors"
         }
-        return "neither model.safetensors nor \(ShardIndex.fileName) is there"
+        return nil
     }
 
     package func record(_ name: String) -> TensorRecord? {

@@ -11,6 +11,8 @@ package enum CheckpointError: ReportableError, Equatable {
     case notRegularFile(path: String)
     /// A directory holds no checkpoint; `hint` says what it holds instead, or what is needed.
     case noModel(directory: String, hint: String)
+    /// A directory has a model's configuration but none of the files that could hold its weights.
+    case missingWeights(directory: String, lookedFor: [String])
     /// The file breaks the rules of its format; `problem` says where and how.
     case malformed(file: String, problem: String)
     /// A tensor's entry or bytes are not as they must be.
@@ -42,6 +44,8 @@ package enum CheckpointError: ReportableError, Equatable {
         case .unreadable(let path, let code): "\(path): cannot be read: \(systemMessage(code))"
         case .notRegularFile(let path): "\(path): is not a regular file"
         case .noModel(let directory, let hint): "\(directory): holds no model: \(hint)"
+        case .missingWeights(let directory, let names):
+            "\(directory): has a model's config.json but no weights; looked for \(names.joined(separator: ", "))"
         case .malformed(let file, let problem): "\(file): \(problem)"
         case .badTensor(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' \(found); \(expected)"
@@ -64,7 +68,7 @@ package enum CheckpointError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .missing: .missingInput
+        case .missing, .missingWeights: .missingInput
         // Files in memory fall under the limit on the size of files too.
         case .unreadable(_, let code): code == EIO || code == EFBIG ? .inputOutput : .missingInput
         case .notRegularFile, .noModel, .malformed, .badTensor, .missingTensor, .tooLarge: .badData
