@@ -189,11 +189,12 @@ extension AdapterDirectory {
                 if role.isOptional { continue }
                 throw .missingTensor(file: file, tensor: key)
             }
-            let expected = role.axes.enumerated().map { position, axis in
-                extents[axis] ?? (position < shape.count ? shape[position] : 1)
-            }
             let isEmpty = zip(role.axes, shape).contains { $0 != .rank && $1 == 0 }
-            guard shape == expected, !isEmpty else {
+            guard shape.count == role.axes.count, !isEmpty else {
+                throw .wrongAxes(file: file, tensor: key, expected: role.words(extents), found: shape)
+            }
+            let expected = zip(role.axes, shape).map { extents[$0] ?? $1 }
+            guard shape == expected else {
                 throw .wrongShape(file: file, tensor: key, expected: expected, found: shape)
             }
             for (axis, extent) in zip(role.axes, shape) { extents[axis] = extent }
@@ -218,18 +219,18 @@ extension AdapterDirectory {
             guard let tensor = tensors[role.suffix] else {
                 throw .missingSharedTensor(file: file, tensor: role.suffix)
             }
-            let least = role.axes.map { axis in
-                axis == .rank
-                    ? configuration.rank ?? 0
-                    : configuration.tensorRoles(of: modules[0]).filter { $0.axes == [axis] }.flatMap { own in
-                        ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }
-                    }.max() ?? 1
+            var extents: [AdapterTensorRole.Dimension: Int] = [:]
+            extents[.rank] = configuration.rank ?? 0
+            for own in configuration.tensorRoles(of: modules[0]) where own.axes.count == 1 && own.axes != [.rank] {
+                extents[own.axes[0]] = ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }.max()
             }
+            let least = role.axes.map { extents[$0] ?? 1 }
             guard tensor.shape.count == least.count, zip(tensor.shape, least).allSatisfy({ $0 >= $1 }),
                 zip(role.axes, tensor.shape).allSatisfy({ $0 != .rank || $1 == configuration.rank }),
                 elementCount(shape: tensor.shape) == tensor.values.count
             else {
-                throw .wrongShape(file: file, tensor: tensor.name, expected: least, found: tensor.shape)
+                throw .wrongAxes(
+                    file: file, tensor: tensor.name, expected: role.words(extents, ofAll: true), found: tensor.shape)
             }
             try checkFinite(tensor, file: file)
             shared.append(tensor)
@@ -251,7 +252,8 @@ extension AdapterDirectory {
             }
             for tensor in own where !saved.contains(where: { $0.name == tensor.name }) {
                 guard !tensor.shape.contains(0), elementCount(shape: tensor.shape) == tensor.values.count else {
-                    throw .wrongShape(file: file, tensor: tensor.name, expected: [1], found: tensor.shape)
+                    throw .wrongAxes(
+                        file: file, tensor: tensor.name, expected: "the layer's own shape", found: tensor.shape)
                 }
                 try checkFinite(tensor, file: file)
                 saved.append(tensor)

@@ -37,6 +37,8 @@ package enum AdapterError: ReportableError, Equatable {
     case modulesWithoutTensors(adapter: String, count: Int, first: String, found: Int)
     /// A tensor's shape disagrees with the configuration, its partner or the base.
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
+    /// The same where what is expected are axes whose extents only the base tells.
+    case wrongAxes(file: String, tensor: String, expected: String, found: [Int])
     /// A tensor holds NaN or an infinity.
     case notFinite(file: String, tensor: String, index: Int)
     /// The adapter was made for another base model.
@@ -83,6 +85,8 @@ package enum AdapterError: ReportableError, Equatable {
                 + "is so, list its modules in target_modules"
         case .wrongShape(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
+        case .wrongAxes(let file, let tensor, let expected, let found):
+            "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
         case .notFinite(let file, let tensor, let index):
             "\(file): tensor '\(tensor)' holds a NaN or infinity at element \(index)"
         case .wrongBase(let adapter, let base, let difference):
@@ -98,7 +102,8 @@ package enum AdapterError: ReportableError, Equatable {
         case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor, .unsupportedModule:
             .unsupported
         case .missingFile: .missingInput
-        case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .notFinite,
+        case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .wrongAxes,
+            .notFinite,
             .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors:
             .badData
         }

@@ -36,6 +36,24 @@ package struct AdapterTensorRole: Sendable {
         self.origin = origin
     }
 
+    /// The shape in words, such as `[8, the weight's columns]`: an extent that `extents` does not have by what it is.
+    ///
+    /// - Parameter ofAll: whether the tensor serves all modules, so that extents other than the rank are least ones.
+    func words(_ extents: [Dimension: Int], ofAll: Bool = false) -> String {
+        let words = axes.map { axis in
+            let weight = ofAll ? "the widest weight's" : "the weight's"
+            return switch (axis, extents[axis]) {
+            case (.rank, let extent?): "\(extent)"
+            case (_, let extent?): ofAll ? "at least \(extent)" : "\(extent)"
+            case (.rank, nil): "the rank"
+            case (.outputSize, nil): weight + " rows"
+            case (.inputSize, nil): weight + " columns"
+            case (.one, nil): "1"
+            }
+        }
+        return "[" + words.joined(separator: ", ") + "]"
+    }
+
     /// The shape in a module of these sizes; `rank` is needed where there is an axis of that size.
     package func shape(rank: Int?, outputSize: Int, inputSize: Int) -> [Int] {
         axes.map {

@@ -67,6 +67,28 @@ struct SampleAdapter {
 }
 
 @Suite struct AdapterDirectoryTests {
+    /// What is expected must be something that can be: extents that only the base tells are named.
+    @Test func tensorOfTooFewAxesIsToldWhichItNeeds() throws {
+        let settings = IA3Settings(feedforward: .names(["down_proj"]))
+        for (module, expected) in [
+            ("mlp.down_proj", "[1, the weight's columns]"), ("self_attn.k_proj", "[the weight's rows, 1]"),
+        ] {
+            let path = "model.layers.0." + module
+            let error = #expect(throws: AdapterError.self) {
+                try AdapterDirectory(
+                    configuration: AdapterConfiguration(
+                        settings, isGated: false, targets: .names(["down_proj", "k_proj"])),
+                    modules: [path],
+                    tensors: [
+                        AdapterTensor(PEFTNames.key(path, PEFTNames.ia3L), [16], [Float](repeating: 1, count: 16))
+                    ])
+            }
+            #expect(
+                error?.description.contains("has shape [16], expected \(expected)") == true,
+                "\(String(describing: error))")
+        }
+    }
+
     @Test func peftsDirectoryIsRead() throws {
         let adapter = try AdapterDirectory.read(fixture("golden/llama-lora/adapter"))
         #expect(adapter.modules.count == 15)
