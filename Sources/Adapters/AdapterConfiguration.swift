@@ -103,9 +103,12 @@ package struct AdapterConfiguration: Sendable {
 
     /// Throws `.unsupportedModule` where the method cannot be at a module.
     func checkMethod(at module: LinearModule, source: String) throws(AdapterError) {
-        if let reason = kind.method.obstacle(at: module, self) {
-            throw .unsupportedModule(module.path, source: source, reason: reason)
-        }
+        guard let reason = kind.method.obstacle(at: module, self) else { return }
+        var gated = self
+        gated.isGated = true
+        let canBeGated = kind.method.obstacle(at: module, gated) == nil
+        let remedy = "leave the module out" + (canBeGated ? " or use \(gated.methodName), which can be there" : "")
+        throw .unsupportedModule(module.path, source: source, reason: reason + "; " + remedy)
     }
 
     /// The factor on the update (NUMERICS, "Adapter updates M(x)").

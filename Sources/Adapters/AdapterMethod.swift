@@ -65,7 +65,7 @@ package protocol AdapterMethod: AnyObject {
     /// The frozen tensors that all modules share.
     static var sharedRoles: [AdapterTensorRole] { get }
 
-    /// Why an adapter of this configuration cannot be at a module, as the end of a sentence; nil where it can.
+    /// Why an adapter of this configuration cannot be at a module, as a part of a sentence; nil where it can.
     static func obstacle(at module: LinearModule, _ configuration: AdapterConfiguration) -> String?
 
     /// The tensors of a new adapter at one module, so initialised that M(x) = 0, as peft does it.

@@ -188,9 +188,7 @@ package final class IA3: AdapterMethod {
         guard !configuration.isGated, module.hasBias,
             !configuration.own(IA3Settings.self).scalesInput(module.path)
         else { return nil }
-        return
-            "it scales the output of a layer with a bias: peft would scale the bias too, which is not supported; use "
-            + "the gated form, which leaves the bias as it is, or leave the module out"
+        return "it scales the output of a layer with a bias: peft would scale the bias too, which is not supported"
     }
 
     package init(_ site: AdapterSite) throws {

@@ -57,14 +57,17 @@ func exportAdapter(
     return (report, base)
 }
 
-/// The base that was given, or else the one that the adapter names if the format cannot do without.
+/// The base that was given, or else the one that the adapter names: if the format cannot do without, or if it is there
+/// and only a base tells whether the adapter can be exported.
 private func base(for request: ExportRequest, _ adapter: AdapterDirectory) throws -> ModelCheckpoint? {
     let path: String
     if let given = request.basePath {
         path = given
     } else {
-        guard request.format.needsBase || request.asLoRA else { return nil }
+        let isNeeded = request.format.needsBase || request.asLoRA
+        guard isNeeded || AdapterExport.asksForBase(adapter, to: request.format) else { return nil }
         guard let named = adapter.configuration.baseModelPath, pathKind(named) != .nothing else {
+            guard isNeeded else { return nil }
             let what = adapter.configuration.baseModelPath.map { "its base '\($0)' is not there" }
             throw WorkflowError.missing(
                 path: request.adapterPath,

@@ -95,14 +95,12 @@ package struct AdapterExport: Sendable {
         }
         /// Where peft's form of the method is not ours at a module with a bias, which only the base tells.
         func checkDense(_ module: String) throws {
-            var dense = adapter.configuration
-            dense.isGated = false
             let linear = base?.linearModules.first { $0.path == module }
-            let asked = linear ?? LinearModule(path: module, outputSize: 0, inputSize: 0, hasBias: true)
-            guard let reason = dense.kind.method.obstacle(at: asked, dense) else { return }
+            guard let reason = Self.denseObstacle(module, linear, adapter) else { return }
             let doubt =
                 linear == nil ? "only the base, which is not given, tells whether this layer has a bias; if so, " : ""
-            throw refusal("\(module): \(doubt)\(reason)")
+            throw refusal(
+                "\(module): \(doubt)\(reason); merge the adapter, or export it to torch, which keeps it as it is")
         }
         var modules: [Module] = []
         for module in adapter.modules {
@@ -124,6 +122,19 @@ package struct AdapterExport: Sendable {
         }
         self.modules = modules
         if written.isEmpty { throw refusal("no module's gate ever opens and no update is left") }
+    }
+
+    /// Why peft cannot have the method at a module, of which nil is one with a bias; nil where it can.
+    private static func denseObstacle(_ path: String, _ linear: LinearModule?, _ adapter: AdapterDirectory) -> String? {
+        var dense = adapter.configuration
+        dense.isGated = false
+        let module = linear ?? LinearModule(path: path, outputSize: 0, inputSize: 0, hasBias: true)
+        return dense.kind.method.obstacle(at: module, dense)
+    }
+
+    /// Whether only the base tells if an adapter can be exported to a format that does not need it otherwise.
+    package static func asksForBase(_ adapter: AdapterDirectory, to format: ExportFormat) -> Bool {
+        format == .peft && adapter.modules.contains { denseObstacle($0, nil, adapter) != nil }
     }
 
     /// Why the change of a module has no form in the format; nil where it has one.
