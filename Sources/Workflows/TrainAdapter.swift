@@ -147,8 +147,8 @@ package func trainAdapter(
             try progress(.training(event))
         },
         save: { state in
-            try session.checkpoint.checkUnchanged()
-            return try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
+            // A state is saved behind the report of its step, which has looked whether the base stayed as it was.
+            try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
         }, shouldStop: shouldStop)
     if let evaluationExamples {
         callbacks.evaluate = {
