@@ -162,6 +162,23 @@ package final class MappedFile: Sendable {
         try body(UnsafeRawBufferPointer(start: start, count: byteCount))
     }
 
+    /// Copies a range (bytes) of a file on the disk, which must not be packed, to `target` of as many bytes. The
+    /// mapping's pages are left alone: those that it had none of stay out of memory.
+    ///
+    /// Throws `unreadable`, and `inputLost` where the file has become shorter.
+    package func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(CheckpointError) {
+        precondition(!isPacked && range.count == target.count, "a copy of as many bytes from a file on the disk")
+        var done = 0
+        while done < range.count {
+            let got = retryingOnInterrupt {
+                pread(descriptor, target.baseAddress! + done, range.count - done, off_t(range.lowerBound + done))
+            }
+            if got < 0 { throw .unreadable(path: path, code: errno) }
+            if got == 0 { throw .inputLost(path: path) }
+            done += got
+        }
+    }
+
     /// Has the kernel map a range (bytes) at once, read from the disk where need be: cheaper than a fault for each few
     /// pages. Nothing comes of it where the kernel cannot or the file has become shorter.
     package func populate(_ range: Range<Int>) {

@@ -76,14 +76,17 @@ package struct BaseFingerprint: Sendable, Equatable {
             let there = found[entry.name]!
             if entry.encoding != there.encoding {
                 return
-                    "tensor '\(entry.name)' is stored as \(there.encoding), in the recorded base as \(entry.encoding); if this is that base "
-                    + "converted, use the adapter with the original and convert the result"
+                    "tensor '\(entry.name)' is stored as \(there.encoding), in the recorded base as \(entry.encoding)"
+                    + Self.remedyIfConverted
             }
         }
         let changed = entries.filter { found[$0.name]!.hash != $0.hash }
         return "\(changed.count) of \(entries.count) tensors have other values, "
             + "'\(changed.first?.name ?? "")' for one"
     }
+
+    private static let remedyIfConverted =
+        "; if this is that base converted, use the adapter with the original and convert the result"
 }
 
 extension BaseFingerprint {
@@ -124,24 +127,41 @@ extension BaseFingerprint {
 }
 
 extension ModelCheckpoint {
-    /// What identifies this checkpoint; reads a few kilobytes of each tensor.
+    /// What identifies this checkpoint; reads a few kilobytes of each tensor, and leaves the pages of mapped files alone:
+    /// touched in so many places, most of them would stay in memory.
     package func fingerprint() throws -> BaseFingerprint {
         BaseFingerprint(
             entries: try tensorNames.map { name in
                 let record = record(of: name)!
-                let file = checkpoint.mapping(of: record)
-                // A packed tensor is unpacked for this; it need not stay longer than the piece that is sampled.
-                var kept = record.offset
-                defer { if file.isPacked { file.advise(kept..<record.byteRange.upperBound, willNeed: false) } }
                 return BaseFingerprint.Entry(
                     name: name, shape: record.shape, encoding: record.encoding.description,
-                    hash: try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
-                        let (start, end) = (record.offset + range.lowerBound, record.offset + range.upperBound)
-                        try file.withBytes(in: start..<end, body)
-                        // Pieces come in order and may overlap.
-                        if file.isPacked, end > kept { file.advise(kept..<end, willNeed: false) }
-                        kept = max(kept, end)
-                    })
+                    hash: try sampleHash(of: record, in: checkpoint.mapping(of: record)))
             })
+    }
+
+    private func sampleHash(of record: TensorRecord, in file: MappedFile) throws -> String {
+        if file.isPacked { return try sampleHash(ofPacked: record, in: file) }
+        var sample: [UInt8] = []
+        return try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
+            if sample.count != range.count { sample = [UInt8](repeating: 0, count: range.count) }
+            let start = record.offset + range.lowerBound
+            try sample.withUnsafeMutableBytes { bytes in
+                try file.read(start..<start + range.count, into: bytes)
+                body(UnsafeRawBufferPointer(bytes))
+            }
+        }
+    }
+
+    /// A packed tensor is unpacked for this; it need not stay longer than the piece that is sampled.
+    private func sampleHash(ofPacked record: TensorRecord, in file: MappedFile) throws -> String {
+        var kept = record.offset
+        defer { file.advise(kept..<record.byteRange.upperBound, willNeed: false) }
+        return try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
+            let (start, end) = (record.offset + range.lowerBound, record.offset + range.upperBound)
+            try file.withBytes(in: start..<end, body)
+            // Pieces come in order and may overlap.
+            if end > kept { file.advise(kept..<end, willNeed: false) }
+            kept = max(kept, end)
+        }
     }
 }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import Foundation
 import Models
 import TestSupport
 import Testing
@@ -55,6 +56,34 @@ private func fingerprint(_ change: (inout SmallModel) -> Void = { _ in }) throws
     let gguf = try ModelCheckpoint.open(fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf")).fingerprint()
     let difference = try #require(directory.difference(from: gguf))
     #expect(difference.contains("is stored as"), "\(difference)")
+}
+
+/// Resident pages of a mapping, in bytes.
+private func resident(_ path: String) throws -> Int {
+    // A file that says it is empty.
+    let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let text = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
+    let name = path.split(separator: "/").suffix(2).joined(separator: "/")
+    let entries = text.split(separator: "\n").drop { !$0.hasSuffix(name) }
+    let line = try #require(entries.first { $0.hasPrefix("Rss:") })
+    return try #require(Int(line.split(separator: " ")[1])) << 10
+}
+
+@Test func fingerprintLeavesMappedPagesAlone() throws {
+    try withTemporaryFolder { folder in
+        var model = SmallModel()
+        model.configuration["vocab_size"] = .integer(1 << 18)
+        for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+            model.remove(name)
+            model.add(name, [1 << 18, 8])
+        }
+        try model.write(to: folder)
+        let checkpoint = try ModelCheckpoint.open(folder)
+        let before = try resident(folder + "/model.safetensors")
+        _ = try checkpoint.fingerprint()
+        let after = try resident(folder + "/model.safetensors")
+        #expect(after - before < 1 << 20, "\(after - before) of \(checkpoint.checkpoint.mappings[0].byteCount) bytes")
+    }
 }
 
 @Test func fingerprintSurvivesJSON() throws {
