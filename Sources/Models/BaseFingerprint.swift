@@ -20,12 +20,16 @@ package struct BaseFingerprint: Sendable, Equatable {
     package let entries: [Entry]
     /// FNV-1a, 64 bits, over all entries, as 16 hexadecimal digits.
     package let digest: String
+    /// Names of the tensors whose rows stand in another order in the other kind of checkpoint, where a checkpoint at
+    /// hand tells; no part of what identifies it.
+    private let reordered: Set<String>
 
     /// Pieces and bytes of each that are sampled of a tensor, evenly spread from its first byte to its last.
     private static let pieceCount = 64
     private static let pieceSize = 64
 
-    init(entries: [Entry]) {
+    init(entries: [Entry], reordered: Set<String> = []) {
+        self.reordered = reordered
         let sorted = entries.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         self.entries = sorted
         var hash = FNVHash()
@@ -33,6 +37,10 @@ package struct BaseFingerprint: Sendable, Equatable {
             hash.add("\(entry.name)\u{0}\(entry.shape)\u{0}\(entry.encoding)\u{0}\(entry.hash)\u{0}")
         }
         digest = hash.text
+    }
+
+    package static func == (left: BaseFingerprint, right: BaseFingerprint) -> Bool {
+        left.digest == right.digest && left.entries == right.entries
     }
 
     /// The hash of a sample of a tensor's bytes; `read` lends a range of them.
@@ -81,8 +89,11 @@ package struct BaseFingerprint: Sendable, Equatable {
             }
         }
         let changed = entries.filter { found[$0.name]!.hash != $0.hash }
-        return "\(changed.count) of \(entries.count) tensors have other values, "
-            + "'\(changed.first?.name ?? "")' for one"
+        let difference =
+            "\(changed.count) of \(entries.count) tensors have other values, '\(changed.first?.name ?? "")' for one"
+        guard changed.allSatisfy({ other.reordered.contains($0.name) }) else { return difference }
+        return difference + ", and they are those whose rows GGUF files hold in another order than Hugging Face's"
+            + Self.remedyIfConverted
     }
 
     private static let remedyIfConverted =
@@ -136,7 +147,8 @@ extension ModelCheckpoint {
                 return BaseFingerprint.Entry(
                     name: name, shape: record.shape, encoding: record.encoding.description,
                     hash: try sampleHash(of: record, in: checkpoint.mapping(of: record)))
-            })
+            },
+            reordered: Set(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
     }
 
     private func sampleHash(of record: TensorRecord, in file: MappedFile) throws -> String {

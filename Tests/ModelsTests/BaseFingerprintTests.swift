@@ -58,6 +58,21 @@ private func fingerprint(_ change: (inout SmallModel) -> Void = { _ in }) throws
     #expect(difference.contains("is stored as"), "\(difference)")
 }
 
+/// Of numbers in F32 only those rows differ that Llama's GGUF files hold in another order.
+@Test func convertedLlamaIsSaidToBePerhapsTheSame() throws {
+    try withTemporaryFolder { folder in
+        try SmallModel().write(to: folder)
+        try SmallModel().writeGGUF(to: folder + "/m.gguf")
+        let (directory, gguf) = (try ModelCheckpoint.open(folder), try ModelCheckpoint.open(folder + "/m.gguf"))
+        for (recorded, found) in [(directory, gguf), (gguf, directory)] {
+            let recorded = try BaseFingerprint(json: recorded.fingerprint().json)
+            let difference = try #require(recorded.difference(from: found.fingerprint()))
+            #expect(difference.hasPrefix("4 of 21 tensors have other values"), "\(difference)")
+            #expect(difference.contains("if this is that base converted"), "\(difference)")
+        }
+    }
+}
+
 /// Resident pages of a mapping, in bytes.
 private func resident(_ path: String) throws -> Int {
     // A file that says it is empty.
