@@ -51,15 +51,18 @@ package enum ArchitectureTable {
         return try type.init(fields)
     }
 
-    /// The architecture that `model_type` and the first of `architectures` name, and the name that decided.
+    /// The architecture that `model_type` and the first of `architectures` name, and the name that decided. Throws
+    /// `ModelError.disagreeingArchitecture` where one of the two is known and the other is not its own.
     private static func find(
         _ fields: JSONConfigurationFields
     ) throws(ModelError) -> (type: (any Architecture.Type)?, name: String) {
         let first = fields.member("architectures")?.arrayValue?.compactMap(\.stringValue).first
-        let name = try fields.string("model_type") ?? first ?? "(no model_type)"
-        if let type = all.first(where: { $0.names.className == name }) { return (type, name) }
-        guard let type = all.first(where: { $0.names.modelType == name }) else { return (nil, name) }
-        if let first, first != type.names.className { return (nil, first) }
+        let ofClass = all.first { $0.names.className == first }
+        guard let name = try fields.string("model_type") else { return (ofClass, first ?? "(no model_type)") }
+        let type = all.first { $0.names.modelType == name }
+        if let first, type != nil || ofClass != nil, type != ofClass {
+            throw .disagreeingArchitecture(file: fields.file, modelType: name, className: first)
+        }
         return (type, name)
     }
 }

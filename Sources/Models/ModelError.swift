@@ -6,6 +6,8 @@ package enum ModelError: ReportableError, Equatable {
     case missingConfiguration(file: String)
     /// The architecture is not among the known ones.
     case unknownArchitecture(file: String, name: String)
+    /// `model_type` and the class that `architectures` names are not of one architecture.
+    case disagreeingArchitecture(file: String, modelType: String, className: String)
     /// A configuration value is absent, of the wrong kind or out of range.
     case badConfiguration(file: String, key: String, expected: String, found: String)
     /// The configuration is sound but asks for something that is not built.
@@ -32,7 +34,10 @@ package enum ModelError: ReportableError, Equatable {
         case .missingConfiguration(let file): "\(file): is missing; a model directory needs its configuration"
         case .unknownArchitecture(let file, let name):
             "\(file): the architecture '\(name)' is not known; known are "
-                + ArchitectureTable.all.map { $0.names.known }.joined(separator: ", ")
+                + Self.known
+        case .disagreeingArchitecture(let file, let modelType, let className):
+            "\(file): 'model_type' and 'architectures' disagree: 'model_type' says \(Self.words(ofType: modelType)), "
+                + "'architectures' says \(Self.words(ofClass: className)); known are \(Self.known)"
         case .badConfiguration(let file, let key, let expected, let found):
             "\(file): '\(key)' is \(found); expected \(expected)"
         case .unsupportedConfiguration(let file, let key, let found, let supported):
@@ -56,10 +61,24 @@ package enum ModelError: ReportableError, Equatable {
         }
     }
 
+    /// The architectures that there are graphs of.
+    private static var known: String { ArchitectureTable.all.map { $0.names.known }.joined(separator: ", ") }
+
+    private static func words(ofType name: String) -> String {
+        let type = ArchitectureTable.all.first { $0.names.modelType == name }
+        return type.map { "'\(name)', whose class is \($0.names.className)" } ?? "'\(name)', which is not known"
+    }
+
+    private static func words(ofClass name: String) -> String {
+        let type = ArchitectureTable.all.first { $0.names.className == name }
+        return type.map { "'\(name)', which is that of '\($0.names.modelType)'" } ?? "'\(name)', which is not known"
+    }
+
     package var exitStatus: ExitStatus {
         switch self {
         case .missingConfiguration: .missingInput
-        case .unknownArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole: .unsupported
+        case .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole:
+            .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
             .badFingerprint:
             .badData

@@ -124,6 +124,22 @@ func unknownArchitectureIsNamedWithTheKnownOnes(_ text: String, _ name: String) 
     #expect(error.description.contains(name) && error.description.contains("known are llama"), "\(error)")
 }
 
+@Test(arguments: [
+    (#"{"model_type":"llama","architectures":["Qwen3ForCausalLM"]}"#, "'llama', whose", "that of 'qwen3'"),
+    (#"{"model_type":"novel","architectures":["LlamaForCausalLM"]}"#, "'novel', which is not known", "that of 'llama'"),
+    (
+        #"{"model_type":"llama","architectures":["NovelModel"]}"#, "class is LlamaForCausalLM",
+        "'NovelModel', which is not"
+    ),
+])
+func disagreeingNamesAreToldApart(_ text: String, _ type: String, _ className: String) throws {
+    let error = try #require(throws: ModelError.self) { try configuration(text) }
+    #expect(error.exitStatus == .unsupported)
+    for words in ["disagree", "'model_type' says", "'architectures' says", type, className] {
+        #expect(error.description.contains(words), "\(error)")
+    }
+}
+
 @Test func mistralIsReadOnlyWithoutASlidingWindow() throws {
     func mistral(_ more: String) -> String {
         small(more).replacing("\"llama\"", with: "\"mistral\"")
