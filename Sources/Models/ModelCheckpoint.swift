@@ -110,9 +110,10 @@ package final class ModelCheckpoint: Sendable {
     }
 
     /// The model over this checkpoint's weights, which stay where they are unless `storage` says otherwise. Throws what
-    /// reading them throws.
+    /// `checkRuns` and reading them throw.
     package func makeModel(_ context: ComputeContext, _ storage: WeightStorage = .inPlace) throws -> any Model {
-        try architecture.makeModel(WeightLoader(checkpoint: self, context: context, storage: storage))
+        try checkRuns()
+        return try architecture.makeModel(WeightLoader(checkpoint: self, context: context, storage: storage))
     }
 
     /// Throws `CheckpointError.inputChanged` where one of the files was written to since it was opened: what was computed
@@ -137,9 +138,13 @@ package final class ModelCheckpoint: Sendable {
             }
         }
         if let record = unexpectedBiases.first {
+            let others = unexpectedBiases.count - 1
             throw .unexpectedTensor(
                 file: checkpoint.files[record.fileIndex], tensor: record.name,
-                reason: "the configuration has no such bias")
+                reason: "the configuration has no such bias"
+                    + (others > 0 ? " (nor \(others) more that are there)" : "")
+                    + "; it denies biases that the model has, or the model is no "
+                    + "'\(architecture.names.modelType)', as it calls itself")
         }
     }
 }

@@ -18,6 +18,10 @@ package enum ModelError: ReportableError, Equatable {
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
     /// A tensor is there that contradicts the configuration.
     case unexpectedTensor(file: String, tensor: String, reason: String)
+    /// Tensors lie in the layers that the graph does not read; the first, how many they are and why they may be there.
+    case unreadTensors(file: String, tensor: String, count: Int, cause: UnreadCause)
+    /// A weight is stored in a type without fractions.
+    case weightsOfNoNumbers(file: String, tensor: String, encoding: String)
     /// A module was to be trained whole whose weight the model has twice.
     case tiedModule(file: String, module: String)
     /// A module was to be trained whole that cannot be.
@@ -48,6 +52,12 @@ package enum ModelError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' has the shape \(found); the configuration needs \(expected)"
         case .unexpectedTensor(let file, let tensor, let reason):
             "\(file): tensor '\(tensor)' is there, but \(reason)"
+        case .unreadTensors(let file, let tensor, let count, let cause):
+            "\(file): tensor '\(tensor)'"
+                + (count > 1 ? " and \(count - 1) more lie in the layers and are" : " lies in a layer and is")
+                + " not read by the model's graph; \(cause.words)"
+        case .weightsOfNoNumbers(let file, let tensor, let encoding):
+            "\(file): tensor '\(tensor)' is of \(encoding), which is no weight's type"
         case .tiedModule(let file, let module):
             "\(file): '\(module)' cannot be trained whole, since the model's embedding and output head are one tensor and "
                 + "training one of the two would untie them; adapt projections with --targets instead"
@@ -77,10 +87,11 @@ package enum ModelError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .missingConfiguration: .missingInput
-        case .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole:
+        case .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole,
+            .weightsOfNoNumbers, .unreadTensors(_, _, _, .otherArchitecture):
             .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
-            .badFingerprint:
+            .badFingerprint, .unreadTensors:
             .badData
         }
     }

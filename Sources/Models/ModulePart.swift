@@ -13,8 +13,11 @@ package struct ModulePart: Sendable {
     /// What comes before a layer's number in GGUF files.
     static let ggufLayerPrefix = "blk."
 
+    /// What comes before a layer's number in Hugging Face's checkpoints.
+    static let layerPrefix = "model.layers."
+
     /// Hugging Face's path of the module in a layer, such as `model.layers.3.self_attn.q_proj`.
-    func path(layer: Int) -> String { "model.layers.\(layer)." + path }
+    func path(layer: Int) -> String { Self.layerPrefix + "\(layer)." + path }
 
     /// GGUF's name of the module in a layer, such as `blk.3.attn_q`.
     func gguf(layer: Int) -> String { Self.ggufLayerPrefix + "\(layer)." + gguf }

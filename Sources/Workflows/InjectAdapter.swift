@@ -63,6 +63,8 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
     try checkOutput(
         request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, rehearsal) }
+    // An adapter is made to be trained.
+    try base.checkGraphReadsAll()
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
     let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))

@@ -28,6 +28,7 @@ package final class ModelSession {
     package init(basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions) throws {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
+        try checkpoint.checkRuns()
         if let adapterPath {
             let read = try AdapterDirectory.read(adapterPath)
             directory = try read.validated(against: checkpoint.linearModules)

@@ -33,6 +33,13 @@ import Testing
         Mistake("inspect truncated", 65, "model.safetensors", "truncated"),
         Mistake("inject truncated.gguf -o new", 65, "truncated.gguf"),
         Mistake("inject gpt -o new", 69, "'gpt2'", "llama, mistral"),
+        Mistake("inject disagreeing -o new", 69, "disagree", "'qwen3'"),
+        Mistake("inject weightless -o new", 66, "no weights", "model.safetensors.index.json"),
+        Mistake("inspect weightless", 66, "no weights"),
+        Mistake("inject qwen -o new", 69, "self_attn.k_norm.weight", "3 more", "qwen3"),
+        Mistake("generate qwen -p hello", 69, "self_attn.k_norm.weight", "3 more", "qwen3"),
+        Mistake("eval fewer --data records.json", 65, "model.layers.5.", "'num_hidden_layers' says 5"),
+        Mistake("generate ends -p hello", 65, "'eos_token_id' is 9999999999"),
         Mistake("inspect BASE --tensors lm_head.weight", 65, "matches nothing", "nearest"),
         // Adapters.
         Mistake("inject BASE -o new --targets q_prj", 65, "'q_prj'", "nearest: q_proj"),
@@ -108,6 +115,7 @@ import Testing
         for name in ["truncated", "other", "copy"] {
             try files.copyItem(atPath: TinyRun.base, toPath: folder + "/" + name)
         }
+        try changeConfigurations(in: folder)
         try writeFile(folder + "/truncated/model.safetensors", Array(model.prefix(100_000)))
         var other = model
         other[other.count - 1] ^= 1
@@ -127,6 +135,29 @@ import Testing
                 ["inject", TinyRun.base, "--method", method, size, "1", "-o", name])
             guard outcome.status == 0 else { throw UnusableRun(command: "inject", errors: outcome.errors) }
         }
+    }
+
+    /// Models whose `config.json` says something else than their tensors or than itself.
+    private static func changeConfigurations(in folder: String) throws {
+        let files = FileManager.default
+        for (name, base, replacements) in [
+            ("qwen", fixture("tiny-qwen3"), [("\"qwen3\"", "\"llama\""), ("Qwen3For", "LlamaFor")]),
+            ("disagreeing", fixture("tiny-qwen3"), [("\"qwen3\"", "\"llama\"")]),
+            ("fewer", TinyRun.base, [("\"num_hidden_layers\": 6", "\"num_hidden_layers\": 5")]),
+            ("ends", TinyRun.base, [("\"eos_token_id\": ", "\"eos_token_id\": 9999999999, \"old\": ")]),
+            ("weightless", TinyRun.base, []),
+        ] {
+            let path = folder + "/" + name
+            try files.copyItem(atPath: base, toPath: path)
+            var text = String(decoding: try readFile(path + "/config.json"), as: UTF8.self)
+            for (old, new) in replacements {
+                guard text.contains(old) else { throw UnusableRun(command: "replace", errors: old) }
+                text = text.replacing(old, with: new)
+            }
+            try files.removeItem(atPath: path + "/config.json")
+            try writeFile(path + "/config.json", text)
+        }
+        try files.removeItem(atPath: folder + "/weightless/model.safetensors")
     }
 
     @Test func mistakesAreToldInOneSentenceAndLeaveNothingBehind() throws {

@@ -3,7 +3,7 @@ import CheckpointIO
 /// The tokens that begin and end texts, as a checkpoint tells them.
 extension ModelFields {
     /// GGUF's own keys for the ends of a text, a turn and a message.
-    private static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }
+    static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }
 
     /// The token that begins a text; `assumed` where `config.json` has not even the key.
     func bosTokenID(assumed: Int?) throws(ModelError) -> Int? {
