@@ -3,7 +3,7 @@ import TensorCore
 /// Why an adapter's name means no place in a base, or more than one.
 package enum NamingError: ReportableError, Equatable {
     /// The base has nothing of this name. `nearest` are up to three of its names.
-    case unknown(name: String, nearest: [String], cause: NamingCause)
+    case unknown(name: String, nearest: [NearName], cause: NamingCause)
     /// Several tensors of the base fit.
     case ambiguous(name: String, candidates: [String])
     /// The tensor that the name means has a shape that the update does not fit.
@@ -12,8 +12,10 @@ package enum NamingError: ReportableError, Equatable {
     case groupedConvolution(name: String, tensor: String, channels: Int, found: Int)
     /// The update is for another number of experts than the base has.
     case wrongExpertCount(name: String, expected: Int, found: Int)
-    /// One expert of several is not in the base.
-    case missingExpert(name: String, tensor: String)
+    /// One expert is not among the `count` of the base.
+    case missingExpert(name: String, tensor: String, count: Int)
+    /// The layer is there, but its weight is in blocks of a quantization.
+    case quantized(name: String, tensor: String)
     /// A square matrix that neither its shape nor the model's type tells the orientation of.
     case unclearOrientation(name: String, tensor: String, size: Int)
     /// The base has no head of its own.
@@ -31,15 +33,17 @@ package enum NamingError: ReportableError, Equatable {
             "'\(name)' fits several tensors of the base: " + Self.quoted(candidates)
                 + "; name the modules as the whole model does"
         case .wrongShape(let name, let tensor, let update, let found):
-            "'\(name)': the update's shape \(update) does not fit tensor '\(tensor)' of the shape \(found); the adapter is of "
-                + "another model"
+            "'\(name)': the update's shape \(update) does not fit tensor '\(tensor)' of the shape \(found); the adapter is "
+                + "of another model"
         case .groupedConvolution(let name, let tensor, let channels, let found):
             "'\(name)': tensor '\(tensor)' has \(found) input channels where the update has \(channels): it is a "
                 + "convolution in groups, into which no update can be merged"
         case .wrongExpertCount(let name, let expected, let found):
             "'\(name)': the update is for \(expected) experts, the base has \(found)"
-        case .missingExpert(let name, let tensor):
-            "'\(name)': the base has other experts of this layer, but not tensor '\(tensor)'"
+        case .missingExpert(let name, let tensor, let count):
+            "'\(name)': the expert is not among the base's (tensor '\(tensor)'); it has \(count) of this layer"
+        case .quantized(let name, let tensor):
+            "'\(name)': the base holds it quantized (tensor '\(tensor)'), and an update cannot be merged into that"
         case .unclearOrientation(let name, let tensor, let size):
             "'\(name)': tensor '\(tensor)' is square (\(size) by \(size)), and nothing tells whether it is stored as "
                 + "[out, in] or [in, out]"
@@ -55,7 +59,7 @@ package enum NamingError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .groupedConvolution, .interleaved: .unsupported
+        case .groupedConvolution, .interleaved, .quantized: .unsupported
         default: .badData
         }
     }
@@ -64,8 +68,8 @@ package enum NamingError: ReportableError, Equatable {
         names.map { "'\($0)'" }.joined(separator: names.count == 2 ? " and " : ", ")
     }
 
-    private static func listing(_ names: [String]) -> String {
-        names.isEmpty ? "" : "; nearest are " + quoted(names)
+    private static func listing(_ names: [NearName]) -> String {
+        names.isEmpty ? "" : "; nearest are " + names.map(\.description).joined(separator: ", ")
     }
 }
 

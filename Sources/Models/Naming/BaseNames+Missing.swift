@@ -1,0 +1,146 @@
+extension BaseNames {
+    /// Ends of the names of input embeddings.
+    private static let embeddingNames: Set<String> = [
+        "embed_tokens", "wte", "word_embeddings", "embed_in", "shared", "tok_embeddings", "tokens_embed",
+        "token_embedding",
+        "embeddings", "word_embedding", "word_emb",
+    ]
+
+    /// The input embedding among tensors: a matrix of a known name outside of layers and of towers.
+    static func embedding(among tensors: [NamedShape]) -> String? {
+        let named = tensors.filter { tensor in
+            guard tensor.shape.count == 2, tensor.name.hasSuffix(".weight") else { return false }
+            let module = NamePath.parent(tensor.name).parent
+            guard embeddingNames.contains(NamePath.parent(module).last), NamePath.split(module).rest.isEmpty else {
+                return false
+            }
+            let components = NamePath.components(module)
+            return !components.contains {
+                NameWords.vision.contains($0) || NameWords.audio.contains($0) || NameWords.auxiliary.contains($0)
+            }
+        }
+        // T5 has copies beside `shared`.
+        return named.first { $0.name == "shared.weight" }?.name ?? named.first?.name
+    }
+
+    /// Whether a path is that of an output head which can be tied.
+    func isHead(_ path: String) -> Bool {
+        let components = NamePath.components(path)
+        guard let last = components.last, NamePath.split(path).rest.isEmpty else { return false }
+        return NameWords.heads.contains(last) || path.hasSuffix("predictions.decoder")
+    }
+
+    /// Whether the base has an output head of its own.
+    var hasHead: Bool {
+        prefixes.layerCounts.keys.contains { isHead($0) && shapes["\($0).weight"] != nil }
+    }
+
+    /// What a head would be called beside the base's names.
+    func headName(_ key: String) -> String {
+        for family in families where modelTypes.isEmpty == false {
+            if let name = family.filesName(of: key) { return name }
+        }
+        for wrapper in ["language_model", "text_model"] where embedding?.hasPrefix("\(wrapper).model.") == true {
+            return "\(wrapper).lm_head.weight"
+        }
+        return NamePath.joined(NamePath.components(key).drop { NameWords.neutral.contains($0) })
+    }
+
+    /// What a saved value is whose tensor the base lacks.
+    func placeWithoutTensor(of key: String, module: String) throws(NamingError) -> SavedPlace {
+        if let embedding, key.hasSuffix(".weight") {
+            if isHead(module), saysTied != false { return .tied(head: headName(key), embedding: embedding) }
+            // Both halves of T5 have the shared embedding under names of their own.
+            if embedding == "shared.weight", NamePath.parent(module).last == "embed_tokens" {
+                return .existing(embedding)
+            }
+        }
+        let (prefix, rest) = NamePath.split(module)
+        let isOutside =
+            rest.isEmpty || NamePath.components(String(prefix)).contains(where: NameWords.classifiers.contains)
+        guard isOutside else { throw unknown(key) }
+        return .new(key)
+    }
+
+    /// The error for a name that means nothing here.
+    func unknown(_ name: String) -> NamingError {
+        .unknown(name: name, nearest: nearest(to: name), cause: cause(of: name))
+    }
+
+    private func cause(of name: String) -> NamingCause {
+        let components = NamePath.components(name)
+        let (prefix, rest) = NamePath.split(name)
+        if let number = NamePath.number(of: rest) {
+            let known = [[String(prefix)]] + prefixes.meanings(of: String(prefix))
+            let counts = known.joined().compactMap { prefixes.layerCounts[$0] ?? nil }
+            if let count = counts.max() { return number >= count ? .fewerLayers(count: count) : .otherModules }
+        }
+        if components.contains(where: NameWords.classifiers.contains) { return .classificationHead }
+        let known = Set(prefixes.layerCounts.keys.lazy.flatMap { NamePath.components($0).map(String.init) })
+        if let part = components.first(where: { NameWords.isTower($0) && !known.contains(String($0)) }) {
+            return .missingPart(String(part))
+        }
+        return .otherModel
+    }
+
+    /// The base's modules that are nearest to a name, up to three, and what differs in each.
+    private func nearest(to name: String) -> [NearName] {
+        let wanted = NamePath.components(name)
+        let target = Array(name.utf8)
+        var best: [(distance: Int, module: String)] = []
+        for module in Set(shapes.keys.lazy.map { NamePath.parent($0).parent }) where !module.isEmpty {
+            // Only names of about the same length, and of the same last component where there are such, are near.
+            let limit = best.count == 3 ? best[2].distance : Int.max
+            guard abs(module.utf8.count - target.count) < limit else { continue }
+            let distance = EditDistance.between(target, Array(module.utf8))
+            guard distance <= limit else { continue }
+            best.append((distance, module))
+            best.sort { ($0.distance, $0.module) < ($1.distance, $1.module) }
+            if best.count > 3 { best.removeLast() }
+        }
+        return best.map { NearName(name: $0.module, wanted: wanted) }
+    }
+}
+
+/// A name of the base that is near to one that it lacks, and what differs.
+package struct NearName: Sendable, Equatable, CustomStringConvertible {
+    /// The base's name.
+    package let name: String
+    /// The components in which it differs.
+    package let found: String
+    /// The components that the other has there.
+    package let wanted: String
+
+    init(name: String, wanted: [Substring]) {
+        let own = NamePath.components(name)
+        let start = zip(own, wanted).prefix { $0 == $1 }.count
+        let end = min(
+            zip(own.reversed(), wanted.reversed()).prefix { $0 == $1 }.count, min(own.count, wanted.count) - start)
+        self.name = name
+        found = NamePath.joined(own[start..<own.count - end])
+        self.wanted = NamePath.joined(wanted[start..<wanted.count - end])
+    }
+
+    package var description: String {
+        if found.isEmpty { return "'\(name)' (without '\(wanted)')" }
+        return wanted.isEmpty ? "'\(name)' (with '\(found)')" : "'\(name)' ('\(found)' for '\(wanted)')"
+    }
+}
+
+/// Levenshtein's distance.
+enum EditDistance {
+    /// Insertions, deletions and replacements of single bytes.
+    static func between(_ a: [UInt8], _ b: [UInt8]) -> Int {
+        var previous = Array(0...b.count)
+        for (row, left) in a.enumerated() {
+            var current = [row + 1]
+            current.reserveCapacity(b.count + 1)
+            for (column, right) in b.enumerated() {
+                current.append(
+                    min(previous[column + 1] + 1, current[column] + 1, previous[column] + (left == right ? 0 : 1)))
+            }
+            previous = current
+        }
+        return previous[b.count]
+    }
+}

@@ -1,0 +1,221 @@
+/// Looks for the matrices of a mixture's experts: files hold a tensor for each expert, or all of one kind packed, gate and up
+/// together or apart.
+struct ExpertProbe {
+    private let probe: PlaceProbe
+    private var shapes: [String: [Int]] { probe.base.shapes }
+
+    init(_ probe: PlaceProbe) { self.probe = probe }
+
+    /// Which of an expert's matrices.
+    private enum Role: CaseIterable {
+        case gateAndUp, gate, up, down
+
+        /// Names within `experts`, those that transformers uses first.
+        var names: [String] {
+            switch self {
+            case .gateAndUp: ["gate_up_proj", "w13", "w13_weight", "input_linear", "fc1"]
+            case .gate: ["gate_proj", "w1", "fc1"]
+            case .up: ["up_proj", "w3", "fc3"]
+            case .down: ["down_proj", "w2", "fc2", "w2_weight", "output_linear"]
+            }
+        }
+    }
+
+    /// Sets of names for an expert's own matrices: gate, up, down.
+    private static let memberNames: [[Role: String]] = [
+        [.gate: "gate_proj", .up: "up_proj", .down: "down_proj", .gateAndUp: "gate_up_proj"],
+        [.gate: "w1", .up: "w3", .down: "w2"], [.gate: "fc1", .up: "fc3", .down: "fc2"],
+    ]
+
+    /// The places of one expert's matrix, named as transformers 4 did (`experts.3.gate_proj`), in packed tensors.
+    func member(_ path: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
+        let (owner, last) = NamePath.parent(path)
+        let (stem, number) = NamePath.parent(owner)
+        guard let expert = Int(number), NamePath.isNumber(number), NamePath.parent(stem).last == "experts" else {
+            return nil
+        }
+        for names in Self.memberNames {
+            guard let role = names.first(where: { $0.value == last })?.key else { continue }
+            if let found = try packed(stem, role, update) {
+                guard expert < found.count else {
+                    throw .missingExpert(name: probe.name, tensor: found[0][0].tensor, count: found.count)
+                }
+                return found[expert]
+            }
+            if let (count, _) = members(of: stem) {
+                throw .missingExpert(name: probe.name, tensor: "\(path).weight", count: count)
+            }
+        }
+        return nil
+    }
+
+    /// The places of a parameter of all experts, one list each.
+    func all(
+        _ module: String, parameter: String?, count: Int, _ update: UpdateSize
+    ) throws(NamingError) -> [[MatrixPlace]]? {
+        var fitting: [(name: String, places: [[MatrixPlace]])] = []
+        var problem: NamingError?
+        for (stem, role) in Self.readings(module, parameter) {
+            do throws(NamingError) {
+                var found = try packed(stem, role, update)
+                if found == nil { found = try apart(stem, role, count, update) }
+                guard let places = found else { continue }
+                guard places.count == count else {
+                    throw NamingError.wrongExpertCount(name: probe.name, expected: count, found: places.count)
+                }
+                if !fitting.contains(where: { $0.places == places }) { fitting.append((role.names[0], places)) }
+            } catch {
+                problem = problem ?? error
+            }
+        }
+        if fitting.count > 1 {
+            throw .unclearParameter(module: module, candidates: fitting.map { "\(module).\($0.name)" })
+        }
+        if let found = fitting.first { return found.places }
+        if let problem { throw problem }
+        return nil
+    }
+
+    /// What a parameter can be: the path of the experts and which of their matrices.
+    private static func readings(_ module: String, _ parameter: String?) -> [(stem: String, role: Role)] {
+        let (parent, last) = NamePath.parent(module)
+        // granitemoe's files have a module for each kind, beside which there are no experts.
+        if parameter == nil || parameter == "weight" {
+            if last == "input_linear" { return [(NamePath.path(parent, "experts"), .gateAndUp)] }
+            if last == "output_linear" { return [(NamePath.path(parent, "experts"), .down)] }
+        }
+        guard let parameter else { return Role.allCases.map { (module, $0) } }
+        return Role.allCases.filter { $0.names.contains(parameter) }.map { (module, $0) }
+    }
+
+    /// The places in packed tensors, one list for each expert.
+    private func packed(_ stem: String, _ role: Role, _ update: UpdateSize) throws(NamingError) -> [[MatrixPlace]]? {
+        if let tensor = packedTensor(stem, role) {
+            return try slices(tensor, stem, role, update, rows: 0..<update.rows, offset: 0)
+        }
+        switch role {
+        case .gateAndUp:
+            guard let gate = packedTensor(stem, .gate), let up = packedTensor(stem, .up), gate != up else { return nil }
+            if isInterleaved { throw .interleaved(name: probe.name, tensor: gate) }
+            let half = update.rows / 2
+            guard half * 2 == update.rows else { throw probe.wrongShape(gate, shapes[gate] ?? [], update) }
+            let gates = try slices(gate, stem, .gate, update, rows: 0..<half, offset: 0)
+            let ups = try slices(up, stem, .up, update, rows: half..<update.rows, offset: 0)
+            guard gates.count == ups.count else { throw probe.wrongShape(up, shapes[up] ?? [], update) }
+            return zip(gates, ups).map { $0 + $1 }
+        case .gate, .up:
+            guard let both = packedTensor(stem, .gateAndUp) else { return nil }
+            if isInterleaved { throw .interleaved(name: probe.name, tensor: both) }
+            let offset = role == .up ? update.rows : 0
+            return try slices(both, stem, .gateAndUp, update, rows: 0..<update.rows, offset: offset)
+        case .down: return nil
+        }
+    }
+
+    private var isInterleaved: Bool {
+        !NamingTable.interleavedExperts.isDisjoint(with: probe.base.modelTypes)
+    }
+
+    /// The packed tensor of a role.
+    private func packedTensor(_ stem: String, _ role: Role) -> String? {
+        let parent = NamePath.parent(stem).parent
+        for name in role.names {
+            let owner = name.hasSuffix("put_linear") ? parent : stem
+            for tensor in ["\(owner).\(name)", "\(owner).\(name).weight"] where shapes[tensor]?.count == 3 {
+                // A packed `fc1` of gate and up is one of gates where `fc3` is beside it.
+                if name == "fc1", (shapes["\(owner).fc3.weight"] != nil) != (role == .gate) { continue }
+                return tensor
+            }
+        }
+        return nil
+    }
+
+    /// A place in each expert's slice of a packed tensor, which holds twice the update's rows where the update is of a half.
+    private func slices(
+        _ tensor: String, _ stem: String, _ role: Role, _ update: UpdateSize, rows: Range<Int>, offset: Int
+    ) throws(NamingError) -> [[MatrixPlace]] {
+        guard let shape = shapes[tensor], shape.count == 3 else { return [] }
+        let isHalf =
+            offset > 0 || (role == .gateAndUp && shape.dropFirst().reduce(1, *) == 2 * update.rows * update.columns)
+        let whole = isHalf ? 2 * rows.count : rows.count
+        let isPlain = shape[1] == whole && shape[2] == update.columns
+        let isTransposed = shape[2] == whole && shape[1] == update.columns
+        guard isPlain || isTransposed else { throw probe.wrongShape(tensor, shape, update) }
+        var transposed = isTransposed
+        if isPlain && isTransposed {
+            guard let known = packedOrientation(stem) else {
+                throw .unclearOrientation(name: probe.name, tensor: tensor, size: whole)
+            }
+            transposed = known
+        }
+        return (0..<shape[0]).map {
+            [MatrixPlace(tensor: tensor, expert: $0, isTransposed: transposed, rows: rows, offset: offset)]
+        }
+    }
+
+    /// Whether packed tensors are stored [experts, in, out]: as the shapes of both kinds together tell, else by model type.
+    private func packedOrientation(_ stem: String) -> Bool? {
+        if let first = packedTensor(stem, .gateAndUp) ?? packedTensor(stem, .gate),
+            let inner = shapes[first], let outer = packedTensor(stem, .down).flatMap({ shapes[$0] })
+        {
+            let factor = packedTensor(stem, .gateAndUp) == nil ? 1 : 2
+            let plain = inner[1] == factor * outer[2] && inner[2] == outer[1]
+            let transposed = inner[2] == factor * outer[1] && inner[1] == outer[2]
+            if plain != transposed { return transposed }
+        }
+        let types = probe.base.modelTypes
+        if !NamingTable.transposedExperts.isDisjoint(with: types) { return true }
+        return NamingTable.plainExperts.isDisjoint(with: types) ? nil : false
+    }
+
+    /// The places in a tensor for each expert.
+    private func apart(
+        _ stem: String, _ role: Role, _ count: Int, _ update: UpdateSize
+    ) throws(NamingError) -> [[MatrixPlace]]? {
+        guard let (found, names) = members(of: stem) else { return nil }
+        guard found == count else {
+            throw .wrongExpertCount(name: probe.name, expected: count, found: found)
+        }
+        var places: [[MatrixPlace]] = []
+        places.reserveCapacity(count)
+        for expert in 0..<count {
+            places.append(try member(stem, expert, role, names, update))
+        }
+        return places
+    }
+
+    /// The places of one expert's matrix in its own tensors.
+    private func member(
+        _ stem: String, _ expert: Int, _ role: Role, _ names: [Role: String], _ update: UpdateSize
+    ) throws(NamingError) -> [MatrixPlace] {
+        var parts: [Role] = [role]
+        if role == .gateAndUp, names[role].map({ shapes["\(stem).\(expert).\($0).weight"] == nil }) ?? true {
+            parts = [.gate, .up]
+        }
+        let size = update.rows / parts.count
+        return try parts.enumerated().map { (index, part) throws(NamingError) in
+            let tensor = "\(stem).\(expert).\(names[part] ?? "").weight"
+            guard let shape = shapes[tensor] else {
+                throw .missingExpert(name: probe.name, tensor: tensor, count: members(of: stem)?.count ?? 0)
+            }
+            guard shape == [size, update.columns], size * parts.count == update.rows else {
+                throw probe.wrongShape(tensor, shape, update)
+            }
+            return MatrixPlace(tensor: tensor, rows: index * size..<(index + 1) * size)
+        }
+    }
+
+    /// The number of experts that have tensors of their own, and what these are called.
+    private func members(of stem: String) -> (count: Int, names: [Role: String])? {
+        for names in Self.memberNames {
+            func has(_ expert: Int) -> Bool {
+                names.values.contains { shapes["\(stem).\(expert).\($0).weight"] != nil }
+            }
+            // One may be missing: the count is where two in a row are.
+            var count = 0
+            while has(count) || has(count + 1) { count += 1 }
+            if count > 0 { return (count, names) }
+        }
+        return nil
+    }
+}
