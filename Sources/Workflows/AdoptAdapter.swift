@@ -10,12 +10,12 @@ import Transforms
 /// Throws what reading and checking the adapter throws; `WorkflowError.conflict` for a method of another kind, for a
 /// directory that has gates, and for options that say again what the directory says.
 func adoptAdapter(
-    _ request: InjectRequest, from path: String, _ base: ModelCheckpoint, _ rehearsal: OutputRehearsal?
+    _ request: InjectRequest, from path: String, _ base: ModelCheckpoint, to output: OutputTarget
 ) throws -> InjectReport {
     if let option = request.namesGivenBesideAdapter.first {
         throw WorkflowError.conflict("--from-peft takes the adapter as it is, so \(option) cannot be given with it")
     }
-    try checkOutput(request.outputPath, keeps: [path])
+    try checkOutput(output.path, keeps: [path])
     let read = try AdapterDirectory.read(path)
     guard !read.configuration.isGated else {
         throw WorkflowError.conflict(
@@ -47,8 +47,7 @@ func adoptAdapter(
                 "method": .string(configuration.methodName),
             ])
         ])
-    try directory.write(
-        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings, rehearsal: rehearsal)
+    try directory.write(to: output, rechecking: base.checkpoint.mappings)
     let adapted = Set(directory.modules)
     return InjectReport(
         match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),

@@ -77,7 +77,7 @@ package enum ConversionReport: Sendable {
 ///
 /// Throws `WorkflowError` for options that contradict each other or the output's name, what `Checkpoint.open` throws,
 /// and what `CheckpointConversion` does.
-package func planConversion(_ request: ConvertRequest) throws -> ConversionPlan {
+func planConversion(_ request: ConvertRequest, to output: OutputTarget) throws -> ConversionPlan {
     let type = try request.type.map(conversionType)
     let limit = try request.shardSize.map(conversionShardSize)
     // Both are Zstandard's files; the name tells them apart.
@@ -118,7 +118,7 @@ package func planConversion(_ request: ConvertRequest) throws -> ConversionPlan 
     let checkpoint = try Checkpoint.open(request.inputPath)
     return .checkpoint(
         try CheckpointConversion(
-            checkpoint, to: target, at: request.outputPath, type: type, shardByteLimit: limit))
+            checkpoint, to: target, at: output, type: type, shardByteLimit: limit))
 }
 
 /// Converts a checkpoint or an adapter; `progress` is told bytes written so far, and of all. Throws what planning and
@@ -127,22 +127,19 @@ package func convertCheckpoint(
     _ request: ConvertRequest, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
 ) throws -> ConversionReport {
     let context = try ComputeOptions(precision: .f32, threadCount: request.threadCount).makeContext()
-    switch try planConversion(request) {
+    let output = request.output()
+    switch try planConversion(request, to: output) {
     case .checkpoint(let plan):
-        try plan.write(replacing: request.replaces, threadCount: context.threadCount, progress: progress)
+        try plan.write(threadCount: context.threadCount, progress: progress)
         let isPacked = plan.format == .safetensorsZstd
         return .checkpoint(
-            plan, packedByteCount: isPacked ? try MappedFile.open(request.outputPath).byteCount : nil)
+            plan, packedByteCount: isPacked ? try MappedFile.open(output.path).byteCount : nil)
     case .packing:
         return .packed(
-            try packAdapter(
-                request.inputPath, to: request.outputPath, replaces: request.replaces,
-                threadCount: context.threadCount))
+            try packAdapter(request.inputPath, to: output, threadCount: context.threadCount))
     case .unpacking:
         return .unpacked(
-            try unpackAdapter(
-                request.inputPath, to: request.outputPath, replaces: request.replaces,
-                threadCount: context.threadCount))
+            try unpackAdapter(request.inputPath, to: output, threadCount: context.threadCount))
     }
 }
 

@@ -21,14 +21,13 @@ struct AdapterNumbers {
 /// how well numbers pack shows when they are packed. Returns how many numbers the adapter has, which are read to check
 /// it.
 func rehearsePacking(
-    _ request: ConvertRequest, _ plan: ConversionPlan, _ rehearsal: OutputRehearsal, threadCount: Int
+    _ request: ConvertRequest, to output: OutputTarget, _ rehearsal: OutputRehearsal, threadCount: Int
 ) throws -> Int {
     let adapter = try AdapterDirectory.read(request.inputPath)
     let files = try AdapterFiles(request.inputPath)
-    try checkOutput(request.outputPath, keeps: [request.inputPath])
+    try checkOutput(output.path, keeps: [request.inputPath])
     if let pack = files.pack {
-        let directory = try AtomicDirectory(
-            request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+        let directory = try AtomicDirectory(output)
         for entry in pack.entries {
             rehearsal.add(joinedPath(directory.path, entry.name), byteCount: entry.byteCount)
         }
@@ -39,7 +38,7 @@ func rehearsePacking(
     let names = AdapterFiles.names.filter {
         files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
     }
-    let writer = try AtomicFileWriter(request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+    let writer = try AtomicFileWriter(output)
     writer.abandon()
     rehearsal.add(
         writer.path, byteCount: names.reduce(0) { $0 + (fileSize(joinedPath(request.inputPath, $1)) ?? 0) })
@@ -75,7 +74,7 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     let trained = request.training.trainsThresholdsOnly ? [] : adapter.tensors + adapter.savedModules
     for name in [""] + (1...request.keptCheckpoints + 1).map({ "/checkpoint-\($0)" }) {
         let files = OutputRehearsal()
-        try adapter.write(to: place, rehearsal: files)
+        try adapter.write(to: OutputTarget(place, rehearsal: files))
         for file in files.files {
             let path = request.outputPath + name + "/" + lastPathComponent(file.path)
             rehearsal.add(path, byteCount: file.byteCount)

@@ -135,7 +135,7 @@ package struct DryRun: Sendable {
 /// What `inject` would do. Throws what `injectAdapter` throws before it writes.
 package func dryRun(of request: InjectRequest) throws -> DryRun {
     let rehearsal = OutputRehearsal()
-    let report = try injectAdapter(request, rehearsal: rehearsal)
+    let report = try injectAdapter(request, to: request.output(rehearsal))
     return DryRun(
         rehearsal, outputPath: request.outputPath,
         whole: [request.adapterPath, request.selectionPath].compactMap { $0 },
@@ -145,7 +145,7 @@ package func dryRun(of request: InjectRequest) throws -> DryRun {
 /// What `prune` would do. Throws what `pruneAdapter` throws before it writes.
 package func dryRun(of request: PruneRequest) throws -> DryRun {
     let rehearsal = OutputRehearsal()
-    let report = try pruneAdapter(request, rehearsal: rehearsal)
+    let report = try pruneAdapter(request, to: request.output(rehearsal))
     var inputs = [request.adapterPath]
     if case .selection(let path) = request.choice { inputs.append(path) }
     return DryRun(rehearsal, outputPath: request.outputPath, whole: inputs, numbers: report.parameterCount)
@@ -155,14 +155,14 @@ package func dryRun(of request: PruneRequest) throws -> DryRun {
 package func dryRun(of request: RankRequest) throws -> DryRun? {
     guard let output = request.selectionPath else { return nil }
     let rehearsal = OutputRehearsal()
-    _ = try rankModules(request, rehearsal: rehearsal)
+    _ = try rankModules(request, to: request.output(rehearsal))
     return DryRun(rehearsal, outputPath: output, whole: [request.adapterPath])
 }
 
 /// What `export` would do. Throws what `exportAdapter` throws before it writes.
 package func dryRun(of request: ExportRequest) throws -> DryRun {
     let rehearsal = OutputRehearsal()
-    let base = try exportAdapter(request, rehearsal: rehearsal).base
+    let base = try exportAdapter(request, to: request.output(rehearsal)).base
     let adapter = try AdapterNumbers(of: request.adapterPath)
     return DryRun(
         rehearsal, outputPath: request.outputPath, whole: [request.adapterPath],
@@ -172,7 +172,7 @@ package func dryRun(of request: ExportRequest) throws -> DryRun {
 /// What `merge` would do. Throws what `mergeAdapter` throws before it writes or computes.
 package func dryRun(of request: MergeRequest) throws -> DryRun {
     let rehearsal = OutputRehearsal()
-    _ = try mergeAdapter(request, rehearsal: rehearsal)
+    _ = try mergeAdapter(request, to: request.output(rehearsal))
     return DryRun(
         rehearsal, outputPath: request.outputPath,
         whole: try Checkpoint.open(request.basePath).files + request.adapters.map(\.path),
@@ -183,15 +183,15 @@ package func dryRun(of request: MergeRequest) throws -> DryRun {
 package func dryRun(of request: ConvertRequest) throws -> DryRun {
     let rehearsal = OutputRehearsal()
     let context = try ComputeOptions(precision: .f32, threadCount: request.threadCount).makeContext()
-    let plan = try planConversion(request)
+    let output = request.output(rehearsal)
+    let plan = try planConversion(request, to: output)
     switch plan {
     case .checkpoint(let conversion):
-        try conversion.write(
-            replacing: request.replaces, threadCount: context.threadCount, rehearsal: rehearsal)
+        try conversion.write(threadCount: context.threadCount)
         return DryRun(
             rehearsal, outputPath: request.outputPath, whole: try Checkpoint.open(request.inputPath).files)
     case .packing, .unpacking:
-        let count = try rehearsePacking(request, plan, rehearsal, threadCount: context.threadCount)
+        let count = try rehearsePacking(request, to: output, rehearsal, threadCount: context.threadCount)
         return DryRun(rehearsal, outputPath: request.outputPath, whole: [request.inputPath], numbers: count)
     }
 }

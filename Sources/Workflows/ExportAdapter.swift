@@ -34,12 +34,12 @@ package struct ExportRequest: Sendable {
 /// that do not belong to the format, `WorkflowError.missing` where the base is needed and not found, and what
 /// `AdapterExport` throws.
 package func exportAdapter(_ request: ExportRequest) throws -> ExportReport {
-    try exportAdapter(request, rehearsal: nil).report
+    try exportAdapter(request, to: request.output()).report
 }
 
 /// The report, and the base where one was opened.
 func exportAdapter(
-    _ request: ExportRequest, rehearsal: OutputRehearsal?
+    _ request: ExportRequest, to output: OutputTarget
 ) throws -> (report: ExportReport, base: ModelCheckpoint?) {
     if request.format == .torch, request.gates != nil {
         throw WorkflowError.conflict("--gates is for formats without gates; an export to torch keeps them")
@@ -50,10 +50,10 @@ func exportAdapter(
     let adapter = try AdapterDirectory.read(request.adapterPath)
     let base = try base(for: request, adapter)
     let inputs = [request.adapterPath] + [base?.checkpoint.path].compactMap { $0 }
-    try checkOutput(request.outputPath, keeps: inputs)
+    try checkOutput(output.path, keeps: inputs)
     let export = try AdapterExport(
         adapter, to: request.format, gates: request.gates, base: base, asLoRA: request.asLoRA)
-    let report = try export.write(to: request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+    let report = try export.write(to: output)
     return (report, base)
 }
 

@@ -55,14 +55,13 @@ package struct InjectReport: Sendable {
 /// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one
 /// from a directory that peft wrote.
 package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
-    try injectAdapter(request, rehearsal: nil)
+    try injectAdapter(request, to: request.output())
 }
 
-func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws -> InjectReport {
+func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
-    try checkOutput(
-        request.outputPath, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
-    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, rehearsal) }
+    try checkOutput(output.path, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
+    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, to: output) }
     // An adapter is made to be trained.
     try base.checkGraphReadsAll()
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
@@ -109,8 +108,7 @@ func injectAdapter(_ request: InjectRequest, rehearsal: OutputRehearsal?) throws
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: try base.fingerprint())
-    try directory.write(
-        to: request.outputPath, replacing: request.replaces, rechecking: base.checkpoint.mappings, rehearsal: rehearsal)
+    try directory.write(to: output, rechecking: base.checkpoint.mappings)
     return InjectReport(
         match: match, method: configuration.methodName,
         parameterCount: directory.parameterCount + directory.thresholds.count,

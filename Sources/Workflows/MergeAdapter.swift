@@ -50,11 +50,11 @@ package struct MergeRequest: Sendable {
 package func mergeAdapter(
     _ request: MergeRequest, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
-    try mergeAdapter(request, rehearsal: nil, progress: progress)
+    try mergeAdapter(request, to: request.output(), progress: progress)
 }
 
 func mergeAdapter(
-    _ request: MergeRequest, rehearsal: OutputRehearsal?, progress: CheckpointMerge.Progress = { _, _ in }
+    _ request: MergeRequest, to output: OutputTarget, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
     let context = try request.compute.makeContext()
     let type = try request.dtype.map(encoding)
@@ -63,9 +63,7 @@ func mergeAdapter(
         WeightedAdapter(try AdapterDirectory.read($0.path), weight: $0.weight)
     }
     let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
-    return try merge.write(
-        to: request.outputPath, as: type, replacing: request.replaces, threadCount: context.threadCount,
-        rehearsal: rehearsal, progress: progress)
+    return try merge.write(to: output, as: type, threadCount: context.threadCount, progress: progress)
 }
 
 private func encoding(named name: String) throws(WorkflowError) -> TensorEncoding {

@@ -19,20 +19,20 @@ package struct PackReport: Sendable, Equatable {
 ///
 /// Throws what reading the adapter throws, so that only a sound one is packed, and what writing throws.
 package func packAdapter(
-    _ directory: String, to output: String, replaces: Bool = false, level: Int = SeekableZstdWriter.defaultLevel,
+    _ directory: String, to output: OutputTarget, level: Int = SeekableZstdWriter.defaultLevel,
     threadCount: Int = usualThreadCount()
 ) throws -> PackReport {
     let adapter = try AdapterDirectory.read(directory)
     let files = try AdapterFiles(directory)
     guard files.pack == nil else { throw WorkflowError.conflict("\(directory): is packed already") }
-    try checkOutput(output, keeps: [directory])
+    try checkOutput(output.path, keeps: [directory])
     let names = AdapterFiles.names.filter {
         // Old statistics may lie there without a record that mentions them.
         files.has($0) && ($0 != PEFTNames.statisticsFile || adapter.statistics != nil)
     }
     try FilePack.write(
-        names, in: directory, to: AtomicFileWriter(output, replacing: replaces), level: level, threadCount: threadCount)
-    let pack = try FilePack.open(output)
+        names, in: directory, to: AtomicFileWriter(output), level: level, threadCount: threadCount)
+    let pack = try FilePack.open(output.path)
     return PackReport(
         packed: names, leftOut: directoryEntries(directory).filter { !names.contains($0) },
         contentBytes: pack.entries.reduce(0) { $0 + $1.byteCount }, packBytes: pack.packedByteCount)
@@ -42,15 +42,15 @@ package func packAdapter(
 /// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that
 /// are no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
 package func unpackAdapter(
-    _ path: String, to output: String, replaces: Bool = false, threadCount: Int = usualThreadCount()
+    _ path: String, to output: OutputTarget, threadCount: Int = usualThreadCount()
 ) throws -> PackReport {
     guard let pack = try AdapterFiles(path).pack else {
         throw WorkflowError.unsuitableData(path: path, problem: "is not a pack of an adapter")
     }
     try checkContents(pack)
     _ = try AdapterDirectory.read(path)
-    try checkOutput(output, keeps: [path])
-    let directory = try AtomicDirectory(output, replacing: replaces)
+    try checkOutput(output.path, keeps: [path])
+    let directory = try AtomicDirectory(output)
     try pack.unpack(into: directory, threadCount: threadCount)
     try pack.checkUnchanged()
     try directory.commit()

@@ -48,22 +48,22 @@ package struct PruneReport: Sendable {
 /// Throws what reading the adapter throws, `TransformError.outputIsInput` for an output that would replace the adapter,
 /// what `rankModules` throws for a rule, `AdapterError.unknownModule` for a selected module that is not there.
 package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
-    try pruneAdapter(request, rehearsal: nil)
+    try pruneAdapter(request, to: request.output())
 }
 
-func pruneAdapter(_ request: PruneRequest, rehearsal: OutputRehearsal?) throws -> PruneReport {
+func pruneAdapter(_ request: PruneRequest, to output: OutputTarget) throws -> PruneReport {
     let adapter = try AdapterDirectory.read(request.adapterPath)
-    try checkOutput(request.outputPath, keeps: [request.adapterPath])
+    try checkOutput(output.path, keeps: [request.adapterPath])
     let selection: ModuleSelection
     switch request.choice {
     case .keep(let text):
         selection = try ModuleRanking(adapter).selection(KeepRule(text), adapter: adapter.displayName)
     case .selection(let path):
-        try checkOutput(request.outputPath, keeps: [path])
+        try checkOutput(output.path, keeps: [path])
         selection = try ModuleSelection.read(path)
     }
     let pruned = try adapter.pruned(to: selection)
-    try pruned.write(to: request.outputPath, replacing: request.replaces, rehearsal: rehearsal)
+    try pruned.write(to: output)
     var sparsity: (before: Double, kept: Double)?
     if adapter.configuration.isGated, let before = adapter.statistics, let kept = pruned.statistics {
         sparsity = (

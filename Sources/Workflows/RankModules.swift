@@ -19,6 +19,11 @@ package struct RankRequest: Sendable {
     package init(adapterPath: String) {
         self.adapterPath = adapterPath
     }
+
+    /// The place of the choice; nil for nowhere.
+    func output(_ rehearsal: OutputRehearsal? = nil) -> OutputTarget? {
+        selectionPath.map { OutputTarget($0, replacing: replaces, rehearsal: rehearsal) }
+    }
 }
 
 /// The ranking of an adapter's modules, and the choice among them where one was asked for.
@@ -36,13 +41,15 @@ package struct RankReport: Sendable {
 ///
 /// Throws what reading the adapter throws, `TransformError.notGated`, `.unknownRule`, `.badKeepRule`, `AdapterError.missingStatistics`,
 /// `.outputIsInput`, `WorkflowError.conflict` for a file to write but no rule, and `CheckpointError` for the file.
-package func rankModules(_ request: RankRequest) throws -> RankReport { try rankModules(request, rehearsal: nil) }
+package func rankModules(_ request: RankRequest) throws -> RankReport {
+    try rankModules(request, to: request.output())
+}
 
-func rankModules(_ request: RankRequest, rehearsal: OutputRehearsal?) throws -> RankReport {
-    if request.selectionPath != nil, request.keep == nil {
+func rankModules(_ request: RankRequest, to output: OutputTarget?) throws -> RankReport {
+    if output != nil, request.keep == nil {
         throw WorkflowError.conflict("-o writes a selection, so it needs --keep, such as --keep 50%")
     }
-    if let path = request.selectionPath { try checkOutput(path, keeps: [request.adapterPath]) }
+    if let output { try checkOutput(output.path, keeps: [request.adapterPath]) }
     let rule = try request.keep.map { text throws(TransformError) in try KeepRule(text) }
     let order = try request.rule.map { name throws(TransformError) in try RankingRules.named(name) }
     let adapter = try AdapterDirectory.read(request.adapterPath)
@@ -50,8 +57,6 @@ func rankModules(_ request: RankRequest, rehearsal: OutputRehearsal?) throws -> 
     let selection = try rule.map { rule throws(TransformError) in
         try ranking.selection(rule, adapter: adapter.displayName)
     }
-    if let selection, let path = request.selectionPath {
-        try selection.write(to: path, replacing: request.replaces, rehearsal: rehearsal)
-    }
+    if let selection, let output { try selection.write(to: output) }
     return RankReport(adapter: adapter.displayName, ranking: ranking, selection: selection)
 }

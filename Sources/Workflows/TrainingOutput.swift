@@ -190,7 +190,7 @@ final class RunDirectory {
         let current = try AdapterDirectory(
             configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
             thresholds: adapter.thresholds, base: directory.base, history: directory.history)
-        let output = try AtomicDirectory(target, replacing: true)
+        let output = try AtomicDirectory(OutputTarget(target, replacing: true))
         try current.write(into: output)
         try SafetensorsWriter.write(
             state.momentTensors.map { ($0.name, $0.shape, $0.values) },

@@ -100,7 +100,7 @@ private func refuseFlags(_ source: UnsafePointer<CChar>, _ target: UnsafePointer
         try withTemporaryFolder { folder in
             let path = folder + "/model"
             mkdir(path, 0o755)
-            let output = try AtomicDirectory(path, replacing: true)
+            let output = try AtomicDirectory(OutputTarget(path, replacing: true))
             try output.write("config.json", text: "{}")
             try writeFile(path + "/letter.txt", "dear")
             let error = try #require(throws: CheckpointError.self) { try output.commit() }
@@ -131,15 +131,15 @@ private func refuseFlags(_ source: UnsafePointer<CChar>, _ target: UnsafePointer
     @Test func directoryMadeOrRemovedMeanwhileIsReplacedWhereAsked() throws {
         try withTemporaryFolder { folder in
             let path = folder + "/model"
-            let early = try AtomicDirectory(path, replacing: true)
-            let late = try AtomicDirectory(path, replacing: true)
+            let early = try AtomicDirectory(OutputTarget(path, replacing: true))
+            let late = try AtomicDirectory(OutputTarget(path, replacing: true))
             for (output, text) in [(early, "early"), (late, "late")] {
                 try output.write("config.json", text: text)
                 try output.write("model.safetensors", text: text)
                 try output.commit()
                 #expect(try readFile(path + "/config.json") == Array(text.utf8))
             }
-            let last = try AtomicDirectory(path, replacing: true)
+            let last = try AtomicDirectory(OutputTarget(path, replacing: true))
             removeTree(path)
             try last.commit()
             #expect(try names(in: folder) == ["model"] && names(in: path).isEmpty)
@@ -167,7 +167,7 @@ private func refuseFlags(_ source: UnsafePointer<CChar>, _ target: UnsafePointer
     }
 
     private static func write(_ text: String, to path: String) throws {
-        let output = try AtomicDirectory(path, replacing: true)
+        let output = try AtomicDirectory(OutputTarget(path, replacing: true))
         for name in ["config.json", "model.safetensors"] { try output.write(name, text: text) }
         try output.commit()
     }

@@ -41,7 +41,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         try writeFile(path, "old")
         let error = try #require(throws: CheckpointError.self) { try AtomicFileWriter(path) }
         #expect(error == .outputExists(path: path) && error.exitStatus == .cannotCreate)
-        let writer = try AtomicFileWriter(path, replacing: true)
+        let writer = try AtomicFileWriter(OutputTarget(path, replacing: true))
         try writer.write(Array("new".utf8))
         #expect(try readFile(path) == Array("old".utf8))
         try writer.commit()
@@ -66,7 +66,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
     try withTemporaryFolder { folder in
         let path = folder + "/out"
         try writeFile(path, "old")
-        let writer = try AtomicFileWriter(path, replacing: true)
+        let writer = try AtomicFileWriter(OutputTarget(path, replacing: true))
         try fillDisk(of: writer)
         let error = try #require(throws: CheckpointError.self) { try writer.write([1, 2, 3]) }
         #expect(error == .writeFailed(path: path, code: ENOSPC) && error.exitStatus == .inputOutput)
@@ -92,11 +92,15 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         try writeFile(folder + "/file", "")
         symlink("nowhere", folder + "/dangling")
         for path in [folder + "/none/out", folder + "/file/out", folder + "/", ""] {
-            let error = try #require(throws: CheckpointError.self) { try AtomicFileWriter(path, replacing: true) }
+            let error = try #require(throws: CheckpointError.self) {
+                try AtomicFileWriter(OutputTarget(path, replacing: true))
+            }
             #expect(error.exitStatus == .cannotCreate, "\(error)")
         }
         for path in ["/dev/null", folder, folder + "/dangling"] {
-            let error = try #require(throws: CheckpointError.self) { try AtomicFileWriter(path, replacing: true) }
+            let error = try #require(throws: CheckpointError.self) {
+                try AtomicFileWriter(OutputTarget(path, replacing: true))
+            }
             #expect(error.exitStatus == .cannotCreate, "\(error)")
         }
         #expect(throws: CheckpointError.outputExists(path: folder + "/dangling")) {
@@ -109,7 +113,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
     try withTemporaryFolder { folder in
         try writeFile(folder + "/file", "old")
         symlink("file", folder + "/link")
-        let writer = try AtomicFileWriter(folder + "/link", replacing: true)
+        let writer = try AtomicFileWriter(OutputTarget(folder + "/link", replacing: true))
         try writer.write(Array("new".utf8))
         try writer.commit()
         #expect(try FileManager.default.destinationOfSymbolicLink(atPath: folder + "/link") == "file")
@@ -150,7 +154,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         try writeFile(path + "/config.json", "old")
         try writeFile(path + "/model.safetensors", "old")
         #expect(throws: CheckpointError.outputExists(path: path)) { try AtomicDirectory(path) }
-        let output = try AtomicDirectory(path, replacing: true)
+        let output = try AtomicDirectory(OutputTarget(path, replacing: true))
         try output.write("config.json", text: "new")
         #expect(try readFile(path + "/config.json") == Array("old".utf8))
         try output.commit()
@@ -177,15 +181,15 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         mkdir(folder + "/home", 0o755)
         try writeFile(folder + "/home/letter.txt", "dear")
         let error = try #require(throws: CheckpointError.self) {
-            try AtomicDirectory(folder + "/home", replacing: true)
+            try AtomicDirectory(OutputTarget(folder + "/home", replacing: true))
         }
         #expect(error.exitStatus == .cannotCreate && error.description.contains("neither a model nor an adapter"))
         // A project of another kind may have this file too.
         try writeFile(folder + "/home/config.json", "{}")
-        #expect(throws: error) { try AtomicDirectory(folder + "/home", replacing: true) }
+        #expect(throws: error) { try AtomicDirectory(OutputTarget(folder + "/home", replacing: true)) }
         #expect(try names(in: folder + "/home") == ["config.json", "letter.txt"])
         try writeFile(folder + "/file", "")
-        #expect(throws: CheckpointError.self) { try AtomicDirectory(folder + "/file", replacing: true) }
+        #expect(throws: CheckpointError.self) { try AtomicDirectory(OutputTarget(folder + "/file", replacing: true)) }
         #expect(throws: CheckpointError.self) { try AtomicDirectory(folder + "/none/model") }
         #expect(throws: CheckpointError.self) { try AtomicDirectory("") }
         #expect(try names(in: folder) == ["file", "home"])
@@ -198,7 +202,7 @@ private func fillDisk(of writer: AtomicFileWriter) throws {
         mkdir(path, 0o755)
         try writeFile(path + "/config.json", "old")
         func attempt() throws {
-            let output = try AtomicDirectory(path, replacing: true)
+            let output = try AtomicDirectory(OutputTarget(path, replacing: true))
             try output.write("config.json", text: "new")
             let file = try output.writer("model.safetensors")
             try fillDisk(of: file)

@@ -97,7 +97,7 @@ import Transforms
             let stray = GGUFEntry(name: "blk.99.attn_q.weight", encoding: .plain(.f32), shape: [3, 2])
             let metadata = try #require(base.metadata)
             let writer = try GGUFWriter(
-                AtomicFileWriter(folder + "/m.gguf", replacing: false),
+                AtomicFileWriter(folder + "/m.gguf"),
                 metadata: metadata.keys.map { ($0, metadata.encoded($0)!) },
                 entries: base.tensors.map { GGUFEntry(name: $0.name, encoding: $0.encoding, shape: $0.shape) } + [stray]
             )

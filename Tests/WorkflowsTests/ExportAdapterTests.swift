@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import TestSupport
 import Testing
 import TSPEFT
@@ -32,7 +33,7 @@ import Transforms
             return entry
         }
         adapter.statistics = AdapterStatistics(source: "100 tokens", modules: modules)
-        try adapter.write(to: path, replacing: true)
+        try adapter.write(to: OutputTarget(path, replacing: true))
     }
 
     /// Only the base tells whether a scaled layer has a bias, and the adapter names its base.

@@ -104,7 +104,7 @@ private func mergedBytes(_ adapter: String, to output: String) throws -> [UInt8]
             #expect(error.map { "\($0)" }?.contains("'junk', which is no part of an adapter") == true)
             // The card of an adapter that is read is not looked at, but it would be unpacked.
             truncate(tiny.adapter + "/README.md", 64 << 20 + 1)
-            try FilePack.write(names, in: tiny.adapter, to: AtomicFileWriter(pack, replacing: true))
+            try FilePack.write(names, in: tiny.adapter, to: AtomicFileWriter(OutputTarget(pack, replacing: true)))
             #expect(throws: CheckpointError.tooLarge(path: pack + "/README.md", limit: 64 << 20)) {
                 try unpackAdapter(pack, to: folder + "/out")
             }
@@ -129,4 +129,12 @@ private func mergedBytes(_ adapter: String, to output: String) throws -> [UInt8]
             #expect(error.map { "\($0)" }?.contains("more than 1000 for each") == true)
         }
     }
+}
+
+private func packAdapter(_ directory: String, to path: String, replaces: Bool = false) throws -> PackReport {
+    try TSPEFT.packAdapter(directory, to: OutputTarget(path, replacing: replaces))
+}
+
+private func unpackAdapter(_ path: String, to output: String) throws -> PackReport {
+    try TSPEFT.unpackAdapter(path, to: OutputTarget(output))
 }

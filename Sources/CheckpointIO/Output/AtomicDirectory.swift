@@ -8,7 +8,8 @@ package final class AtomicDirectory {
     /// Where files are to be written until `commit`; see `writer(_:)`.
     package let temporaryPath: String
     private let isReplacing: Bool
-    private let rehearsal: OutputRehearsal?
+    /// Where it is given, nothing is written.
+    package let rehearsal: OutputRehearsal?
     private var isOpen = true
 
     /// Files that only an adapter, a training's checkpoint or a merged checkpoint has.
@@ -21,48 +22,45 @@ package final class AtomicDirectory {
             || names.contains("config.json") && names.contains { $0.hasSuffix(".safetensors") }
     }
 
-    /// Begins a directory at `path`.
+    /// Begins a directory at a target.
     ///
-    /// Without `replacing` anything at `path` is an error, now and at the end. With it, an empty directory or one that
-    /// holds a model or an adapter is replaced as a whole at the end. With `rehearsal`, nothing is written. Throws
-    /// `outputExists` or `cannotCreate`.
-    package convenience init(
-        _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
-    ) throws(CheckpointError) {
-        let target = try Self.checkedTarget(path, replacing: replacing)
-        try self.init(
-            target, temporarily: temporarySibling(of: target), replacing: replacing, rehearsal: rehearsal)
+    /// What is replaced must be an empty directory or one that holds a model or an adapter; it is replaced as a whole
+    /// at the end. Otherwise anything there is an error, now and at the end. Throws `outputExists` or `cannotCreate`.
+    package convenience init(_ output: OutputTarget) throws(CheckpointError) {
+        let target = try Self.checkedTarget(output)
+        try self.init(output.at(target), temporarily: temporarySibling(of: target))
     }
+
+    /// Begins a directory at `path`, where nothing may be.
+    package convenience init(_ path: String) throws(CheckpointError) { try self.init(OutputTarget(path)) }
 
     /// A hidden directory inside `directory` for files that are to be moved there one by one; it is never committed.
     package static func staging(in directory: String) throws(CheckpointError) -> AtomicDirectory {
         try AtomicDirectory(
-            directory, temporarily: temporarySibling(of: joinedPath(directory, "staging")), replacing: false,
-            rehearsal: nil)
+            OutputTarget(directory), temporarily: temporarySibling(of: joinedPath(directory, "staging")))
     }
 
-    private init(
-        _ target: String, temporarily temporaryPath: String, replacing: Bool, rehearsal: OutputRehearsal?
-    ) throws(CheckpointError) {
-        path = target
-        isReplacing = replacing
+    private init(_ output: OutputTarget, temporarily temporaryPath: String) throws(CheckpointError) {
+        path = output.path
+        isReplacing = output.isReplacing
         self.temporaryPath = temporaryPath
-        self.rehearsal = rehearsal
+        rehearsal = output.rehearsal
         if let rehearsal {
-            try rehearsal.checkPlace(target)
+            try rehearsal.checkPlace(path)
             return
         }
         TemporaryOutputs.add(temporaryPath)
         guard mkdir(temporaryPath, 0o777) == 0 else {
             let code = errno
             TemporaryOutputs.remove(temporaryPath)
-            throw creationFailure(target, code)
+            throw creationFailure(path, code)
         }
     }
 
     deinit { abandon() }
 
-    private static func checkedTarget(_ path: String, replacing: Bool) throws(CheckpointError) -> String {
+    private static func checkedTarget(_ output: OutputTarget) throws(CheckpointError) -> String {
+        let path = output.path
         guard !path.isEmpty else { throw .cannotCreate(path: path, reason: "the name is empty") }
         var target = trimmingTrailingSlashes(path)
         var status = stat()
@@ -71,7 +69,7 @@ package final class AtomicDirectory {
             guard last != ".", last != ".." else { throw .cannotCreate(path: path, reason: systemMessage(ENOENT)) }
             return target
         }
-        guard replacing else { throw .outputExists(path: path) }
+        guard output.isReplacing else { throw .outputExists(path: path) }
         guard let resolved = realpath(target, nil) else {
             throw .cannotCreate(path: path, reason: "it is a symbolic link to nothing")
         }
@@ -109,7 +107,7 @@ package final class AtomicDirectory {
     package func writer(_ name: String) throws(CheckpointError) -> AtomicFileWriter {
         precondition(isOpen, "the directory has ended")
         return try AtomicFileWriter(
-            temporaryPath(of: name), finally: joinedPath(path, name), rehearsal: rehearsal)
+            OutputTarget(temporaryPath(of: name), rehearsal: rehearsal), finally: joinedPath(path, name))
     }
 
     /// Writes the file `name` with `contents`.

@@ -16,32 +16,30 @@ package final class AtomicFileWriter {
     /// Open for writing until `commit` or `abandon`, then -1.
     package private(set) var descriptor: Int32
 
-    /// Begins a file at `path`.
+    /// Begins a file at a target.
     ///
-    /// With `replacing`, a regular file there is replaced at the end (a symbolic link's target, if `path` is one);
-    /// without, anything there is an error now, and at the end too. With `rehearsal`, nothing is written. Throws
-    /// `outputExists` or `cannotCreate`.
-    package convenience init(
-        _ path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
-    ) throws(CheckpointError) {
-        try rehearsal?.checkPlace(path)
-        try self.init(path, replacing: replacing, finally: nil, rehearsal: rehearsal)
+    /// What is replaced must be a regular file (a symbolic link's target, if the path is one); it is replaced at the
+    /// end. Otherwise anything there is an error now, and at the end too. Throws `outputExists` or `cannotCreate`.
+    package convenience init(_ output: OutputTarget) throws(CheckpointError) {
+        try output.rehearsal?.checkPlace(output.path)
+        try self.init(output, finally: nil)
     }
+
+    /// Begins a file at `path`, where nothing may be.
+    package convenience init(_ path: String) throws(CheckpointError) { try self.init(OutputTarget(path)) }
 
     /// - Parameter finalPath: the path that the file will have when the directory that it lies in has its name; for
     ///   errors.
-    init(
-        _ path: String, replacing: Bool = false, finally finalPath: String?, rehearsal: OutputRehearsal? = nil
-    ) throws(CheckpointError) {
-        target = try Self.resolvedTarget(path, replacing: replacing)
-        self.path = finalPath ?? target
-        isReplacing = replacing
-        self.rehearsal = rehearsal
+    init(_ output: OutputTarget, finally finalPath: String?) throws(CheckpointError) {
+        target = try Self.resolvedTarget(output)
+        path = finalPath ?? target
+        isReplacing = output.isReplacing
+        rehearsal = output.rehearsal
         guard rehearsal == nil else {
             // A device that takes everything, so that writers at places need not know of rehearsals.
             temporaryPath = "/dev/null"
             descriptor = open("/dev/null", O_WRONLY | O_CLOEXEC)
-            guard descriptor >= 0 else { throw creationFailure(self.path, errno) }
+            guard descriptor >= 0 else { throw creationFailure(path, errno) }
             return
         }
         temporaryPath = temporarySibling(of: target)
@@ -51,19 +49,20 @@ package final class AtomicFileWriter {
         guard descriptor >= 0 else {
             let code = errno
             TemporaryOutputs.remove(temporary)
-            throw creationFailure(self.path, code)
+            throw creationFailure(path, code)
         }
     }
 
     deinit { abandon() }
 
-    private static func resolvedTarget(_ path: String, replacing: Bool) throws(CheckpointError) -> String {
+    private static func resolvedTarget(_ output: OutputTarget) throws(CheckpointError) -> String {
+        let path = output.path
         guard !path.isEmpty, !path.hasSuffix("/") else {
             throw .cannotCreate(path: path, reason: "it is not the name of a file")
         }
         var status = stat()
         guard lstat(path, &status) == 0 else { return path }
-        guard replacing else { throw .outputExists(path: path) }
+        guard output.isReplacing else { throw .outputExists(path: path) }
         var target = path
         if status.st_mode & S_IFMT == S_IFLNK {
             guard let resolved = realpath(path, nil) else {

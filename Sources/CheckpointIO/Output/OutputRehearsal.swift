@@ -3,7 +3,7 @@ import Synchronization
 
 /// Notes what an output would be made of while nothing is written.
 ///
-/// Handed to `AtomicDirectory` or `AtomicFileWriter`, it has them check whatever they would, count the bytes that they
+/// Handed in an `OutputTarget` to `AtomicDirectory` or `AtomicFileWriter`, it has them check whatever they would, count the bytes that they
 /// are given, and leave the disk as it is; so a dry run goes the way of the real one, and its sizes are those that the
 /// real run writes. Whoever makes tensors for an output may leave that out in a rehearsal, once the room for them is
 /// taken.

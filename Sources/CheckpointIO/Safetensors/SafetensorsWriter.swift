@@ -107,14 +107,6 @@ package final class SafetensorsWriter {
         try file.commit(rechecking: inputs)
     }
 
-    /// Writes a whole file of float tensors to `path`, in the order given.
-    package static func write(
-        _ tensors: [(name: String, shape: [Int], values: [Float])], to path: String,
-        metadata: [(key: String, value: String)] = SafetensorsWriter.pyTorchMetadata, replacing: Bool = false
-    ) throws(CheckpointError) {
-        try write(tensors, to: AtomicFileWriter(path, replacing: replacing), metadata: metadata)
-    }
-
     /// Writes a whole file of float tensors to `file`, which is empty so far, in the order given.
     package static func write(
         _ tensors: [(name: String, shape: [Int], values: [Float])], to file: AtomicFileWriter,

@@ -182,18 +182,16 @@ package struct AdapterExport: Sendable {
         return shared.min() ?? 0
     }
 
-    /// Writes the export to `path`, a file for GGUF and a directory for the others; it appears complete or not at all.
+    /// Writes the export, a file for GGUF and a directory for the others; it appears complete or not at all.
     ///
     /// Throws `CheckpointError`.
-    package func write(
-        to path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
-    ) throws -> ExportReport {
+    package func write(to output: OutputTarget) throws -> ExportReport {
         var notes: [String] = []
         switch format {
-        case .peft: notes = try writePEFT(to: path, replacing: replacing, rehearsal)
-        case .mlx: notes = try writeMLX(to: path, replacing: replacing, rehearsal)
-        case .ggufLoRA: notes = try writeGGUF(to: path, replacing: replacing, rehearsal)
-        case .torch: notes = try writeTorch(to: path, replacing: replacing, rehearsal)
+        case .peft: notes = try writePEFT(to: output)
+        case .mlx: notes = try writeMLX(to: output)
+        case .ggufLoRA: notes = try writeGGUF(to: output)
+        case .torch: notes = try writeTorch(to: output)
         }
         return ExportReport(
             format: format, method: adapter.configuration.methodName, modules: modules, gates: gates,

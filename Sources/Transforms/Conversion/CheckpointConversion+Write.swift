@@ -6,24 +6,20 @@ import Glibc
 extension CheckpointConversion {
     /// Writes the output, which appears complete or not at all.
     ///
-    /// - Parameters:
-    ///   - replacing: whether a checkpoint at the output is replaced.
-    ///   - rehearsal: where it is given, nothing is written or computed, but noted there.
-    ///   - progress: told bytes written so far, and of all.
+    /// In a rehearsal nothing is computed either. `progress` is told bytes written so far, and of all.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
     /// that finds all; parts of an older file that they replace are moved aside before, so that no mixture of old and
     /// new ever has a first one, and come back where something fails. Throws `CheckpointError` for files,
     /// `inputChanged` among them, and `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
-        replacing: Bool = false, threadCount: Int = ComputeContext.availableThreads,
-        rehearsal: OutputRehearsal? = nil,
+        threadCount: Int = ComputeContext.availableThreads,
         progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws {
-        if format == .safetensorsZstd, let rehearsal {
+        if format == .safetensorsZstd, let rehearsal = output.rehearsal {
             // How well numbers pack shows when they are packed.
             for file in files {
-                try AtomicFileWriter(file.path, replacing: replacing, rehearsal: rehearsal).abandon()
+                try AtomicFileWriter(output.at(file.path)).abandon()
                 rehearsal.add(file.path, byteCount: file.layout.byteCount)
                 rehearsal.estimates(file.path)
             }
@@ -33,13 +29,13 @@ extension CheckpointConversion {
                     + SeekableZstdWriter.bufferByteCount(threadCount: threadCount))
             return
         }
-        if format == .safetensorsZstd { return try pack(replacing: replacing, threadCount, progress) }
+        if format == .safetensorsZstd { return try pack(threadCount, progress) }
         guard format == .huggingFace else {
-            let writers = try files.map { try AtomicFileWriter($0.path, replacing: replacing, rehearsal: rehearsal) }
-            let outputs = try fill(writers, threadCount, rehearsal, progress)
-            return try commit(outputs, writers, replacing: replacing, isRehearsal: rehearsal != nil)
+            let writers = try files.map { try AtomicFileWriter(output.at($0.path)) }
+            let outputs = try fill(writers, threadCount, progress)
+            return try commit(outputs, writers)
         }
-        let directory = try AtomicDirectory(outputPath, replacing: replacing, rehearsal: rehearsal)
+        let directory = try AtomicDirectory(output)
         do {
             // Small and likely to fail comes first.
             for file in sideFiles {
@@ -49,7 +45,7 @@ extension CheckpointConversion {
                 }
             }
             let writers = try files.map { try directory.writer(lastPathComponent($0.path)) }
-            for output in try fill(writers, threadCount, rehearsal, progress) { try output.commit() }
+            for file in try fill(writers, threadCount, progress) { try file.commit() }
             try directory.commit(rechecking: checkpoint.mappings)
         } catch {
             directory.abandon()
@@ -59,10 +55,8 @@ extension CheckpointConversion {
 
     /// Gives files their names, the first last, after older ones of those names were moved aside, the first first.
     /// Where one fails, those that are new are taken away again, and the older ones get their names back.
-    private func commit(
-        _ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter], replacing: Bool, isRehearsal: Bool
-    ) throws {
-        guard outputs.count > 1, !isRehearsal else {
+    private func commit(_ outputs: [OutputTensorFile], _ writers: [AtomicFileWriter]) throws {
+        guard outputs.count > 1, output.rehearsal == nil else {
             for output in outputs { try output.commit(rechecking: checkpoint.mappings) }
             return
         }
@@ -71,7 +65,7 @@ extension CheckpointConversion {
         defer { withExtendedLifetime(lock) {} }
         let places = writers.map(\.path)
         do {
-            for place in places where replacing { try moveAside(place) }
+            for place in places where output.isReplacing { try moveAside(place) }
             for index in [Int](1..<outputs.count) + [0] {
                 try outputs[index].commit(rechecking: checkpoint.mappings, provisionally: true)
             }
@@ -95,8 +89,7 @@ extension CheckpointConversion {
 
     /// Lays the files out and writes all tensors; the files are yet to be committed.
     private func fill(
-        _ writers: [AtomicFileWriter], _ threadCount: Int, _ rehearsal: OutputRehearsal?,
-        _ progress: (_ done: Int, _ total: Int) -> Void
+        _ writers: [AtomicFileWriter], _ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void
     ) throws -> [OutputTensorFile] {
         var items: [TensorStream.Item] = []
         var outputs: [OutputTensorFile] = []
@@ -108,7 +101,8 @@ extension CheckpointConversion {
                     items.append(output.item(place, tensors[index].content(from: checkpoint)))
                 }
             }
-            try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
+            try TensorStream(items).write(
+                threadCount: threadCount, rehearsal: self.output.rehearsal, progress: progress)
         } catch {
             for writer in writers { writer.abandon() }
             throw error
@@ -122,11 +116,9 @@ extension CheckpointConversion {
     }
 
     /// Writes the only file, each tensor in frames of its own.
-    private func pack(
-        replacing: Bool, _ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void
-    ) throws {
+    private func pack(_ threadCount: Int, _ progress: (_ done: Int, _ total: Int) -> Void) throws {
         let file = files[0]
-        let writer = try AtomicFileWriter(file.path, replacing: replacing)
+        let writer = try AtomicFileWriter(output.at(file.path))
         do {
             let frames = SeekableZstdWriter(writer, threadCount: threadCount)
             try frames.append(file.layout.header)

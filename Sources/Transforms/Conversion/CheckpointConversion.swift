@@ -53,7 +53,9 @@ package struct CheckpointConversion: Sendable {
     /// What is written.
     package let format: Format
     /// Where it goes.
-    package let outputPath: String
+    package let output: OutputTarget
+    /// Its path.
+    package var outputPath: String { output.path }
     /// The tensor files, in order.
     package let files: [File]
     /// What lies beside them.
@@ -73,7 +75,7 @@ package struct CheckpointConversion: Sendable {
     /// Throws `TransformError.unsupported` and `ModelError.unknownArchitecture` (exit 69) for what has no form in the
     /// format, `TransformError.outputIsInput`, and what reading model and tokenizer throws.
     package init(
-        _ checkpoint: Checkpoint, to format: Format, at outputPath: String, type: QuantizationMix? = nil,
+        _ checkpoint: Checkpoint, to format: Format, at output: OutputTarget, type: QuantizationMix? = nil,
         shardByteLimit: Int? = nil
     ) throws {
         precondition(shardByteLimit ?? 1 > 0, "a limit that allows something")
@@ -90,10 +92,10 @@ package struct CheckpointConversion: Sendable {
         }
         try Self.checkNames(draft.tensors, checkpoint)
         if format == .gguf {
-            files = try Self.ggufFiles(draft, outputPath, limit: shardByteLimit ?? Int.max)
+            files = try Self.ggufFiles(draft, output.path, limit: shardByteLimit ?? Int.max)
         } else {
             files = try Self.safetensorsFiles(
-                draft, format, outputPath, groups: Self.groups(draft.tensors, format, checkpoint, shardByteLimit),
+                draft, format, output.path, groups: Self.groups(draft.tensors, format, checkpoint, shardByteLimit),
                 checkpoint)
         }
         if format == .huggingFace, files.count > 1 {
@@ -102,13 +104,13 @@ package struct CheckpointConversion: Sendable {
         }
         self.checkpoint = checkpoint
         self.format = format
-        self.outputPath = outputPath
+        self.output = output
         sideFiles = draft.sideFiles
         notes = draft.notes
         tensors = draft.tensors
-        for output in format == .huggingFace ? [outputPath] : files.map(\.path) {
-            for input in [checkpoint.path] + checkpoint.files where wouldReplace(output, input: input) {
-                throw TransformError.outputIsInput(path: output)
+        for path in format == .huggingFace ? [output.path] : files.map(\.path) {
+            for input in [checkpoint.path] + checkpoint.files where wouldReplace(path, input: input) {
+                throw TransformError.outputIsInput(path: path)
             }
         }
     }

@@ -9,8 +9,7 @@ extension CheckpointMerge {
 
     /// Every tensor of the model by its Hugging Face name, merged or converted, then configuration and tokenizer.
     func writeConverted(
-        into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int,
-        _ rehearsal: OutputRehearsal?, _ progress: Progress
+        into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
         let type = dtype ?? Self.convertedType
         let merging = Dictionary(plan.tensors.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
@@ -42,7 +41,8 @@ extension CheckpointMerge {
                 if let tensor, tensor.role != .copied { tallies[entry.name] = merged.tally }
             }
         }
-        try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
+        try TensorStream(items).write(
+            threadCount: threadCount, rehearsal: directory.rehearsal, progress: progress)
         for file in files { try file.commit() }
         if shards.count > 1 {
             let index = ShardIndex.text(

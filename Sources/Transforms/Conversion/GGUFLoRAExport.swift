@@ -10,7 +10,7 @@ extension AdapterExport {
     /// llama.cpp multiplies B A by alpha / rank(B) with one alpha for the file, so B holds what is left of each
     /// module's scale; where that is nothing, as for a plain LoRA, B is as it was. The rows of the query's and key's B
     /// are in GGUF's order.
-    func writeGGUF(to path: String, replacing: Bool, _ rehearsal: OutputRehearsal?) throws -> [String] {
+    func writeGGUF(to output: OutputTarget) throws -> [String] {
         guard let base else { preconditionFailure("the base was checked") }
         let folded = foldedModules
         let alpha = commonAlpha(folded) ?? Float(folded.map(\.rank).max() ?? 1)
@@ -35,7 +35,7 @@ extension AdapterExport {
             ("adapter.lora.alpha", .float32(alpha)),
         ]
         let writer = try GGUFWriter(
-            AtomicFileWriter(path, replacing: replacing, rehearsal: rehearsal), metadata: metadata, entries: entries)
+            AtomicFileWriter(output), metadata: metadata, entries: entries)
         var isFoldedScale = false
         for (entry, module) in zip(written, folded) {
             var low = change(of: entry).change

@@ -18,7 +18,7 @@ private enum MLXNames {
 
 extension AdapterExport {
     /// Writes the directory; gives notes for the report.
-    func writeMLX(to path: String, replacing: Bool, _ rehearsal: OutputRehearsal?) throws -> [String] {
+    func writeMLX(to output: OutputTarget) throws -> [String] {
         guard let base else { preconditionFailure("the base was checked") }
         let folded = foldedModules
         let rank = folded.map(\.rank).max() ?? 0
@@ -27,7 +27,7 @@ extension AdapterExport {
         let sharedScale = scales.count == 1 ? folded[0].scale : nil
         let isDoRA = written.contains { change(of: $0).magnitude != nil }
 
-        let directory = try AtomicDirectory(path, replacing: replacing, rehearsal: rehearsal)
+        let directory = try AtomicDirectory(output)
         var entries: [SafetensorsEntry] = []
         for module in folded {
             entries.append(

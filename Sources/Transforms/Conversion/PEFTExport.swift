@@ -6,9 +6,9 @@ extension AdapterExport {
     /// Writes the adapter without gates as a plain peft directory: by its own method, or folded into LoRA.
     ///
     /// The factor of a gate goes into the tensors that the update is proportional to.
-    func writePEFT(to path: String, replacing: Bool, _ rehearsal: OutputRehearsal?) throws -> [String] {
+    func writePEFT(to output: OutputTarget) throws -> [String] {
         let dense = isFolded ? try foldedLoRA() : try denseAdapter()
-        try dense.write(to: path, replacing: replacing, rechecking: inputs, rehearsal: rehearsal)
+        try dense.write(to: output, rechecking: inputs)
         return [foldingNote].compactMap { $0 }
     }
 

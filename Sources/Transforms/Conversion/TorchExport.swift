@@ -5,8 +5,8 @@ import TensorCore
 extension AdapterExport {
     /// Writes the adapter's own files, the Python module that puts it into a transformers model, and the settings that
     /// the module reads: what a regular expression or a pattern of the configuration says, said for each module.
-    func writeTorch(to path: String, replacing: Bool, _ rehearsal: OutputRehearsal?) throws -> [String] {
-        try adapter.write(to: path, replacing: replacing, rechecking: inputs, rehearsal: rehearsal) { directory in
+    func writeTorch(to output: OutputTarget) throws -> [String] {
+        try adapter.write(to: output, rechecking: inputs) { directory in
             try directory.write(TorchModule.fileName, text: TorchModule.text)
             try directory.write(TorchModule.settingsFile, text: torchSettings.text(indent: 2) + "\n")
         }

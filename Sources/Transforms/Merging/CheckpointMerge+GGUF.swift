@@ -20,11 +20,10 @@ extension CheckpointMerge {
     /// The base's tensors in their order, changed weights in `type` where one is given, with all metadata and the
     /// record of this merge; an output head that was the embedding so far comes last.
     func writeGGUF(
-        to output: String, as type: TensorEncoding?, replacing: Bool, _ threadCount: Int, _ rehearsal: OutputRehearsal?,
-        _ progress: Progress
+        to target: OutputTarget, as type: TensorEncoding?, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
         let outputs = try outputs(as: type)
-        let writer = try AtomicFileWriter(output, replacing: replacing, rehearsal: rehearsal)
+        let writer = try AtomicFileWriter(target)
         let file = try OutputTensorFile(
             writer,
             layout: try GGUFWriter.layout(
@@ -34,9 +33,10 @@ extension CheckpointMerge {
             return file.item(index, output.change.map { .made($0.merged.rows()) } ?? copy)
         }
         do {
-            try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
-            let report = try report(of: outputs, in: lastPathComponent(output))
-            guard report.changedCount > 0 || rehearsal != nil else { throw nothingChanged(report) }
+            try TensorStream(items).write(
+                threadCount: threadCount, rehearsal: target.rehearsal, progress: progress)
+            let report = try report(of: outputs, in: lastPathComponent(target.path))
+            guard report.changedCount > 0 || target.rehearsal != nil else { throw nothingChanged(report) }
             try file.commit(rechecking: base.checkpoint.mappings)
             return report
         } catch {

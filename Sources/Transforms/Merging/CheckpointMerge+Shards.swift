@@ -19,7 +19,7 @@ extension CheckpointMerge {
     /// then the side files.
     func writeShards(
         from source: String, into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int,
-        _ rehearsal: OutputRehearsal?, _ progress: Progress
+        _ progress: Progress
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         var changing: [String: MergePlan.Tensor] = [:]
@@ -88,7 +88,8 @@ extension CheckpointMerge {
                 }
             }
         }
-        try TensorStream(items).write(threadCount: threadCount, rehearsal: rehearsal, progress: progress)
+        try TensorStream(items).write(
+            threadCount: threadCount, rehearsal: directory.rehearsal, progress: progress)
         for file in files { try file.commit() }
         try copySideFiles(from: source, into: directory, unties: plan.untiedHead != nil)
         if checkpoint.files.count > 1 {

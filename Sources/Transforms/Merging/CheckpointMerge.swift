@@ -77,50 +77,50 @@ package struct CheckpointMerge: Sendable {
     /// What ends the name of an output that is a GGUF file.
     private static let ggufEnding = ".gguf"
 
-    /// Writes the merged checkpoint to `output`, which appears complete or not at all: a GGUF file where the name ends
+    /// Writes the merged checkpoint, which appears complete or not at all: a GGUF file where the name of `output` ends
     /// in `.gguf`, which needs a base in that format, and otherwise a directory.
     ///
     /// A Hugging Face base keeps its shards, tensor order, types and side files. A GGUF base keeps tensor order, types
     /// and metadata in a GGUF file, where parts of a split model are joined, and becomes a Hugging Face directory in
-    /// BF16 otherwise. With `replacing`, a checkpoint at `output` is replaced at the end.
+    /// BF16 otherwise.
     ///
     /// - Parameter type: what changed weights are stored as in place of the base's types (biases keep theirs); all
     ///   tensors where a GGUF base becomes a directory. A directory takes F32, F16 and BF16.
     ///
     /// Throws `TransformError.outputIsInput`; `.unsupported` for a type that is not known to the format or cannot be
     /// encoded, and for a Hugging Face base and a GGUF output; `.nothingToMerge` where rounding took every change away
-    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them. With `rehearsal`, nothing
-    /// is written or computed, and the report is of no use.
+    /// (nothing is left behind then); `CheckpointError` for files, `outputExists` among them. In a rehearsal nothing is
+    /// computed, and the report is of no use.
     package func write(
-        to output: String, as type: TensorEncoding? = nil, replacing: Bool = false,
-        threadCount: Int = ComputeContext.availableThreads, rehearsal: OutputRehearsal? = nil,
+        to output: OutputTarget, as type: TensorEncoding? = nil, threadCount: Int = ComputeContext.availableThreads,
         progress: Progress = { _, _ in }
     ) throws -> MergeReport {
+        let path = output.path
         try checkOutput(
-            output, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
-        if output.hasSuffix(Self.ggufEnding) {
+            path, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
+        if path.hasSuffix(Self.ggufEnding) {
             guard base.checkpoint.layout == .gguf else {
                 throw TransformError.unsupported(
-                    path: output,
+                    path: path,
                     reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
             }
-            return try writeGGUF(to: output, as: type, replacing: replacing, threadCount, rehearsal, progress)
+            return try writeGGUF(to: output, as: type, threadCount, progress)
         }
-        if let ending = [".safetensors", SafetensorsZstd.suffix].first(where: output.hasSuffix) {
+        if let ending = [".safetensors", SafetensorsZstd.suffix].first(where: path.hasSuffix) {
             throw TransformError.unsupported(
-                path: output,
+                path: path,
                 reason: "a merge writes a directory or a .gguf file; 'tspeft convert' makes a \(ending) file of it")
         }
         let dtype = try type.map(Self.directoryType)
-        let directory = try AtomicDirectory(output, replacing: replacing, rehearsal: rehearsal)
+        let directory = try AtomicDirectory(output)
         let report: MergeReport
         switch base.checkpoint.layout {
         case .huggingFace(let source):
-            report = try writeShards(from: source, into: directory, as: dtype, threadCount, rehearsal, progress)
+            report = try writeShards(from: source, into: directory, as: dtype, threadCount, progress)
         case .gguf:
-            report = try writeConverted(into: directory, as: dtype, threadCount, rehearsal, progress)
+            report = try writeConverted(into: directory, as: dtype, threadCount, progress)
         }
-        guard report.changedCount > 0 || rehearsal != nil else {
+        guard report.changedCount > 0 || output.rehearsal != nil else {
             directory.abandon()
             throw nothingChanged(report)
         }
@@ -131,7 +131,7 @@ package struct CheckpointMerge: Sendable {
                 baseDigest: baseFingerprint.digest)
         }
         // It tells how many weights have changed.
-        rehearsal?.estimates(joinedPath(directory.path, MergeRecord.fileName))
+        output.rehearsal?.estimates(joinedPath(directory.path, MergeRecord.fileName))
         try directory.write(MergeRecord.fileName, text: record.text)
         try directory.commit(rechecking: base.checkpoint.mappings)
         return report

@@ -47,11 +47,9 @@ package struct ModuleSelection: Sendable, Equatable {
         return try ModuleSelection(json: value, file: path)
     }
 
-    /// Writes the selection to a new file; throws `CheckpointError`.
-    package func write(
-        to path: String, replacing: Bool = false, rehearsal: OutputRehearsal? = nil
-    ) throws(CheckpointError) {
-        let file = try AtomicFileWriter(path, replacing: replacing, rehearsal: rehearsal)
+    /// Writes the selection to a file; throws `CheckpointError`.
+    package func write(to output: OutputTarget) throws(CheckpointError) {
+        let file = try AtomicFileWriter(output)
         try file.write(Array((json.text(indent: 2) + "\n").utf8))
         try file.commit()
     }
