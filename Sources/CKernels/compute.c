@@ -69,65 +69,13 @@ const tspeft_kernel_table *tspeft_kernels_at(int level) {
 
 static const tspeft_kernel_table *kernels(void) { return tspeft_kernels_at(tspeft_cpu_level()); }
 
-void tspeft_convert(const void *src, int src_dtype, void *dst, int dst_dtype, size_t count) {
-    kernels()->convert(src, src_dtype, dst, dst_dtype, count);
-}
-
-void tspeft_rmsnorm_forward(const void *x, int x_dtype, const float *weight, float eps, void *out, int dtype,
-                            float *inv_rms, size_t rows, size_t width) {
-    kernels()->rmsnorm_forward(x, x_dtype, weight, eps, out, dtype, inv_rms, rows, width);
-}
-
-void tspeft_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
-                             int dtype, void *dx, size_t rows, size_t width) {
-    kernels()->rmsnorm_backward(x, x_dtype, weight, inv_rms, dout, dtype, dx, rows, width);
-}
-
-void tspeft_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
-                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
-    kernels()->rope(src, src_stride, dst, dst_stride, dtype, positions, cosine, sine, direction, rows, heads,
-                    head_size);
-}
-
-void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count) {
-    kernels()->silu_mul_forward(gate, up, out, dtype, count);
-}
-
-void tspeft_silu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
-                              size_t count) {
-    kernels()->silu_mul_backward(gate, up, dout, dgate, dup, dtype, count);
-}
-
-void tspeft_add(void *dst, int dst_dtype, const void *src, int dtype, size_t count) {
-    kernels()->add(dst, dst_dtype, src, dtype, count);
-}
-
-void tspeft_row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {
-    kernels()->row_norms(x, dtype, norms, rows, width);
-}
-
-void tspeft_row_dots(const float *a, const float *b, float *dots, size_t rows, size_t width) {
-    kernels()->row_dots(a, b, dots, rows, width);
-}
+#define FUNCTION(type, name, parameters, arguments) \
+    type tspeft_##name parameters { return kernels()->name arguments; }
+TSPEFT_KERNELS(FUNCTION)
 
 void tspeft_gather_rows(const void *src, const int32_t *indices, void *dst, size_t count, size_t row_bytes) {
     for (size_t i = 0; i < count; i++)
         memcpy((char *)dst + i * row_bytes, (const char *)src + (size_t)indices[i] * row_bytes, row_bytes);
-}
-
-void tspeft_scatter_add_rows(const void *src, const int32_t *indices, void *dst, int dtype, size_t count,
-                             size_t width) {
-    kernels()->scatter_add_rows(src, indices, dst, dtype, count, width);
-}
-
-void tspeft_dropout(const void *src, void *dst, int dtype, size_t count, uint64_t first_index, uint64_t key,
-                    float rate) {
-    kernels()->dropout(src, dst, dtype, count, first_index, key, rate);
-}
-
-void tspeft_cross_entropy(const float *logits, const int32_t *targets, float scale, void *dlogits, int dtype,
-                          float *losses, size_t rows, size_t width) {
-    kernels()->cross_entropy(logits, targets, scale, dlogits, dtype, losses, rows, width);
 }
 
 size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t head_size) {
@@ -137,61 +85,4 @@ size_t tspeft_attention_scratch(size_t query_count, size_t key_count, size_t hea
     size_t packed = 5 * keys * pitch + 4 * 48 * pitch + 2 * 48 * 48 + 2 * 48;
     size_t direct = 4 * (keys + pitch);
     return packed + direct + 15;  // to start at a cache line
-}
-
-void tspeft_attention_forward(const tspeft_attention *call, const tspeft_attention_segment *segment, size_t head_begin,
-                              size_t head_end, float *scratch) {
-    kernels()->attention_forward(call, segment, head_begin, head_end, scratch);
-}
-
-void tspeft_attention_backward(const tspeft_attention *call, const tspeft_attention_gradients *gradients,
-                               const tspeft_attention_segment *segment, size_t kv_begin, size_t kv_end,
-                               float *scratch) {
-    kernels()->attention_backward(call, gradients, segment, kv_begin, kv_end, scratch);
-}
-
-void tspeft_householder_r(const float *b, size_t rows, size_t width, float *r, double *scratch) {
-    kernels()->householder_r(b, rows, width, r, scratch);
-}
-
-double tspeft_sum_squares(const float *x, size_t count) { return kernels()->sum_squares(x, count); }
-
-int64_t tspeft_first_nonfinite(const float *x, size_t count) { return kernels()->first_nonfinite(x, count); }
-
-void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  double beta1, double beta2, float eps, float decay, float correction1, float correction2) {
-    kernels()->adamw(parameter, grad, m, v, count, gradient_scale, lr, beta1, beta2, eps, decay, correction1,
-                     correction2);
-}
-
-void tspeft_outer_sums(const float *z, const float *weights, double *sums, size_t rows, size_t width) {
-    kernels()->outer_sums(z, weights, sums, rows, width);
-}
-
-void tspeft_add_scaled_columns(void *dst, const void *src, const float *factors, int dtype, size_t rows,
-                               size_t width) {
-    kernels()->add_scaled_columns(dst, src, factors, dtype, rows, width);
-}
-
-void tspeft_weighted_row_dots(const void *a, const void *b, const float *weights, int dtype, float *dots, size_t rows,
-                              size_t width) {
-    kernels()->weighted_row_dots(a, b, weights, dtype, dots, rows, width);
-}
-
-void tspeft_column_dots(const void *a, const void *b, int dtype, float *sums, size_t rows, size_t width, size_t begin,
-                        size_t end) {
-    kernels()->column_dots(a, b, dtype, sums, rows, width, begin, end);
-}
-
-void tspeft_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width) {
-    kernels()->add_to_rows(x, dtype, row_values, factor, rows, width);
-}
-
-tspeft_change tspeft_merge_rows(void *target, const void *source, int dtype, const float *b, const float *a,
-                                float scale, size_t rows, size_t rank, size_t width) {
-    return kernels()->merge_rows(target, source, dtype, b, a, scale, rows, rank, width);
-}
-
-tspeft_change tspeft_changes(const float *before, const float *after, size_t count) {
-    return kernels()->changes(before, after, count);
 }

@@ -5,31 +5,9 @@
 
 #include "../include/tspeft_levels.h"
 
-__typeof__(tspeft_convert) plain_convert;
-__typeof__(tspeft_rmsnorm_forward) plain_rmsnorm_forward;
-__typeof__(tspeft_rmsnorm_backward) plain_rmsnorm_backward;
-__typeof__(tspeft_rope) plain_rope;
-__typeof__(tspeft_silu_mul_forward) plain_silu_mul_forward;
-__typeof__(tspeft_silu_mul_backward) plain_silu_mul_backward;
-__typeof__(tspeft_add) plain_add;
-__typeof__(tspeft_row_norms) plain_row_norms;
-__typeof__(tspeft_row_dots) plain_row_dots;
-__typeof__(tspeft_scatter_add_rows) plain_scatter_add_rows;
-__typeof__(tspeft_dropout) plain_dropout;
-__typeof__(tspeft_cross_entropy) plain_cross_entropy;
-__typeof__(tspeft_attention_forward) plain_attention_forward;
-__typeof__(tspeft_attention_backward) plain_attention_backward;
-__typeof__(tspeft_householder_r) plain_householder_r;
-__typeof__(tspeft_sum_squares) plain_sum_squares;
-__typeof__(tspeft_first_nonfinite) plain_first_nonfinite;
-__typeof__(tspeft_adamw) plain_adamw;
-__typeof__(tspeft_outer_sums) plain_outer_sums;
-__typeof__(tspeft_add_scaled_columns) plain_add_scaled_columns;
-__typeof__(tspeft_weighted_row_dots) plain_weighted_row_dots;
-__typeof__(tspeft_column_dots) plain_column_dots;
-__typeof__(tspeft_add_to_rows) plain_add_to_rows;
-__typeof__(tspeft_merge_rows) plain_merge_rows;
-__typeof__(tspeft_changes) plain_changes;
+#define DECLARATION(type, name, parameters, arguments) type plain_##name parameters;
+TSPEFT_KERNELS(DECLARATION)
+#undef DECLARATION
 
 static inline float float_from_bits(uint32_t bits) {
     float value;
