@@ -133,7 +133,12 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private static func readConfiguration(in directory: String) throws(CheckpointError) -> JSONValue? {
         let path = joinedPath(directory, "config.json")
-        guard pathKind(path) != .nothing else { return nil }
+        guard pathKind(path) != .nothing else {
+            // A link that leads nowhere, as in a download that was cut off, is no model without a configuration.
+            var status = stat()
+            guard lstat(path, &status) != 0 else { throw .missing(path: path) }
+            return nil
+        }
         let value: JSONValue
         do {
             value = try JSONValue.parse(try readSmallFile(path, limit: configurationByteLimit))

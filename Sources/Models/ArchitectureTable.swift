@@ -42,9 +42,10 @@ package enum ArchitectureTable {
         case .json(let json): (type, name) = try find(json)
         case .gguf(let metadata):
             let key = "general.architecture"
-            guard let text = metadata.metadata[key]?.stringValue else {
-                throw metadata.bad(key, "a string", "missing")
+            guard let value = metadata.metadata[key] else {
+                throw ModelError.unknownArchitecture(file: fields.file, name: "(no \(key))")
             }
+            guard let text = value.stringValue else { throw metadata.bad(key, "a string", "something else") }
             (type, name) = (named(gguf: text), text.beginning(GGUFFields.shownLimit))
         }
         guard let type else { throw ModelError.unknownArchitecture(file: fields.file, name: name) }

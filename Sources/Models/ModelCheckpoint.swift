@@ -21,100 +21,179 @@ package struct LinearModule: Sendable, Equatable {
     }
 }
 
-/// A model's checkpoint seen by Hugging Face's names and row order, whatever its layout; every tensor that the
-/// architecture needs is there in the right shape.
+/// A model's checkpoint, whatever its layout and whatever model it is.
+///
+/// Where `ArchitectureTable` knows the architecture and the checkpoint is what its graph needs, tensors go by Hugging
+/// Face's names and row order and the model can compute. A checkpoint of an architecture that is not known, or that asks
+/// for more than the graph can do, has tensors that the graph would not read or goes by other names, is *generic*: each
+/// tensor goes by the name that it has in the file, and what the tensors are to the model follows from names and shapes
+/// (`GenericTensors`). Nothing that needs no forward pass asks which of the two it is. What is refused at opening is a
+/// known architecture whose configuration is unsound, or of whose tensors some are there and others are not.
 package final class ModelCheckpoint: Sendable {
     /// The files behind it.
     package let checkpoint: Checkpoint
-    /// What the model is.
-    package let architecture: any Architecture
-    /// Sizes and constants.
-    package let configuration: ModelConfiguration
-    /// Every tensor that the architecture has.
+    /// The architecture, whose graph is known; or why the checkpoint is generic.
+    private let graph: Result<any Architecture, ModelError>
+    /// Every tensor that the model has.
     package let specifications: ModelTensors
-    /// The model's tensors by Hugging Face's names, in checkpoint order.
+    /// The model's tensors by name, in checkpoint order.
     package let tensorNames: [String]
-    /// Tensors of the checkpoint, by its own names, that are no part of the model; they are not used.
+    /// Tensors of the checkpoint, by its own names, that are no part of the known architecture; nothing computes with
+    /// them.
     package let unknownTensors: [String]
+    /// The model's tensors.
     private let records: [String: TensorRecord]
-    /// Biases that the architecture does not have, of modules that it has.
-    private let unexpectedBiases: [TensorRecord]
+    /// All others, by the checkpoint's own names.
+    private let others: [String: TensorRecord]
 
-    /// Tensors that old checkpoints hold though they follow from the configuration.
-    private static let derivedSuffix = ".rotary_emb.inv_freq"
-
-    /// Opens a Hugging Face directory, a safetensors file with `config.json` beside it, or a GGUF file.
+    /// Opens what `Checkpoint.open` opens.
     ///
-    /// Throws what `Checkpoint.open` throws, `ModelError` for a configuration that is missing, unsound or unsupported,
-    /// and for tensors that are missing or of the wrong shape.
+    /// Throws what that throws, what reading an output head does, and `ModelError` for a checkpoint of a known
+    /// architecture that is damaged: `badConfiguration`, `missingTensor`, `wrongShape`.
     package static func open(_ path: String) throws -> ModelCheckpoint {
         try open(Checkpoint.open(path))
     }
 
     /// The model of a checkpoint that is open; throws as the variant for a path.
     package static func open(_ checkpoint: Checkpoint) throws -> ModelCheckpoint {
-        let model = try ModelCheckpoint(checkpoint)
-        try model.validate()
-        return model
+        do {
+            let architecture = try ArchitectureTable.read(checkpoint)
+            let model = ModelCheckpoint(checkpoint, architecture)
+            try model.validate(architecture)
+            // A GGUF file keeps the names and the row order of its architecture, which its own names do not tell.
+            if case .huggingFace = checkpoint.layout { try model.checkGraphReadsAll() }
+            return model
+        } catch let other as OtherNames {
+            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), other.problem)
+        } catch let problem as ModelError where problem.leavesNamesAndShapes {
+            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), problem)
+        }
     }
 
-    private init(_ checkpoint: Checkpoint) throws {
-        architecture = try ArchitectureTable.read(checkpoint)
+    /// A tensor of a known architecture is missing as from files that name all of them in another way, or that hold a part
+    /// of the model.
+    private struct OtherNames: Error {
+        let problem: ModelError
+    }
+
+    /// A checkpoint of a known architecture, before its tensors are checked.
+    private init(_ checkpoint: Checkpoint, _ architecture: any Architecture) {
         // A configuration of more layers than there are tensors lacks some: one of those that are listed then.
         let tensors = ModelTensors(architecture.specifications(layerLimit: checkpoint.tensors.count + 1))
         let isGGUF = checkpoint.layout == .gguf
         var names: [String] = []
         var unknown: [String] = []
-        var biases: [TensorRecord] = []
         var records: [String: TensorRecord] = [:]
+        var others: [String: TensorRecord] = [:]
         for tensor in checkpoint.tensors {
-            if let found = isGGUF ? tensors[gguf: tensor.name] : tensors[tensor.name] {
-                // A head that is tied all the same is the embedding, and no tensor of its own.
-                if found.tiedTo != nil { continue }
+            let found = isGGUF ? tensors[gguf: tensor.name] : tensors[tensor.name]
+            // A head that is tied all the same is the embedding, and no tensor of its own.
+            if let found, found.tiedTo == nil {
                 names.append(found.name)
                 records[found.name] = tensor
-            } else if tensors.hasModule(ofBias: tensor.name, inGGUF: isGGUF) {
-                biases.append(tensor)
-            } else if tensor.name != RotaryScaling.ggufFactors, !tensor.name.hasSuffix(Self.derivedSuffix) {
+                continue
+            }
+            others[tensor.name] = tensor
+            if found == nil, tensor.name != RotaryScaling.ggufFactors, !tensor.name.hasSuffix(Self.derivedSuffix) {
                 unknown.append(tensor.name)
             }
         }
         self.checkpoint = checkpoint
+        graph = .success(architecture)
         self.records = records
-        configuration = architecture.configuration
+        self.others = others
         specifications = tensors
         tensorNames = names
         unknownTensors = unknown
-        unexpectedBiases = biases
     }
 
-    /// Whether the model has the tensor `name` (Hugging Face's).
-    package func contains(_ name: String) -> Bool { record(of: name) != nil }
+    /// A generic checkpoint.
+    private init(_ checkpoint: Checkpoint, _ tensors: GenericTensors, _ problem: ModelError) {
+        self.checkpoint = checkpoint
+        graph = .failure(problem)
+        specifications = tensors.specifications
+        records = Dictionary(checkpoint.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        others = [:]
+        tensorNames = checkpoint.tensors.map(\.name)
+        unknownTensors = []
+    }
 
-    /// The shape of a tensor by Hugging Face's name.
+    /// What is known of the model beside its tensors; nil for a generic checkpoint. `requireGraph` is for those who cannot
+    /// do without.
+    package var architecture: (any Architecture)? { try? graph.get() }
+
+    /// Why a checkpoint is generic; nil where it is not.
+    package var graphProblem: ModelError? { if case .failure(let problem) = graph { problem } else { nil } }
+
+    /// Tensors that old checkpoints hold though they follow from the configuration.
+    private static let derivedSuffix = ".rotary_emb.inv_freq"
+
+    /// The architecture, for what cannot be done without one: a forward pass, or another format's names and metadata.
+    ///
+    /// - Parameter purpose: what needs it, in words that begin a sentence: `training`.
+    ///
+    /// Throws `ModelError.noGraph`, or what is wrong with a checkpoint of a known architecture.
+    package func requireGraph(for purpose: String) throws(ModelError) -> any Architecture {
+        switch graph {
+        case .success(let architecture): return architecture
+        case .failure(.unknownArchitecture(let file, let name)):
+            throw .noGraph(file: file, name: name, purpose: purpose)
+        case .failure(let problem): throw problem
+        }
+    }
+
+    /// Sizes and constants of a model that can compute. Throws what `requireGraph` throws.
+    package var configuration: ModelConfiguration {
+        get throws(ModelError) { try requireGraph(for: Self.computing).configuration }
+    }
+
+    /// Whether the model has the tensor `name`.
+    package func contains(_ name: String) -> Bool { records[name] != nil }
+
+    /// The shape of a tensor of the checkpoint, as `record` finds it.
     package func shape(of name: String) -> [Int]? { record(of: name)?.shape }
 
-    /// Where a tensor lies; its rows may be in another order (see `readFloats`).
-    package func record(of name: String) -> TensorRecord? { records[name] }
+    /// Where a tensor lies: one of the model by its name there, any other by the checkpoint's own. Its rows may be in
+    /// another order (see `readFloats`).
+    package func record(of name: String) -> TensorRecord? { records[name] ?? others[name] }
 
-    /// Every linear layer: those of layer 0, 1, ... in the order of computation, then an output head of its own.
+    /// Every linear layer: those of layer 0, 1, ... in the order of computation, then an output head of its own; of a
+    /// generic checkpoint in the order of the files.
     package var linearModules: [LinearModule] { specifications.linearModules() }
+
+    /// Whether the output head is the embedding.
+    package var hasTiedHead: Bool { specifications.outputHead?.tiedTo != nil }
 
     /// The values of a linear layer's weight, [outputSize, inputSize] in the Hugging Face order. Throws what
     /// `readFloats` throws.
     package func weights(of module: LinearModule) throws -> [Float] {
         let name = CheckpointNames.weight(of: module.path)
-        var values = [Float](repeating: 0, count: module.outputSize * module.inputSize)
+        let (rows, columns) = (module.outputSize, module.inputSize)
+        var values = [Float](repeating: 0, count: rows * columns)
         try values.withUnsafeMutableBufferPointer { try readFloats(name, into: $0) }
-        return values
+        guard specifications[name]?.isTransposed ?? false else { return values }
+        return [Float](unsafeUninitializedCapacity: values.count) { target, count in
+            for row in 0..<rows {
+                for column in 0..<columns { target[row * columns + column] = values[column * rows + row] }
+            }
+            count = values.count
+        }
     }
 
     /// The model over this checkpoint's weights, which stay where they are unless `storage` says otherwise. Throws what
     /// `checkRuns` and reading them throw.
     package func makeModel(_ context: ComputeContext, _ storage: WeightStorage = .inPlace) throws -> any Model {
+        let architecture = try requireGraph(for: Self.computing)
         try checkRuns()
-        return try architecture.makeModel(WeightLoader(checkpoint: self, context: context, storage: storage))
+        return try architecture.makeModel(
+            WeightLoader(
+                checkpoint: self, configuration: architecture.configuration, context: context, storage: storage))
     }
+
+    /// What a forward pass is needed for, for `requireGraph`.
+    package static let computing = "training, evaluation and generation"
+    /// What the names, row orders and fields of both kinds of checkpoints are needed for.
+    package static let conversion = "a conversion between Hugging Face's files and GGUF"
 
     /// Throws `CheckpointError.inputChanged` where one of the files was written to since it was opened: what was computed
     /// over its mapping means nothing then.
@@ -124,25 +203,30 @@ package final class ModelCheckpoint: Sendable {
 
     /// Checks that every tensor of the architecture is there in the shape that the configuration gives, and no bias
     /// that the configuration denies. Throws `missingTensor`, `wrongShape` or `unexpectedTensor` for the first that is
-    /// not.
-    package func validate() throws(ModelError) {
+    /// not; `OtherNames` where that is no damage.
+    private func validate(_ architecture: any Architecture) throws {
+        let isGGUF = checkpoint.layout == .gguf
+        let hasLayers = specifications.all.contains { $0.layer != nil && records[$0.name] != nil }
         for tensor in specifications.all where tensor.tiedTo == nil {
-            let ownName = checkpoint.layout == .gguf ? tensor.ggufName : tensor.name
+            let ownName = isGGUF ? tensor.ggufName ?? tensor.name : tensor.name
             guard let record = records[tensor.name] else {
-                throw .missingTensor(file: checkpoint.path, tensor: ownName, shape: tensor.shape)
+                // A model without one of its layers' tensors is damaged; without all of them, it goes by other names;
+                // without an embedding or head, it is a part of one.
+                let problem = ModelError.missingTensor(file: checkpoint.path, tensor: ownName, shape: tensor.shape)
+                throw tensor.layer == nil || !hasLayers ? OtherNames(problem: problem) : problem
             }
             guard record.shape == tensor.shape else {
-                throw .wrongShape(
+                throw ModelError.wrongShape(
                     file: checkpoint.files[record.fileIndex], tensor: ownName, expected: tensor.shape,
                     found: record.shape)
             }
         }
-        if let record = unexpectedBiases.first {
-            let others = unexpectedBiases.count - 1
-            throw .unexpectedTensor(
-                file: checkpoint.files[record.fileIndex], tensor: record.name,
+        let biases = unknownTensors.filter { specifications.hasModule(ofBias: $0, inGGUF: isGGUF) }
+        if let name = biases.first {
+            throw ModelError.unexpectedTensor(
+                file: others[name].map { checkpoint.files[$0.fileIndex] } ?? checkpoint.path, tensor: name,
                 reason: "the configuration has no such bias"
-                    + (others > 0 ? " (nor \(others) more that are there)" : "")
+                    + (biases.count > 1 ? " (nor \(biases.count - 1) more that are there)" : "")
                     + "; it denies biases that the model has, or the model is no "
                     + "'\(architecture.names.modelType)', as it calls itself")
         }
@@ -150,7 +234,8 @@ package final class ModelCheckpoint: Sendable {
 }
 
 extension ModelCheckpoint {
-    /// The order in which the checkpoint holds the rows of `name` (Hugging Face's name).
+    /// The order in which the checkpoint holds the rows of `name`, a name of the model's: as in Hugging Face's files
+    /// for every other one, since a tensor by a GGUF file's own name is what it is there.
     package func rowOrder(of name: String) -> RowOrder {
         guard checkpoint.layout == .gguf else { return .asInHuggingFace }
         return specifications[name]?.ggufRows ?? .asInHuggingFace
@@ -161,13 +246,14 @@ extension ModelCheckpoint {
     /// Throws `ModelError.tiedModule` where head and embedding are one tensor: peft would train a copy of it for the
     /// one and leave the other, which is seldom meant. An adapter of peft's that was made so can still be used.
     package func initialWeight(of module: TensorSpecification) throws -> [Float] {
-        if configuration.tiedEmbeddings {
+        if hasTiedHead {
             throw ModelError.tiedModule(file: checkpoint.path, module: module.moduleName)
         }
         return try floats(module.name)
     }
 
-    /// Decodes rows (along the first axis; nil is all) of the tensor `name` to floats, in Hugging Face's row order.
+    /// Decodes rows (along the first axis; nil is all) of the tensor `name` to floats, in Hugging Face's row order where
+    /// the model names it.
     ///
     /// `destination` must have exactly as many elements. Throws `unknownTensor` and
     /// `CheckpointError.unsupportedEncoding`.

@@ -8,6 +8,8 @@ package enum ModelError: ReportableError, Equatable {
     case unknownArchitecture(file: String, name: String)
     /// `model_type` and the class that `architectures` names are not of one architecture.
     case disagreeingArchitecture(file: String, modelType: String, className: String)
+    /// Something needs the graph or the names of an architecture that is not among the known ones.
+    case noGraph(file: String, name: String, purpose: String)
     /// A configuration value is absent, of the wrong kind or out of range.
     case badConfiguration(file: String, key: String, expected: String, found: String)
     /// The configuration is sound but asks for something that is not built.
@@ -37,11 +39,12 @@ package enum ModelError: ReportableError, Equatable {
         switch self {
         case .missingConfiguration(let file): "\(file): is missing; a model directory needs its configuration"
         case .unknownArchitecture(let file, let name):
-            "\(file): the architecture '\(name)' is not known; known are "
-                + Self.known
+            "\(file): the architecture '\(name)' is not known; known are " + Self.known
         case .disagreeingArchitecture(let file, let modelType, let className):
             "\(file): 'model_type' and 'architectures' disagree: 'model_type' says \(Self.words(ofType: modelType)), "
                 + "'architectures' says \(Self.words(ofClass: className)); known are \(Self.known)"
+        case .noGraph(let file, let name, let purpose):
+            "\(file): the architecture '\(name)' is not known, which \(purpose) would need; known are " + Self.known
         case .badConfiguration(let file, let key, let expected, let found):
             "\(file): '\(key)' is \(found); expected \(expected)"
         case .unsupportedConfiguration(let file, let key, let found, let supported):
@@ -84,11 +87,22 @@ package enum ModelError: ReportableError, Equatable {
         return type.map { "'\(name)', which is that of '\($0.names.modelType)'" } ?? "'\(name)', which is not known"
     }
 
+    /// Whether a checkpoint with this problem can be worked on by its tensors' names and shapes: it is no damage, but
+    /// something that this program's graphs do not know.
+    var leavesNamesAndShapes: Bool {
+        switch self {
+        case .missingConfiguration, .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration,
+            .unexpectedTensor, .unreadTensors, .weightsOfNoNumbers:
+            true
+        default: false
+        }
+    }
+
     package var exitStatus: ExitStatus {
         switch self {
         case .missingConfiguration: .missingInput
-        case .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule, .notTrainableWhole,
-            .weightsOfNoNumbers, .unreadTensors(_, _, _, .otherArchitecture):
+        case .unknownArchitecture, .noGraph, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule,
+            .notTrainableWhole, .weightsOfNoNumbers, .unreadTensors(_, _, _, .otherArchitecture):
             .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
             .badFingerprint, .unreadTensors:

@@ -12,12 +12,13 @@ package struct ModelTensors: Sendable {
 
     init(_ all: [TensorSpecification]) {
         self.all = all
-        func places(_ key: (TensorSpecification) -> String) -> [String: Int] {
-            Dictionary(all.enumerated().map { (key($0.element), $0.offset) }, uniquingKeysWith: { first, _ in first })
+        func places(_ key: (TensorSpecification) -> String?) -> [String: Int] {
+            let pairs = all.enumerated().compactMap { place, tensor in key(tensor).map { ($0, place) } }
+            return Dictionary(pairs, uniquingKeysWith: { first, _ in first })
         }
         self.places = places(\.name)
         ggufPlaces = places(\.ggufName)
-        modulePlaces = places(\.module)
+        modulePlaces = places { $0.name == CheckpointNames.weight(of: $0.module) ? $0.module : nil }
     }
 
     /// The tensor that Hugging Face's checkpoints call `name`.
@@ -48,10 +49,13 @@ package struct ModelTensors: Sendable {
     /// - Parameter withTiedHead: whether an output head that is the embedding counts as well.
     package func linearModules(withTiedHead: Bool = false) -> [LinearModule] {
         let biased = Set(all.filter { $0.role == .bias }.map(\.module))
-        return all.filter { $0.role == .projection || $0.role == .outputHead && (withTiedHead || $0.tiedTo == nil) }.map
-        {
-            LinearModule(
-                path: $0.module, outputSize: $0.shape[0], inputSize: $0.shape[1], hasBias: biased.contains($0.module))
+        return all.compactMap { tensor in
+            guard tensor.role == .projection || tensor.role == .outputHead && (withTiedHead || tensor.tiedTo == nil),
+                let shape = tensor.linearShape
+            else { return nil }
+            return LinearModule(
+                path: tensor.module, outputSize: shape.outputSize, inputSize: shape.inputSize,
+                hasBias: biased.contains(tensor.module))
         }
     }
 

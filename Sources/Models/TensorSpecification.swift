@@ -10,14 +10,18 @@ package enum TensorRole: Sendable {
     case norm
     /// The bias of a module.
     case bias
+    /// The matrices of a layer's experts in one tensor, [experts, ...], which no adapter wraps.
+    case experts
+    /// What no architecture speaks of: a convolution, a table, a buffer.
+    case other
 }
 
 /// A tensor that a model has: what checkpoints call it, and what must be true of it.
 package struct TensorSpecification: Sendable, Equatable {
     /// Hugging Face's name, such as `model.layers.3.self_attn.q_proj.weight`.
     package let name: String
-    /// GGUF's name, such as `blk.3.attn_q.weight`.
-    package let ggufName: String
+    /// GGUF's name, such as `blk.3.attn_q.weight`; nil where it is not known.
+    package let ggufName: String?
     /// The path of the module whose it is, such as `model.layers.3.self_attn.q_proj`.
     package let module: String
     /// The module's path inside its layer, such as `self_attn.q_proj`; the whole path outside the layers.
@@ -32,6 +36,14 @@ package struct TensorSpecification: Sendable, Equatable {
     package let ggufRows: RowOrder
     /// The tensor that stands for this one, so that a checkpoint need not have it.
     package let tiedTo: String?
+    /// Whether a linear module's weight is stored as [inputSize, outputSize], as GPT-2's `Conv1D` has it.
+    package var isTransposed = false
+
+    /// Rows and columns of a linear module's weight as it is multiplied with, [outputSize, inputSize].
+    package var linearShape: (outputSize: Int, inputSize: Int)? {
+        guard shape.count == 2 else { return nil }
+        return isTransposed ? (shape[1], shape[0]) : (shape[0], shape[1])
+    }
 
     /// The last part of the module's path, by which users and peft name it.
     package var moduleName: String { String(module.split(separator: ".").last ?? "") }

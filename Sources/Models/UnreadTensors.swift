@@ -31,14 +31,17 @@ extension ModelCheckpoint {
     ///
     /// Passed over are tensors outside the layers, such as those of heads that serve training alone, and what
     /// transformers passes over too: buffers of rotary frequencies and causal masks. Throws `ModelError.unreadTensors`
-    /// and `.weightsOfNoNumbers`.
+    /// `.weightsOfNoNumbers`, and what `requireGraph` throws.
     package func checkGraphReadsAll() throws(ModelError) {
+        let architecture = try requireGraph(for: Self.computing)
         for name in tensorNames {
             guard let record = record(of: name), !record.encoding.holdsReals else { continue }
             throw .weightsOfNoNumbers(
                 file: checkpoint.files[record.fileIndex], tensor: record.name, encoding: record.encoding.description)
         }
-        let unread = unknownTensors.compactMap { name in causeUnread(name).map { (name: name, cause: $0) } }
+        let unread = unknownTensors.compactMap { name in
+            causeUnread(name, architecture).map { (name: name, cause: $0) }
+        }
         if let first = unread.first {
             throw .unreadTensors(
                 file: checkpoint.path, tensor: first.name, count: unread.count, cause: first.cause)
@@ -49,6 +52,7 @@ extension ModelCheckpoint {
     /// `ModelError.badConfiguration`.
     package func checkRuns() throws(ModelError) {
         try checkGraphReadsAll()
+        let configuration = try configuration
         let rows = configuration.vocabularySize
         guard let beyond = configuration.eosTokenIDs.first(where: { $0 >= rows }) else { return }
         let expected = "a token below \(rows), the vocabulary's size"
@@ -72,15 +76,16 @@ extension ModelCheckpoint {
     ]
 
     /// Why a tensor that is none of the model's must not be passed over; nil where it may.
-    private func causeUnread(_ name: String) -> UnreadCause? {
+    private func causeUnread(_ name: String, _ architecture: any Architecture) -> UnreadCause? {
         let isGGUF = checkpoint.layout == .gguf
         let prefix = isGGUF ? ModulePart.ggufLayerPrefix : ModulePart.layerPrefix
         guard name.hasPrefix(prefix), !Self.derivedEnds.contains(where: { name.hasSuffix($0) }) else { return nil }
         let rest = name.dropFirst(prefix.count)
         guard let dot = rest.firstIndex(of: "."), let layer = Int(rest[..<dot]), layer >= 0 else { return nil }
-        if layer >= configuration.layerCount {
+        let layerCount = architecture.configuration.layerCount
+        if layer >= layerCount {
             let key = isGGUF ? architecture.names.gguf + "." + Field.layerCount.gguf : Field.layerCount.json
-            return .beyondLayers(key: key, layers: configuration.layerCount)
+            return .beyondLayers(key: key, layers: layerCount)
         }
         let part = String(rest[rest.index(after: dot)...])
         let owners = ArchitectureTable.all.filter { $0.hasPart(part, inGGUF: isGGUF) }.map { $0.names.modelType }

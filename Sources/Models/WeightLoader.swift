@@ -14,6 +14,8 @@ package enum WeightStorage: Sendable {
 package struct WeightLoader {
     /// The checkpoint, whose tensors have been checked.
     let checkpoint: ModelCheckpoint
+    /// Sizes and constants of its architecture.
+    let configuration: ModelConfiguration
     /// Type, memory and threads.
     let context: ComputeContext
     /// Where frozen matrices are to be.
@@ -39,7 +41,7 @@ package struct WeightLoader {
     /// The norm of a module.
     func norm(_ module: String) throws -> RMSNorm {
         RMSNorm(
-            weight: try vector(CheckpointNames.weight(of: module)), epsilon: checkpoint.configuration.rmsNormEpsilon)
+            weight: try vector(CheckpointNames.weight(of: module)), epsilon: configuration.rmsNormEpsilon)
     }
 
     /// The weights of a layer.

@@ -170,7 +170,7 @@ private struct ComparedSide {
         let translated = tensors.map { tensor -> Tensor in
             guard let known = model.specifications[gguf: tensor.name] else {
                 // No part of the model, such as a layer too many: its rows are compared as they stand.
-                let path = type(of: model.architecture).modulePath(ofGGUFWeight: tensor.name)
+                let path = model.architecture.flatMap { type(of: $0).modulePath(ofGGUFWeight: tensor.name) }
                 let name = path.map(CheckpointNames.weight(of:)) ?? tensor.name
                 return Tensor(name: name, record: tensor.record, storedRow: nil)
             }

@@ -60,12 +60,13 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
         try checkOutput(request.outputPath, keeps: [request.basePath, request.adapterPath] + inputs)
     }
     let base = try ModelCheckpoint.open(request.basePath)
+    let configuration = try base.configuration
     let adapter = try AdapterDirectory.read(request.adapterPath).validated(against: base.linearModules)
     try adapter.check(base: try base.fingerprint(), basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)
     let tokenizer = try Tokenizer.load(modelPath: request.basePath)
     var loading = request.loading
-    loading.limit = base.configuration.maximumPositions
+    loading.limit = configuration.maximumPositions
     for path in inputs { _ = try Dataset.load(path: path, tokenizer: tokenizer, options: loading) }
 
     let rehearsal = OutputRehearsal()
@@ -91,7 +92,7 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     }
     let context = try request.compute.makeContext()
     let weights = base.linearModules.reduce(0) { $0 + $1.outputSize * $1.inputSize }
-    let head = base.configuration.tiedEmbeddings ? base.configuration.vocabularySize * base.configuration.hiddenSize : 0
+    let head = configuration.tiedEmbeddings ? configuration.vocabularySize * configuration.hiddenSize : 0
     rehearsal.addMemory(
         "the base's weights in \(context.dtype.rawValue)", byteCount: (weights + head) * context.dtype.byteCount)
     let trainedCount = trained.reduce(0) { $0 + $1.values.count }

@@ -33,10 +33,10 @@ package struct CheckpointFiles: Sendable {
 package struct CheckpointInspection: Sendable {
     /// Its files.
     package let files: CheckpointFiles
-    /// The model in them; nil with a reason in `modelProblem`.
+    /// The model in them, known or generic; nil with a reason in `modelProblem`.
     package let model: ModelCheckpoint?
-    /// Why the tensors cannot be used as a model; nil too for a single safetensors file without a configuration, which
-    /// nobody takes for one.
+    /// Why the model cannot compute; nil too for a single safetensors file without a configuration, which nobody takes
+    /// for one.
     package let modelProblem: String?
     /// The tokenizer; nil with a reason in `tokenizerProblem`.
     package let tokenizer: Tokenizer?
@@ -124,8 +124,9 @@ private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorReques
     // A file by itself, such as one of embeddings or an adapter's.
     let isLone =
         pathKind(checkpoint.path) != .directory && checkpoint.layout != .gguf && checkpoint.configuration == nil
+    let problem = model.problem ?? model.value?.graphProblem.map { "\($0)" }
     return CheckpointInspection(
-        files: try filesOf(checkpoint), model: model.value, modelProblem: isLone ? nil : model.problem,
+        files: try filesOf(checkpoint), model: model.value, modelProblem: isLone ? nil : problem,
         tokenizer: tokenizer.value, tokenizerProblem: isLone ? nil : tokenizer.problem,
         merges: try MergeRecord.read(of: checkpoint).merges,
         tensors: try TensorTable(request, of: checkpoint))
@@ -200,7 +201,7 @@ extension CheckpointInspection {
 
     /// The architecture that the files name, known or not, such as `GPT2LMHeadModel (gpt2)`; nil where they name none.
     package var namedArchitecture: String? {
-        if let model { return model.configuration.architecture }
+        if let architecture = model?.architecture { return architecture.names.modelType }
         let checkpoint = files.checkpoint
         if let metadata = checkpoint.metadata {
             return metadata["general.architecture"]?.stringValue.map { String($0.unicodeScalars.prefix(200)) }

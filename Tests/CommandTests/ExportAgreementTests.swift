@@ -116,7 +116,7 @@ struct ExportAgreementTests {
         }
         mkdir(folder, 0o777)
         try adapter.write(to: folder + "/adapter")
-        let width = base.configuration.vocabularySize
+        let width = try base.configuration.vocabularySize
         try SafetensorsWriter.write(
             [
                 ("ids", [ids.count], ids.map(Float.init)), ("logits", [ids.count, width], logits),

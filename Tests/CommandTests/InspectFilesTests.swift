@@ -53,11 +53,11 @@ import Transforms
             let path = folder + "/vectors.safetensors"
             try SafetensorsWriter.write([(name: "style", shape: [3], values: [1, .nan, 3])], to: path)
             let found = try checkpoint(path, TensorRequest(statistics: true, checksums: true))
-            #expect(found.model == nil && found.namedArchitecture == nil)
+            #expect(found.modelProblem == nil && found.namedArchitecture == nil)
             #expect(found.files.elementCount == 3)
             let lines = InspectionText.lines(.checkpoint(found))
             // Nobody takes it for a model.
-            #expect(!lines.contains { $0.contains("not usable") })
+            #expect(!lines.contains { $0.contains("forward pass") })
             #expect(lines.contains { $0.hasPrefix("style   F32   [3]      1    3     2    1    1    0") })
             #expect(lines.contains("NaN or Inf in 1 of 1 tensors, left out of the other figures"))
             let table = try #require(

@@ -44,11 +44,11 @@ import Testing
                 #expect(Set(tensors.all.map(\.name)).count == tensors.all.count, "\(type.names.modelType)")
                 #expect(Set(tensors.all.map(\.ggufName)).count == tensors.all.count, "\(type.names.modelType)")
                 for tensor in tensors.all {
-                    #expect(tensors[gguf: tensor.ggufName] == tensor && tensors[tensor.name] == tensor)
+                    #expect(tensors[gguf: tensor.ggufName ?? ""] == tensor && tensors[tensor.name] == tensor)
                     #expect(tensor.layer.map { tensor.name.contains(".\($0).") } ?? true, "\(tensor.name)")
                     guard tensor.role != .bias else { continue }
                     #expect(tensors[module: tensor.module] == tensor)
-                    #expect(type.modulePath(ofGGUFWeight: tensor.ggufName) == tensor.module)
+                    #expect(type.modulePath(ofGGUFWeight: tensor.ggufName ?? "") == tensor.module)
                 }
                 #expect(tensors.outputHead?.tiedTo == (tied ? tensors.embedding?.name : nil))
                 #expect(

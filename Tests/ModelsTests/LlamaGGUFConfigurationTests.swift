@@ -83,10 +83,12 @@ private func read(
         var builder = GGUFBuilder()
         builder.add("general.architecture", text: "gemma3")
         try writeFile(folder + "/m.gguf", builder.file)
-        let error = try #require(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf") }
-        #expect(error == .unknownArchitecture(file: folder + "/m.gguf", name: "gemma3"))
+        let error = try #require(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf").configuration }
+        #expect(
+            error
+                == .noGraph(file: folder + "/m.gguf", name: "gemma3", purpose: ModelCheckpoint.computing))
         try writeFile(folder + "/m.gguf", GGUFBuilder().file)
-        #expect(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf") }
+        #expect(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf").configuration }
     }
 }
 
@@ -95,11 +97,15 @@ private func read(
         var builder = GGUFBuilder()
         builder.add("general.architecture", text: "llama")
         try writeFile(folder + "/m.gguf", builder.file)
-        let missing = try #require(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf") }
+        let missing = try #require(throws: ModelError.self) {
+            try ModelCheckpoint.open(folder + "/m.gguf").configuration
+        }
         #expect(missing.description.contains("'llama.embedding_length' is missing"), "\(missing)")
         builder.add("llama.embedding_length", text: "wide")
         try writeFile(folder + "/m.gguf", builder.file)
-        let unsound = try #require(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf") }
+        let unsound = try #require(throws: ModelError.self) {
+            try ModelCheckpoint.open(folder + "/m.gguf").configuration
+        }
         #expect(unsound.exitStatus == .badData && unsound.description.contains("llama.embedding_length"))
     }
 }

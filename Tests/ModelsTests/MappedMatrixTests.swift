@@ -96,7 +96,7 @@ import Testing
         let context = ComputeContext(dtype: dtype)
         let model = try checkpoint.makeModel(context)
         #expect(model.projections.allSatisfy { $0.frozen.matrix is MappedMatrix } && model.head.matrix is MappedMatrix)
-        let norms = (2 * checkpoint.configuration.layerCount + 1) * 512
+        let norms = try (2 * checkpoint.configuration.layerCount + 1) * 512
         #expect(context.pool.usedBytes <= norms)
         let copied = try checkpoint.makeModel(context, .copied)
         #expect(copied.projections.allSatisfy { $0.frozen.matrix is DenseMatrix })

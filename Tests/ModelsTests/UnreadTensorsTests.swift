@@ -85,7 +85,7 @@ import Testing
     @Test func deniedBiasesAreNamedWithTheirNumberAndALikelyCause() throws {
         var model = SmallModel()
         for layer in 0..<2 { model.add("model.layers.\(layer).self_attn.q_proj.bias", [16]) }
-        let error = try #require(throws: ModelError.self) { try refusal(of: model) }
+        let error = try #require(try refusal(of: model))
         #expect(error.exitStatus == .badData)
         #expect(
             error.description.contains("layers.0.self_attn.q_proj.bias") && error.description.contains("nor 1 more"))

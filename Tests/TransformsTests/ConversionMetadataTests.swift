@@ -86,11 +86,11 @@ import Testing
             + #""original_max_position_embeddings": 200"#
         try roundTrip([("config.json", #""rope_type": "default""#, scaling)]) { _, input, back in
             let (left, right) = (try ModelCheckpoint.open(input), try ModelCheckpoint.open(back))
-            guard case .llama3(3, 1.5, 8, 200) = left.configuration.rotaryScaling else {
+            guard case .llama3(3, 1.5, 8, 200) = try left.configuration.rotaryScaling else {
                 Issue.record("the scaling is not read")
                 return
             }
-            #expect(right.configuration.rotaryScaling == left.configuration.rotaryScaling)
+            #expect(try right.configuration.rotaryScaling == left.configuration.rotaryScaling)
         }
     }
 }

@@ -239,7 +239,7 @@ import Testing
             let report = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/out.gguf")
             #expect(report.mergedCount == 5 + modules.count)
             let merged = try ModelCheckpoint.open(folder + "/out.gguf")
-            #expect(!merged.configuration.tiedEmbeddings)
+            #expect(try !merged.configuration.tiedEmbeddings)
             #expect(merged.checkpoint.tensors.count == base.checkpoint.tensors.count + 1)
             let old = try bytes(base.checkpoint, "token_embd.weight")
             for module in WholeModule.allCases {

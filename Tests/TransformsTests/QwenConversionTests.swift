@@ -20,7 +20,7 @@ import Testing
             let original = try ModelCheckpoint.open(fixture(name))
             for path in [gguf, back] {
                 let model = try ModelCheckpoint.open(path)
-                let (left, right) = (model.configuration, original.configuration)
+                let (left, right) = try (model.configuration, original.configuration)
                 #expect(left.architecture == right.architecture && left.headSize == right.headSize)
                 #expect(left.inverseFrequencies == right.inverseFrequencies)
                 #expect(left.rmsNormEpsilon == right.rmsNormEpsilon && left.tiedEmbeddings == right.tiedEmbeddings)

@@ -63,7 +63,7 @@ extension ModelConfiguration {
 extension Decoder {
     /// Llama's graph.
     static func plain(_ weights: WeightLoader) throws -> Decoder {
-        let configuration = weights.checkpoint.configuration
+        let configuration = weights.configuration
         let rotary = RotaryTable(inverseFrequencies: configuration.inverseFrequencies, weights.context)
         return try Decoder(weights) { layer in
             DecoderLayer(

@@ -23,7 +23,7 @@ final class Decoder: Model {
     init(_ weights: WeightLoader, makeLayer: (LayerWeights) throws -> DecoderLayer) throws {
         checkpoint = weights.checkpoint
         context = weights.context
-        configuration = checkpoint.configuration
+        configuration = weights.configuration
         tensors = checkpoint.specifications
         embeddingName = CheckpointNames.weight(of: ModulePart.embedding.path)
         finalNorm = try weights.norm(ModulePart.finalNorm.path)
@@ -40,7 +40,8 @@ final class Decoder: Model {
             trainedHead = weight
             head = FrozenLinear(weight: weight.rounded, bias: head.bias)
         case .embedding: trainedEmbedding = weight
-        case .projection, .norm, .bias: preconditionFailure("'\(module.module)' cannot be trained whole")
+        case .projection, .norm, .bias, .experts, .other:
+            preconditionFailure("'\(module.module)' cannot be trained whole")
         }
     }
 

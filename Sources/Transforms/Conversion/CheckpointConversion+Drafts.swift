@@ -171,8 +171,9 @@ extension CheckpointConversion.Draft {
     /// Hugging Face to GGUF: the tensors by GGUF's names, vectors in F32, matrices as they are or as `type` has them.
     init(huggingFace checkpoint: Checkpoint, directory: String, toGGUF type: QuantizationMix?) throws {
         let model = try ModelCheckpoint.open(checkpoint)
-        try Self.refuseUnknownTensors(model)
-        let configuration = model.configuration
+        let architecture = try model.requireGraph(for: ModelCheckpoint.conversion)
+        let configuration = architecture.configuration
+        try Self.refuseUnknownTensors(model, architecture)
         let (vocabulary, losses) = try GGUFVocabulary.huggingFace(
             directory: directory, vocabularySize: configuration.vocabularySize,
             configuration: model.checkpoint.configuration)
@@ -181,16 +182,18 @@ extension CheckpointConversion.Draft {
         var entries: [QuantizationMix.Tensor] = []
         var records: [(record: TensorRecord, order: ConvertedTensor.Reordering)] = []
         for name in model.tensorNames {
-            guard let record = model.record(of: name), let known = model.specifications[name] else { continue }
+            guard let record = model.record(of: name), let known = model.specifications[name],
+                let ggufName = known.ggufName
+            else { continue }
             let isVector = record.shape.count < 2
             entries.append(
                 QuantizationMix.Tensor(
-                    name: known.ggufName, shape: record.shape,
+                    name: ggufName, shape: record.shape,
                     current: isVector || record.encoding == .plain(.f64) ? .plain(.f32) : record.encoding))
             records.append((record, .gguf(known.ggufRows)))
         }
         let encodings =
-            type?.encodings(of: entries, QuantizationMix.ModelFacts(model.architecture)) ?? entries.map(\.current)
+            type?.encodings(of: entries, QuantizationMix.ModelFacts(architecture)) ?? entries.map(\.current)
         if let factors = GGUFModelMetadata.rotaryFactors(configuration) {
             tensors.append(ConvertedTensor(name: RotaryScaling.ggufFactors, values: factors))
         }
@@ -200,7 +203,7 @@ extension CheckpointConversion.Draft {
                     records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order))
         }
         metadata = GGUFModelMetadata.pairs(
-            model.architecture, json: model.checkpoint.configuration ?? .object([:]),
+            architecture, json: model.checkpoint.configuration ?? .object([:]),
             generation: try Self.generation(directory),
             directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
@@ -217,7 +220,7 @@ extension CheckpointConversion.Draft {
     /// GGUF to Hugging Face: the tensors by its names and row order, blocks as BF16 unless `type` says otherwise.
     init(gguf checkpoint: Checkpoint, to format: CheckpointConversion.Format, type: QuantizationMix?) throws {
         let model = try ModelCheckpoint.open(checkpoint)
-        try Self.refuseUnknownTensors(model)
+        try Self.refuseUnknownTensors(model, try model.requireGraph(for: ModelCheckpoint.conversion))
         let wanted = try Self.plainType(type, checkpoint)
         let names = model.tensorNames
         let records = names.compactMap { model.record(of: $0) }
@@ -238,7 +241,7 @@ extension CheckpointConversion.Draft {
         }
         let dtype = wanted ?? Self.prevailingType(tensors).base.plainType ?? .f32
         sideFiles = try HuggingFaceFiles.texts(
-            ofGGUF: model, dtype: dtype, tiedEmbeddings: model.configuration.tiedEmbeddings
+            ofGGUF: model, dtype: dtype, tiedEmbeddings: model.hasTiedHead
         ).map { CheckpointConversion.SideFile(name: $0.name, content: .text($0.text)) }
         let merges = try MergeRecord.read(of: checkpoint)
         if !merges.merges.isEmpty {
@@ -247,7 +250,7 @@ extension CheckpointConversion.Draft {
     }
 
     /// Refuses tensors that the architecture does not have, and weights that are no numbers with a fraction.
-    private static func refuseUnknownTensors(_ model: ModelCheckpoint) throws {
+    private static func refuseUnknownTensors(_ model: ModelCheckpoint, _ architecture: any Architecture) throws {
         for name in model.tensorNames {
             guard let encoding = model.record(of: name)?.encoding, !encoding.holdsReals else { continue }
             throw TransformError.unusableTensor(
@@ -257,7 +260,7 @@ extension CheckpointConversion.Draft {
         throw TransformError.unsupported(
             path: model.checkpoint.path,
             reason:
-                "tensor '\(name)' is none of the architecture '\(model.configuration.architecture)'; what it would be in "
+                "tensor '\(name)' is none of the architecture '\(architecture.names.modelType)'; what it would be in "
                 + "another format is not known")
     }
 

@@ -19,7 +19,7 @@ extension CheckpointMerge {
 
         // Small and likely to fail comes first.
         let texts = try HuggingFaceFiles.texts(
-            ofGGUF: base, dtype: type, tiedEmbeddings: base.configuration.tiedEmbeddings && !unties)
+            ofGGUF: base, dtype: type, tiedEmbeddings: base.hasTiedHead && !unties)
         for (name, text) in texts { try directory.write(name, text: text) }
 
         var tallies: [String: ChangeTally] = [:]

@@ -27,8 +27,9 @@ extension AdapterExport {
                 GGUFEntry(name: name + ".lora_b", encoding: .plain(.f32), shape: [module.outputSize, module.rank]))
         }
         let ownArchitecture = base.checkpoint.metadata?["general.architecture"]?.stringValue
+        let architecture = try ownArchitecture ?? base.requireGraph(for: "a GGUF adapter").names.gguf
         let metadata: [(key: String, value: GGUFEncodedValue)] = [
-            ("general.architecture", .string(ownArchitecture ?? base.architecture.names.gguf)),
+            ("general.architecture", .string(architecture)),
             ("general.type", .string("adapter")),
             ("general.name", .string(lastPathComponent(adapter.displayName))),
             ("adapter.type", .string("lora")),

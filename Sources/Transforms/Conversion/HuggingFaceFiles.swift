@@ -41,12 +41,13 @@ enum HuggingFaceFiles {
         guard let metadata = model.checkpoint.metadata else {
             throw TransformError.unsupported(path: path, reason: "it has no metadata")
         }
+        let architecture = try model.requireGraph(for: ModelCheckpoint.conversion)
         let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
         let configuration = try HuggingFaceConfiguration.config(
-            of: model.architecture, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
+            of: architecture, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
             recorded: metadata[GGUFModelMetadata.rotaryScalingKey]?.stringValue, file: path)
         let generation = HuggingFaceConfiguration.generation(
-            of: model.configuration, paddingTokenID: paddingTokenID, metadata: metadata)
+            of: architecture.configuration, paddingTokenID: paddingTokenID, metadata: metadata)
         let tokenizer = try GGUFTokenizerExport(metadata, file: path)
         func text(_ value: JSONValue) -> String { value.text(indent: 2) + "\n" }
         return [

@@ -20,6 +20,7 @@ extension AdapterExport {
     /// Writes the directory; gives notes for the report.
     func writeMLX(to output: OutputTarget) throws -> [String] {
         guard let base else { preconditionFailure("the base was checked") }
+        let layerCount = try base.requireGraph(for: "an export to mlx").configuration.layerCount
         let folded = foldedModules
         let rank = folded.map(\.rank).max() ?? 0
         let smallest = folded.map(\.rank).min() ?? 0
@@ -52,8 +53,9 @@ extension AdapterExport {
         try writer.finish()
         try directory.write(
             MLXNames.configurationFile,
-            text: configuration(of: folded, base, rank: rank, scale: sharedScale ?? 1, isDoRA: isDoRA)
-                .text(indent: 4) + "\n")
+            text: configuration(
+                of: folded, base, layerCount: layerCount, rank: rank, scale: sharedScale ?? 1, isDoRA: isDoRA
+            ).text(indent: 4) + "\n")
         try directory.commit(rechecking: inputs)
 
         var notes = [foldingNote].compactMap { $0 }
@@ -65,9 +67,8 @@ extension AdapterExport {
     }
 
     private func configuration(
-        of folded: [FoldedModule], _ base: ModelCheckpoint, rank: Int, scale: Float, isDoRA: Bool
+        of folded: [FoldedModule], _ base: ModelCheckpoint, layerCount: Int, rank: Int, scale: Float, isDoRA: Bool
     ) -> JSONValue {
-        let layerCount = base.configuration.layerCount
         let places = folded.map { base.specifications[module: $0.module] }
         let firstLayer = places.compactMap { $0?.layer }.min() ?? layerCount
         var keys: [String] = []

@@ -92,22 +92,7 @@ extension CheckpointInspection {
 
 extension ModelCheckpoint {
     fileprivate func json() throws -> JSONObject {
-        [
-            "architecture": .string(configuration.architecture),
-            "layers": .integer(configuration.layerCount),
-            "hidden_size": .integer(configuration.hiddenSize),
-            "intermediate_size": .integer(configuration.intermediateSize),
-            "heads": .integer(configuration.headCount),
-            "key_value_heads": .integer(configuration.keyValueHeadCount),
-            "head_size": .integer(configuration.headSize),
-            "positions": .integer(configuration.maximumPositions),
-            "rms_norm_epsilon": .real(configuration.rmsNormEpsilon),
-            "rotary_base": .real(configuration.rotaryBase),
-            "rotary_scaling": configuration.rotaryScaling.json,
-            "vocabulary_size": .integer(configuration.vocabularySize),
-            "tied_embeddings": .bool(configuration.tiedEmbeddings),
-            "attention_bias": .bool(configuration.hasAttentionBias),
-            "mlp_bias": .bool(configuration.hasMLPBias),
+        (architecture?.configuration.json ?? ["tied_embeddings": .bool(hasTiedHead)]).adding([
             "linear_modules": .array(
                 linearModules.map {
                     .object([
@@ -116,6 +101,28 @@ extension ModelCheckpoint {
                 }),
             "unused_tensors": .array(unknownTensors.map { .string($0) }),
             "fingerprint": .string(try fingerprint().digest),
+        ])
+    }
+}
+
+extension ModelConfiguration {
+    fileprivate var json: JSONObject {
+        [
+            "architecture": .string(architecture),
+            "layers": .integer(layerCount),
+            "hidden_size": .integer(hiddenSize),
+            "intermediate_size": .integer(intermediateSize),
+            "heads": .integer(headCount),
+            "key_value_heads": .integer(keyValueHeadCount),
+            "head_size": .integer(headSize),
+            "positions": .integer(maximumPositions),
+            "rms_norm_epsilon": .real(rmsNormEpsilon),
+            "rotary_base": .real(rotaryBase),
+            "rotary_scaling": rotaryScaling.json,
+            "vocabulary_size": .integer(vocabularySize),
+            "tied_embeddings": .bool(tiedEmbeddings),
+            "attention_bias": .bool(hasAttentionBias),
+            "mlp_bias": .bool(hasMLPBias),
         ]
     }
 }

@@ -31,8 +31,9 @@ enum InspectionText {
         facts.add("layout", layout(found.files))
         if let name = found.files.checkpoint.metadata?["general.name"]?.stringValue { facts.add("name", name) }
         if let architecture = found.namedArchitecture { facts.add("architecture", architecture) }
+        if let architecture = found.model?.architecture { add(architecture.configuration, to: &facts) }
         if let model = found.model { add(model, to: &facts) }
-        if let problem = found.modelProblem { facts.add("model", "not usable: \(problem)") }
+        if let problem = found.modelProblem { facts.add("forward pass", "none: \(problem)") }
         if let count = found.parameterCount { facts.add("parameters", grouped(count)) }
         addTokenizer(found, to: &facts)
         for merge in found.merges.prefix(mergeLimit) {
@@ -49,8 +50,7 @@ enum InspectionText {
         return facts.lines + fileLines(found.files) + (found.tensors?.lines ?? [])
     }
 
-    private static func add(_ model: ModelCheckpoint, to facts: inout Facts) {
-        let configuration = model.configuration
+    private static func add(_ configuration: ModelConfiguration, to facts: inout Facts) {
         facts.add("layers", "\(configuration.layerCount)")
         facts.add(
             "hidden size", "\(grouped(configuration.hiddenSize)), \(grouped(configuration.intermediateSize)) in the MLP"
@@ -72,6 +72,9 @@ enum InspectionText {
             "vocabulary",
             "\(grouped(configuration.vocabularySize)), output head "
                 + (configuration.tiedEmbeddings ? "tied to the embedding" : "of its own"))
+    }
+
+    private static func add(_ model: ModelCheckpoint, to facts: inout Facts) {
         facts.add("linear modules", "\(modules(model.linearModules.map(\.path)))")
         if !model.unknownTensors.isEmpty {
             facts.add("not used", "\(model.unknownTensors.count) tensors: \(list(model.unknownTensors))")
