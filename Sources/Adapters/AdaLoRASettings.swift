@@ -51,7 +51,7 @@ package struct AdaLoRASettings: MethodSettings {
             // peft 0.21 writes the path with ".lora_E"; a wrapped model's prefix may stand before it.
             guard let kept, kept.count == value.arrayValue?.count,
                 let (module, _) = PEFTNames.split(
-                    PEFTNames.written(key, suffixes: [PEFTNames.adaLoRAE]), suffixes: [PEFTNames.adaLoRAE])
+                    AdapterKey(key).written, suffixes: [PEFTNames.adaLoRAE])
             else {
                 throw fields.wrong("rank_pattern", "lists of flags by '<module>.lora_E'", value)
             }

@@ -5,7 +5,9 @@ extension AdapterConfiguration {
     ///
     /// A field that changes what an adapter computes and that this program does not implement is refused by name unless
     /// it holds its default; so is a field it does not know, unless that is null, false or empty.
-    package init(json: JSONValue, file: String) throws(AdapterError) {
+    ///
+    /// - Parameter takingExtras: whether fields are taken that add tensors of another kind (`AdapterExtras`).
+    package init(json: JSONValue, file: String, takingExtras: Bool = false) throws(AdapterError) {
         guard let object = json.objectValue else {
             throw .malformed(file: file, what: "the content", expected: "a JSON object", found: "another JSON value")
         }
@@ -14,8 +16,10 @@ extension AdapterConfiguration {
             throw .malformed(file: file, what: "'peft_type'", expected: "an adapter type", found: "nothing")
         }
         let (kind, isGated) = try AdapterKind.ofPEFTType(type, reader)
-        let other = try Self.otherFields(of: object, kind: kind, file: file)
-        guard let targets = try reader.targets("target_modules", allowsAllLinear: true) else {
+        let other = try Self.otherFields(of: object, kind: kind, file: file, takingExtras: takingExtras)
+        let hasParameters = takingExtras && !(other[PEFTNames.parametersField].map(PEFTField.isInert) ?? true)
+        let read = try reader.targets("target_modules", allowsAllLinear: true)
+        guard let targets = read ?? (hasParameters ? .names([]) : nil) else {
             throw .malformed(file: file, what: "'target_modules'", expected: "names or an expression", found: "null")
         }
         do {
@@ -69,14 +73,14 @@ extension AdapterConfiguration {
     }
 
     private static func otherFields(
-        of object: JSONObject, kind: AdapterKind, file: String
+        of object: JSONObject, kind: AdapterKind, file: String, takingExtras: Bool
     ) throws(AdapterError) -> JSONObject {
         var other = JSONObject()
         let fields = kind.settings.fields
         for (name, value) in object.members {
             if let field = fields.first(where: { $0.name == name }) {
                 if field.isUnderstood { continue }
-                guard field.accepts(value) else {
+                guard field.accepts(value, takingExtras: takingExtras) else {
                     throw .unsupportedField(file: file, field: name, value: value.text(), remedy: field.remedy)
                 }
             } else if !PEFTField.isInert(value) {

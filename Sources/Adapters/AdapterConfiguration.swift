@@ -102,7 +102,7 @@ package struct AdapterConfiguration: Sendable {
     package var tensorSuffixes: [String] { tensorRoles(of: "").map(\.suffix) }
 
     /// Throws `.unsupportedModule` where the method cannot be at a module.
-    func checkMethod(at module: LinearModule, source: String) throws(AdapterError) {
+    package func checkMethod(at module: LinearModule, source: String) throws(AdapterError) {
         guard let reason = kind.method.obstacle(at: module, self) else { return }
         var gated = self
         gated.isGated = true
@@ -125,7 +125,20 @@ package struct AdapterConfiguration: Sendable {
         guard let (module, _) = PEFTNames.split(key, suffixes: [PEFTNames.weight, PEFTNames.bias]) else {
             return false
         }
-        return TargetMatch.name(name, matches: module)
+        // Of a layer with layers in it, such as a classifier of two, each.
+        return TargetMatch.name(name, matches: module) || ("." + module).contains("." + name + ".")
+    }
+
+    /// Heads of which peft lists both for a task of classes, whichever the model has.
+    private static let classifiers = ["classifier", "score"]
+
+    /// Whether peft adds `name` to `modulesToSave` for its task without a look at the model, and another that is there
+    /// stands for it.
+    func isAssumed(_ name: String, having tensors: [AdapterTensor]) -> Bool {
+        Self.classifiers.contains(name) && taskType?.hasSuffix("_CLS") == true
+            && Self.classifiers.contains { other in
+                modulesToSave.contains(other) && tensors.contains { Self.isTensor($0.name, ofWhole: other) }
+            }
     }
 
     /// The modules of a base that this configuration wraps; see `TargetMatch`.
@@ -138,7 +151,7 @@ package struct AdapterConfiguration: Sendable {
     }
 
     /// The paths of a base's modules that this configuration wraps, as `TargetMatch.paths`.
-    func matchedPaths(_ linearModules: [LinearModule]) throws(AdapterError) -> [String] {
+    package func matchedPaths(_ linearModules: [LinearModule]) throws(AdapterError) -> [String] {
         try TargetMatch.paths(
             matching: targets, excluding: excluded, layersToTransform: layersToTransform, layersPattern: layersPattern,
             in: linearModules)

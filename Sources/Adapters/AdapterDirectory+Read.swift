@@ -9,10 +9,13 @@ extension AdapterDirectory {
     /// Reads an adapter directory, ours or peft's, or a pack of one, and checks it; tensors of any float type become
     /// F32.
     ///
+    /// - Parameter takingExtras: whether what can be merged alone (`AdapterExtras`) is taken up. The values of such an
+    ///   adapter stay in its file, unless that is packed, until they are asked for; see `checkUnchanged`.
+    ///
     /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
-    package static func read(_ path: String) throws -> AdapterDirectory {
+    package static func read(_ path: String, takingExtras: Bool = false) throws -> AdapterDirectory {
         let files = try AdapterFiles(path)
-        let configuration = try configuration(in: files)
+        let configuration = try configuration(in: files, takingExtras: takingExtras)
         let record = try AdapterRecord.read(in: files)
         let tensorPath = files.place(of: PEFTNames.tensorFile)
         if !files.has(PEFTNames.tensorFile) {
@@ -24,38 +27,49 @@ extension AdapterDirectory {
                         + "safe_serialization=True" : nil)
         }
         let tensorFile = try files.tensors(PEFTNames.tensorFile)
-        let (keyed, gates) = try sorted(tensorFile, configuration)
-        let suffixes = configuration.tensorSuffixes
-        let found = keyed.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }
-        let modules = try ordered(Set(found), by: record?.modules, file: tensorPath)
+        let contents = try AdapterContents(tensorFile, configuration, takingExtras: takingExtras)
+        let modules = try ordered(contents.modules, by: record?.modules, file: tensorPath)
         // Before any value is read: a wrong file should not cost its size in memory.
-        let shapes = Dictionary(keyed.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
-        for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
-        var tensors: [AdapterTensor] = []
-        for (name, record) in keyed {
-            tensors.append(AdapterTensor(name, record.shape, try tensorFile.floats(of: record)))
+        for module in modules { _ = try checkedKeys(of: module, contents.shapes, configuration, file: tensorPath) }
+        let staysInFile = takingExtras && !tensorFile.file.isPacked
+        func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
+            let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))
+            guard staysInFile else { return values }
+            try checkFinite(values, file: tensorPath)
+            return AdapterTensor(name, storedIn: tensorFile, record)
         }
-        let thresholds = try gates.mapValues { try tensorFile.floats(of: $0)[0] }
-        // From here on the adapter is in memory, and what becomes of the file is no concern of who writes from it.
+        let tensors = try contents.tensors.map { try tensor($0.name, $0.record) }
+        let thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }
+        let extras = try contents.extras(configuration, tensor)
+        // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()
-        return try AdapterDirectory(
-            configuration: configuration, modules: modules, tensors: tensors, thresholds: thresholds,
+        var adapter = try AdapterDirectory(
+            configuration: configuration, modules: modules, tensors: tensors, extras: extras, thresholds: thresholds,
             statistics: try record?.statistics(in: files), base: record?.base, training: record?.training,
             history: record?.history ?? [], path: path, file: tensorPath)
+        adapter.fileTensorCount = tensorFile.tensors.count
+        if staysInFile { adapter.mapping = tensorFile.file }
+        return adapter
     }
+
+    /// Throws `CheckpointError.inputChanged` where values stay in the file and it was written to since it was opened.
+    package func checkUnchanged() throws(CheckpointError) { try mapping?.checkUnchanged() }
 
     /// What the adapter directory at `path` says that it holds, without its tensors; throws as `read`.
     package static func configuration(at path: String) throws -> AdapterConfiguration {
         try configuration(in: AdapterFiles(path))
     }
 
-    private static func configuration(in files: AdapterFiles) throws -> AdapterConfiguration {
+    private static func configuration(
+        in files: AdapterFiles, takingExtras: Bool = false
+    ) throws -> AdapterConfiguration {
         let file = files.place(of: PEFTNames.configurationFile)
         guard files.has(PEFTNames.configurationFile) else {
             throw AdapterError.missingFile(
                 file, remedy: "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
         }
-        return try AdapterConfiguration(json: try json(PEFTNames.configurationFile, in: files), file: file)
+        return try AdapterConfiguration(
+            json: try json(PEFTNames.configurationFile, in: files), file: file, takingExtras: takingExtras)
     }
 
     /// The JSON value in a file; throws `AdapterError.malformed` where it is none.
@@ -67,42 +81,6 @@ extension AdapterDirectory {
             throw AdapterError.malformed(
                 file: files.place(of: name), what: "the content", expected: "JSON", found: "\(error)")
         }
-    }
-
-    /// The file's tensors by the keys that we write, and the thresholds by module; no values are read.
-    private static func sorted(
-        _ file: SafetensorsFile, _ configuration: AdapterConfiguration
-    ) throws(AdapterError) -> (tensors: [(name: String, record: TensorRecord)], thresholds: [String: TensorRecord]) {
-        let path = file.path
-        let suffixes = configuration.tensorSuffixes
-        let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
-        var tensors: [(name: String, record: TensorRecord)] = []
-        var thresholds: [String: TensorRecord] = [:]
-        var names: Set<String> = []
-        for record in file.tensors {
-            let key = PEFTNames.written(record.name, suffixes: suffixes, shared: shared)
-            guard names.insert(key).inserted else {
-                throw AdapterError.unknownTensor(
-                    file: path, tensor: record.name, reason: "is there twice, the other time as '\(key)'")
-            }
-            if let (module, _) = PEFTNames.split(key, suffixes: [PEFTNames.tau]) {
-                guard record.shape == [1] || record.shape.isEmpty else {
-                    throw AdapterError.wrongShape(
-                        file: path, tensor: record.name, expected: [1], found: record.shape)
-                }
-                thresholds[module] = record
-            } else if PEFTNames.split(key, suffixes: suffixes) != nil || shared.contains(key)
-                || configuration.savesModule(ofKey: key)
-            {
-                tensors.append((key, record))
-            } else {
-                let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
-                throw AdapterError.unsupportedTensor(
-                    file: path, tensor: record.name,
-                    reason: "is not a tensor of a \(configuration.kind) adapter, whose keys are \(expected)")
-            }
-        }
-        return (tensors, thresholds)
     }
 
     /// The modules in the recorded order, or by name with numbers compared as numbers.

@@ -18,6 +18,45 @@ extension AdapterDirectory {
         return try named.restricted(to: order, configuration: named.configuration)
     }
 
+    /// The adapter under the names of a base with a graph, where each of its modules is one of the base's linear ones;
+    /// checked as `validated(against:)` does. Else the adapter as it is, whose names are to be looked up.
+    package func named(as base: ModelCheckpoint) throws(AdapterError) -> AdapterDirectory {
+        // A merge can give an output head that is the embedding a weight of its own.
+        let linear = base.specifications.linearModules(withTiedHead: true)
+        let known = Set(linear.map(\.path))
+        guard base.graphProblem == nil, extras.isEmpty, modules.allSatisfy({ known.contains($0) || known.contains(Self.withoutLanguageModel($0)) })
+        else { return self }
+        return try validated(against: linear)
+    }
+
+    /// The sizes of a module as far as the adapter's tensors tell them.
+    package func size(of module: String) -> (output: Int?, input: Int?) {
+        var sizes: [AdapterTensorRole.Dimension: Int] = [:]
+        for role in configuration.tensorRoles(of: module) {
+            guard let tensor = tensor(module, role.suffix) else { continue }
+            for (axis, extent) in zip(role.axes, tensor.shape) { sizes[axis] = extent }
+        }
+        return (sizes[.outputSize], sizes[.inputSize])
+    }
+
+    /// Throws `.unsupportedModule` where the method cannot be at a module, and `.wrongShape` where the tensors that all
+    /// modules share are too small for it.
+    package func checkMethod(at module: LinearModule) throws(AdapterError) {
+        try configuration.checkMethod(at: module, source: displayName)
+        try checkShared(at: module)
+    }
+
+    private func checkShared(at module: LinearModule) throws(AdapterError) {
+        for role in configuration.kind.method.sharedRoles {
+            let tensor = shared(role.suffix)
+            let least = role.shape(
+                rank: configuration.rank, outputSize: module.outputSize, inputSize: module.inputSize)
+            guard zip(tensor.shape, least).allSatisfy({ $0 >= $1 }) else {
+                throw .wrongShape(file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
+            }
+        }
+    }
+
     /// Throws `.unknownModule`, `.unsupportedModule` and `.wrongShape`.
     private func checkShapes(_ linearModules: [LinearModule]) throws(AdapterError) {
         let sizes = Dictionary(
@@ -27,16 +66,7 @@ extension AdapterDirectory {
                 throw .unknownModule(
                     module, source: displayName, nearest: NearestNames.find(module, in: linearModules.map(\.path)))
             }
-            try configuration.checkMethod(at: entry, source: displayName)
-            for role in configuration.kind.method.sharedRoles {
-                let tensor = shared(role.suffix)
-                let least = role.shape(
-                    rank: configuration.rank, outputSize: entry.outputSize, inputSize: entry.inputSize)
-                guard zip(tensor.shape, least).allSatisfy({ $0 >= $1 }) else {
-                    throw .wrongShape(
-                        file: displayName, tensor: tensor.name, expected: least, found: tensor.shape)
-                }
-            }
+            try checkMethod(at: entry)
             for role in configuration.tensorRoles(of: module) {
                 guard let tensor = tensor(module, role.suffix) else { continue }
                 let expected = role.shape(

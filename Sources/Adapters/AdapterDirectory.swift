@@ -39,6 +39,8 @@ package struct AdapterDirectory: Sendable {
     package private(set) var sharedTensors: [AdapterTensor]
     /// The tensors of layers that were trained whole, in the order of `modules_to_save`.
     package private(set) var savedModules: [AdapterTensor]
+    /// What it holds that can be merged alone; nothing unless it was asked for.
+    package let extras: AdapterExtras
     /// Tau of each module; empty for a dense adapter.
     package private(set) var thresholds: [String: Float]
     /// What the gates did; nil before any pass, and for a dense adapter.
@@ -50,6 +52,11 @@ package struct AdapterDirectory: Sendable {
     /// What was done to the adapter since it was trained, such as pruning, oldest first.
     package var history: [JSONValue]
 
+    /// The tensors of the file that it was read from; 0 for an adapter that was made here.
+    package internal(set) var fileTensorCount = 0
+    /// The file where values stay until they are asked for; nil where they are in memory.
+    var mapping: MappedFile?
+
     private let tensorIndex: [String: Int]
 
     /// Puts an adapter together and checks it.
@@ -60,12 +67,12 @@ package struct AdapterDirectory: Sendable {
     /// has a finite tau, and nothing else is there. `file` names the source in messages.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
-        thresholds: [String: Float] = [:], statistics: AdapterStatistics? = nil,
-        base: BaseFingerprint? = nil, training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil,
-        file: String = "the adapter"
+        extras: AdapterExtras = AdapterExtras(), thresholds: [String: Float] = [:],
+        statistics: AdapterStatistics? = nil, base: BaseFingerprint? = nil, training: JSONValue? = nil,
+        history: [JSONValue] = [], path: String? = nil, file: String = "the adapter"
     ) throws(AdapterError) {
         let known = Set(modules)
-        guard known.count == modules.count, !modules.isEmpty else {
+        guard known.count == modules.count, !modules.isEmpty || !extras.isEmpty else {
             throw .malformed(
                 file: file, what: "the list of modules", expected: "names, each once",
                 found: modules.isEmpty ? "an empty list" : "one twice")
@@ -83,6 +90,7 @@ package struct AdapterDirectory: Sendable {
         self.tensors = ordered
         sharedTensors = shared
         savedModules = saved
+        self.extras = extras
         self.thresholds = thresholds
         self.statistics = statistics
         self.base = base
@@ -114,13 +122,15 @@ package struct AdapterDirectory: Sendable {
     }
 
     /// Every tensor of the file but the thresholds.
-    package var allTensors: [AdapterTensor] { tensors + sharedTensors + savedModules }
+    package var allTensors: [AdapterTensor] { tensors + sharedTensors + savedModules + extras.tensors }
 
     /// Tau of a module; nil where there is no gate.
     package func threshold(_ module: String) -> Float? { thresholds[module] }
 
     /// Values of all trainable tensors together, thresholds aside.
-    package var parameterCount: Int { (tensors + savedModules).reduce(0) { $0 + $1.values.count } }
+    package var parameterCount: Int {
+        (tensors + savedModules + extras.tensors).reduce(0) { $0 + $1.elementCount }
+    }
 
     /// The same adapter with only `kept` modules, in that order; throws `.unknownModule`.
     package func restricted(
@@ -139,7 +149,7 @@ package struct AdapterDirectory: Sendable {
             configuration: configuration, modules: kept,
             tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } } + sharedTensors
                 + savedModules,
-            thresholds: thresholds.filter { chosen.contains($0.key) },
+            extras: extras, thresholds: thresholds.filter { chosen.contains($0.key) },
             statistics: statistics.map { old in
                 AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
             },
@@ -164,8 +174,8 @@ extension AdapterDirectory {
         for module in modules {
             for key in try checkedKeys(of: module, shapes, configuration, file: file) {
                 guard let tensor = tensors[key] else { continue }
-                guard elementCount(shape: tensor.shape) == tensor.values.count else {
-                    throw .wrongShape(file: file, tensor: key, expected: [tensor.values.count], found: tensor.shape)
+                guard elementCount(shape: tensor.shape) == tensor.elementCount else {
+                    throw .wrongShape(file: file, tensor: key, expected: [tensor.elementCount], found: tensor.shape)
                 }
                 try checkFinite(tensor, file: file)
                 ordered.append(tensor)
@@ -203,7 +213,7 @@ extension AdapterDirectory {
         return keys
     }
 
-    private static func checkFinite(_ tensor: AdapterTensor, file: String) throws(AdapterError) {
+    static func checkFinite(_ tensor: AdapterTensor, file: String) throws(AdapterError) {
         if let index = tensor.values.firstIndex(where: { !$0.isFinite }) {
             throw .notFinite(file: file, tensor: tensor.name, index: index)
         }
@@ -221,13 +231,13 @@ extension AdapterDirectory {
             }
             var extents: [AdapterTensorRole.Dimension: Int] = [:]
             extents[.rank] = configuration.rank ?? 0
-            for own in configuration.tensorRoles(of: modules[0]) where own.axes.count == 1 && own.axes != [.rank] {
+            for own in configuration.tensorRoles(of: modules.first ?? "") where own.axes.count == 1 && own.axes != [.rank] {
                 extents[own.axes[0]] = ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }.max()
             }
             let least = role.axes.map { extents[$0] ?? 1 }
             guard tensor.shape.count == least.count, zip(tensor.shape, least).allSatisfy({ $0 >= $1 }),
                 zip(role.axes, tensor.shape).allSatisfy({ $0 != .rank || $1 == configuration.rank }),
-                elementCount(shape: tensor.shape) == tensor.values.count
+                elementCount(shape: tensor.shape) == tensor.elementCount
             else {
                 throw .wrongAxes(
                     file: file, tensor: tensor.name, expected: role.words(extents, ofAll: true), found: tensor.shape)
@@ -247,11 +257,11 @@ extension AdapterDirectory {
             let own = tensors.filter {
                 !known.contains($0.name) && AdapterConfiguration.isTensor($0.name, ofWhole: name)
             }
-            guard !own.isEmpty else {
+            guard !own.isEmpty || configuration.isAssumed(name, having: tensors) else {
                 throw .missingTensor(file: file, tensor: PEFTNames.key(name, PEFTNames.weight))
             }
             for tensor in own where !saved.contains(where: { $0.name == tensor.name }) {
-                guard !tensor.shape.contains(0), elementCount(shape: tensor.shape) == tensor.values.count else {
+                guard !tensor.shape.contains(0), elementCount(shape: tensor.shape) == tensor.elementCount else {
                     throw .wrongAxes(
                         file: file, tensor: tensor.name, expected: "the layer's own shape", found: tensor.shape)
                 }

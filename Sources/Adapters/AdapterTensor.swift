@@ -1,21 +1,123 @@
-/// One tensor of an adapter as its file has it, in F32.
-package struct AdapterTensor: Sendable, Equatable {
+import CheckpointIO
+import TensorCore
+
+/// One tensor of an adapter as its file has it, in F32: held, or decoded from the file whenever its values are asked
+/// for.
+package struct AdapterTensor: Sendable {
+    /// Where the values are.
+    private enum Content: Sendable {
+        case held([Float])
+        case stored(SafetensorsFile, TensorRecord)
+    }
+
     /// The key in the file, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
     package var name: String
     /// Extents, outermost first.
     package var shape: [Int]
-    /// The values, row-major.
-    package var values: [Float]
+    private var content: Content
+
+    /// The values, row-major. Setting them leaves the file as it is.
+    package var values: [Float] {
+        get {
+            switch content {
+            case .held(let values): return values
+            case .stored(let file, let record):
+                do { return try file.floats(of: record) } catch { preconditionFailure("was decoded before: \(error)") }
+            }
+        }
+        set { content = .held(newValue) }
+    }
+
+    /// The number of values.
+    package var elementCount: Int {
+        switch content {
+        case .held(let values): values.count
+        case .stored(_, let record): record.elementCount
+        }
+    }
+
+    /// The type that the file stores it in; F32 where it is held.
+    package var storedType: DType {
+        if case .stored(_, let record) = content, case .plain(let type) = record.encoding { type } else { .f32 }
+    }
+
+    /// Columns of the values seen as rows along the first axis: 1 for a vector.
+    package var rowWidth: Int { shape.dropFirst().reduce(1, *) }
 
     /// A tensor of these values.
     package init(name: String, shape: [Int], values: [Float]) {
         self.name = name
         self.shape = shape
-        self.values = values
+        content = .held(values)
     }
 
     /// The same without labels, for lists of tensors.
     package init(_ name: String, _ shape: [Int], _ values: [Float]) {
         self.init(name: name, shape: shape, values: values)
+    }
+
+    /// A tensor whose values stay in a file that does not change; they have been decoded once without an error.
+    init(_ name: String, storedIn file: SafetensorsFile, _ record: TensorRecord) {
+        self.name = name
+        shape = record.shape
+        content = .stored(file, record)
+    }
+
+    /// Copies rows (along the first axis) to `destination`, which has room for exactly these.
+    package func copyRows(_ rows: Range<Int>, to destination: UnsafeMutablePointer<Float>) {
+        let width = rowWidth
+        switch content {
+        case .held(let values):
+            values.withUnsafeBufferPointer {
+                destination.update(from: $0.baseAddress! + rows.lowerBound * width, count: rows.count * width)
+            }
+        case .stored(let file, let record):
+            let target = UnsafeMutableBufferPointer(start: destination, count: rows.count * width)
+            do {
+                try file.readFloats(of: record, rows: rows, into: target)
+            } catch {
+                preconditionFailure("was decoded before: \(error)")
+            }
+        }
+    }
+
+    /// Every `step`-th column from `first` on, `count` of them, as rows: [rows, count]. Of a file no other is decoded.
+    func columns(from first: Int, step: Int, count: Int) -> [Float] {
+        let (width, rows) = (rowWidth, shape.first ?? 0)
+        func gather(_ value: (Int) -> Float) -> [Float] {
+            (0..<rows * count).map { value($0 / count * width + first + $0 % count * step) }
+        }
+        if case .stored(let file, let record) = content, !file.file.isPacked {
+            switch record.encoding {
+            case .plain(.f32): return file.withBytesHeld(of: record) { b in gather { b.float32($0) } }
+            case .plain(.bf16): return file.withBytesHeld(of: record) { b in gather { b.bfloat16($0) } }
+            default: break
+            }
+        }
+        let all = values
+        return gather { all[$0] }
+    }
+}
+
+extension SafetensorsFile {
+    /// The bytes of a tensor of a file that is not packed, which can be lent without an error.
+    fileprivate func withBytesHeld<R>(of record: TensorRecord, _ body: (UnsafeRawBufferPointer) -> R) -> R {
+        file.withBytes { body(UnsafeRawBufferPointer(rebasing: $0[record.byteRange])) }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// The float32 at an element's place, little-endian.
+    fileprivate func float32(_ index: Int) -> Float { loadUnaligned(fromByteOffset: index * 4, as: Float.self) }
+
+    /// The bfloat16 at an element's place, as the float that it is the upper half of.
+    fileprivate func bfloat16(_ index: Int) -> Float {
+        Float(bitPattern: UInt32(loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)) << 16)
+    }
+}
+
+extension AdapterTensor: Equatable {
+    package static func == (left: AdapterTensor, right: AdapterTensor) -> Bool {
+        left.name == right.name && left.shape == right.shape && left.values == right.values
     }
 }

@@ -144,11 +144,11 @@ extension PEFTField {
     /// What LoRA's, DoRA's and AdaLoRA's configurations have in common.
     static let lowRank: [PEFTField] =
         common + selectors + understood("lora_alpha", "lora_dropout", "rank_pattern", "use_dora") + [
-            noBias,
+            bias,
             refused("alora_invocation_tokens"),
             refused("arrow_config"),
             harmless("corda_config"),
-            refused("ensure_weight_tying", .bool(false)),
+            addsTensors("ensure_weight_tying", .bool(false)),
             harmless("eva_config"),
             PEFTField(
                 name: "init_lora_weights", initial: .bool(true),
@@ -164,8 +164,8 @@ extension PEFTField {
             harmless("megatron_core", .string("megatron.core")),
             refused("monteclora_config"),
             harmless("qalora_group_size", .integer(16)),
-            refused("target_parameters"),
-            refused("trainable_token_indices"),
+            addsTensors(PEFTNames.parametersField),
+            addsTensors(PEFTNames.tokensField),
             refused("use_bdlora"),
             refused("use_qalora", .bool(false)),
             refused("velora_config"),

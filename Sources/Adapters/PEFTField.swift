@@ -12,6 +12,8 @@ package struct PEFTField: Sendable {
         case changesResult(remedy: String?)
         /// Only these values leave the result as it is.
         case harmlessOnly([JSONValue], remedy: String?)
+        /// Values other than null, false, empty ones and these add tensors that a merge can take up, and nothing else.
+        case addsTensors(unless: [JSONValue])
     }
 
     let name: String
@@ -26,15 +28,17 @@ package struct PEFTField: Sendable {
         switch effect {
         case .understood, .harmless: nil
         case .changesResult(let remedy), .harmlessOnly(_, let remedy): remedy
+        case .addsTensors: "such an adapter can be merged and inspected, but not trained or changed"
         }
     }
 
-    /// Whether `value` leaves the result as it is.
-    func accepts(_ value: JSONValue) -> Bool {
+    /// Whether `value` leaves the result as it is, or adds to it what is taken as well.
+    func accepts(_ value: JSONValue, takingExtras: Bool) -> Bool {
         switch effect {
         case .understood, .harmless: true
         case .changesResult: Self.isInert(value)
         case .harmlessOnly(let values, _): values.contains(value) || value.isNull
+        case .addsTensors(let values): takingExtras || values.contains(value) || Self.isInert(value)
         }
     }
 
@@ -54,6 +58,11 @@ package struct PEFTField: Sendable {
         _ name: String, _ initial: JSONValue = .null, remedy: String? = nil
     ) -> PEFTField {
         PEFTField(name: name, initial: initial, effect: .changesResult(remedy: remedy))
+    }
+
+    /// A field that adds tensors which can be merged.
+    static func addsTensors(_ name: String, _ initial: JSONValue = .null) -> PEFTField {
+        PEFTField(name: name, initial: initial, effect: .addsTensors(unless: [initial]))
     }
 
     /// A field that is written back as it was read.
@@ -78,9 +87,8 @@ package struct PEFTField: Sendable {
             harmless("runtime_config", nil),
         ]
 
-    /// What kinds have that know of trained biases, which are not supported.
-    static let noBias = PEFTField(
-        name: "bias", initial: .string("none"), effect: .harmlessOnly([.string("none")], remedy: nil))
+    /// What kinds have that know of trained biases.
+    static let bias = addsTensors("bias", .string("none"))
 
     /// What selects modules beside the targets.
     static let selectors = understood(PEFTNames.excludedField, "layers_pattern", PEFTNames.layersField)

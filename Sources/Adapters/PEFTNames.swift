@@ -38,6 +38,10 @@ package enum PEFTNames {
     package static let adapterUp = ".adapter_up.weight"
     /// Its bias, [outputSize].
     package static let adapterUpBias = ".adapter_up.bias"
+    /// LoRA's A of an embedding, [rank, vocabularySize].
+    package static let embeddingA = ".lora_embedding_A"
+    /// LoRA's B of an embedding, [width, rank].
+    package static let embeddingB = ".lora_embedding_B"
     /// VeRA's d, [rank].
     package static let veraD = ".vera_lambda_d"
     /// VeRA's b, [outputSize].
@@ -50,8 +54,6 @@ package enum PEFTNames {
     package static let weight = ".weight"
     /// The bias of a layer that is saved whole, [outputSize].
     package static let bias = ".bias"
-    /// The wrapper around a layer that is trained whole; it may stand in the keys of a raw state dict.
-    private static let modulesToSave = ".modules_to_save"
     /// A gate's threshold, [1], F32; tspeft's own.
     package static let tau = ".tau"
 
@@ -59,6 +61,11 @@ package enum PEFTNames {
     package static let excludedField = "exclude_modules"
     /// The field of the layers to which targets are restricted.
     package static let layersField = "layers_to_transform"
+
+    /// The field of parameters that have an update of their own, such as `experts.gate_up_proj`.
+    package static let parametersField = "target_parameters"
+    /// The field of tokens whose rows of an embedding are trained.
+    package static let tokensField = "trainable_token_indices"
 
     /// What `peft_type` of a gated adapter begins with, so that peft refuses it instead of running it dense.
     package static let gatedPrefix = "TS_"
@@ -72,32 +79,6 @@ package enum PEFTNames {
 
     /// The key of the tensor `suffix` of `module`, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
     package static func key(_ module: String, _ suffix: String) -> String { prefix + module + suffix }
-
-    /// What peft calls an adapter that is given no name; it may stand in the keys of a raw state dict.
-    private static let adapterName = ".default"
-
-    /// The key that peft 0.21 writes for what `key` names: without the adapter's name, which a raw state dict has in it
-    /// (`.lora_A.default.weight`), with DoRA's magnitude by its parameter's name (not `.lora_magnitude_vector.weight`),
-    /// and with the prefix once. A key that is none of an adapter's, by `suffixes` and `shared`, stays as it is.
-    static func written(_ key: String, suffixes: [String], shared: Set<String> = []) -> String {
-        if key.hasSuffix(adapterName), shared.contains(String(key.dropLast(adapterName.count))) {
-            return String(key.dropLast(adapterName.count))
-        }
-        var known = suffixes.map { (found: $0, written: $0) }
-        for suffix in suffixes {
-            let end = [weight, bias].first { suffix.hasSuffix($0) } ?? ""
-            known.append((suffix.dropLast(end.count) + adapterName + end, suffix))
-        }
-        if suffixes.contains(magnitude) {
-            known += [magnitude + weight, magnitude + adapterName + weight].map { ($0, magnitude) }
-        }
-        known.append((modulesToSave + adapterName + weight, weight))
-        known.append((modulesToSave + adapterName + bias, bias))
-        guard let suffix = known.first(where: { key.hasSuffix($0.found) }) else { return key }
-        var module = key.dropLast(suffix.found.count)
-        while module.hasPrefix(prefix) { module = module.dropFirst(prefix.count) }
-        return self.key(String(module), suffix.written)
-    }
 
     /// The module and the suffix of `key`, where it has the prefix and ends in one of `suffixes`.
     package static func split(_ key: String, suffixes: [String]) -> (module: String, suffix: String)? {

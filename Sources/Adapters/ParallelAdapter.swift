@@ -65,7 +65,7 @@ package struct ParallelAdapterSettings: MethodSettings {
     package static let fields: [PEFTField] =
         PEFTField.common + PEFTField.selectors
         + PEFTField.understood("adapter_dropout", "bottleneck_size", "non_linearity", "scaling") + [
-            .noBias,
+            .bias,
             PEFTField(
                 name: "use_parallel_adapter", initial: .bool(true),
                 effect: .harmlessOnly(

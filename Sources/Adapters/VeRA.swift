@@ -52,7 +52,7 @@ package struct VeRASettings: MethodSettings {
     package static let fields: [PEFTField] =
         PEFTField.common + PEFTField.selectors
         + PEFTField.understood("d_initial", "projection_prng_key", "r", "save_projection", "vera_dropout")
-        + [.noBias, .harmless("init_weights", .bool(true))]
+        + [.bias, .harmless("init_weights", .bool(true))]
 
     package var fieldValues: [(name: String, value: JSONValue)] {
         [

@@ -60,8 +60,6 @@ package final class ModelCheckpoint: Sendable {
             let architecture = try ArchitectureTable.read(checkpoint)
             let model = ModelCheckpoint(checkpoint, architecture)
             try model.validate(architecture)
-            // A GGUF file keeps the names and the row order of its architecture, which its own names do not tell.
-            if case .huggingFace = checkpoint.layout { try model.checkGraphReadsAll() }
             return model
         } catch let other as OtherNames {
             return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), other.problem)

@@ -71,8 +71,8 @@ extension ModelCheckpoint {
     /// Ends of names that old or converted checkpoints hold in their layers though they follow from the configuration:
     /// frequencies and masks.
     private static let derivedEnds = [
-        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".attn.bias", ".attn.masked_bias",
-        ".attention.bias", ".attention.masked_bias", ".attn_rot_embd.weight",
+        ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached", ".masked_bias", ".attn.bias",
+        ".attention.bias", ".attn_rot_embd.weight",
     ]
 
     /// Why a tensor that is none of the model's must not be passed over; nil where it may.

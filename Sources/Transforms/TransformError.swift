@@ -1,4 +1,5 @@
 import CheckpointIO
+import Models
 import TensorCore
 
 /// Why a transform of an adapter or a checkpoint cannot be made.
@@ -15,6 +16,8 @@ package enum TransformError: ReportableError, Equatable {
     case nothingToMerge(adapter: String, reason: String)
     /// A merge is given one adapter twice.
     case repeatedAdapter(String, first: String)
+    /// Something that an adapter holds has no place in the base, or more than one.
+    case unplaced(adapter: String, NamingError)
     /// The output is the input, or lies where it would destroy it.
     case outputIsInput(path: String)
     /// A tensor to be changed cannot be: missing, of a type without arithmetic, or of another shape.
@@ -35,6 +38,7 @@ package enum TransformError: ReportableError, Equatable {
             path == first
                 ? "\(path): is given twice; give it once, with the sum of the weights"
                 : "\(path): is the same adapter as \(first); give it once, with the sum of the weights"
+        case .unplaced(let adapter, let error): "\(adapter): \(error)"
         case .outputIsInput(let path): "\(path): the output would replace the input; choose another name"
         case .unusableTensor(let base, let tensor, let reason): "\(base): tensor '\(tensor)' \(reason)"
         case .unsupported(let path, let reason): "\(path): \(reason)"
@@ -46,6 +50,7 @@ package enum TransformError: ReportableError, Equatable {
         case .badKeepRule, .repeatedAdapter, .unknownRule: .usage
         case .notGated, .malformedSelection, .nothingToMerge, .unusableTensor: .badData
         case .unsupported: .unsupported
+        case .unplaced(_, let error): error.exitStatus
         case .outputIsInput: .cannotCreate
         }
     }

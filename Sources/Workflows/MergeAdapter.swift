@@ -60,7 +60,7 @@ func mergeAdapter(
     let type = try request.dtype.map(encoding)
     let base = try ModelCheckpoint.open(request.basePath)
     let adapters = try request.adapters.map {
-        WeightedAdapter(try AdapterDirectory.read($0.path), weight: $0.weight)
+        WeightedAdapter(try AdapterDirectory.read($0.path, takingExtras: true), weight: $0.weight)
     }
     let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
     return try merge.write(to: output, as: type, threadCount: context.threadCount, progress: progress)
@@ -71,4 +71,11 @@ private func encoding(named name: String) throws(WorkflowError) -> TensorEncodin
     throw .badOption(
         name: "--dtype",
         expected: "one of " + TensorEncoding.writable.map { "\($0)".lowercased() }.joined(separator: ", "), found: name)
+}
+
+/// Where the tensors of the adapter at `path` go in a base, without merging. Throws what reading the two throws, and what
+/// `MergeAccount.init(of:in:)` does.
+package func placeAdapter(_ path: String, in basePath: String) throws -> MergeAccount {
+    let base = try ModelCheckpoint.open(basePath)
+    return try MergeAccount(of: try AdapterDirectory.read(path, takingExtras: true), in: base)
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CheckpointIO
 import TSPEFT
 
 struct InspectCommand: ParsableCommand {
@@ -38,6 +39,13 @@ struct InspectCommand: ParsableCommand {
             valueName: "pattern"))
     var tensors: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "A base: say where an adapter's tensors would go in it, without merging. As with 'merge', a tensor that has "
+                + "no place is an error.",
+            valueName: "base"))
+    var against: String?
+
     @Flag(
         help: ArgumentHelp(
             "Read the tensors: min, max, mean, standard deviation (of the whole population), and how many values are NaN "
@@ -55,9 +63,16 @@ struct InspectCommand: ParsableCommand {
         if other != nil, stats || checksum {
             throw ValidationError("--stats and --checksum are for one path; with two, their tensors are compared")
         }
+        if against != nil, other != nil || stats || checksum || tensors != nil {
+            throw ValidationError("--against takes an adapter alone")
+        }
     }
 
     func run() throws {
+        if let against {
+            let account = try placeAdapter(path, in: against)
+            return show([json ? MergeText.json(account).text(indent: 2) : MergeText.text(account)])
+        }
         if let other {
             let comparison = try compareFiles(path, other, tensors: tensors)
             show(json ? [comparison.json.text(indent: 2)] : comparison.lines)

@@ -268,6 +268,7 @@ extension AdapterExport {
 extension AdapterDirectory {
     /// What the adapter, every gate open, makes of a module's weight, which has `inputSize` columns.
     func weightChange(of module: String, inputSize: Int) -> WeightChange {
-        configuration.kind.method.weightChange(of: module, inputSize: inputSize, in: self)
+        let change = configuration.kind.method.weightChange(of: module, inputSize: inputSize, in: self)
+        return extras.attentionOutputs.contains(module) ? change.multiplied(by: 2) : change
     }
 }

@@ -12,14 +12,14 @@ extension CheckpointMerge {
         into directory: AtomicDirectory, as dtype: DType?, _ threadCount: Int, _ progress: Progress
     ) throws -> MergeReport {
         let type = dtype ?? Self.convertedType
-        let merging = Dictionary(plan.tensors.map { ($0.target, $0) }, uniquingKeysWith: { first, _ in first })
-        let unties = plan.untiedHead != nil
-        let names = base.tensorNames + [plan.untiedHead].compactMap { $0?.target }
-        func shape(_ name: String) -> [Int] { base.shape(of: merging[name]?.source ?? name) ?? [] }
+        let names = base.tensorNames + plan.added(to: base).map(\.target)
+        func shape(_ name: String) -> [Int] {
+            plan.tensor(name).map(outputShape) ?? base.shape(of: name) ?? []
+        }
 
         // Small and likely to fail comes first.
         let texts = try HuggingFaceFiles.texts(
-            ofGGUF: base, dtype: type, tiedEmbeddings: base.hasTiedHead && !unties)
+            ofGGUF: base, dtype: type, tiedEmbeddings: base.hasTiedHead && !plan.untiesHead)
         for (name, text) in texts { try directory.write(name, text: text) }
 
         var tallies: [String: ChangeTally] = [:]
@@ -32,11 +32,10 @@ extension CheckpointMerge {
                 writer, layout: try SafetensorsWriter.layout(shard.entries, file: writer.path))
             files.append(file)
             for (place, entry) in shard.entries.enumerated() {
-                let tensor = merging[entry.name]
+                let tensor = plan.tensor(entry.name)
                 let merged =
                     tensor.map { self.merged($0, as: type) }
-                    ?? MergedTensor(
-                        base: base, name: entry.name, dtype: type, makeChange: { nil }, tally: ChangeTally())
+                    ?? MergedTensor(converting: entry.name, of: base, as: type)
                 items.append(file.item(place, .made(merged.rows())))
                 if let tensor, tensor.role != .copied { tallies[entry.name] = merged.tally }
             }

@@ -37,6 +37,7 @@ extension CheckpointMerge {
                 threadCount: threadCount, rehearsal: target.rehearsal, progress: progress)
             let report = try report(of: outputs, in: lastPathComponent(target.path))
             guard report.changedCount > 0 || target.rehearsal != nil else { throw nothingChanged(report) }
+            try checkAdaptersUnchanged()
             try file.commit(rechecking: base.checkpoint.mappings)
             return report
         } catch {
@@ -59,14 +60,19 @@ extension CheckpointMerge {
             let encoding = tensor.role == .bias ? source.encoding : type ?? source.encoding
             try check(encoding, holds: source, named: name, isAsked: type != nil && tensor.role != .bias)
             let merged = RequantizedTensor(
-                base: base, name: tensor.source, record: source, encoding: encoding,
-                makeChange: { self.change(of: tensor) })
+                base: base, name: tensor.source ?? tensor.target, record: source, encoding: encoding,
+                matrix: matrixShape(of: tensor), value: tensor.value?.tensor,
+                makeChange: { try self.change(of: tensor) })
             return Output(
                 entry: GGUFEntry(name: name, encoding: encoding, shape: source.shape), source: source,
                 change: (tensor, merged))
         }
         var outputs = try base.checkpoint.tensors.map { try output($0.name, $0, changing[$0.name]) }
-        if let head = plan.untiedHead, let source = base.record(of: head.source) {
+        for head in plan.added(to: base) {
+            guard let source = head.source.flatMap(base.record) else {
+                throw TransformError.unsupported(
+                    path: base.checkpoint.path, reason: "a GGUF file has no place for the new tensor '\(head.target)'")
+            }
             outputs.append(try output(ggufName(head.target), source, head))
         }
         return outputs

@@ -22,14 +22,11 @@ extension CheckpointMerge {
         _ progress: Progress
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
-        var changing: [String: MergePlan.Tensor] = [:]
-        var added: MergePlan.Tensor?
-        for tensor in plan.tensors {
-            if checkpoint.record(tensor.target) == nil { added = tensor } else { changing[tensor.target] = tensor }
-        }
+        let added = plan.added(to: base)
         func type(of tensor: MergePlan.Tensor) -> DType? {
-            let own = base.record(of: tensor.source)?.encoding.plainType
-            return tensor.role == .weight || tensor.role == .replaced ? dtype ?? own : own
+            let own = tensor.source.flatMap(base.record)?.encoding.plainType
+            guard tensor.role != .bias, tensor.role != .copied else { return own }
+            return dtype ?? own ?? tensor.value?.tensor.storedType
         }
         var names: [String] = []
         var tallies: [String: ChangeTally] = [:]
@@ -52,36 +49,37 @@ extension CheckpointMerge {
             names.append(name)
             let mapping = checkpoint.mappings[index]
             let records = checkpoint.tensors.filter { $0.fileIndex == index }
-            let extra = index == checkpoint.files.count - 1 ? added : nil
-            let extraType = extra.flatMap(type)
+            let extras = index == checkpoint.files.count - 1 ? added : []
             let types = records.map { record in
-                changing[record.name].flatMap(type) ?? record.encoding.plainType
+                plan.tensor(record.name).flatMap(type) ?? record.encoding.plainType
             }
+            let shapes = records.map { record in plan.tensor(record.name).map(outputShape) ?? record.shape }
             let writer = try directory.writer(name)
             let file: OutputTensorFile
-            if extra != nil || zip(records, types).contains(where: { $0.encoding.plainType != $1 }) {
-                var entries = zip(records, types).compactMap { record, type in
-                    type.map { SafetensorsEntry(name: record.name, dtype: $0, shape: record.shape) }
+            let isAsBefore =
+                extras.isEmpty && zip(records, types).allSatisfy { $0.encoding.plainType == $1 }
+                && zip(records, shapes).allSatisfy { $0.shape == $1 }
+            if !isAsBefore {
+                var entries = records.indices.compactMap { place in
+                    types[place].map { SafetensorsEntry(name: records[place].name, dtype: $0, shape: shapes[place]) }
                 }
-                if let extra, let extraType {
-                    entries.append(
-                        SafetensorsEntry(
-                            name: extra.target, dtype: extraType, shape: base.shape(of: extra.source) ?? []))
+                entries += extras.map {
+                    SafetensorsEntry(name: $0.target, dtype: type(of: $0) ?? .f32, shape: outputShape(of: $0))
                 }
                 sizeChange += entries.reduce(0) { $0 + $1.byteCount } - records.reduce(0) { $0 + $1.byteCount }
                 file = try OutputTensorFile(
                     writer,
                     layout: try SafetensorsWriter.layout(
                         entries, metadata: try SafetensorsFile.open(path).metadata, file: writer.path))
-                if let extra, let extraType {
-                    items.append(file.item(records.count, content(extra, as: extraType)))
+                for (place, extra) in extras.enumerated() {
+                    items.append(file.item(records.count + place, content(extra, as: type(of: extra) ?? .f32)))
                 }
             } else {
                 file = try OutputTensorFile(writer, like: mapping, tensors: records)
             }
             files.append(file)
             for (place, record) in records.enumerated() {
-                if let tensor = changing[record.name], let type = types[place] {
+                if let tensor = plan.tensor(record.name), let type = types[place] {
                     items.append(file.item(place, content(tensor, as: type)))
                 } else if !file.isClone {
                     items.append(file.item(place, .stored(mapping, record.byteRange)))
@@ -91,9 +89,10 @@ extension CheckpointMerge {
         try TensorStream(items).write(
             threadCount: threadCount, rehearsal: directory.rehearsal, progress: progress)
         for file in files { try file.commit() }
-        try copySideFiles(from: source, into: directory, unties: plan.untiedHead != nil)
+        try copySideFiles(from: source, into: directory)
         if checkpoint.files.count > 1 {
-            try writeIndex(from: source, into: directory, adding: added, in: names.last, sizeChange: sizeChange)
+            try writeIndex(
+                from: source, into: directory, adding: added.map(\.target), in: names.last, sizeChange: sizeChange)
         }
         return report(tallies.mapValues(\.outcome), files: names, dtypes: dtypes, dropped: [])
     }
@@ -108,15 +107,15 @@ extension CheckpointMerge {
         name.hasSuffix(SafetensorsZstd.suffix) ? String(name.dropLast(".zst".count)) : name
     }
 
-    private func copySideFiles(from source: String, into directory: AtomicDirectory, unties: Bool) throws {
+    private func copySideFiles(from source: String, into directory: AtomicDirectory) throws {
+        let changed = changedConfiguration
         for name in try readDirectory(source) {
             let path = joinedPath(source, name)
             guard try checkedPathKind(path) == .regularFile, !Self.staleFiles.contains(name),
                 !Self.weightEndings.contains(where: name.hasSuffix)
             else { continue }
-            if name == "config.json", unties, case .object(var members) = base.checkpoint.configuration {
-                members["tie_word_embeddings"] = .bool(false)
-                try directory.write(name, text: JSONValue.object(members).text(indent: 2) + "\n")
+            if name == "config.json", let changed {
+                try directory.write(name, text: changed.text(indent: 2) + "\n")
             } else {
                 try directory.copyFile(from: path, to: name)
             }
@@ -124,12 +123,12 @@ extension CheckpointMerge {
     }
 
     private func writeIndex(
-        from source: String, into directory: AtomicDirectory, adding extra: MergePlan.Tensor?, in shard: String?,
+        from source: String, into directory: AtomicDirectory, adding extras: [String], in shard: String?,
         sizeChange: Int
     ) throws {
         let path = joinedPath(source, ShardIndex.fileName)
         let isPacked = base.checkpoint.files.contains { $0.hasSuffix(SafetensorsZstd.suffix) }
-        guard extra != nil || isPacked || sizeChange != 0 else {
+        guard !extras.isEmpty || isPacked || sizeChange != 0 else {
             return try directory.copyFile(from: path, to: ShardIndex.fileName)
         }
         guard case .object(var index) = try JSONValue.parse(readSmallFile(path, limit: 1 << 28)),
@@ -138,7 +137,7 @@ extension CheckpointMerge {
         for (tensor, file) in map.members {
             if let name = file.stringValue { map[tensor] = .string(unpackedName(name)) }
         }
-        if let extra, let shard { map[extra.target] = .string(shard) }
+        if let shard { for name in extras { map[name] = .string(shard) } }
         index["weight_map"] = .object(map)
         if sizeChange != 0, case .object(var metadata) = index["metadata"],
             let size = metadata["total_size"]?.intValue
@@ -147,6 +146,53 @@ extension CheckpointMerge {
             index["metadata"] = .object(metadata)
         }
         try directory.write(ShardIndex.fileName, text: JSONValue.object(index).text(indent: 2) + "\n")
+    }
+}
+
+extension CheckpointMerge {
+    /// `config.json` as loading the output needs it: with an output head of its own, and as many tokens as the embedding
+    /// has; nil where it stays as it is.
+    private var changedConfiguration: JSONValue? {
+        guard case .object(var members) = base.checkpoint.configuration else { return nil }
+        var isChanged = false
+        if plan.untiesHead {
+            members["tie_word_embeddings"] = .bool(false)
+            isChanged = true
+        }
+        if let old = base.vocabularySize, let count = newVocabularySize {
+            members.setVocabulary(count, insteadOf: old)
+            isChanged = true
+        }
+        return isChanged ? .object(members) : nil
+    }
+
+    /// Tokens of the output, where they are others than the base's.
+    private var newVocabularySize: Int? {
+        plan.tensors.lazy.compactMap { tensor -> Int? in
+            guard let source = tensor.source, let value = tensor.value,
+                value.tensor.shape != self.base.shape(of: source)
+            else { return nil }
+            return value.tensor.shape.first
+        }.first
+    }
+}
+
+extension ModelCheckpoint {
+    /// Tokens, as `config.json` says, of the model or of its text model.
+    var vocabularySize: Int? {
+        let configuration = checkpoint.configuration
+        return configuration?["vocab_size"]?.intValue ?? configuration?["text_config"]?["vocab_size"]?.intValue
+    }
+}
+
+extension JSONObject {
+    /// Puts another number of tokens wherever the old one stands, in the text model's part too.
+    fileprivate mutating func setVocabulary(_ count: Int, insteadOf old: Int) {
+        if self["vocab_size"]?.intValue == old { self["vocab_size"] = .integer(count) }
+        if case .object(var text) = self["text_config"] {
+            text.setVocabulary(count, insteadOf: old)
+            self["text_config"] = .object(text)
+        }
     }
 }
 

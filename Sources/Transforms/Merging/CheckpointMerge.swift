@@ -19,15 +19,14 @@ package struct CheckpointMerge: Sendable {
     /// What is done to which module.
     package let plan: MergePlan
 
-    private let wholeTensors: [[(module: TensorSpecification, tensor: AdapterTensor)]]
     let baseFingerprint: BaseFingerprint
     let digests: [String]
     let record: MergeRecord
 
     /// Checks that the adapters, at least one, belong to the base and can be merged, and plans it.
     ///
-    /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`; what
-    /// `AdapterDirectory.wholeModules(of:)` throws; `TransformError.nothingToMerge`, also for a base that has one of
+    /// Throws `AdapterError.wrongBase`, `.unknownModule`, `.wrongShape` or `.missingStatistics`; `TransformError.unplaced`
+    /// for what has no place in the base, or more than one; `TransformError.nothingToMerge`, also for a base that has one of
     /// the adapters in it already; `.repeatedAdapter`; `.unsupported` for an update that is no change of a weight, or
     /// not one beside others; `.unusableTensor` for a weight stored in a type that cannot be computed with.
     package init(base: ModelCheckpoint, adapters: [WeightedAdapter], gates: MergeGates = .scale) throws {
@@ -36,8 +35,7 @@ package struct CheckpointMerge: Sendable {
         let fingerprint = try base.fingerprint()
         let record = try MergeRecord.read(of: base.checkpoint)
         let digests = adapters.map(\.adapter.digest)
-        // A merge can give an output head that is the embedding a weight of its own.
-        let linear = base.specifications.linearModules(withTiedHead: true)
+        let names = base.names
         self.adapters = try adapters.enumerated().map { index, weighted in
             let adapter = weighted.adapter
             if record.contains(digest: digests[index]) {
@@ -52,20 +50,52 @@ package struct CheckpointMerge: Sendable {
                     adapter.displayName, first: adapters[first].adapter.displayName)
             }
             try adapter.check(base: fingerprint, basePath: path)
-            return WeightedAdapter(try adapter.validated(against: linear), weight: weighted.weight)
+            return WeightedAdapter(try adapter.named(as: base), weight: weighted.weight)
         }
         self.base = base
         self.record = record
         self.digests = digests
-        wholeTensors = try self.adapters.map { try $0.adapter.wholeModules(of: base) }
-        plan = try MergePlan(
-            self.adapters, wholeModules: wholeTensors.map { $0.map(\.module) }, base: base, gates: gates)
+        let placements = try self.adapters.map {
+            try AdapterPlacement.find($0.adapter, base: base, names: names)
+        }
+        plan = try MergePlan(self.adapters, placements: placements, base: base, gates: gates)
         baseFingerprint = fingerprint
-        for tensor in plan.tensors {
-            guard let encoding = base.record(of: tensor.source)?.encoding, encoding.holdsReals else {
-                throw TransformError.unusableTensor(
-                    base: path, tensor: tensor.source, reason: "cannot be computed with as it is stored")
+        for tensor in plan.tensors { try check(tensor) }
+        for (weighted, placement) in zip(self.adapters, placements) {
+            try weighted.adapter.checkOriginals(placement, base: base, names: names)
+        }
+    }
+
+    /// Throws `TransformError.unusableTensor` for a tensor that cannot be computed with as it is stored, and for values
+    /// of another shape that are not those of another vocabulary.
+    private func check(_ tensor: MergePlan.Tensor) throws {
+        let path = base.checkpoint.path
+        guard let source = tensor.source else { return }
+        guard let record = base.record(of: source), record.encoding.holdsReals else {
+            throw TransformError.unusableTensor(
+                base: path, tensor: source,
+                reason: "cannot be computed with as it is stored"
+                    + (base.record(of: source).map { " (\($0.encoding))" } ?? ""))
+        }
+        if let scale = base.scale(of: source) {
+            throw TransformError.unusableTensor(
+                base: path, tensor: source,
+                reason: "is quantized (\(record.encoding), with the scale '\(scale)'), so nothing can be added to it")
+        }
+        if let value = tensor.value, value.tensor.shape != record.shape {
+            let isVocabulary = record.shape.count == 2 && value.tensor.shape.dropFirst() == record.shape.dropFirst()
+            guard isVocabulary, base.vocabularySize == record.shape[0], base.checkpoint.layout != .gguf else {
+                throw AdapterError.wrongShape(
+                    file: plan.parts[0].name, tensor: value.tensor.name, expected: record.shape,
+                    found: value.tensor.shape)
             }
+        }
+        if let rows = tensor.rows, record.shape.count != 2 || rows.rows.values.shape.last != record.shape[1]
+            || rows.rows.tokens.contains(where: { $0 < 0 || $0 >= record.shape[0] })
+        {
+            throw AdapterError.wrongShape(
+                file: plan.parts[0].name, tensor: rows.rows.values.name,
+                expected: [rows.rows.tokens.count] + record.shape.dropFirst(), found: rows.rows.values.shape)
         }
     }
 
@@ -133,8 +163,14 @@ package struct CheckpointMerge: Sendable {
         // It tells how many weights have changed.
         output.rehearsal?.estimates(joinedPath(directory.path, MergeRecord.fileName))
         try directory.write(MergeRecord.fileName, text: record.text)
+        try checkAdaptersUnchanged()
         try directory.commit(rechecking: base.checkpoint.mappings)
         return report
+    }
+
+    /// Throws `CheckpointError.inputChanged` where an adapter whose values stay in its file was written to.
+    func checkAdaptersUnchanged() throws {
+        for weighted in adapters { try weighted.adapter.checkUnchanged() }
     }
 
     /// The error of a merge whose every change was lost.
@@ -155,83 +191,31 @@ package struct CheckpointMerge: Sendable {
         return dtype
     }
 
-    /// What is done to a tensor of the plan; nil for a copy.
-    func change(of tensor: MergePlan.Tensor) -> TensorChange? {
-        guard let first = tensor.contributions.first else { return nil }
-        if tensor.role == .replaced {
-            return wholeTensors[first.part].first { $0.module.module == first.module.module }.map {
-                .replaced($0.tensor.values)
-            }
-        }
-        let width = base.shape(of: tensor.source)?.last ?? 0
-        var added: [LowRankChange] = []
-        var offsets: [Double] = []
-        for contribution in tensor.contributions {
-            let (adapter, module) = (adapters[contribution.part].adapter, contribution.module)
-            let inputSize = tensor.role == .weight ? width : 0
-            switch replacement(of: module.module, inputSize: inputSize, part: contribution.part, in: adapter) {
-            case .added(let low):
-                if tensor.role == .bias {
-                    let bias = (low.bias ?? []).map { low.share * Double($0) }
-                    offsets = offsets.isEmpty ? bias : zip(offsets, bias).map(+)
-                } else {
-                    added.append(low.folded)
-                }
-            case .rescaled(let low, let magnitude, let share):
-                return .rescaled(low, magnitude: magnitude, share: share)
-            case .scaled(let change): return .scaled(change)
-            case .none(let reason): preconditionFailure("was refused: \(reason)")
-            }
-        }
-        return tensor.role == .bias ? .offset(offsets.map { Float($0) }) : .added(.sum(of: added))
-    }
-
-    /// What an adapter's update and weight make of a module, with what stands for its gate.
-    private func replacement(
-        of module: String, inputSize: Int, part: Int, in adapter: AdapterDirectory
-    ) -> WeightChange {
-        let open = adapter.weightChange(of: module, inputSize: inputSize)
-        // The plan has asked for the statistics.
-        guard let change = try? open.replacingGate(of: module, in: adapter, by: plan.parts[part].gates ?? .scale).change
-        else { preconditionFailure("the statistics of '\(module)' were checked") }
-        return change.multiplied(by: adapters[part].weight)
-    }
-
-    /// The output of a tensor of the plan in `dtype`.
-    func merged(_ tensor: MergePlan.Tensor, as dtype: DType) -> MergedTensor {
-        MergedTensor(
-            base: base, name: tensor.source, dtype: dtype, makeChange: { self.change(of: tensor) },
-            tally: ChangeTally())
-    }
-
     /// The report over measured changes by target tensor.
     func report(
         _ changes: [String: (changedCount: Int, largestChange: Float)], files: [String], dtypes: [String],
         dropped: [String]
     ) -> MergeReport {
-        func outcome(_ target: String, of source: String) -> MergeReport.Outcome {
+        func outcome(_ target: String) -> MergeReport.Outcome {
             let change = changes[target] ?? (changedCount: 0, largestChange: 0)
+            let count = plan.tensor(target).map(outputShape)?.reduce(1, *) ?? 0
             return MergeReport.Outcome(
-                weightCount: base.shape(of: source)?.reduce(1, *) ?? 0, changedCount: change.changedCount,
-                largestChange: change.largestChange)
+                weightCount: count, changedCount: change.changedCount, largestChange: change.largestChange)
         }
         return MergeReport(
             parts: plan.parts.map { part in
                 MergeReport.Part(
                     plan: part,
                     modules: part.modules.map { module in
-                        var total = outcome(module.target, of: module.source)
-                        if module.changesBias {
-                            let bias = CheckpointNames.bias(of: module.module)
-                            total.add(outcome(bias, of: bias))
-                        }
+                        let targets = module.tensors.map(\.target) + [module.bias].compactMap { $0 }
+                        let total = targets.reduce(into: MergeReport.Outcome()) { $0.add(outcome($1)) }
                         return MergeReport.Module(plan: module, outcome: total)
                     })
             },
             total: plan.tensors.reduce(into: MergeReport.Outcome()) {
-                if $1.role != .copied { $0.add(outcome($1.target, of: $1.source)) }
+                if $1.role != .copied { $0.add(outcome($1.target)) }
             },
             checkpointWeightCount: base.checkpoint.tensors.reduce(0) { $0 + $1.elementCount }, tensorFiles: files,
-            dtypes: Set(dtypes).sorted(), droppedTensors: dropped)
+            dtypes: Set(dtypes).sorted(), droppedTensors: dropped, account: account)
     }
 }

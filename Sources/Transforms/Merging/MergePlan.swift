@@ -28,14 +28,21 @@ package struct MergePlan: Sendable {
         case rankZero
     }
 
+    /// A tensor of the base, and what holds its sum with the update; of a tensor that the base lacks the output's alone.
+    package struct TensorPair: Sendable, Hashable {
+        /// The base's tensor.
+        package let source: String?
+        /// The output's.
+        package let target: String
+    }
+
     /// One module of one adapter.
     package struct Module: Sendable, Equatable {
-        /// The module's path.
+        /// The module's path, as the adapter has it.
         package let module: String
-        /// The base's tensor that the update is added to.
-        package let source: String
-        /// The tensor that holds the sum; not `source` only for an output head that was the embedding so far.
-        package let target: String
+        /// The tensors that change, by the base's names and by the output's; other ones only for an output head that was
+        /// the embedding so far.
+        package let tensors: [TensorPair]
         /// The factor on the update: c of the gate, 1 for a dense adapter; the adapter's weight comes on top.
         package let factor: Double
         /// sqrt(sum |S M - factor M|^2 / sum |W0 x|^2) over the tokens of the statistics, times the adapter's weight; 0
@@ -43,11 +50,13 @@ package struct MergePlan: Sendable {
         package let expectedError: Double
         /// Why nothing is merged, where nothing is.
         package let omission: Omission?
-        /// Whether the layer's bias changes too.
-        package var changesBias = false
+        /// The layer's bias, where it changes too.
+        package var bias: String?
         /// Whether the adapter has the whole weight (`modules_to_save`), which takes the place of the base's.
         package var isWhole = false
 
+        /// The first of the tensors that change: the only one but for packed experts.
+        package var target: String { tensors[0].target }
         /// Whether the gate never opened over the tokens of the statistics.
         package var neverFires: Bool { omission == .neverFires }
     }
@@ -72,120 +81,129 @@ package struct MergePlan: Sendable {
     }
 
     /// A tensor of the output that is not the base's, with everything that changes it.
-    struct Tensor: Sendable, Equatable {
+    struct Tensor {
         /// What becomes of it.
         enum Role {
             /// Updates are added to a weight.
             case weight
             /// Updates are added to a bias.
             case bias
-            /// An adapter's weight takes its place.
+            /// An adapter's values take its place, or that of some rows.
             case replaced
             /// It is an output head, so far the embedding, with the embedding's old weights: the embedding has changed.
             case copied
         }
 
-        /// One adapter's module.
-        struct Contribution: Sendable, Equatable {
+        /// One adapter's update, or a part of it.
+        struct Contribution {
             /// The adapter's place in `parts`.
             let part: Int
-            let module: Module
+            /// What changes.
+            let subject: AdapterPlacement.Update.Subject
+            /// The expert whose matrix it is; 0 but for packed parameters.
+            let expert: Int
+            /// Where it lies.
+            let place: MatrixPlace
         }
 
-        /// The base's tensor.
-        let source: String
+        /// The base's tensor; nil where it has none.
+        let source: String?
         /// The tensor of the output.
         let target: String
-        let role: Role
+        /// What becomes of it.
+        var role: Role
         /// In the order of the adapters; several only where they are added, none for a copy.
-        var contributions: [Contribution]
+        var contributions: [Contribution] = []
+        /// What takes the base's place before any update.
+        var value: AdapterPlacement.Value?
+        /// What takes the place of rows before any update.
+        var rows: AdapterPlacement.Rows?
     }
 
     /// The adapters, in the order in which they were given.
     package let parts: [Part]
     /// Every tensor that changes, once.
     let tensors: [Tensor]
+    private let places: [String: Int]
 
-    /// The head that becomes a tensor of its own; nil where it stays what it is.
-    var untiedHead: Tensor? { tensors.first { $0.source != $0.target } }
+    /// What becomes of the output's tensor `target`; nil for a copy of the base's.
+    func tensor(_ target: String) -> Tensor? { places[target].map { tensors[$0] } }
 
-    /// Decides how `adapters`, whose modules are checked against the base, are merged.
+    /// The tensors that the base lacks: a head that becomes a tensor of its own, and new ones.
+    func added(to base: ModelCheckpoint) -> [Tensor] { tensors.filter { base.record(of: $0.target) == nil } }
+
+    /// Whether a head that was the embedding so far becomes a tensor of its own.
+    var untiesHead: Bool { tensors.contains { $0.source != nil && $0.source != $0.target } }
+
+    /// Decides how `adapters` are merged.
     ///
-    /// - Parameter wholeModules: the layers that each adapter holds whole.
+    /// - Parameter placements: where everything of each adapter goes.
     ///
     /// Throws `TransformError.unsupported` for an update that no weight or no sum of weights can hold,
     /// `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge` for an
     /// adapter of which no module ever fires or every update is zero.
     init(
-        _ adapters: [WeightedAdapter], wholeModules: [[TensorSpecification]], base: ModelCheckpoint, gates: MergeGates
+        _ adapters: [WeightedAdapter], placements: [AdapterPlacement], base: ModelCheckpoint, gates: MergeGates
     ) throws {
-        parts = try zip(adapters, wholeModules).map {
+        parts = try zip(adapters, placements).map {
             try Self.part($0, $1, base: base, gates: gates, isAlone: adapters.count == 1)
         }
-        var tensors: [Tensor] = []
-        var places: [String: Int] = [:]
-        for (index, part) in parts.enumerated() {
-            for module in part.merged {
-                let contribution = Tensor.Contribution(part: index, module: module)
-                func add(_ source: String, _ target: String, _ role: Tensor.Role) throws {
-                    if let place = places[target] {
-                        guard role != .replaced, tensors[place].role != .replaced else {
-                            throw Self.refusal(
-                                part.name,
-                                "'\(module.module)' is saved whole, here or in another adapter, and one weight "
-                                    + "cannot be that and something else")
-                        }
-                        tensors[place].contributions.append(contribution)
-                    } else {
-                        places[target] = tensors.count
-                        tensors.append(
-                            Tensor(source: source, target: target, role: role, contributions: [contribution]))
-                    }
-                }
-                try add(module.source, module.target, module.isWhole ? .replaced : .weight)
-                let bias = CheckpointNames.bias(of: module.module)
-                if module.changesBias { try add(bias, bias, .bias) }
+        var sums = TensorSums()
+        for (index, (part, placement)) in zip(parts, placements).enumerated() {
+            for value in placement.values { try sums.add(value, of: part.name) }
+            for rows in placement.rows { try sums.add(rows, of: part.name) }
+            for (module, update) in zip(part.modules, placement.updates) where module.omission == nil {
+                try sums.add(update, of: index, changesBias: module.bias != nil, adapter: part.name)
             }
         }
-        if let head = base.specifications.outputHead, let embedding = head.tiedTo, places[embedding] != nil,
-            places[head.name] == nil
-        {
-            tensors.append(Tensor(source: embedding, target: head.name, role: .copied, contributions: []))
-        }
-        self.tensors = tensors
+        try sums.settleTies(of: base)
+        tensors = sums.tensors
+        places = sums.places
     }
 
     private static func part(
-        _ weighted: WeightedAdapter, _ wholeModules: [TensorSpecification], base: ModelCheckpoint, gates: MergeGates,
+        _ weighted: WeightedAdapter, _ placement: AdapterPlacement, base: ModelCheckpoint, gates: MergeGates,
         isAlone: Bool
     ) throws -> Part {
         let adapter = weighted.adapter
         var modules: [Module] = []
         var isMoving = false
-        for module in adapter.modules {
-            let target = CheckpointNames.weight(of: module)
-            let source = base.specifications[target]?.tiedTo ?? target
-            let change = adapter.weightChange(of: module, inputSize: base.shape(of: source)?.last ?? 0)
-            try check(change, of: module, weighted, base: base, isAlone: isAlone)
-            let replacement = try change.replacingGate(of: module, in: adapter, by: gates).replacement
+        for update in placement.updates {
+            let tensors = update.tensors
+            guard case .module(let path) = update.subject else {
+                try check(matrix: update, weighted, isAlone: isAlone)
+                if adapter.isMoving(update.subject) { isMoving = true }
+                modules.append(Module(module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil))
+                continue
+            }
+            let change = adapter.weightChange(of: path, inputSize: base.inputSize(of: update))
+            try check(change, of: update, weighted, isAlone: isAlone)
+            let replacement = try change.replacingGate(of: path, in: adapter, by: gates).replacement
             let omission: Omission? = change.rank == 0 ? .rankZero : replacement.neverFires ? .neverFires : nil
             if omission == nil, Float(replacement.factor * weighted.weight) != 0, change.isMoving { isMoving = true }
             modules.append(
                 Module(
-                    module: module, source: source, target: target, factor: replacement.factor,
+                    module: path, tensors: tensors, factor: replacement.factor,
                     expectedError: replacement.expectedError * abs(weighted.weight), omission: omission,
-                    changesBias: omission == nil && change.bias != nil))
+                    bias: omission == nil && change.bias != nil ? update.bias : nil))
         }
-        if weighted.weight != 1, let whole = wholeModules.first {
+        if weighted.weight != 1, let whole = placement.values.first?.target ?? placement.rows.first?.tensor {
             throw refusal(
                 adapter.displayName,
-                "it holds '\(whole.module)' whole, which takes the place of the base's, so no weight can be put on it")
+                "it holds '\(whole)' whole, which takes the place of the base's, so no weight can be put on it")
         }
-        for whole in wholeModules {
+        for value in placement.values {
             isMoving = true
             modules.append(
                 Module(
-                    module: whole.module, source: whole.tiedTo ?? whole.name, target: whole.name, factor: 1,
+                    module: value.displayName, tensors: [TensorPair(source: value.source, target: value.target)],
+                    factor: 1, expectedError: 0, omission: nil, isWhole: true))
+        }
+        for rows in placement.rows {
+            isMoving = true
+            modules.append(
+                Module(
+                    module: rows.rows.path, tensors: [TensorPair(source: rows.tensor, target: rows.tensor)], factor: 1,
                     expectedError: 0, omission: nil, isWhole: true))
         }
         let isGated = adapter.configuration.isGated
@@ -204,27 +222,49 @@ package struct MergePlan: Sendable {
         return part
     }
 
-    private static func refusal(_ adapter: String, _ reason: String) -> TransformError {
+    static func refusal(_ adapter: String, _ reason: String) -> TransformError {
         .unsupported(path: adapter, reason: "cannot be merged: " + reason)
+    }
+
+    /// Throws `TransformError.unsupported` for an update of DoRA's beside another adapter's.
+    private static func check(
+        matrix update: AdapterPlacement.Update, _ weighted: WeightedAdapter, isAlone: Bool
+    ) throws {
+        guard case .matrix(let index) = update.subject, weighted.adapter.extras.updates[index].magnitude != nil else {
+            return
+        }
+        try checkRescaling(weighted, isAlone: isAlone)
+    }
+
+    private static func checkRescaling(_ weighted: WeightedAdapter, isAlone: Bool) throws {
+        let method = weighted.adapter.configuration.methodName
+        if !isAlone {
+            throw refusal(
+                weighted.adapter.displayName,
+                "\(method) rescales the rows of the weight, so it does not add up with another adapter's update; merge it "
+                    + "alone")
+        }
+        if weighted.weight != 1 {
+            throw refusal(
+                weighted.adapter.displayName,
+                "\(method) rescales the rows of the weight, so it has no part that a weight could take")
+        }
     }
 
     /// Throws `TransformError.unsupported` for a change that this base, or this company, cannot take up.
     private static func check(
-        _ change: WeightChange, of module: String, _ weighted: WeightedAdapter, base: ModelCheckpoint, isAlone: Bool
+        _ change: WeightChange, of update: AdapterPlacement.Update, _ weighted: WeightedAdapter, isAlone: Bool
     ) throws {
         let adapter = weighted.adapter
         func refusal(_ reason: String) -> TransformError { Self.refusal(adapter.displayName, reason) }
+        let isWhole = update.places.joined().count == 1 && update.places[0][0].expert == nil
         switch change {
         case .none(let reason): throw refusal(reason)
         case .rescaled:
-            let method = adapter.configuration.methodName
-            if !isAlone {
-                throw refusal(
-                    "\(method) rescales the rows of the weight, so it does not add up with another adapter's update; "
-                        + "merge it alone")
-            }
-            if weighted.weight != 1 {
-                throw refusal("\(method) rescales the rows of the weight, so it has no part that a weight could take")
+            try checkRescaling(weighted, isAlone: isAlone)
+            // The norms of a packed matrix's columns are not formed.
+            if !isWhole, update.places.joined().contains(where: \.isTransposed) {
+                throw refusal("DoRA of '\(update.name)', which is a part of a transposed tensor, is not known")
             }
         case .scaled:
             if !isAlone {
@@ -232,13 +272,50 @@ package struct MergePlan: Sendable {
                     "\(adapter.configuration.methodName) scales the weight, so it does not add up with another adapter's "
                         + "update; merge it alone")
             }
+            if !isWhole { throw refusal("'\(update.name)' is a part of a tensor, whose rows are not scaled apart") }
         case .added(let low):
-            let bias = CheckpointNames.bias(of: module)
-            if low.bias != nil, !base.contains(bias) {
+            if low.bias != nil, update.bias == nil {
                 throw refusal(
-                    "it has a bias for \(module) (lora_bias), and the base has no tensor '\(bias)' that could take it")
+                    "it has a bias for \(update.name) (lora_bias), and the base has no tensor "
+                        + "'\(CheckpointNames.bias(of: update.name))' that could take it")
             }
         }
+    }
+}
+
+extension AdapterPlacement.Update {
+    /// The tensors that it changes, each once.
+    fileprivate var tensors: [MergePlan.TensorPair] {
+        var seen: Set<String> = []
+        return places.joined().compactMap { place in
+            guard seen.insert(place.tensor).inserted else { return nil }
+            return MergePlan.TensorPair(source: place.tensor, target: untiedHead ?? place.tensor)
+        }
+    }
+}
+
+extension AdapterPlacement.Value {
+    /// What reports call it: a module's path where it is its weight.
+    fileprivate var displayName: String {
+        let weight = CheckpointNames.weight(of: "")
+        return target.hasSuffix(weight) ? String(target.dropLast(weight.count)) : target
+    }
+}
+
+extension AdapterDirectory {
+    /// Whether an update is more than zeros.
+    fileprivate func isMoving(_ subject: AdapterPlacement.Update.Subject) -> Bool {
+        guard case .matrix(let index) = subject else { return true }
+        return extras.updates[index].isMoving
+    }
+}
+
+extension ModelCheckpoint {
+    /// Columns of the matrix [out, in] of a linear layer.
+    func inputSize(of update: AdapterPlacement.Update) -> Int {
+        guard let place = update.places.first?.first, let shape = shape(of: place.tensor) else { return 0 }
+        let matrix = place.expert == nil ? shape[...] : shape.dropFirst()
+        return (place.isTransposed ? matrix.first : matrix.last) ?? 0
     }
 }
 

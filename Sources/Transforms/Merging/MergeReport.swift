@@ -77,6 +77,9 @@ package struct MergeReport: Sendable {
     /// Tensors of the base that are none of the model's and that a conversion therefore left out, by their own names.
     package let droppedTensors: [String]
 
+    /// Which tensors were used and changed.
+    package let account: MergeAccount
+
     /// What became of each changed tensor of a GGUF file, in the file's order; empty for other outputs.
     package var roundings: [TensorRounding] = []
     /// What to do about updates that rounding swallowed; nil where it swallowed none.

@@ -1,3 +1,4 @@
+import Adapters
 import CKernels
 import CheckpointIO
 import Glibc
@@ -18,8 +19,12 @@ struct RequantizedTensor: Sendable {
     let record: TensorRecord
     /// The type of the output; one that is writable, with rows of whole blocks.
     let encoding: TensorEncoding
+    /// The tensor as rows and columns.
+    let matrix: (rows: Int, width: Int)
+    /// What takes the base's place before the change, in Hugging Face's order of rows; nil for nothing.
+    let value: AdapterTensor?
     /// Forms what is done to it, in Hugging Face's order of rows, when its rows are due.
-    let makeChange: @Sendable () -> TensorChange?
+    let makeChange: @Sendable () throws -> TensorChange?
     /// Takes what became of the update.
     let tally = RoundingTally()
 
@@ -28,13 +33,15 @@ struct RequantizedTensor: Sendable {
     /// Elements of one tensor that a type is tried on.
     private static let sampleElements = 1 << 14
 
-    private var rowCount: Int { record.shape.first ?? 1 }
-    private var width: Int { record.shape.dropFirst().reduce(1, *) }
+    private var rowCount: Int { matrix.rows }
+    private var width: Int { matrix.width }
     private var rowByteCount: Int { width / encoding.group.elements * encoding.group.bytes }
 
     /// The same tensor in another type, with a tally of its own.
     func stored(as encoding: TensorEncoding) -> RequantizedTensor {
-        RequantizedTensor(base: base, name: name, record: record, encoding: encoding, makeChange: makeChange)
+        RequantizedTensor(
+            base: base, name: name, record: record, encoding: encoding, matrix: matrix, value: value,
+            makeChange: makeChange)
     }
 
     /// The tensor's rows, for a stream.
@@ -43,7 +50,7 @@ struct RequantizedTensor: Sendable {
             count: rowCount, elementCount: width, byteCount: rowByteCount,
             source: (base.checkpoint.mapping(of: record), record.byteRange)
         ) {
-            let change = storedChange()
+            let change = try storedChange()
             return { rows, workspace, bytes in
                 let strip = max(1, Self.stripElements / max(1, width))
                 for start in stride(from: rows.lowerBound, to: rows.upperBound, by: strip) {
@@ -61,7 +68,7 @@ struct RequantizedTensor: Sendable {
 
     /// The sums of the update over rows that are spread evenly over the tensor, if it were stored in this type.
     func sample() throws -> RoundingSums {
-        let change = storedChange()
+        let change = try storedChange()
         let workspace = RowWorkspace()
         let wanted = max(1, min(rowCount, Self.sampleElements / max(1, width)))
         var sums = RoundingSums()
@@ -73,11 +80,21 @@ struct RequantizedTensor: Sendable {
         return sums
     }
 
-    private func storedChange() -> TensorChange? {
-        let change = makeChange()
+    private func storedChange() throws -> TensorChange? {
+        let change = try makeChange()
         let order = base.rowOrder(of: name)
         guard order.isPermuted else { return change }
         return change?.reordered((0..<rowCount).map { order.huggingFace($0) })
+    }
+
+    /// Rows, in the file's order, of what takes the base's place.
+    private func copyValue(_ rows: Range<Int>, to target: UnsafeMutablePointer<Float>) {
+        let order = base.rowOrder(of: name)
+        guard order.isPermuted else { value?.copyRows(rows, to: target); return }
+        for (place, row) in rows.enumerated() {
+            let source = order.huggingFace(row)
+            value?.copyRows(source..<source + 1, to: target + place * width)
+        }
     }
 
     /// Merges rows, in the file's order, into `bytes`.
@@ -90,9 +107,17 @@ struct RequantizedTensor: Sendable {
         let (before, after, stored) = (
             workspace.floats(0, count), workspace.floats(1, count), workspace.floats(2, count)
         )
-        try base.checkpoint.readFloats(of: record, rows: rows, into: before)
-        after.baseAddress!.update(from: before.baseAddress!, count: count)
-        change?.apply(to: after.baseAddress!, before: before.baseAddress!, rows: rows, width: width)
+        let isScalar = record.shape.isEmpty
+        try base.checkpoint.readFloats(of: isScalar ? record : record.rows(of: width), rows: rows, into: before)
+        if value == nil {
+            after.baseAddress!.update(from: before.baseAddress!, count: count)
+            change?.apply(to: after.baseAddress!, before: before.baseAddress!, rows: rows, width: width)
+        } else {
+            let start = workspace.floats(4, count)
+            copyValue(rows, to: start.baseAddress!)
+            after.baseAddress!.update(from: start.baseAddress!, count: count)
+            change?.apply(to: after.baseAddress!, before: start.baseAddress!, rows: rows, width: width)
+        }
         var sums = RoundingSums()
         let outcome: tspeft_change
         if encoding == record.encoding {

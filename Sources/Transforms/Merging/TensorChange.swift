@@ -3,7 +3,7 @@ import CKernels
 import TensorCore
 
 /// What a merge does to one tensor of the base, row by row.
-enum TensorChange {
+enum TensorChange: Sendable {
     /// W + scale B A.
     case added(LowRankChange)
     /// W + share ((m / n) (W + scale B A) - W), n the norms of the rows of W + scale B A. A row of zeros, which no
@@ -13,15 +13,43 @@ enum TensorChange {
     case scaled(ScaledChange)
     /// One number for each row: an addition to a bias.
     case offset([Float])
-    /// The values of the whole tensor take the place of the base's.
-    case replaced([Float])
+    /// W + share (f (W + scale B A) - W) with a factor f for each column.
+    case rescaledColumns(LowRankChange, factors: [Float], share: Double)
+    /// Rows (the keys) that take the values of rows (in the same place) of an adapter's tensor.
+    case rows([Int: Int], AdapterTensor)
+    /// Changes of parts of the rows, in their order.
+    case blocks([Block])
+    /// One after the other.
+    indirect case sequence([TensorChange])
+
+    /// A change of some rows, which it counts from 0 on.
+    struct Block: Sendable {
+        let rows: Range<Int>
+        let change: TensorChange
+    }
 
     /// Changes rows `rows`, which lie at `weights`, [rows.count, width].
     ///
     /// - Parameter before: the same rows, which stay as they are.
     func apply(to weights: UnsafeMutablePointer<Float>, before: UnsafePointer<Float>, rows: Range<Int>, width: Int) {
-        makeUpdate(to: weights, rows: rows, width: width)
-        guard case .rescaled(_, let magnitude, let share) = self else { return }
+        switch self {
+        case .blocks(let blocks):
+            for block in blocks.clamped(to: rows) {
+                let place = (block.rows.lowerBound - rows.lowerBound) * width
+                block.change.apply(to: weights + place, before: before + place, rows: block.localRows, width: width)
+            }
+            return
+        case .sequence(let changes):
+            for change in changes { change.apply(to: weights, before: before, rows: rows, width: width) }
+            return
+        default: makeUpdate(to: weights, rows: rows, width: width)
+        }
+        guard case .rescaled(_, let magnitude, let share) = self else {
+            if case .rescaledColumns(_, let factors, let share) = self {
+                Self.rescale(weights, before, by: factors, share, rows: rows.count, width: width)
+            }
+            return
+        }
         let norms = [Float](unsafeUninitializedCapacity: rows.count) { norms, filled in
             WeightChange.rowNorms(weights, into: norms.baseAddress!, rows: rows.count, width: width)
             filled = rows.count
@@ -52,6 +80,27 @@ enum TensorChange {
         to weights: UnsafeMutablePointer<Double>, before: UnsafePointer<Double>, rows: Range<Int>, width: Int,
         scratch: UnsafeMutableBufferPointer<Float>
     ) {
+        switch self {
+        case .blocks(let blocks):
+            for block in blocks.clamped(to: rows) {
+                let place = (block.rows.lowerBound - rows.lowerBound) * width
+                block.change.apply(
+                    to: weights + place, before: before + place, rows: block.localRows, width: width,
+                    scratch: UnsafeMutableBufferPointer(rebasing: scratch[..<(block.rows.count * width)]))
+            }
+            return
+        case .sequence(let changes):
+            for change in changes { change.apply(to: weights, before: before, rows: rows, width: width, scratch: scratch) }
+            return
+        case .rows(let places, let tensor):
+            for (place, row) in rows.enumerated() {
+                guard let source = places[row] else { continue }
+                tensor.copyRows(source..<source + 1, to: scratch.baseAddress!)
+                for column in 0..<width { weights[place * width + column] = Double(scratch[column]) }
+            }
+            return
+        default: break
+        }
         if case .scaled(let change) = self {
             for (place, row) in rows.enumerated() {
                 for column in 0..<width {
@@ -63,14 +112,10 @@ enum TensorChange {
         }
         scratch.initialize(repeating: 0)
         makeUpdate(to: scratch.baseAddress!, rows: rows, width: width)
-        if case .replaced = self {
-            // A weight that is replaced by its own float stays.
-            for index in scratch.indices where Float(weights[index]) != scratch[index] {
-                weights[index] = Double(scratch[index])
-            }
-            return
-        }
         for index in scratch.indices where scratch[index] != 0 { weights[index] += Double(scratch[index]) }
+        if case .rescaledColumns(_, let factors, let share) = self {
+            Self.rescale(weights, before, by: factors, share, rows: rows.count, width: width)
+        }
         guard case .rescaled(_, let magnitude, let share) = self else { return }
         for (place, row) in rows.enumerated() {
             let sums = weights + place * width
@@ -100,14 +145,16 @@ enum TensorChange {
             .rescaled(reordered(low), magnitude: rows(magnitude), share: share)
         case .scaled(let change): .scaled(change.axis == .rows ? change.with(rows(change.factors)) : change)
         case .offset(let values): .offset(rows(values))
-        case .replaced(let values): .replaced(rows(values))
+        case .rescaledColumns(let low, let factors, let share):
+            .rescaledColumns(reordered(low), factors: factors, share: share)
+        case .rows, .blocks, .sequence: preconditionFailure("parts of tensors whose rows are reordered are refused")
         }
     }
 
     /// Adds rows `rows` of what is added to `weights`, [rows.count, width], or puts what replaces them there.
     private func makeUpdate(to weights: UnsafeMutablePointer<Float>, rows: Range<Int>, width: Int) {
         switch self {
-        case .added(let low), .rescaled(let low, _, _):
+        case .added(let low), .rescaled(let low, _, _), .rescaledColumns(let low, _, _):
             if let (numerator, divisor) = low.quotient {
                 var update = [Float](repeating: 0, count: rows.count * width)
                 var whole = low
@@ -133,16 +180,99 @@ enum TensorChange {
         case .offset(let values):
             precondition(width == 1, "a bias has one number a row")
             for (place, row) in rows.enumerated() where values[row] != 0 { weights[place] += values[row] }
-        case .replaced(let values):
-            values.withUnsafeBufferPointer {
-                weights.update(from: $0.baseAddress! + rows.lowerBound * width, count: rows.count * width)
+        case .rows(let places, let tensor):
+            for (place, row) in rows.enumerated() {
+                if let source = places[row] { tensor.copyRows(source..<source + 1, to: weights + place * width) }
             }
+        case .blocks, .sequence: preconditionFailure("were taken apart")
+        }
+    }
+
+    /// Multiplies columns, or goes `share` of the way from `before` to that.
+    private static func rescale<Number: BinaryFloatingPoint>(
+        _ weights: UnsafeMutablePointer<Number>, _ before: UnsafePointer<Number>, by factors: [Float], _ share: Double,
+        rows: Int, width: Int
+    ) {
+        for index in 0..<rows * width {
+            let scaled = Number(factors[index % width]) * weights[index]
+            guard share != 1 else {
+                weights[index] = scaled
+                continue
+            }
+            let base = Double(before[index])
+            weights[index] = Number(base + share * (Double(scaled) - base))
         }
     }
 
     /// m / n of a row; NaN, which is refused later, for a norm that is beyond the type.
     private static func ratio<Number: BinaryFloatingPoint>(_ magnitude: Number, _ norm: Number) -> Number {
         norm == 0 ? 1 : norm.isFinite ? magnitude / norm : .nan
+    }
+}
+
+extension TensorChange {
+    /// All of `blocks` of a tensor with so many rows: those of the same rows added up, as changes of the whole where they
+    /// are of the whole; nil for none.
+    static func sum(of blocks: [Block], rowCount: Int) -> TensorChange? {
+        var order: [Range<Int>] = []
+        var changes: [Range<Int>: [TensorChange]] = [:]
+        for block in blocks {
+            if changes[block.rows] == nil { order.append(block.rows) }
+            changes[block.rows, default: []].append(block.change)
+        }
+        let sums = order.sorted { $0.lowerBound < $1.lowerBound }.map { rows in
+            Block(rows: rows, change: sum(of: changes[rows] ?? []))
+        }
+        guard let first = sums.first else { return nil }
+        return sums.count == 1 && first.rows == 0..<rowCount ? first.change : .blocks(sums)
+    }
+
+    /// Changes of the same rows, at least one; all of them are additions where there are several.
+    private static func sum(of changes: [TensorChange]) -> TensorChange {
+        let low = changes.compactMap { change -> LowRankChange? in
+            if case .added(let low) = change { low } else { nil }
+        }
+        return low.count == changes.count ? .added(.sum(of: low)) : changes[0]
+    }
+
+    /// Additions to `rows` in their order, with the rows where each begins to count; nil where the change is more than
+    /// that, or two of them overlap.
+    func sums(in rows: Range<Int>) -> [(rows: Range<Int>, start: Int, change: LowRankChange)]? {
+        let blocks: [(rows: Range<Int>, start: Int, change: TensorChange)]
+        switch self {
+        case .added: blocks = [(rows, 0, self)]
+        case .blocks(let all): blocks = all.clamped(to: rows).map { ($0.rows, $0.start, $0.change) }
+        default: return nil
+        }
+        var sums: [(rows: Range<Int>, start: Int, change: LowRankChange)] = []
+        for block in blocks {
+            guard case .added(let low) = block.change, low.quotient == nil,
+                sums.last.map({ $0.rows.upperBound <= block.rows.lowerBound }) ?? true
+            else { return nil }
+            sums.append((block.rows, block.start, low))
+        }
+        return sums
+    }
+}
+
+extension [TensorChange.Block] {
+    /// A block's part of some rows.
+    struct Part {
+        /// The rows of the tensor.
+        let rows: Range<Int>
+        /// The row of the tensor that is the block's first.
+        let start: Int
+        let change: TensorChange
+        /// The rows as the block counts them.
+        var localRows: Range<Int> { rows.lowerBound - start..<rows.upperBound - start }
+    }
+
+    /// The parts of the blocks that lie in `rows`.
+    func clamped(to rows: Range<Int>) -> [Part] {
+        compactMap { block in
+            let part = block.rows.clamped(to: rows)
+            return part.isEmpty ? nil : Part(rows: part, start: block.rows.lowerBound, change: block.change)
+        }
     }
 }
 

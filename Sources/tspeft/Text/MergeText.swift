@@ -33,12 +33,29 @@ enum MergeText {
             lines.append("all: \(report.mergedCount) of \(report.moduleCount) modules merged")
             lines.append(changes(report.total, of: "the merged tensors, \(share)"))
         }
+        lines.append(text(report.account))
         if let advice = report.advice { lines.append(text(advice, of: report.roundings.count)) }
         if !report.droppedTensors.isEmpty {
             let dropped = report.droppedTensors.joined(separator: ", ")
             lines.append("left out, because the model has no such tensors: \(dropped)")
         }
         return lines
+    }
+
+    /// Which tensors were used and changed.
+    static func text(_ account: MergeAccount) -> String {
+        let used = "\(account.adapterTensorCount)"
+        return "\(used) of \(used) adapter tensors used, in \(account.changedTensorCount) of the base's "
+            + "\(account.baseTensorCount) tensors"
+    }
+
+    /// The same as JSON.
+    static func json(_ account: MergeAccount) -> JSONValue {
+        .object([
+            "adapter_tensors_used": .integer(account.adapterTensorCount),
+            "changed_tensors": .integer(account.changedTensorCount),
+            "base_tensors": .integer(account.baseTensorCount),
+        ])
     }
 
     private static func text(_ advice: RoundingAdvice, of count: Int) -> String {
@@ -129,6 +146,7 @@ enum MergeText {
             "largest_change": .real(report.largestChange),
             "dtypes": .array(report.dtypes.map { .string($0) }),
             "files": .array(report.tensorFiles.map { .string($0) }),
+            "account": json(report.account),
             "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
             "adapters": .array(report.parts.map { .object(json($0)) }),
             "tensors": json(report.roundings),

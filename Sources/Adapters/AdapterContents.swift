@@ -1,0 +1,302 @@
+import CheckpointIO
+import TensorCore
+
+/// The tensors of an adapter's file by what they are, without their values.
+struct AdapterContents {
+    private typealias Record = (key: AdapterKey, record: TensorRecord)
+
+    /// The method's tensors, those shared and those of `modules_to_save`, by the keys that we write.
+    private(set) var tensors: [(name: String, record: TensorRecord)] = []
+    /// The gates' thresholds, by module.
+    private(set) var thresholds: [String: TensorRecord] = [:]
+    private var attentionOutputs: Set<String> = []
+    private var updates: [String: [String: TensorRecord]] = [:]
+    private var updateOrder: [String] = []
+    private var values: [Record] = []
+    private var originals: [Record] = []
+    private var rows: [Record] = []
+    private let file: SafetensorsFile
+    private let suffixes: [String]
+    private let settings: (any LowRankSettings)?
+    private let parameters: ParameterTargets
+
+    /// The modules that have linear updates.
+    var modules: Set<String> { Set(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }) }
+    /// The shapes of the method's tensors.
+    var shapes: [String: [Int]] {
+        Dictionary(tensors.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Sorts the tensors of `file`. Throws `AdapterError.unsupportedTensor` for one that no adapter of this kind has,
+    /// `.unknownTensor` for one that is there twice, `.wrongShape` for a threshold that is no number.
+    ///
+    /// - Parameter takingExtras: whether what can be merged alone is taken.
+    init(
+        _ file: SafetensorsFile, _ configuration: AdapterConfiguration, takingExtras: Bool
+    ) throws(AdapterError) {
+        self.file = file
+        suffixes = configuration.tensorSuffixes
+        settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
+        parameters = ParameterTargets(takingExtras ? configuration.otherFields : [:])
+        let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
+        var places: [String: TensorRecord] = [:]
+        var convolutions: Set<String> = []
+        for record in file.tensors where settings != nil && record.shape.count > 2 {
+            convolutions.insert(AdapterKey(record.name).path)
+        }
+        for record in file.tensors {
+            if let key = Self.shared(record.name, shared) {
+                try Self.add(key, record, to: &places, file.path)
+                tensors.append((key, record))
+                continue
+            }
+            let key = AdapterKey(record.name)
+            if try isSecondCopy(of: key, record, places[key.written]) { continue }
+            try Self.add(key.written, record, to: &places, file.path)
+            switch key.part {
+            case .factor(PEFTNames.tau):
+                guard record.shape == [1] || record.shape.isEmpty else {
+                    throw .wrongShape(file: file.path, tensor: record.name, expected: [1], found: record.shape)
+                }
+                thresholds[key.path] = record
+            case .factor(let suffix) where isExtra(key, suffix, convolutions):
+                if updates[key.path] == nil { updateOrder.append(key.path) }
+                updates[key.path, default: [:]][suffix] = record
+            case .factor(let suffix) where suffixes.contains(suffix):
+                tensors.append((key.written, record))
+                if takingExtras, key.isAttentionOutput { attentionOutputs.insert(key.path) }
+            case .value where configuration.savesModule(ofKey: key.written): tensors.append((key.written, record))
+            case .value where takingExtras: values.append((key, record))
+            case .original where takingExtras: originals.append((key, record))
+            case .tokenRows where takingExtras: rows.append((key, record))
+            default:
+                let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
+                throw .unsupportedTensor(
+                    file: file.path, tensor: record.name,
+                    reason: "is not a tensor of a \(configuration.kind) adapter, whose keys are \(expected)")
+            }
+        }
+    }
+
+    /// The key of a tensor that all modules share; a raw state dict has the adapter's name behind it.
+    private static func shared(_ name: String, _ shared: Set<String>) -> String? {
+        if shared.contains(name) { return name }
+        let bare = name.split(separator: ".").dropLast().joined(separator: ".")
+        return shared.contains(bare) ? bare : nil
+    }
+
+    private static func add(
+        _ key: String, _ record: TensorRecord, to places: inout [String: TensorRecord], _ file: String
+    ) throws(AdapterError) {
+        guard places.updateValue(record, forKey: key) == nil else {
+            throw .unknownTensor(
+                file: file, tensor: record.name, reason: "is there twice, the other time as '\(key)'")
+        }
+    }
+
+    /// Whether a value of the model stands in the file before, bit for bit; peft writes some twice.
+    private func isSecondCopy(
+        of key: AdapterKey, _ record: TensorRecord, _ other: TensorRecord?
+    ) throws(AdapterError) -> Bool {
+        guard settings != nil, case .value = key.part, let other, other.shape == record.shape,
+            other.encoding == record.encoding
+        else { return false }
+        return file.file.withBytes { bytes in
+            bytes[other.byteRange].elementsEqual(bytes[record.byteRange])
+        }
+    }
+
+    /// Whether a factor belongs to an embedding, a convolution or a parameter.
+    private func isExtra(_ key: AdapterKey, _ suffix: String, _ convolutions: Set<String>) -> Bool {
+        guard settings != nil else { return false }
+        return suffix == PEFTNames.embeddingA || suffix == PEFTNames.embeddingB || convolutions.contains(key.path)
+            || parameters.have(key.path)
+            || suffix == PEFTNames.magnitude && updates[key.path]?[PEFTNames.embeddingA] != nil
+    }
+
+    /// What can be merged alone. Throws `AdapterError.missingTensor`, `.wrongShape`, `.unsupportedModule` and what
+    /// `make`, which makes a tensor of a record, throws.
+    func extras(
+        _ configuration: AdapterConfiguration, _ make: (String, TensorRecord) throws -> AdapterTensor
+    ) throws -> AdapterExtras {
+        var extras = AdapterExtras()
+        extras.attentionOutputs = attentionOutputs
+        if let settings {
+            for path in updateOrder { extras.updates.append(try update(of: path, settings, make)) }
+        }
+        func value(_ entry: Record, _ name: String) throws -> AdapterExtras.Value {
+            .init(
+                name: entry.key.path.isEmpty ? name : entry.key.path + "." + name,
+                tensor: try make(entry.key.written, entry.record))
+        }
+        for entry in values {
+            guard case .value(let name) = entry.key.part else { continue }
+            extras.values.append(try value(entry, name))
+        }
+        for entry in originals {
+            guard case .original(let name) = entry.key.part else { continue }
+            extras.originals.append(try value(entry, name))
+        }
+        let indices = TokenIndices(configuration.otherFields[PEFTNames.tokensField])
+        for entry in rows {
+            let path = entry.key.path
+            guard let tokens = indices[path], entry.record.shape.first == tokens.count else {
+                throw AdapterError.malformed(
+                    file: file.path, what: "'\(PEFTNames.tokensField)' for '\(path)'",
+                    expected: "\(entry.record.shape.first ?? 0) different tokens, one for each trained row",
+                    found: indices[path].map { "\($0.count)" } ?? "none")
+            }
+            extras.rows.append(
+                .init(path: path, tokens: tokens, values: try make(entry.key.written, entry.record)))
+        }
+        return extras
+    }
+
+    /// The update of an embedding, a convolution or a parameter.
+    private func update(
+        of path: String, _ settings: any LowRankSettings, _ make: (String, TensorRecord) throws -> AdapterTensor
+    ) throws -> MatrixUpdate {
+        let found = updates[path] ?? [:]
+        let isEmbedding = found[PEFTNames.embeddingA] != nil || found[PEFTNames.embeddingB] != nil
+        func factor(_ suffix: String) throws -> TensorRecord {
+            guard let record = found[suffix] else {
+                throw AdapterError.missingTensor(file: file.path, tensor: PEFTNames.key(path, suffix))
+            }
+            return record
+        }
+        let (suffixA, suffixB) =
+            isEmbedding ? (PEFTNames.embeddingA, PEFTNames.embeddingB) : (PEFTNames.loraA, PEFTNames.loraB)
+        let (a, b) = (try factor(suffixA), try factor(suffixB))
+        let known = [suffixA, suffixB] + (settings is DoRASettings ? [PEFTNames.magnitude] : [])
+        if let stray = found.keys.filter({ !known.contains($0) }).min() {
+            throw AdapterError.unsupportedTensor(
+                file: file.path, tensor: PEFTNames.key(path, stray),
+                reason: "cannot be merged: it belongs to '\(path)', which is no linear layer")
+        }
+        let magnitude = settings is DoRASettings ? try factor(PEFTNames.magnitude) : nil
+        let shape = try shape(path, isEmbedding: isEmbedding, settings, a, b)
+        if magnitude != nil, case .parameter = shape.form {
+            throw AdapterError.unsupportedModule(
+                path, source: file.path, reason: "DoRA has no meaning for packed parameters, and peft refuses it")
+        }
+        return MatrixUpdate(
+            path: shape.path, form: shape.form, a: try make(PEFTNames.key(path, suffixA), a),
+            b: try make(PEFTNames.key(path, suffixB), b),
+            magnitude: try magnitude.map { try make(PEFTNames.key(path, PEFTNames.magnitude), $0) },
+            rank: shape.rank, scale: settings.scaling(for: shape.settingsPath))
+    }
+
+    /// What an update is of, and its rank; throws where the factors do not fit each other.
+    private func shape(
+        _ path: String, isEmbedding: Bool, _ settings: any LowRankSettings, _ a: TensorRecord, _ b: TensorRecord
+    ) throws(AdapterError) -> (path: String, form: MatrixUpdate.Form, rank: Int, settingsPath: String) {
+        func wrong(_ record: TensorRecord, _ expected: [Int]) -> AdapterError {
+            .wrongShape(file: file.path, tensor: record.name, expected: expected, found: record.shape)
+        }
+        if let target = try parameters.parameter(at: path, file: file.path) {
+            let settingsPath = target.path + "." + target.name
+            let rank = settings.numbers.rank(for: settingsPath)
+            guard a.shape.count == 2, rank > 0, a.shape[0] % rank == 0, a.shape[0] > 0 else {
+                throw wrong(a, [rank, a.shape.last ?? 0])
+            }
+            guard b.shape.count == 2, b.shape[1] == a.shape[0] else { throw wrong(b, [b.shape.first ?? 0, a.shape[0]]) }
+            return (
+                target.path, .parameter(name: target.name, expertCount: a.shape[0] / rank), rank, settingsPath
+            )
+        }
+        let rank = settings.numbers.rank(for: path)
+        if isEmbedding {
+            guard a.shape.count == 2, a.shape[0] == rank else { throw wrong(a, [rank, a.shape.last ?? 0]) }
+            guard b.shape.count == 2, b.shape[1] == rank else { throw wrong(b, [b.shape.first ?? 0, rank]) }
+            return (path, .embedding, rank, path)
+        }
+        guard a.shape.count > 2, a.shape[0] == rank else { throw wrong(a, [rank] + a.shape.dropFirst()) }
+        guard b.shape.count == a.shape.count, b.shape[2...].allSatisfy({ $0 == 1 }) else {
+            throw wrong(b, [b.shape.first ?? 0, rank] + a.shape.dropFirst(2).map { _ in 1 })
+        }
+        guard b.shape[1] == rank else {
+            throw .unsupportedModule(
+                path, source: file.path,
+                reason: "the factors \(a.shape) and \(b.shape) are those of a convolution in groups, whose update peft "
+                    + "cannot merge either")
+        }
+        return (path, .convolution, rank, path)
+    }
+}
+
+/// The parameters that `target_parameters` names.
+private struct ParameterTargets {
+    /// Module and parameter of each entry, such as (`experts`, `gate_up_proj`).
+    private let entries: [(module: String, name: String)]
+
+    private static let innerLayer = ".base_layer"
+    /// The order in which modules of experts have their parameters, as peft wraps them: the first innermost.
+    private static let order = [
+        "gate_up_proj", "w1", "gate_proj", "up_proj", "input_linear", "w3", "w2", "down_proj", "output_linear",
+    ]
+
+    init(_ fields: JSONObject) {
+        let texts = fields[PEFTNames.parametersField]?.arrayValue?.compactMap(\.stringValue) ?? []
+        entries = texts.map { text in
+            let parts = text.split(separator: ".")
+            return (parts.dropLast().joined(separator: "."), String(parts.last ?? ""))
+        }
+    }
+
+    /// Whether a module's factors are of a parameter.
+    func have(_ path: String) -> Bool { !names(of: Self.module(path)).isEmpty }
+
+    private static func module(_ path: String) -> String {
+        var path = path
+        while path.hasSuffix(innerLayer) { path.removeLast(innerLayer.count) }
+        return path
+    }
+
+    private func names(of module: String) -> [String] {
+        var names: [String] = []
+        for entry in entries where TargetMatch.name(entry.module, matches: module) && !names.contains(entry.name) {
+            names.append(entry.name)
+        }
+        return names
+    }
+
+    /// The parameter whose factors `path` has: with several of one module the inner ones are those of the first. Throws
+    /// `.unsupportedModule` where their order is not known.
+    func parameter(at path: String, file: String) throws(AdapterError) -> (path: String, name: String)? {
+        let module = Self.module(path)
+        let names = names(of: module)
+        guard !names.isEmpty else { return nil }
+        let depth = (path.count - module.count) / Self.innerLayer.count
+        guard names.count > 1 else { return (module, names[0]) }
+        let places = names.map { Self.order.firstIndex(of: $0) }
+        guard !places.contains(nil), depth < names.count else {
+            throw .unsupportedModule(
+                module, source: file,
+                reason: "which of its parameters \(names.joined(separator: ", ")) the tensors of '\(path)' belong to is "
+                    + "not known")
+        }
+        let ordered = names.sorted { Self.order.firstIndex(of: $0)! < Self.order.firstIndex(of: $1)! }
+        return (module, ordered[names.count - 1 - depth])
+    }
+}
+
+/// The tokens that `trainable_token_indices` lists, for one embedding or several.
+private struct TokenIndices {
+    private let lists: [(module: String?, tokens: [Int])]
+
+    init(_ value: JSONValue?) {
+        func integers(_ value: JSONValue) -> [Int] { value.arrayValue?.compactMap(\.intValue) ?? [] }
+        if let object = value?.objectValue {
+            lists = object.members.map { ($0.key, integers($0.value)) }
+        } else {
+            lists = value.map { [(nil, integers($0))] } ?? []
+        }
+    }
+
+    /// The tokens of the embedding at a path, each once.
+    subscript(path: String) -> [Int]? {
+        lists.first { $0.module.map { TargetMatch.name($0, matches: path) } ?? true }.flatMap { list in
+            Set(list.tokens).count == list.tokens.count ? list.tokens : nil
+        }
+    }
+}

@@ -1,0 +1,171 @@
+import Adapters
+import CheckpointIO
+import Models
+
+/// Where everything that an adapter holds goes in a base.
+struct AdapterPlacement {
+    /// An update and the tensors of the base that it changes.
+    struct Update {
+        /// What changes.
+        enum Subject: Sendable, Equatable {
+            /// A linear layer of `AdapterDirectory.modules`.
+            case module(String)
+            /// The update at this place of `AdapterExtras.updates`.
+            case matrix(Int)
+        }
+
+        let subject: Subject
+        /// What messages and tables call it.
+        let name: String
+        /// Where its matrix lies, a list for each expert.
+        let places: [[MatrixPlace]]
+        /// The head that becomes a tensor of its own, where the update is of one that is the embedding so far.
+        var untiedHead: String?
+        /// The layer's bias in the base; nil where there is none.
+        var bias: String?
+        /// Whether the update has a part for the bias.
+        var changesBias = false
+    }
+
+    /// A value that takes the place of a tensor.
+    struct Value {
+        let tensor: AdapterTensor
+        /// The base's tensor; nil where it has none.
+        let source: String?
+        /// The tensor of the output.
+        let target: String
+        /// Whether the module was trained as a copy of its own, so that what was tied to it no longer is.
+        let isOwnCopy: Bool
+    }
+
+    /// Rows of a tensor.
+    struct Rows {
+        let tensor: String
+        let rows: AdapterExtras.TokenRows
+    }
+
+    /// The linear layers in their order, then all other updates.
+    private(set) var updates: [Update] = []
+    /// Values in the order of the adapter.
+    private(set) var values: [Value] = []
+    /// Rows of embeddings.
+    private(set) var rows: [Rows] = []
+
+    /// Places an adapter. Throws `NamingError`, and `AdapterError` for shapes that do not fit and for modules that are
+    /// too many or too few (`TargetCoverage`).
+    init(_ adapter: AdapterDirectory, base: ModelCheckpoint, names: BaseNames) throws {
+        let sizes = try adapter.modules.map { try Self.size(of: $0, adapter, base, names) }
+        let matrices = zip(adapter.modules, sizes).map {
+            SizedMatrix(.linear(path: $0), outputSize: $1.output, inputSize: $1.input)
+        }
+        let names = names.fitted(to: matrices + adapter.extras.updates.map(\.sizedMatrix))
+        for (module, matrix) in zip(adapter.modules, matrices) {
+            var update = try Self.update(.module(module), module, matrix, names)
+            update.bias = try Self.existing(names, CheckpointNames.bias(of: module))
+            update.changesBias = adapter.tensor(module, PEFTNames.loraBias) != nil
+            try adapter.checkMethod(
+                at: LinearModule(
+                    path: module, outputSize: matrix.outputSize, inputSize: matrix.inputSize,
+                    hasBias: update.bias != nil))
+            updates.append(update)
+        }
+        for (index, matrix) in adapter.extras.updates.enumerated() {
+            updates.append(try Self.update(.matrix(index), matrix.displayName, matrix.sizedMatrix, names))
+        }
+        try TargetCoverage(adapter, base: base).check(updates)
+        try place(adapter, names)
+    }
+
+    private mutating func place(_ adapter: AdapterDirectory, _ names: BaseNames) throws {
+        func add(_ name: String, _ tensor: AdapterTensor, isOwnCopy: Bool) throws {
+            let (source, target): (String?, String) =
+                switch try names.tensor(for: name) {
+                case .existing(let tensor): (tensor, tensor)
+                case .tied(let head, let embedding): (embedding, head)
+                case .new(let name): (nil, name)
+                }
+            values.append(Value(tensor: tensor, source: source, target: target, isOwnCopy: isOwnCopy))
+        }
+        for tensor in adapter.savedModules {
+            try add(String(tensor.name.dropFirst(PEFTNames.prefix.count)), tensor, isOwnCopy: true)
+        }
+        for value in adapter.extras.values { try add(value.name, value.tensor, isOwnCopy: false) }
+        for entry in adapter.extras.rows {
+            let name = CheckpointNames.weight(of: entry.path)
+            switch try names.tensor(for: name) {
+            case .existing(let tensor), .tied(_, let tensor): rows.append(Rows(tensor: tensor, rows: entry))
+            case .new: throw NamingError.unknown(name: name, nearest: [], cause: .otherModel)
+            }
+        }
+    }
+
+    private static func update(
+        _ subject: Update.Subject, _ name: String, _ matrix: SizedMatrix, _ names: BaseNames
+    ) throws -> Update {
+        var untied: String?
+        if case .linear(let path) = matrix.matrix,
+            case .tied(let head, let embedding) = try? names.tensor(for: CheckpointNames.weight(of: path))
+        {
+            untied = head
+            let place = MatrixPlace(tensor: embedding, rows: 0..<matrix.outputSize)
+            return Update(subject: subject, name: name, places: [[place]], untiedHead: untied)
+        }
+        let places = try names.places(
+            of: matrix.matrix, outputSize: matrix.outputSize, inputSize: matrix.inputSize)
+        return Update(subject: subject, name: name, places: places)
+    }
+
+    private static func existing(_ names: BaseNames, _ key: String) throws -> String? {
+        guard case .existing(let name) = try? names.tensor(for: key) else { return nil }
+        return name
+    }
+
+    /// The sizes of a linear layer: as the adapter's own tensors tell, else as the base's weight has them.
+    private static func size(
+        of module: String, _ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames
+    ) throws -> (output: Int, input: Int) {
+        let own = adapter.size(of: module)
+        if let output = own.output, let input = own.input { return (output, input) }
+        let weight = CheckpointNames.weight(of: module)
+        let tensor: String
+        switch try names.tensor(for: weight) {
+        case .existing(let name), .tied(_, let name): tensor = name
+        case .new: throw NamingError.unknown(name: module, nearest: [], cause: .otherModel)
+        }
+        guard let shape = base.shape(of: tensor), shape.count == 2 else {
+            throw NamingError.unknown(name: module, nearest: [], cause: .otherModules)
+        }
+        let isTransposed = base.isTransposed(tensor)
+        let found = isTransposed ? (output: shape[1], input: shape[0]) : (output: shape[0], input: shape[1])
+        return (own.output ?? found.output, own.input ?? found.input)
+    }
+}
+
+extension ModelCheckpoint {
+    /// The names of the base's tensors, as adapters' names are looked up among them.
+    var names: BaseNames {
+        let tensors = (tensorNames + unknownTensors).map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }
+        return BaseNames(tensors, modelType: modelType, configuration: checkpoint.configuration)
+    }
+
+    private var modelType: String? { checkpoint.configuration?["model_type"]?.stringValue }
+
+    /// Whether a matrix is stored [in, out], as the model's type says.
+    fileprivate func isTransposed(_ tensor: String) -> Bool {
+        let weight = CheckpointNames.weight(of: "")
+        return Conv1DModules.isTransposed(String(tensor.dropLast(weight.count)), modelType: modelType)
+    }
+}
+
+extension MatrixUpdate {
+    /// What is updated, with the sizes of the update.
+    fileprivate var sizedMatrix: SizedMatrix {
+        let matrix: AdaptedMatrix =
+            switch form {
+            case .embedding: .embedding(path: path)
+            case .convolution: .convolution(path: path)
+            case .parameter(let name, let count): .parameter(module: path, name: name, expertCount: count)
+            }
+        return SizedMatrix(matrix, outputSize: rowCount, inputSize: width)
+    }
+}
