@@ -199,7 +199,9 @@ struct AdapterContents {
             guard a.shape.count == 2, rank > 0, a.shape[0] % rank == 0, a.shape[0] > 0 else {
                 throw wrong(a, [rank, a.shape.last ?? 0])
             }
-            guard b.shape.count == 2, b.shape[1] == a.shape[0] else { throw wrong(b, [b.shape.first ?? 0, a.shape[0]]) }
+            guard b.shape.count == 2, b.shape[1] == a.shape[0] else {
+                throw wrong(b, [b.shape.first ?? 0, a.shape[0]])
+            }
             return (
                 target.path, .parameter(name: target.name, expertCount: a.shape[0] / rank), rank, settingsPath
             )
@@ -272,7 +274,8 @@ private struct ParameterTargets {
         guard !places.contains(nil), depth < names.count else {
             throw .unsupportedModule(
                 module, source: file,
-                reason: "which of its parameters \(names.joined(separator: ", ")) the tensors of '\(path)' belong to is "
+                reason:
+                    "which of its parameters \(names.joined(separator: ", ")) the tensors of '\(path)' belong to is "
                     + "not known")
         }
         let ordered = names.sorted { Self.order.firstIndex(of: $0)! < Self.order.firstIndex(of: $1)! }

@@ -24,7 +24,8 @@ extension AdapterDirectory {
         // A merge can give an output head that is the embedding a weight of its own.
         let linear = base.specifications.linearModules(withTiedHead: true)
         let known = Set(linear.map(\.path))
-        guard base.graphProblem == nil, extras.isEmpty, modules.allSatisfy({ known.contains($0) || known.contains(Self.withoutLanguageModel($0)) })
+        guard base.graphProblem == nil, extras.isEmpty,
+            modules.allSatisfy({ known.contains($0) || known.contains(Self.withoutLanguageModel($0)) })
         else { return self }
         return try validated(against: linear)
     }
@@ -124,12 +125,14 @@ extension AdapterDirectory {
             return AdapterTensor(
                 name: PEFTNames.prefix + Self.withoutLanguageModel(path), shape: tensor.shape, values: tensor.values)
         }
-        return try AdapterDirectory(
+        var result = try AdapterDirectory(
             configuration: configuration.renamed(names), modules: names.map(\.new),
             tensors: renamed + sharedTensors + saved,
             thresholds: Dictionary(
                 uniqueKeysWithValues: names.compactMap { name in threshold(name.old).map { (name.new, $0) } }),
             base: base, training: training, history: history, path: path, file: displayName)
+        (result.mapping, result.fileTensorCount) = (mapping, fileTensorCount)
+        return result
     }
 
     private static func withoutLanguageModel(_ path: String) -> String {

@@ -145,7 +145,7 @@ package struct AdapterDirectory: Sendable {
         let chosen = Set(kept)
         let entries = Dictionary(
             (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
-        return try AdapterDirectory(
+        var result = try AdapterDirectory(
             configuration: configuration, modules: kept,
             tensors: kept.flatMap { module in suffixes.compactMap { tensor(module, $0) } } + sharedTensors
                 + savedModules,
@@ -154,6 +154,8 @@ package struct AdapterDirectory: Sendable {
                 AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
             },
             base: base, training: training, history: history, path: path, file: displayName)
+        (result.mapping, result.fileTensorCount) = (mapping, fileTensorCount)
+        return result
     }
 
     /// Throws `.wrongBase` unless `found`, the fingerprint of `basePath`, is that of the base the adapter was made for.
@@ -231,7 +233,8 @@ extension AdapterDirectory {
             }
             var extents: [AdapterTensorRole.Dimension: Int] = [:]
             extents[.rank] = configuration.rank ?? 0
-            for own in configuration.tensorRoles(of: modules.first ?? "") where own.axes.count == 1 && own.axes != [.rank] {
+            for own in configuration.tensorRoles(of: modules.first ?? "")
+            where own.axes.count == 1 && own.axes != [.rank] {
                 extents[own.axes[0]] = ordered.filter { $0.name.hasSuffix(own.suffix) }.map { $0.shape[0] }.max()
             }
             let least = role.axes.map { extents[$0] ?? 1 }

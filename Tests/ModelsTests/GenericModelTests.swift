@@ -58,7 +58,9 @@ struct GenericModelTests {
             error.description.contains(
                 "the architecture 'gpt2' is not known, which training, evaluation and generation would need")
         )
-        #expect(error.description.hasSuffix("known are llama, mistral, qwen2, qwen3"), "\(error)")
+        #expect(
+            error.description.hasSuffix("known are llama, mistral (without a sliding window), qwen2, qwen3"), "\(error)"
+        )
     }
 
     @Test func modelWithoutConfigurationHasNamesAndShapes() throws {
@@ -97,7 +99,7 @@ struct GenericModelTests {
         #expect(
             bare.contains("layers.1.mlp.down_proj.weight") && bare.specifications.embedding?.module == "embed_tokens")
         let error = try #require(throws: ModelError.self) { try bare.configuration }
-        #expect(error.exitStatus == .badData && error.description.contains("'model.embed_tokens.weight' is missing"))
+        #expect(error.exitStatus == .badData && error.description.contains("'model.embed_tokens.weight' of shape"))
 
         small = SmallModel()
         small.remove("model.layers.1.mlp.down_proj.weight")
@@ -111,7 +113,11 @@ struct GenericModelTests {
         small.add("model.layers.0.self_attn.masked_bias", [1])
         small.add("model.layers.0.self_attn.rotary_emb.inv_freq", [2])
         let model = try openSmall(small)
-        #expect(model.architecture != nil && model.unknownTensors == ["mtp.layers.0.proj.weight"])
+        #expect(
+            model.architecture != nil
+                && model.unknownTensors == [
+                    "mtp.layers.0.proj.weight", "model.layers.0.self_attn.masked_bias",
+                ])
         for name in ["mtp.layers.0.proj.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"] {
             #expect(try model.floats(name) == small.values(name) && !model.contains(name))
         }

@@ -21,6 +21,8 @@ package struct BaseNames: Sendable {
     let embedding: String?
     /// What `tie_word_embeddings` says.
     let saysTied: Bool?
+    /// Whether the model's class has an output head; nil where no class is named.
+    let isHeaded: Bool?
     /// Whether layers that bear `Conv1D`'s names are stored [in, out], as their biases tell.
     let conv1DEvidence: Bool?
     private var chosen: [String: String] = [:]
@@ -41,6 +43,9 @@ package struct BaseNames: Sendable {
         embedding = Self.embedding(among: tensors)
         saysTied =
             (configuration?["tie_word_embeddings"] ?? configuration?["text_config"]?["tie_word_embeddings"])?.boolValue
+        let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
+        isHeaded =
+            classes.isEmpty ? nil : classes.contains { name in NameWords.headedClasses.contains { name.hasSuffix($0) } }
         conv1DEvidence = Conv1DModules.evidence(among: tensors, shapes: shapes)
     }
 
@@ -98,10 +103,10 @@ package struct BaseNames: Sendable {
         return try placeWithoutTensor(of: key, module: module)
     }
 
-    /// The head and the embedding that it is tied to, where the base has no head of its own and does not say that it is
-    /// without one.
+    /// The head and the embedding that it is tied to, where the base has no head of its own and is a model with one: a bare
+    /// model has none, whatever its configuration says of ties.
     package var tiedHead: (head: String, embedding: String)? {
-        guard saysTied != false, let embedding, !hasHead else { return nil }
+        guard isHeaded ?? (saysTied == true), saysTied != false, let embedding, !hasHead else { return nil }
         return (headName("lm_head.weight"), embedding)
     }
 }

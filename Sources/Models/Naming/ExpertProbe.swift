@@ -76,6 +76,26 @@ struct ExpertProbe {
         return nil
     }
 
+    /// The places of a packed parameter of any name, which is a tensor of exactly that name.
+    func named(
+        _ module: String, _ parameter: String, _ count: Int, _ update: UpdateSize
+    ) throws(NamingError) -> [[MatrixPlace]]? {
+        let tensor = NamePath.path(module, parameter)
+        guard let shape = shapes[tensor], shape.count == 3 else { return nil }
+        guard shape[0] == count else {
+            throw .wrongExpertCount(name: probe.name, expected: count, found: shape[0])
+        }
+        let isPlain = shape[1...] == [update.rows, update.columns]
+        let isTransposed = shape[1...] == [update.columns, update.rows]
+        guard isPlain || isTransposed else { throw probe.wrongShape(tensor, shape, update) }
+        guard isPlain != isTransposed else {
+            throw .unclearOrientation(name: probe.name, tensor: tensor, size: update.rows)
+        }
+        return (0..<count).map {
+            [MatrixPlace(tensor: tensor, expert: $0, isTransposed: isTransposed, rows: 0..<update.rows)]
+        }
+    }
+
     /// What a parameter can be: the path of the experts and which of their matrices.
     private static func readings(_ module: String, _ parameter: String?) -> [(stem: String, role: Role)] {
         let (parent, last) = NamePath.parent(module)

@@ -19,6 +19,11 @@ enum NameWords {
         "score", "classifier", "classification_head", "qa_outputs", "pre_classifier", "seq_relationship", "logits_proj",
         "sequence_summary", "pooler", "summary", "multiple_choice_head", "head",
     ]
+    /// What the classes of models with an output head end in.
+    static let headedClasses = [
+        "ForCausalLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForMaskedLM", "ForPreTraining",
+        "ForImageTextToText", "ForSeq2SeqLM", "DoubleHeadsModel",
+    ]
     /// Names of output heads that can be tied to an embedding.
     static let heads: Set<Substring> = [
         "lm_head", "embed_out", "proj_out", "output_projection", "generator_lm_head", "decoder_lm_head", "head",

@@ -62,7 +62,9 @@ struct PlaceProbe {
     func parameter(
         _ module: String, name parameter: String?, count: Int, _ update: UpdateSize
     ) throws(NamingError) -> [[MatrixPlace]]? {
-        if let found = try ExpertProbe(self).all(module, parameter: parameter, count: count, update) { return found }
+        let experts = ExpertProbe(self)
+        if let found = try experts.all(module, parameter: parameter, count: count, update) { return found }
+        if let parameter, let found = try experts.named(module, parameter, count, update) { return found }
         guard count == 1 else { return nil }
         let tensor = NamePath.path(module, parameter ?? "weight")
         guard let shape = base.shapes[tensor] else { return nil }

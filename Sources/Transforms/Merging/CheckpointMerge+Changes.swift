@@ -45,14 +45,17 @@ extension CheckpointMerge {
     }
 
     /// What an update and its adapter's weight make of a matrix, with what stands for its gate.
-    private func weightChange(_ contribution: MergePlan.Tensor.Contribution, of tensor: MergePlan.Tensor) -> WeightChange
+    private func weightChange(_ contribution: MergePlan.Tensor.Contribution, of tensor: MergePlan.Tensor)
+        -> WeightChange
     {
         let weighted = adapters[contribution.part]
         switch contribution.subject {
         case .matrix(let index):
             let update = weighted.adapter.extras.updates[index]
             let low = update.change(ofExpert: contribution.expert)
-            guard let magnitude = update.magnitude else { return WeightChange.added(low).multiplied(by: weighted.weight) }
+            guard let magnitude = update.magnitude else {
+                return WeightChange.added(low).multiplied(by: weighted.weight)
+            }
             return .rescaled(low, magnitude: magnitude.values, share: 1)
         case .module(let module):
             let shape = tensor.source.flatMap(base.shape) ?? []

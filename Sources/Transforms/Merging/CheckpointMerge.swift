@@ -90,8 +90,9 @@ package struct CheckpointMerge: Sendable {
                     found: value.tensor.shape)
             }
         }
-        if let rows = tensor.rows, record.shape.count != 2 || rows.rows.values.shape.last != record.shape[1]
-            || rows.rows.tokens.contains(where: { $0 < 0 || $0 >= record.shape[0] })
+        if let rows = tensor.rows,
+            record.shape.count != 2 || rows.rows.values.shape.last != record.shape[1]
+                || rows.rows.tokens.contains(where: { $0 < 0 || $0 >= record.shape[0] })
         {
             throw AdapterError.wrongShape(
                 file: plan.parts[0].name, tensor: rows.rows.values.name,

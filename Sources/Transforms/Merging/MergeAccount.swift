@@ -30,7 +30,8 @@ extension CheckpointMerge {
     package var account: MergeAccount {
         MergeAccount(
             adapterTensorCount: adapters.reduce(0) { $0 + $1.adapter.fileTensorCount },
-            changedTensorCount: plan.tensors.count { $0.role != .copied }, baseTensorCount: base.checkpoint.tensors.count)
+            changedTensorCount: plan.tensors.count { $0.role != .copied },
+            baseTensorCount: base.checkpoint.tensors.count)
     }
 }
 
@@ -51,7 +52,9 @@ extension AdapterPlacement {
     fileprivate var targets: Set<String> {
         var targets = Set(values.map(\.target) + rows.map(\.tensor))
         for update in updates {
-            if let head = update.untiedHead { targets.insert(head) } else {
+            if let head = update.untiedHead {
+                targets.insert(head)
+            } else {
                 targets.formUnion(update.places.joined().map(\.tensor))
             }
             if let bias = update.bias, update.changesBias { targets.insert(bias) }

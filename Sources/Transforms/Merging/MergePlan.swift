@@ -133,7 +133,8 @@ package struct MergePlan: Sendable {
     func added(to base: ModelCheckpoint) -> [Tensor] { tensors.filter { base.record(of: $0.target) == nil } }
 
     /// Whether a head that was the embedding so far becomes a tensor of its own.
-    var untiesHead: Bool { tensors.contains { $0.source != nil && $0.source != $0.target } }
+    var untiesHead: Bool { untiesStoredHead || tensors.contains { $0.source != nil && $0.source != $0.target } }
+    private let untiesStoredHead: Bool
 
     /// Decides how `adapters` are merged.
     ///
@@ -159,6 +160,7 @@ package struct MergePlan: Sendable {
         try sums.settleTies(of: base)
         tensors = sums.tensors
         places = sums.places
+        untiesStoredHead = sums.untiesStoredHead
     }
 
     private static func part(
@@ -173,7 +175,8 @@ package struct MergePlan: Sendable {
             guard case .module(let path) = update.subject else {
                 try check(matrix: update, weighted, isAlone: isAlone)
                 if adapter.isMoving(update.subject) { isMoving = true }
-                modules.append(Module(module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil))
+                modules.append(
+                    Module(module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil))
                 continue
             }
             let change = adapter.weightChange(of: path, inputSize: base.inputSize(of: update))

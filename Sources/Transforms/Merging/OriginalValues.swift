@@ -18,7 +18,9 @@ extension AdapterDirectory {
             guard let record = base.record(of: name), case .plain(let type) = record.encoding, type.isFloatingPoint,
                 record.shape.dropFirst() == original.tensor.shape.dropFirst()
             else { continue }
-            let (rows, width) = (min(record.shape.first ?? 1, original.tensor.shape.first ?? 1), original.tensor.rowWidth)
+            let (rows, width) = (
+                min(record.shape.first ?? 1, original.tensor.shape.first ?? 1), original.tensor.rowWidth
+            )
             guard try base.holds(original.tensor, rows: rows, width: width, in: name, as: type) else {
                 throw AdapterError.wrongBase(
                     adapter: displayName, base: base.checkpoint.path,

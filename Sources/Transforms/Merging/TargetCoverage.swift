@@ -56,7 +56,8 @@ struct TargetCoverage {
             for place in update.places.joined() { if let list = Self.list(of: place.tensor) { lists.insert(list) } }
         }
         return base.tensorNames.compactMap { name in
-            guard name.hasSuffix(weight), !name.hasPrefix(Self.predictionHeads), !changed.contains(name), let list = Self.list(of: name),
+            guard name.hasSuffix(weight), !name.hasPrefix(Self.predictionHeads), !changed.contains(name),
+                let list = Self.list(of: name),
                 lists.contains(list), haveExperts || !name.contains(Self.experts),
                 let shape = base.shape(of: name), shape.count == 2
             else { return nil }

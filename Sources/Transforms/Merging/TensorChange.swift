@@ -90,7 +90,9 @@ enum TensorChange: Sendable {
             }
             return
         case .sequence(let changes):
-            for change in changes { change.apply(to: weights, before: before, rows: rows, width: width, scratch: scratch) }
+            for change in changes {
+                change.apply(to: weights, before: before, rows: rows, width: width, scratch: scratch)
+            }
             return
         case .rows(let places, let tensor):
             for (place, row) in rows.enumerated() {

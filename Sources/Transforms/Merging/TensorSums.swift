@@ -7,6 +7,8 @@ struct TensorSums {
     private(set) var tensors: [MergePlan.Tensor] = []
     /// The place of each by its name in the output.
     private(set) var places: [String: Int] = [:]
+    /// Whether a head that the files hold, though it is tied to the embedding, stays as it is while the embedding changes.
+    private(set) var untiesStoredHead = false
 
     /// Adds an update, and that of its bias; throws `TransformError.unsupported` for one of a module that `adapter` or
     /// another holds whole.
@@ -18,7 +20,9 @@ struct TensorSums {
                 let contribution = MergePlan.Tensor.Contribution(
                     part: part, subject: update.subject, expert: expert, place: place)
                 let target = update.untiedHead ?? place.tensor
-                if let other = places[target], tensors[other].value?.isOwnCopy == true { throw Self.twice(target, adapter) }
+                if let other = places[target], tensors[other].value?.isOwnCopy == true {
+                    throw Self.twice(target, adapter)
+                }
                 add(contribution, from: place.tensor, to: target, .weight)
             }
         }
@@ -75,9 +79,7 @@ struct TensorSums {
     /// has an update, or was trained as a copy of its own, and follows it where its values alone are new; a head of its
     /// own that is the new embedding again stays tied.
     mutating func settleTies(of base: ModelCheckpoint) throws {
-        guard case .tied(let head, let embedding) = try? base.names.tensor(for: base.headName),
-            let changed = places[embedding]
-        else { return }
+        guard let (head, embedding) = base.tie, let changed = places[embedding] else { return }
         let tensor = tensors[changed]
         if let place = places[head] {
             guard let own = tensors[place].value, tensors[place].contributions.isEmpty, tensor.contributions.isEmpty,
@@ -92,6 +94,8 @@ struct TensorSums {
                     "the embedding has other tokens than the base, and the adapter lacks the rows of the output head, "
                         + "which was tied to it")
             }
+            untiesStoredHead = base.record(of: head) != nil
+            guard !untiesStoredHead else { return }
             places[head] = tensors.count
             tensors.append(MergePlan.Tensor(source: embedding, target: head, role: .copied))
         }
@@ -105,6 +109,9 @@ struct TensorSums {
 }
 
 extension ModelCheckpoint {
-    /// What an output head of its own would be called.
-    fileprivate var headName: String { specifications.outputHead?.name ?? "lm_head.weight" }
+    /// The output head that is the embedding, and the embedding.
+    fileprivate var tie: (head: String, embedding: String)? {
+        if let tied = names.tiedHead { return tied }
+        return specifications.outputHead.flatMap { head in head.tiedTo.map { (head.name, $0) } }
+    }
 }
