@@ -26,6 +26,8 @@ package final class Checkpoint: TensorSource, Sendable {
     package let metadata: GGUFMetadata?
     /// The `__metadata__` of each safetensors file, as `files` lists them; none for GGUF.
     package let headerMetadata: [[(key: String, value: String)]]
+    /// The path of the index that says which tensor lies in which file, where there is one.
+    package let indexPath: String?
     /// The mapped tensor files, as `files` lists them; an output made from them rechecks them at its end
     /// (`MappedFile.checkUnchanged`).
     package let mappings: [MappedFile]
@@ -33,12 +35,11 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private static let configurationByteLimit = 16 << 20
 
-    /// Opens a Hugging Face directory, a `.safetensors` or `.safetensors.zst` file or a GGUF file (of a split model any
-    /// part), and checks all headers.
+    /// Opens a Hugging Face directory (see `ModelFiles` for which files of it are read), a `.safetensors` or
+    /// `.safetensors.zst` file, an index of several, or a GGUF file (of a split model any part), and checks all headers.
     ///
-    /// Throws `missing` for a path where nothing is, `noModel` or `missingWeights` for a directory without a
-    /// checkpoint, and the errors of
-    /// the formats.
+    /// Throws `missing` for a path where nothing is, `noModel` or `missingWeights` for a directory without a checkpoint,
+    /// and the errors of the formats.
     package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
         switch try checkedPathKind(path) {
         case .nothing, .regularFile, .other: return try openFile(path)
@@ -48,7 +49,7 @@ package final class Checkpoint: TensorSource, Sendable {
 
     private init(
         path: String, layout: Layout, mappings: [MappedFile], tensors: [TensorRecord], configuration: JSONValue?,
-        metadata: GGUFMetadata?, headerMetadata: [[(key: String, value: String)]] = []
+        metadata: GGUFMetadata?, headerMetadata: [[(key: String, value: String)]] = [], indexPath: String? = nil
     ) {
         self.path = path
         self.layout = layout
@@ -57,6 +58,7 @@ package final class Checkpoint: TensorSource, Sendable {
         self.configuration = configuration
         self.metadata = metadata
         self.headerMetadata = headerMetadata
+        self.indexPath = indexPath
         files = mappings.map(\.path)
         index = tensors.placesByName
     }
@@ -73,32 +75,57 @@ package final class Checkpoint: TensorSource, Sendable {
         if path.hasSuffix(FilePack.suffix) {
             throw .noModel(directory: path, hint: "it is the pack of an adapter; pass it with --adapter")
         }
+        let directory = parentDirectory(of: path)
+        if path.hasSuffix(ModelFiles.indexEnding) {
+            let index = try ShardIndex(path: path)
+            return try make(openShards(of: index, in: directory), index, in: directory, path: path)
+        }
         guard path.hasSuffix(".safetensors") || path.hasSuffix(SafetensorsZstd.suffix) else {
             throw .malformed(file: path, problem: "is neither a .safetensors file nor a GGUF file")
         }
-        let directory = parentDirectory(of: path)
-        let file = try SafetensorsFile.open(path)
-        return Checkpoint(
-            path: path, layout: .huggingFace(directory: directory), mappings: [file.file], tensors: file.tensors,
-            configuration: try readConfiguration(in: directory), metadata: nil, headerMetadata: [file.metadata])
+        return try make([SafetensorsFile.open(path)], nil, in: directory, path: path)
     }
 
     private static func openDirectory(_ path: String) throws(CheckpointError) -> Checkpoint {
-        var single = joinedPath(path, "model.safetensors")
-        if pathKind(single) == .nothing, pathKind(single + ".zst") != .nothing { single += ".zst" }
-        let indexPath = joinedPath(path, ShardIndex.fileName)
-        let files: [SafetensorsFile]
-        if pathKind(single) != .nothing {
-            files = [try SafetensorsFile.open(single)]
-        } else if pathKind(indexPath) != .nothing {
-            files = try openShards(of: ShardIndex(path: indexPath), in: path)
-        } else {
-            throw failure(of: path)
+        switch try ModelFiles.find(in: path) {
+        case nil: throw failure(of: path)
+        case .index(let name):
+            let index = try ShardIndex(path: joinedPath(path, name))
+            return try make(openShards(of: index, in: path), index, in: path, path: path)
+        case .files(let names):
+            try ModelFiles.checkNumbers(names, in: path)
+            return try make(openFiles(names, in: path), nil, in: path, path: path)
         }
-        return Checkpoint(
-            path: path, layout: .huggingFace(directory: path), mappings: files.map(\.file),
-            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: path), metadata: nil,
-            headerMetadata: files.map(\.metadata))
+    }
+
+    private static func make(
+        _ files: [SafetensorsFile], _ index: ShardIndex?, in directory: String, path: String
+    ) throws(CheckpointError) -> Checkpoint {
+        Checkpoint(
+            path: path, layout: .huggingFace(directory: directory), mappings: files.map(\.file),
+            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: directory), metadata: nil,
+            headerMetadata: files.map(\.metadata), indexPath: index?.path)
+    }
+
+    /// Opens files each tensor of which is in one of them.
+    private static func openFiles(_ names: [String], in directory: String) throws(CheckpointError) -> [SafetensorsFile]
+    {
+        var files: [SafetensorsFile] = []
+        var fileOfTensor: [String: String] = [:]
+        for (position, name) in names.enumerated() {
+            let file = try SafetensorsFile.open(joinedPath(directory, name), fileIndex: position)
+            files.append(file)
+            guard names.count > 1 else { break }
+            for tensor in file.tensors {
+                guard let other = fileOfTensor.updateValue(name, forKey: tensor.name) else { continue }
+                throw .badTensor(
+                    file: directory, tensor: tensor.name,
+                    expected: "without an index it may be in one only; name the file that is meant, or move the other "
+                        + "away",
+                    found: "is in two files, '\(other)' and '\(name)'")
+            }
+        }
+        return files
     }
 
     private static func openShards(
@@ -157,11 +184,13 @@ package final class Checkpoint: TensorSource, Sendable {
         if let hint = hint(for: directory, having: names) { return .noModel(directory: directory, hint: hint) }
         guard names.contains("config.json") else {
             return .noModel(
-                directory: directory, hint: "neither model.safetensors nor \(ShardIndex.fileName) is there")
+                directory: directory,
+                hint: "neither model.safetensors nor another safetensors file with a model's tensors is there")
         }
         let single = "model.safetensors"
         return .missingWeights(
-            directory: directory, lookedFor: [single, single + ".zst", ShardIndex.fileName])
+            directory: directory,
+            lookedFor: [single, single + ".zst", ShardIndex.fileName, "other safetensors files of a model"])
     }
 
     /// What a directory without a model may be instead.
@@ -176,6 +205,27 @@ package final class Checkpoint: TensorSource, Sendable {
             return "'\(file)' is a PyTorch pickle, which tspeft does not read; convert it to safetensors"
         }
         return nil
+    }
+
+    /// The names that a copy's tensor files have: those of this checkpoint's, unpacked. One of several that is copied
+    /// alone is not numbered any more.
+    package var copiedFileNames: [String] {
+        let names = files.map { ModelFiles.unpacked(lastPathComponent($0)) }
+        guard names.count == 1, ModelFiles.isNumbered(names[0]) else { return names }
+        return [fileStem + ModelFiles.ending]
+    }
+
+    /// The name of a copy's index.
+    package var copiedIndexName: String { indexPath.map(lastPathComponent) ?? ShardIndex.fileName }
+
+    /// What the names of its tensor files begin with, for other files of the same tensors: `model`, or
+    /// `diffusion_pytorch_model`.
+    package var fileStem: String {
+        if let indexPath { return String(lastPathComponent(indexPath).dropLast(ModelFiles.indexEnding.count)) }
+        guard case .huggingFace = layout else { return "model" }
+        let stems = Set(files.map { ModelFiles.stem(lastPathComponent($0)) })
+        guard let stem = stems.first, stems.count == 1 else { return "model" }
+        return stem
     }
 
     package func record(_ name: String) -> TensorRecord? {

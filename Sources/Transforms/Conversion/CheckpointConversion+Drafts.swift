@@ -26,17 +26,18 @@ extension CheckpointConversion.Draft {
         let kept = Set(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
         if !kept.isEmpty { notes.append("tensors of \(kept.sorted().joined(separator: ", ")) keep their type") }
         headerPairs = Self.headerPairs(checkpoint)
-        if checkpoint.path != directory, pathKind(joinedPath(directory, ShardIndex.fileName)) != .nothing {
+        let isLone = checkpoint.path != directory && checkpoint.indexPath == nil
+        if isLone, pathKind(joinedPath(directory, ShardIndex.fileName)) != .nothing {
             notes.append("only this file's tensors are in it; name '\(directory)' for all shards of the model")
         }
         guard format == .huggingFace else {
-            if checkpoint.path == directory {
+            if !isLone {
                 notes.append("a safetensors file holds tensors alone; configuration and tokenizer are not in it")
             }
             return
         }
         let hasModel = checkpoint.configuration != nil
-        let beside = checkpoint.path == directory || hasModel ? try HuggingFaceFiles.beside(directory) : ([], [])
+        let beside = !isLone || hasModel ? try HuggingFaceFiles.beside(directory) : ([], [])
         let changes = tensors.contains { $0.changedEncoding != nil }
         sideFiles = beside.0.map { name in
             if name == "config.json", changes, let wanted, let json = checkpoint.configuration {

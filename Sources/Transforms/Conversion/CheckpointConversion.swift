@@ -70,7 +70,7 @@ package struct CheckpointConversion: Sendable {
     ///   - type: the type of the output; nil keeps each tensor's (see `keptEncodings` for blocks in GGUF on their way
     ///     to safetensors).
     ///   - shardByteLimit: bytes of tensors in one file at most; nil is what is usual for the format: the input's own
-    ///     files for safetensors to safetensors, one file for GGUF.
+    ///     files, by their names, for safetensors to safetensors, one file for GGUF.
     ///
     /// Throws `TransformError.unsupported` and `ModelError.unknownArchitecture` (exit 69) for what has no form in the
     /// format, `TransformError.outputIsInput`, and what reading model and tokenizer throws.
@@ -95,12 +95,11 @@ package struct CheckpointConversion: Sendable {
             files = try Self.ggufFiles(draft, output.path, limit: shardByteLimit ?? Int.max)
         } else {
             files = try Self.safetensorsFiles(
-                draft, format, output.path, groups: Self.groups(draft.tensors, format, checkpoint, shardByteLimit),
-                checkpoint)
+                draft, format, output.path, Self.groups(draft.tensors, format, checkpoint, shardByteLimit), checkpoint)
         }
         if format == .huggingFace, files.count > 1 {
             draft.sideFiles.append(
-                SideFile(name: ShardIndex.fileName, content: .text(Self.index(files, draft.tensors))))
+                SideFile(name: Self.indexName(checkpoint), content: .text(Self.index(files, draft.tensors))))
         }
         self.checkpoint = checkpoint
         self.format = format
@@ -141,35 +140,46 @@ package struct CheckpointConversion: Sendable {
     /// if that is safetensors too.
     private static func groups(
         _ tensors: [ConvertedTensor], _ format: Format, _ checkpoint: Checkpoint, _ limit: Int?
-    ) -> [Range<Int>] {
-        guard format == .huggingFace else { return [0..<tensors.count] }
+    ) -> [(name: String, tensors: Range<Int>)] {
+        guard format == .huggingFace else { return [("", 0..<tensors.count)] }
         if limit == nil, case .huggingFace = checkpoint.layout { return ownGroups(tensors, checkpoint) }
-        return ShardPlan.groups(tensors.map(\.byteCount), limit: limit ?? ShardPlan.usualByteLimit)
+        let groups = ShardPlan.groups(tensors.map(\.byteCount), limit: limit ?? ShardPlan.usualByteLimit)
+        return groups.enumerated().map { index, group in
+            (ShardPlan.name(checkpoint.fileStem, index, of: groups.count, ending: ".safetensors"), group)
+        }
     }
 
-    /// Tensors in the files that they lie in now.
-    private static func ownGroups(_ tensors: [ConvertedTensor], _ checkpoint: Checkpoint) -> [Range<Int>] {
-        var groups: [Range<Int>] = []
+    /// The name of the index of several files.
+    private static func indexName(_ checkpoint: Checkpoint) -> String {
+        checkpoint.layout == .gguf ? ShardIndex.fileName : checkpoint.copiedIndexName
+    }
+
+    /// Tensors in the files that they lie in now, under their names.
+    private static func ownGroups(
+        _ tensors: [ConvertedTensor], _ checkpoint: Checkpoint
+    ) -> [(name: String, tensors: Range<Int>)] {
+        let names = checkpoint.copiedFileNames
+        var groups: [(name: String, tensors: Range<Int>)] = []
         var start = 0
         var current: Int?
         for (index, tensor) in tensors.enumerated() {
             guard case .record(let record, _) = tensor.source else { continue }
             if let current, current != record.fileIndex {
-                groups.append(start..<index)
+                groups.append((names[current], start..<index))
                 start = index
             }
             current = record.fileIndex
         }
-        groups.append(start..<tensors.count)
+        groups.append((names[current ?? 0], start..<tensors.count))
         return groups
     }
 
     private static func safetensorsFiles(
-        _ draft: Draft, _ format: Format, _ outputPath: String, groups: [Range<Int>], _ checkpoint: Checkpoint
+        _ draft: Draft, _ format: Format, _ outputPath: String, _ groups: [(name: String, tensors: Range<Int>)],
+        _ checkpoint: Checkpoint
     ) throws -> [File] {
-        try groups.enumerated().map { index, group in
+        try groups.map { name, group in
             let tensors = draft.tensors[group]
-            let name = ShardPlan.name("model", index, of: groups.count, ending: ".safetensors")
             let path = format == .huggingFace ? joinedPath(outputPath, name) : outputPath
             if let records = unchangedFile(tensors, checkpoint) {
                 return File(path: path, tensors: group, layout: try layout(of: records, checkpoint))

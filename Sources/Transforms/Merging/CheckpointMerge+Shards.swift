@@ -45,7 +45,7 @@ extension CheckpointMerge {
         }
 
         for (index, path) in checkpoint.files.enumerated() {
-            let name = fileName(of: path)
+            let name = checkpoint.copiedFileNames[index]
             names.append(name)
             let mapping = checkpoint.mappings[index]
             let records = checkpoint.tensors.filter { $0.fileIndex == index }
@@ -90,17 +90,11 @@ extension CheckpointMerge {
             threadCount: threadCount, rehearsal: directory.rehearsal, progress: progress)
         for file in files { try file.commit() }
         try copySideFiles(from: source, into: directory)
-        if checkpoint.files.count > 1 {
+        if let index = checkpoint.indexPath {
             try writeIndex(
-                from: source, into: directory, adding: added.map(\.target), in: names.last, sizeChange: sizeChange)
+                from: index, into: directory, adding: added.map(\.target), in: names.last, sizeChange: sizeChange)
         }
         return report(tallies.mapValues(\.outcome), files: names, dtypes: dtypes, dropped: [])
-    }
-
-    /// The name of a tensor file in the output: its own, unpacked, but a single file has the name that loaders look
-    /// for.
-    private func fileName(of path: String) -> String {
-        base.checkpoint.files.count == 1 ? "model.safetensors" : unpackedName(lastPathComponent(path))
     }
 
     private func unpackedName(_ name: String) -> String {
@@ -123,13 +117,13 @@ extension CheckpointMerge {
     }
 
     private func writeIndex(
-        from source: String, into directory: AtomicDirectory, adding extras: [String], in shard: String?,
+        from path: String, into directory: AtomicDirectory, adding extras: [String], in shard: String?,
         sizeChange: Int
     ) throws {
-        let path = joinedPath(source, ShardIndex.fileName)
+        let name = lastPathComponent(path)
         let isPacked = base.checkpoint.files.contains { $0.hasSuffix(SafetensorsZstd.suffix) }
         guard !extras.isEmpty || isPacked || sizeChange != 0 else {
-            return try directory.copyFile(from: path, to: ShardIndex.fileName)
+            return try directory.copyFile(from: path, to: name)
         }
         guard case .object(var index) = try JSONValue.parse(readSmallFile(path, limit: 1 << 28)),
             case .object(var map) = index["weight_map"]
@@ -145,7 +139,7 @@ extension CheckpointMerge {
             metadata["total_size"] = .integer(size + sizeChange)
             index["metadata"] = .object(metadata)
         }
-        try directory.write(ShardIndex.fileName, text: JSONValue.object(index).text(indent: 2) + "\n")
+        try directory.write(name, text: JSONValue.object(index).text(indent: 2) + "\n")
     }
 }
 
