@@ -143,11 +143,11 @@ package struct AdapterConfiguration: Sendable {
 
     /// The modules of a base that this configuration wraps; see `TargetMatch`.
     package func match(
-        _ linearModules: [LinearModule], selection: [String]? = nil
+        _ linearModules: [LinearModule], selection: [String]? = nil, outputHead: String? = nil
     ) throws(AdapterError) -> TargetMatch {
         try TargetMatch(
             targets, excluding: excluded, layersToTransform: layersToTransform, layersPattern: layersPattern,
-            selection: selection, in: linearModules)
+            selection: selection, in: linearModules, outputHead: outputHead ?? TargetMatch.usualHead)
     }
 
     /// The paths of a base's modules that this configuration wraps, as `TargetMatch.paths`.

@@ -16,7 +16,7 @@ package struct PEFTField: Sendable {
         case addsTensors(unless: [JSONValue])
     }
 
-    let name: String
+    package let name: String
     /// The value that peft writes by default; nil where a new file goes without the field.
     let initial: JSONValue?
     let effect: Effect
@@ -79,8 +79,7 @@ package struct PEFTField: Sendable {
     static let common: [PEFTField] =
         understood("base_model_name_or_path", "modules_to_save", "peft_type", "target_modules", "task_type") + [
             harmless("auto_mapping"),
-            // peft clears it for linear layers, whose weights are never stored the other way round.
-            harmless("fan_in_fan_out", .bool(false)),
+            harmless(PEFTNames.fanInFanOut, .bool(false)),
             harmless("inference_mode", .bool(true)),
             harmless("peft_version", nil),
             harmless("revision"),

@@ -61,6 +61,9 @@ package enum PEFTNames {
     package static let excludedField = "exclude_modules"
     /// The field of the layers to which targets are restricted.
     package static let layersField = "layers_to_transform"
+    /// The field of a configuration that says that the wrapped weights are stored as [inputSize, outputSize]. peft asks
+    /// the layer's class and only warns where the field is wrong.
+    package static let fanInFanOut = "fan_in_fan_out"
 
     /// The field of parameters that have an update of their own, such as `experts.gate_up_proj`.
     package static let parametersField = "target_parameters"

@@ -82,6 +82,9 @@ package struct TargetMatch: Sendable {
     /// One row a target, for the table that a command prints. A module that two targets hit counts in both.
     package let rows: [Row]
 
+    /// The path of most models' output head.
+    package static let usualHead = "lm_head"
+
     /// Selects from `linearModules` by peft's rules (`check_target_module_exists` of peft 0.21).
     ///
     /// - A list entry matches exactly or as `endswith("." + entry)`; a string is a regular expression for the whole
@@ -97,7 +100,7 @@ package struct TargetMatch: Sendable {
     package init(
         _ targets: TargetSpecification, excluding excluded: TargetSpecification? = nil,
         layersToTransform: [Int]? = nil, layersPattern: [String] = [], selection: [String]? = nil,
-        in linearModules: [LinearModule], outputHead: String = "lm_head"
+        in linearModules: [LinearModule], outputHead: String = usualHead
     ) throws(AdapterError) {
         let candidates = try Self.candidates(excluding: excluded, in: linearModules)
         let hits = try Self.hits(
@@ -138,7 +141,7 @@ package struct TargetMatch: Sendable {
     /// was trained. Throws `.badExpression`, and `.badSetting` for an exclusion that cannot be.
     package static func paths(
         matching targets: TargetSpecification, excluding excluded: TargetSpecification?, layersToTransform: [Int]?,
-        layersPattern: [String], in linearModules: [LinearModule], outputHead: String = "lm_head"
+        layersPattern: [String], in linearModules: [LinearModule], outputHead: String = usualHead
     ) throws(AdapterError) -> [String] {
         try hits(
             of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern),
@@ -194,16 +197,30 @@ package struct TargetMatch: Sendable {
             return [(pattern, candidates.filter { expression.matchesWhole($0.path) })]
         case .names(let names):
             let exact = Set(names)
+            let found = modules(endingIn: exact, candidates)
             return names.map { entry in
                 // As in peft, the layer list does not apply to a module that is listed by its whole path.
-                (
-                    entry,
-                    candidates.filter {
-                        name(entry, matches: $0.path) && (exact.contains($0.path) || layers.admits($0.path))
-                    }
-                )
+                (entry, (found[entry] ?? []).filter { exact.contains($0.path) || layers.admits($0.path) })
             }
         }
+    }
+
+    /// The modules that each of `names` matches. A list may name each of many thousand modules, so that each path's
+    /// endings are looked up among the names and not each name among the paths.
+    private static func modules(
+        endingIn names: Set<String>, _ candidates: [LinearModule]
+    ) -> [String: [LinearModule]] {
+        var found: [String: [LinearModule]] = [:]
+        for module in candidates {
+            var ending = module.path[...]
+            while true {
+                let name = String(ending)
+                if names.contains(name) { found[name, default: []].append(module) }
+                guard let dot = ending.firstIndex(of: ".") else { break }
+                ending = ending[ending.index(after: dot)...]
+            }
+        }
+        return found
     }
 
     private static func shapes(of modules: [LinearModule]) -> [Shape] {

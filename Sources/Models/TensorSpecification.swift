@@ -1,9 +1,9 @@
 /// What a tensor is to a model.
-package enum TensorRole: Sendable {
+package enum TensorRole: String, Sendable {
     /// The embedding of tokens, [vocabularySize, hiddenSize]; can be trained whole.
     case embedding
     /// The output head, [vocabularySize, hiddenSize], a linear module outside the layers; can be trained whole.
-    case outputHead
+    case outputHead = "output_head"
     /// The weight of a linear module inside a layer, which an adapter can wrap.
     case projection
     /// The weight of a norm.

@@ -52,7 +52,7 @@ func adoptAdapter(
     return InjectReport(
         match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),
         method: configuration.methodName, parameterCount: directory.parameterCount + directory.thresholds.count,
-        baseParameterCount: base.parameterCount)
+        baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
 }
 
 extension InjectRequest {

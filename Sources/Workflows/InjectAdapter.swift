@@ -50,6 +50,8 @@ package struct InjectReport: Sendable {
     package let parameterCount: Int
     /// Numbers of the base.
     package let baseParameterCount: Int
+    /// Why this program cannot train the adapter; nil where it can.
+    package let graphProblem: String?
 }
 
 /// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one
@@ -63,7 +65,7 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
     try checkOutput(output.path, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, to: output) }
     // An adapter is made to be trained.
-    try base.checkGraphReadsAll()
+    if base.architecture != nil { try base.checkGraphReadsAll() }
     let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
     let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
     let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
@@ -80,22 +82,29 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
         }, modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers)
-    configuration.taskType = "CAUSAL_LM"
+    configuration.taskType = base.taskType
     configuration.baseModelPath = request.basePath
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
-    let match = try configuration.match(
-        base.linearModules, selection: selection?.modules)
-    if let head = base.specifications.outputHead?.module, match.modules.contains(where: { $0.path == head }) {
+    try base.refuseOtherModules(targets)
+    let head = base.specifications.outputHead?.module
+    let match = try configuration.match(base.linearModules, selection: selection?.modules, outputHead: head)
+    if let head, match.modules.contains(where: { $0.path == head }) {
         throw WorkflowError.unsupported(
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
     // What peft's form of the kind would pass over is said by the modules' paths.
     let heeded = kind.settings.selectorsInPEFT
-    if selection != nil || configuration.excluded != nil && !heeded.contains(PEFTNames.excludedField)
+    // So is what peft would find otherwise: it asks a model's classes what is linear.
+    let isGenericChoice = base.architecture == nil && targets == .allLinear
+    if isGenericChoice || selection != nil || configuration.excluded != nil && !heeded.contains(PEFTNames.excludedField)
         || configuration.layersToTransform != nil && !heeded.contains(PEFTNames.layersField)
     {
         configuration = configuration.restricted(to: match.modules.map(\.path))
+    }
+    let hasTransposed = match.modules.allSatisfy { base.specifications[module: $0.path]?.isTransposed ?? false }
+    if hasTransposed, kind.settings.fields.contains(where: { $0.name == PEFTNames.fanInFanOut }) {
+        configuration.otherFields[PEFTNames.fanInFanOut] = .bool(true)
     }
     let stream = RandomStream(seed: request.seed).forked("adapter")
     let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
@@ -112,5 +121,5 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
     return InjectReport(
         match: match, method: configuration.methodName,
         parameterCount: directory.parameterCount + directory.thresholds.count,
-        baseParameterCount: base.parameterCount)
+        baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
 }

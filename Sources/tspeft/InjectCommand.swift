@@ -98,6 +98,9 @@ struct InjectCommand: ParsableCommand {
             "\(report.method) on \(report.match.modules.count) modules: \(grouped(report.parameterCount)) trainable "
                 + "numbers, \(percent(Double(report.parameterCount) / Double(report.baseParameterCount), 2)) % of the "
                 + "base's \(grouped(report.baseParameterCount)); written to \(output)")
+        if let problem = report.graphProblem {
+            Terminal.result("other programs can train it; tspeft has no graph of this base: \(problem)")
+        }
     }
 }
 

@@ -99,9 +99,20 @@ extension ModelCheckpoint {
                         "path": .string($0.path), "shape": .array([.integer($0.outputSize), .integer($0.inputSize)]),
                     ])
                 }),
+            "tensor_patterns": .array(patterns.map { .object($0.json) }),
             "unused_tensors": .array(unknownTensors.map { .string($0) }),
             "fingerprint": .string(try fingerprint().digest),
         ])
+    }
+}
+
+extension TensorPattern {
+    fileprivate var json: JSONObject {
+        [
+            "pattern": .string(pattern), "count": .integer(count), "shape": .array(shape.map { .integer($0) }),
+            "type": .string(encoding), "bytes": .integer(byteCount),
+            "role": role.map { .string($0.rawValue) } ?? .null, "transposed": .bool(isTransposed),
+        ]
     }
 }
 

@@ -10,6 +10,8 @@ enum InspectionText {
     static let nameLimit = 8
     /// Adapters that were merged into a model which are listed at most.
     private static let mergeLimit = 64
+    /// Patterns of tensors that are listed at most.
+    private static let patternLimit = 256
     /// Decimal digits of numbers that are no counts.
     static let digits = 4
 
@@ -47,7 +49,36 @@ enum InspectionText {
         if found.merges.count > mergeLimit {
             facts.add("merged with", "\(found.merges.count - mergeLimit) more")
         }
-        return facts.lines + fileLines(found.files) + (found.tensors?.lines ?? [])
+        let isGeneric = found.model.map { $0.architecture == nil } ?? false
+        return facts.lines + (isGeneric ? patternLines(found.model?.patterns ?? []) : []) + fileLines(found.files)
+            + (found.tensors?.lines ?? [])
+    }
+
+    /// A generic model's tensors by patterns, with what they are to it.
+    private static func patternLines(_ patterns: [TensorPattern]) -> [String] {
+        var table = TextTable([.left, .right, .left, .left, .right, .left])
+        table.add(["tensors", "number", "shape", "type", "size", "as"])
+        table.addRule()
+        for pattern in patterns.prefix(patternLimit) {
+            table.add([
+                pattern.pattern, grouped(pattern.count), "\(pattern.shape)", pattern.encoding,
+                byteText(pattern.byteCount), words(pattern),
+            ])
+        }
+        let more = patterns.count - patternLimit
+        return [""] + table.lines + (more > 0 ? ["and \(grouped(more)) more"] : [])
+    }
+
+    private static func words(_ pattern: TensorPattern) -> String {
+        switch pattern.role {
+        case .projection: pattern.isTransposed ? "linear, stored as [in, out]" : "linear"
+        case .outputHead: "output head"
+        case .embedding: "embedding of tokens"
+        case .experts: "experts"
+        case .norm: "norm"
+        case .bias: "bias"
+        case .other, nil: ""
+        }
     }
 
     private static func add(_ configuration: ModelConfiguration, to facts: inout Facts) {

@@ -1,0 +1,47 @@
+import Adapters
+import Models
+
+/// What injection asks of a base of any architecture.
+extension ModelCheckpoint {
+    /// peft's `task_type`: `CAUSAL_LM` where the graph or the class says so, and none, with which peft wraps any model,
+    /// where neither does.
+    var taskType: String? {
+        if architecture != nil { return "CAUSAL_LM" }
+        let name = checkpoint.configuration?["architectures"]?.arrayValue?.first?.stringValue ?? ""
+        return name.hasSuffix("ForCausalLM") || name.hasSuffix("LMHeadModel") ? "CAUSAL_LM" : nil
+    }
+
+    /// Throws `WorkflowError.unsupported` for a target by name that no linear module has and another tensor's module
+    /// does, with what that is.
+    func refuseOtherModules(_ targets: TargetSpecification) throws(WorkflowError) {
+        guard case .names(let names) = targets else { return }
+        let linear = linearModules
+        for name in names where !linear.contains(where: { TargetMatch.name(name, matches: $0.path) }) {
+            let found = specifications.all.first { tensor in
+                guard tensor.role != .projection, tensor.role != .outputHead, tensor.role != .bias else { return false }
+                return TargetMatch.name(name, matches: tensor.module) || TargetMatch.name(name, matches: tensor.name)
+            }
+            guard let found else { continue }
+            throw .unsupported(
+                "\(checkpoint.path): the target '\(name)' names tensor '\(found.name)' \(found.shape), which "
+                    + "\(obstacle(found)); adapters go into linear modules")
+        }
+    }
+
+    /// Why a tensor is no linear module's weight, in words.
+    private func obstacle(_ tensor: TensorSpecification) -> String {
+        let encoding = record(of: tensor.name)?.encoding
+        switch tensor.role {
+        case .experts: return "holds the matrices of \(tensor.shape[0]) experts in one and is not split for an adapter"
+        case .embedding: return "is an embedding"
+        case .norm: return "is a norm's"
+        default:
+            if let encoding, !encoding.holdsReals {
+                return "is stored as \(encoding), by another program's quantization"
+            }
+            return tensor.shape.count > 2
+                ? "is a convolution's or another tensor of \(tensor.shape.count) axes"
+                : "is no matrix that is multiplied with"
+        }
+    }
+}
