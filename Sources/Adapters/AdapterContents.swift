@@ -37,7 +37,8 @@ struct AdapterContents {
         self.file = file
         suffixes = configuration.tensorSuffixes
         settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
-        parameters = ParameterTargets(takingExtras ? configuration.otherFields : [:])
+        parameters = ParameterTargets(
+            takingExtras ? configuration.otherFields : [:], packed: Self.packed(file, settings))
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var places: [String: TensorRecord] = [:]
         var convolutions: Set<String> = []
@@ -45,6 +46,11 @@ struct AdapterContents {
             convolutions.insert(AdapterKey(record.name).path)
         }
         for record in file.tensors {
+            guard record.encoding.holdsReals else {
+                throw .unsupportedTensor(
+                    file: file.path, tensor: record.name, reason: "is stored as \(record.encoding), not as real numbers"
+                )
+            }
             if let key = Self.shared(record.name, shared) {
                 try Self.add(key, record, to: &places, file.path)
                 tensors.append((key, record))
@@ -76,6 +82,18 @@ struct AdapterContents {
                     reason: "is not a tensor of a \(configuration.kind) adapter, whose keys are \(expected)")
             }
         }
+    }
+
+    /// The modules whose A has a multiple of the configured rank as rows, as packed parameters have it.
+    private static func packed(_ file: SafetensorsFile, _ settings: (any LowRankSettings)?) -> Set<String> {
+        guard let settings else { return [] }
+        return Set(
+            file.tensors.compactMap { record in
+                let key = AdapterKey(record.name)
+                guard key.part == .factor(suffix: PEFTNames.loraA), let rows = record.shape.first else { return nil }
+                let rank = max(1, settings.numbers.rank(for: key.path))
+                return rows > rank && rows % rank == 0 ? key.path : nil
+            })
     }
 
     /// The key of a tensor that all modules share; a raw state dict has the adapter's name behind it.
@@ -122,6 +140,7 @@ struct AdapterContents {
         var extras = AdapterExtras()
         extras.attentionOutputs = attentionOutputs
         if let settings {
+            try parameters.checkComplete(updateOrder, file: file.path)
             for path in updateOrder { extras.updates.append(try update(of: path, settings, make)) }
         }
         func value(_ entry: Record, _ name: String) throws -> AdapterExtras.Value {
@@ -143,7 +162,7 @@ struct AdapterContents {
             guard let tokens = indices[path], entry.record.shape.first == tokens.count else {
                 throw AdapterError.malformed(
                     file: file.path, what: "'\(PEFTNames.tokensField)' for '\(path)'",
-                    expected: "\(entry.record.shape.first ?? 0) different tokens, one for each trained row",
+                    expected: "\(entry.record.shape.first ?? 0) tokens, one for each trained row",
                     found: indices[path].map { "\($0.count)" } ?? "none")
             }
             extras.rows.append(
@@ -167,7 +186,8 @@ struct AdapterContents {
         let (suffixA, suffixB) =
             isEmbedding ? (PEFTNames.embeddingA, PEFTNames.embeddingB) : (PEFTNames.loraA, PEFTNames.loraB)
         let (a, b) = (try factor(suffixA), try factor(suffixB))
-        let known = [suffixA, suffixB] + (settings is DoRASettings ? [PEFTNames.magnitude] : [])
+        let bias = found[PEFTNames.loraBias]
+        let known = [suffixA, suffixB] + (settings is DoRASettings ? [PEFTNames.magnitude] : [PEFTNames.loraBias])
         if let stray = found.keys.filter({ !known.contains($0) }).min() {
             throw AdapterError.unsupportedTensor(
                 file: file.path, tensor: PEFTNames.key(path, stray),
@@ -175,13 +195,24 @@ struct AdapterContents {
         }
         let magnitude = settings is DoRASettings ? try factor(PEFTNames.magnitude) : nil
         let shape = try shape(path, isEmbedding: isEmbedding, settings, a, b)
+        // One for each output, or for each column of an embedding: B's rows in both.
+        let lengths = b.shape.first ?? 0
+        if let magnitude, magnitude.elementCount != lengths {
+            throw AdapterError.wrongShape(
+                file: file.path, tensor: magnitude.name, expected: [lengths], found: magnitude.shape)
+        }
         if magnitude != nil, case .parameter = shape.form {
             throw AdapterError.unsupportedModule(
                 path, source: file.path, reason: "DoRA has no meaning for packed parameters, and peft refuses it")
         }
+        if let bias, bias.shape != [b.shape.first ?? 0] || shape.form != .convolution {
+            throw AdapterError.unsupportedTensor(
+                file: file.path, tensor: bias.name, reason: "is the bias of what is no layer with one")
+        }
         return MatrixUpdate(
             path: shape.path, form: shape.form, a: try make(PEFTNames.key(path, suffixA), a),
             b: try make(PEFTNames.key(path, suffixB), b),
+            bias: try bias.map { try make(PEFTNames.key(path, PEFTNames.loraBias), $0) },
             magnitude: try magnitude.map { try make(PEFTNames.key(path, PEFTNames.magnitude), $0) },
             rank: shape.rank, scale: settings.scaling(for: shape.settingsPath))
     }
@@ -237,7 +268,11 @@ private struct ParameterTargets {
         "gate_up_proj", "w1", "gate_proj", "up_proj", "input_linear", "w3", "w2", "down_proj", "output_linear",
     ]
 
-    init(_ fields: JSONObject) {
+    /// Modules that hold several matrices, as the shapes of their factors tell.
+    private let packed: Set<String>
+
+    init(_ fields: JSONObject, packed: Set<String>) {
+        self.packed = packed
         let texts = fields[PEFTNames.parametersField]?.arrayValue?.compactMap(\.stringValue) ?? []
         entries = texts.map { text in
             let parts = text.split(separator: ".")
@@ -248,6 +283,22 @@ private struct ParameterTargets {
     /// Whether a module's factors are of a parameter.
     func have(_ path: String) -> Bool { !names(of: Self.module(path)).isEmpty }
 
+    /// Throws `AdapterError.missingTensor` where a module has factors of some of its parameters, and not of all that are
+    /// named: the inner ones are those of the first, so nothing else tells which are there.
+    func checkComplete(_ paths: [String], file: String) throws(AdapterError) {
+        let known = Set(paths)
+        for path in paths where have(path) {
+            let module = Self.module(path)
+            var inner = module
+            for _ in names(of: module) {
+                guard known.contains(inner) else {
+                    throw .missingTensor(file: file, tensor: PEFTNames.key(inner, PEFTNames.loraA))
+                }
+                inner += Self.innerLayer
+            }
+        }
+    }
+
     private static func module(_ path: String) -> String {
         var path = path
         while path.hasSuffix(innerLayer) { path.removeLast(innerLayer.count) }
@@ -256,10 +307,17 @@ private struct ParameterTargets {
 
     private func names(of module: String) -> [String] {
         var names: [String] = []
-        for entry in entries where TargetMatch.name(entry.module, matches: module) && !names.contains(entry.name) {
+        for entry in entries where matches(entry.module, module) && !names.contains(entry.name) {
             names.append(entry.name)
         }
         return names
+    }
+
+    /// Whether an entry is of a module: one without a module, as peft writes it for mixtures of experts, is of those that
+    /// hold several matrices.
+    private func matches(_ entry: String, _ module: String) -> Bool {
+        guard entry.isEmpty else { return TargetMatch.name(entry, matches: module) }
+        return packed.contains(module) || packed.contains(module + Self.innerLayer) || module.hasSuffix("experts")
     }
 
     /// The parameter whose factors `path` has: with several of one module the inner ones are those of the first. Throws
@@ -296,10 +354,8 @@ private struct TokenIndices {
         }
     }
 
-    /// The tokens of the embedding at a path, each once.
+    /// The tokens of the embedding at a path; of one that is listed twice the later row counts, as in peft.
     subscript(path: String) -> [Int]? {
-        lists.first { $0.module.map { TargetMatch.name($0, matches: path) } ?? true }.flatMap { list in
-            Set(list.tokens).count == list.tokens.count ? list.tokens : nil
-        }
+        lists.first { $0.module.map { TargetMatch.name($0, matches: path) } ?? true }?.tokens
     }
 }

@@ -30,7 +30,8 @@ extension AdapterDirectory {
         let contents = try AdapterContents(tensorFile, configuration, takingExtras: takingExtras)
         let modules = try ordered(contents.modules, by: record?.modules, file: tensorPath)
         // Before any value is read: a wrong file should not cost its size in memory.
-        for module in modules { _ = try checkedKeys(of: module, contents.shapes, configuration, file: tensorPath) }
+        let shapes = contents.shapes
+        for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         let staysInFile = takingExtras && !tensorFile.file.isPacked
         func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
             let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))

@@ -20,6 +20,8 @@ package struct MatrixUpdate: Sendable {
     package let a: AdapterTensor
     /// B.
     package let b: AdapterTensor
+    /// The bias of B, [out], of peft's `lora_bias`; a convolution's alone.
+    package var bias: AdapterTensor?
     /// DoRA's magnitudes; nil for LoRA.
     package let magnitude: AdapterTensor?
     /// r of one expert.
@@ -43,7 +45,8 @@ package struct MatrixUpdate: Sendable {
     package func change(ofExpert expert: Int = 0) -> LowRankChange {
         switch form {
         case .convolution:
-            return LowRankChange(a: a.values, b: b.values, rank: rank, scale: scale)
+            return LowRankChange(
+                a: a.values, b: b.values, rank: rank, scale: scale, bias: bias?.values.map { scale * $0 })
         case .embedding:
             return LowRankChange(
                 a: Self.transposed(b.values, rows: b.shape[0]), b: Self.transposed(a.values, rows: rank), rank: rank,
@@ -113,6 +116,7 @@ package struct AdapterExtras: Sendable {
 
     /// The tensors that are trained numbers.
     package var tensors: [AdapterTensor] {
-        updates.flatMap { [$0.a, $0.b] + [$0.magnitude].compactMap { $0 } } + values.map(\.tensor) + rows.map(\.values)
+        updates.flatMap { [$0.a, $0.b] + [$0.bias, $0.magnitude].compactMap { $0 } } + values.map(\.tensor)
+            + rows.map(\.values)
     }
 }

@@ -55,10 +55,16 @@ extension BaseNames {
                 return .existing(embedding)
             }
         }
-        let (prefix, rest) = NamePath.split(module)
-        let isOutside =
-            rest.isEmpty || NamePath.components(String(prefix)).contains(where: NameWords.classifiers.contains)
-        guard isOutside else { throw unknown(key) }
+        // The head of a masked language model has its bias under two names.
+        let (owner, last) = NamePath.parent(module)
+        if last == "decoder", key.hasSuffix(".bias"), shapes["\(owner).bias"] != nil {
+            return .existing("\(owner).bias")
+        }
+        // What a model has beside its body, and a bare model's files lack.
+        let prefix = NamePath.split(module).prefix
+        guard NamePath.components(String(prefix)).contains(where: NameWords.classifiers.contains) else {
+            throw unknown(key)
+        }
         return .new(key)
     }
 

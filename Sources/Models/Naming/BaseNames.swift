@@ -91,6 +91,17 @@ package struct BaseNames: Sendable {
         throw unknown(matrix.path)
     }
 
+    /// The base's tensor that a key means; nil where it has none, for those who can do without.
+    package func existing(_ key: String) -> String? {
+        if shapes[key] != nil { return key }
+        let (module, last) = NamePath.parent(key)
+        let found = try? resolve(module) { (path, _) throws(NamingError) -> String? in
+            let name = NamePath.path(path, last)
+            return shapes[name] == nil ? nil : name
+        }
+        return found ?? nil
+    }
+
     /// The base's tensor that a saved value takes the place of, or what it is beside them.
     package func tensor(for key: String) throws(NamingError) -> SavedPlace {
         if shapes[key] != nil { return .existing(key) }
@@ -126,7 +137,8 @@ extension BaseNames {
     ) throws(NamingError) -> Value? {
         if mayHold(path), let found = try probe(path, families) { return found }
         if let found = try resolve(path, in: families, probe: probe) { return found }
-        // A model type that the table does not know may name its modules as one that it knows.
+        // A base that does not say what it is may name its modules as a type that the table knows.
+        guard modelTypes.isEmpty else { return nil }
         guard families.count < NamingTable.families.count else { return nil }
         return try resolve(path, in: NamingTable.families, probe: probe)
     }

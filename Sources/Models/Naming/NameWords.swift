@@ -17,7 +17,7 @@ enum NameWords {
     /// Modules that a model for classification has beside its body.
     static let classifiers: Set<Substring> = [
         "score", "classifier", "classification_head", "qa_outputs", "pre_classifier", "seq_relationship", "logits_proj",
-        "sequence_summary", "pooler", "summary", "multiple_choice_head", "head",
+        "sequence_summary", "pooler", "summary", "multiple_choice_head", "head", "v_head",
     ]
     /// What the classes of models with an output head end in.
     static let headedClasses = [

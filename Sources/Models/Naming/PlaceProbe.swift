@@ -16,6 +16,9 @@ struct PlaceProbe {
     /// Suffixes of tensors that hold a linear layer's weight in blocks, by which such a layer is known.
     private static let packedWeights = ["qweight", "weight_packed", "qweight_packed", "w_q", "weight_blocks"]
 
+    /// What lies beside a weight in bitsandbytes' 4 bits.
+    private static let scales = [".absmax", ".quant_map"]
+
     /// A linear layer's places: its own tensor, one that several modules share, or rows of packed experts.
     func linear(_ path: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
         for tensor in [path + ".weight", path + ".in_proj_weight"] {
@@ -80,6 +83,9 @@ struct PlaceProbe {
     private func whole(
         _ tensor: String, _ shape: [Int], of path: String, _ update: UpdateSize
     ) throws(NamingError) -> [MatrixPlace] {
+        for suffix in Self.scales where base.shapes[tensor + suffix] != nil {
+            throw .quantized(name: name, tensor: tensor + suffix)
+        }
         let isPlain = shape == update.shape
         let isTransposed = shape.count == 2 && shape == [update.columns, update.rows]
         guard isPlain || isTransposed else { throw wrongShape(tensor, shape, update) }

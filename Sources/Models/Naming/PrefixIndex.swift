@@ -19,7 +19,7 @@ struct PrefixIndex: Sendable {
             let key = String(prefix)
             last = (key, number)
             let known = layerCounts[key] ?? nil
-            layerCounts[key] = .some(number.map { max($0 + 1, known ?? 0) } ?? known)
+            layerCounts[key] = .some(number.map { max(min($0, .max - 1) + 1, known ?? 0) } ?? known)
         }
         for prefix in layerCounts.keys.sorted() { index(prefix) }
     }

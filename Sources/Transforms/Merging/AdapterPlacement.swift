@@ -61,8 +61,12 @@ struct AdapterPlacement {
         let names = names.fitted(to: matrices + adapter.extras.updates.map(\.sizedMatrix))
         for (module, matrix) in zip(adapter.modules, matrices) {
             var update = try Self.update(.module(module), module, matrix, names)
-            update.bias = try Self.existing(names, CheckpointNames.bias(of: module))
+            update.bias = Self.existing(names, CheckpointNames.bias(of: module))
             update.changesBias = adapter.tensor(module, PEFTNames.loraBias) != nil
+            if let bias = update.bias, update.changesBias, base.shape(of: bias) != [matrix.outputSize] {
+                throw NamingError.wrongShape(
+                    name: module, tensor: bias, update: [matrix.outputSize], found: base.shape(of: bias) ?? [])
+            }
             try adapter.checkMethod(
                 at: LinearModule(
                     path: module, outputSize: matrix.outputSize, inputSize: matrix.inputSize,
@@ -70,13 +74,16 @@ struct AdapterPlacement {
             updates.append(update)
         }
         for (index, matrix) in adapter.extras.updates.enumerated() {
-            updates.append(try Self.update(.matrix(index), matrix.displayName, matrix.sizedMatrix, names))
+            var update = try Self.update(.matrix(index), matrix.displayName, matrix.sizedMatrix, names)
+            update.bias = Self.existing(names, CheckpointNames.bias(of: matrix.path))
+            update.changesBias = matrix.bias != nil
+            updates.append(update)
         }
         try TargetCoverage(adapter, base: base).check(updates)
-        try place(adapter, names)
+        try place(adapter, base, names)
     }
 
-    private mutating func place(_ adapter: AdapterDirectory, _ names: BaseNames) throws {
+    private mutating func place(_ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames) throws {
         func add(_ name: String, _ tensor: AdapterTensor, isOwnCopy: Bool) throws {
             let (source, target): (String?, String) =
                 switch try names.tensor(for: name) {
@@ -84,6 +91,8 @@ struct AdapterPlacement {
                 case .tied(let head, let embedding): (embedding, head)
                 case .new(let name): (nil, name)
                 }
+            // peft writes an embedding or a head that has an update as it is, too.
+            if !isOwnCopy, let source, source == target, try base.holdsExactly(tensor, in: source) { return }
             values.append(Value(tensor: tensor, source: source, target: target, isOwnCopy: isOwnCopy))
         }
         for tensor in adapter.savedModules {
@@ -93,7 +102,9 @@ struct AdapterPlacement {
         for entry in adapter.extras.rows {
             let name = CheckpointNames.weight(of: entry.path)
             switch try names.tensor(for: name) {
-            case .existing(let tensor), .tied(_, let tensor): rows.append(Rows(tensor: tensor, rows: entry))
+            case .existing(let tensor), .tied(_, let tensor):
+                rows.append(Rows(tensor: tensor, rows: entry))
+                if let head = base.storedHead(of: tensor) { rows.append(Rows(tensor: head, rows: entry)) }
             case .new: throw NamingError.unknown(name: name, nearest: [], cause: .otherModel)
             }
         }
@@ -103,7 +114,9 @@ struct AdapterPlacement {
         _ subject: Update.Subject, _ name: String, _ matrix: SizedMatrix, _ names: BaseNames
     ) throws -> Update {
         var untied: String?
-        if case .linear(let path) = matrix.matrix,
+        if case .linear(let path) = matrix.matrix, names.existing(CheckpointNames.weight(of: path)) == nil,
+            path.hasSuffix("head") || path.hasSuffix("proj_out") || path.hasSuffix("embed_out")
+                || path.hasSuffix("decoder"),
             case .tied(let head, let embedding) = try? names.tensor(for: CheckpointNames.weight(of: path))
         {
             untied = head
@@ -115,9 +128,8 @@ struct AdapterPlacement {
         return Update(subject: subject, name: name, places: places)
     }
 
-    private static func existing(_ names: BaseNames, _ key: String) throws -> String? {
-        guard case .existing(let name) = try? names.tensor(for: key) else { return nil }
-        return name
+    private static func existing(_ names: BaseNames, _ key: String) -> String? {
+        names.existing(key)
     }
 
     /// The sizes of a linear layer: as the adapter's own tensors tell, else as the base's weight has them.
@@ -142,6 +154,14 @@ struct AdapterPlacement {
 }
 
 extension ModelCheckpoint {
+    /// The output head that the files hold though it is tied to the embedding `tensor`; nil for none.
+    func storedHead(of tensor: String) -> String? {
+        guard let head = specifications.outputHead, head.tiedTo == tensor, record(of: head.name) != nil else {
+            return nil
+        }
+        return head.name
+    }
+
     /// The names of the base's tensors, as adapters' names are looked up among them.
     var names: BaseNames {
         let tensors = (tensorNames + unknownTensors).map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }

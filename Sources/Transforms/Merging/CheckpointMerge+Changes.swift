@@ -19,7 +19,7 @@ extension CheckpointMerge {
         let change = TensorChange.sum(of: blocks, rowCount: matrixShape(of: tensor).rows)
         guard let rows = tensor.rows else { return change }
         let replaced = TensorChange.rows(
-            Dictionary(uniqueKeysWithValues: rows.rows.tokens.enumerated().map { ($1, $0) }), rows.rows.values)
+            Dictionary(rows.rows.tokens.enumerated().map { ($1, $0) }, uniquingKeysWith: { $1 }), rows.rows.values)
         guard let change else { return replaced }
         return .sequence([replaced, change])
     }

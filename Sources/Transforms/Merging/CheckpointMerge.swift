@@ -61,9 +61,27 @@ package struct CheckpointMerge: Sendable {
         plan = try MergePlan(self.adapters, placements: placements, base: base, gates: gates)
         baseFingerprint = fingerprint
         for tensor in plan.tensors { try check(tensor) }
+        try checkVocabulary()
         for (weighted, placement) in zip(self.adapters, placements) {
             try weighted.adapter.checkOriginals(placement, base: base, names: names)
         }
+    }
+
+    /// Throws `TransformError.unusableTensor` where embedding and output head would be of different vocabularies.
+    private func checkVocabulary() throws {
+        let names = [base.specifications.embedding, base.specifications.outputHead].compactMap { $0 }
+        let rows = names.compactMap { specification -> (name: String, count: Int)? in
+            let shape = plan.tensor(specification.name).map(outputShape) ?? base.shape(of: specification.name)
+            return shape?.first.map { (specification.name, $0) }
+        }
+        guard let first = rows.first, let other = rows.first(where: { $0.count != first.count }),
+            plan.tensors.contains(where: {
+                $0.value.map { $0.tensor.shape } ?? nil != $0.source.flatMap(base.shape) && $0.value != nil
+            })
+        else { return }
+        throw TransformError.unusableTensor(
+            base: base.checkpoint.path, tensor: other.name,
+            reason: "would have \(other.count) tokens and '\(first.name)' \(first.count)")
     }
 
     /// Throws `TransformError.unusableTensor` for a tensor that cannot be computed with as it is stored, and for values

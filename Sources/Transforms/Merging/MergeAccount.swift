@@ -15,6 +15,12 @@ extension MergeAccount {
     /// What merging an adapter into a base would use and change, whatever its gates did. Throws as `CheckpointMerge` does
     /// where a tensor has no place or does not belong to the base.
     package init(of adapter: AdapterDirectory, in base: ModelCheckpoint) throws {
+        do {
+            self = try CheckpointMerge(base: base, adapter: adapter).account
+            return
+        } catch TransformError.nothingToMerge {
+            // It says where the tensors go, not whether they were trained.
+        } catch AdapterError.missingStatistics {}
         try adapter.check(base: try base.fingerprint(), basePath: base.checkpoint.path)
         let names = base.names
         let placement = try AdapterPlacement.find(try adapter.named(as: base), base: base, names: names)

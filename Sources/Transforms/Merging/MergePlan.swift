@@ -176,7 +176,9 @@ package struct MergePlan: Sendable {
                 try check(matrix: update, weighted, isAlone: isAlone)
                 if adapter.isMoving(update.subject) { isMoving = true }
                 modules.append(
-                    Module(module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil))
+                    Module(
+                        module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil,
+                        bias: update.changesBias ? update.bias : nil))
                 continue
             }
             let change = adapter.weightChange(of: path, inputSize: base.inputSize(of: update))
@@ -233,10 +235,18 @@ package struct MergePlan: Sendable {
     private static func check(
         matrix update: AdapterPlacement.Update, _ weighted: WeightedAdapter, isAlone: Bool
     ) throws {
+        if update.changesBias, update.bias == nil { throw noBias(of: update, weighted.adapter) }
         guard case .matrix(let index) = update.subject, weighted.adapter.extras.updates[index].magnitude != nil else {
             return
         }
         try checkRescaling(weighted, isAlone: isAlone)
+    }
+
+    private static func noBias(of update: AdapterPlacement.Update, _ adapter: AdapterDirectory) -> TransformError {
+        refusal(
+            adapter.displayName,
+            "it has a bias for \(update.name) (lora_bias), and the base has no tensor "
+                + "'\(CheckpointNames.bias(of: update.name))' that could take it")
     }
 
     private static func checkRescaling(_ weighted: WeightedAdapter, isAlone: Bool) throws {
@@ -278,9 +288,7 @@ package struct MergePlan: Sendable {
             if !isWhole { throw refusal("'\(update.name)' is a part of a tensor, whose rows are not scaled apart") }
         case .added(let low):
             if low.bias != nil, update.bias == nil {
-                throw refusal(
-                    "it has a bias for \(update.name) (lora_bias), and the base has no tensor "
-                        + "'\(CheckpointNames.bias(of: update.name))' that could take it")
+                throw noBias(of: update, adapter)
             }
         }
     }

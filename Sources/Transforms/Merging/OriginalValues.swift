@@ -21,7 +21,8 @@ extension AdapterDirectory {
             let (rows, width) = (
                 min(record.shape.first ?? 1, original.tensor.shape.first ?? 1), original.tensor.rowWidth
             )
-            guard try base.holds(original.tensor, rows: rows, width: width, in: name, as: type) else {
+            guard try base.holds(original.tensor, rows: rows, width: width, in: name, within: type.relativeSpacing)
+            else {
                 throw AdapterError.wrongBase(
                     adapter: displayName, base: base.checkpoint.path,
                     difference: "'\(original.tensor.name)' holds other values than the base's '\(name)'")
@@ -31,9 +32,9 @@ extension AdapterDirectory {
 }
 
 extension ModelCheckpoint {
-    /// Whether rows of a tensor are those of `values`, each rounded to the tensor's type.
+    /// Whether rows of a tensor are those of `values`, but for a relative distance of roundings.
     fileprivate func holds(
-        _ values: AdapterTensor, rows: Int, width: Int, in name: String, as type: DType
+        _ values: AdapterTensor, rows: Int, width: Int, in name: String, within distance: Float
     ) throws -> Bool {
         let strip = max(1, (1 << 16) / max(1, width))
         var (own, other) = ([Float](repeating: 0, count: strip * width), [Float](repeating: 0, count: strip * width))
@@ -45,10 +46,18 @@ extension ModelCheckpoint {
             }
             other.withUnsafeMutableBufferPointer { values.copyRows(part, to: $0.baseAddress!) }
             for index in 0..<count where own[index] != other[index] {
-                guard abs(own[index] - other[index]) <= abs(own[index]) * type.relativeSpacing else { return false }
+                guard abs(own[index] - other[index]) <= abs(own[index]) * distance else { return false }
             }
         }
         return true
+    }
+
+    /// Whether a tensor holds exactly `values`, number for number.
+    func holdsExactly(_ values: AdapterTensor, in name: String) throws -> Bool {
+        guard let record = record(of: name), record.shape == values.shape, case .plain(let type) = record.encoding,
+            type.isFloatingPoint
+        else { return false }
+        return try holds(values, rows: record.shape.first ?? 1, width: values.rowWidth, in: name, within: 0)
     }
 
     /// The tensor that scales a quantized weight, as FP8 checkpoints have it beside the weight.

@@ -26,7 +26,7 @@ struct TargetCoverage {
             if let stray = adapter.modules.first(where: { !matched.contains($0) && !isInside(matched, $0) }) {
                 throw .untargetedModule(stray, adapter: adapter.displayName, targets: configuration.targets.summary)
             }
-            let missing = try configuration.matchedPaths(modulesBeside(updates))
+            let missing = try configuration.matchedPaths(modulesBeside(updates)) + (try matricesBeside(updates))
             if let first = missing.first {
                 throw .modulesWithoutTensors(
                     adapter: adapter.displayName, count: missing.count, first: first, found: adapter.modules.count)
@@ -56,7 +56,7 @@ struct TargetCoverage {
             for place in update.places.joined() { if let list = Self.list(of: place.tensor) { lists.insert(list) } }
         }
         return base.tensorNames.compactMap { name in
-            guard name.hasSuffix(weight), !name.hasPrefix(Self.predictionHeads), !changed.contains(name),
+            guard name.hasSuffix(weight), !isUnread(name), !changed.contains(name),
                 let list = Self.list(of: name),
                 lists.contains(list), haveExperts || !name.contains(Self.experts),
                 let shape = base.shape(of: name), shape.count == 2
@@ -65,9 +65,71 @@ struct TargetCoverage {
         }
     }
 
+    /// Whether a tensor lies in layers that no model loads: those that predict further tokens, by name or because
+    /// `config.json` counts fewer layers.
+    private func isUnread(_ name: String) -> Bool {
+        if name.hasPrefix(Self.predictionHeads) { return true }
+        guard let count = base.layerCount, let list = Self.list(of: name), Self.bodies.contains(where: list.hasSuffix)
+        else { return false }
+        return (Int(name.dropFirst(list.count).prefix { $0 != "." }) ?? 0) >= count
+    }
+
+    /// What the list of a decoder's layers ends in.
+    private static let bodies = ["model.layers.", "language_model.layers."]
+
     private static let experts = ".experts."
     /// Layers that predict further tokens, which no model loads.
     private static let predictionHeads = "mtp."
+
+    /// Matrices of packed parameters, and of experts in packed tensors, that updates of others of their kind leave out:
+    /// the same parameter in another layer, another expert.
+    private func matricesBeside(_ updates: [AdapterPlacement.Update]) throws(AdapterError) -> [String] {
+        var changed: [String: Set<Int>] = [:]
+        var kinds: [String: AdapterPlacement.Update] = [:]
+        for update in updates {
+            for place in update.places.joined() {
+                changed[place.tensor, default: []].insert(place.expert ?? 0)
+                guard case .matrix = update.subject, update.places.count == 1, place.expert == nil else {
+                    if update.places.count > 1 || place.expert != nil { kinds[Self.kind(of: place.tensor)] = update }
+                    continue
+                }
+            }
+        }
+        guard !kinds.isEmpty else { return [] }
+        var candidates: [LinearModule] = []
+        var missing: [String] = []
+        for name in base.tensorNames where !isUnread(name) {
+            guard let update = kinds[Self.kind(of: name)], let shape = base.shape(of: name) else { continue }
+            let isPacked = shape.count == 3
+            let experts = isPacked ? 0..<shape[0] : 0..<1
+            for expert in experts where changed[name]?.contains(expert) != true {
+                guard case .module(let path) = update.subject else {
+                    missing.append(isPacked ? "\(name)[\(expert)]" : name)
+                    continue
+                }
+                let numbers = Self.numbers(in: name) + (isPacked ? [String(expert)] : [])
+                candidates.append(LinearModule(path: Self.path(path, numbers: numbers), outputSize: 1, inputSize: 1))
+            }
+        }
+        return missing + (try adapter.configuration.matchedPaths(candidates))
+    }
+
+    /// A name with a star for each number.
+    private static func kind(of name: String) -> String {
+        name.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "*" : $0 }.joined(separator: ".")
+    }
+
+    private static func numbers(in name: String) -> [String] {
+        name.split(separator: ".").filter { $0.allSatisfy(\.isNumber) }.map(String.init)
+    }
+
+    /// A path with other numbers, as many as there are.
+    private static func path(_ path: String, numbers: [String]) -> String {
+        var rest = numbers[...]
+        return path.split(separator: ".").map { part in
+            part.allSatisfy(\.isNumber) ? rest.popFirst() ?? String(part) : String(part)
+        }.joined(separator: ".")
+    }
 
     /// What stands before the first number of a name; nil where there is none.
     private static func list(of name: String) -> Substring? {
@@ -77,5 +139,14 @@ struct TargetCoverage {
             start = name.index(after: dot)
         }
         return nil
+    }
+}
+
+extension ModelCheckpoint {
+    /// Layers, as `config.json` says, of the model or of its text model.
+    fileprivate var layerCount: Int? {
+        let configuration = checkpoint.configuration
+        return configuration?["num_hidden_layers"]?.intValue
+            ?? configuration?["text_config"]?["num_hidden_layers"]?.intValue
     }
 }

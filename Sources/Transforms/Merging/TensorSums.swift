@@ -20,6 +20,17 @@ struct TensorSums {
                 let contribution = MergePlan.Tensor.Contribution(
                     part: part, subject: update.subject, expert: expert, place: place)
                 let target = update.untiedHead ?? place.tensor
+                if let other = places[target],
+                    tensors[other].contributions.contains(where: {
+                        $0.part == part && $0.subject != update.subject && $0.place.expert == place.expert
+                            && $0.place.offset < place.offset + place.rows.count
+                            && place.offset < $0.place.offset + $0.place.rows.count
+                    })
+                {
+                    throw MergePlan.refusal(
+                        adapter,
+                        "'\(update.name)' and another of its modules both mean tensor '\(target)'")
+                }
                 if let other = places[target], tensors[other].value?.isOwnCopy == true {
                     throw Self.twice(target, adapter)
                 }
@@ -45,6 +56,10 @@ struct TensorSums {
     /// Adds values that take a tensor's place; throws `TransformError.unsupported` where two adapters have some.
     mutating func add(_ value: AdapterPlacement.Value, of adapter: String) throws {
         let place = place(of: value.target, value.source, .replaced)
+        // peft writes some values under two names.
+        if let own = tensors[place].value?.tensor, own.shape == value.tensor.shape, own.values == value.tensor.values {
+            return
+        }
         guard tensors[place].value == nil, tensors[place].rows == nil, tensors[place].contributions.isEmpty else {
             throw Self.twice(value.target, adapter)
         }
@@ -77,28 +92,45 @@ struct TensorSums {
 
     /// Settles what becomes of a head that is the embedding: it keeps the embedding's old weights where the embedding
     /// has an update, or was trained as a copy of its own, and follows it where its values alone are new; a head of its
-    /// own that is the new embedding again stays tied.
+    /// own that is the embedding again stays tied.
+    ///
+    /// Throws `TransformError.unsupported` where a head of its own would leave the model without another tensor.
     mutating func settleTies(of base: ModelCheckpoint) throws {
-        guard let (head, embedding) = base.tie, let changed = places[embedding] else { return }
-        let tensor = tensors[changed]
-        if let place = places[head] {
-            guard let own = tensors[place].value, tensors[place].contributions.isEmpty, tensor.contributions.isEmpty,
-                let value = tensor.value, tensor.rows == nil, value.tensor.shape == own.tensor.shape,
-                value.tensor.values == own.tensor.values
-            else { return }
-            remove(head)
-        } else if !tensor.contributions.isEmpty || tensor.value?.isOwnCopy == true {
-            guard tensor.value.map({ $0.tensor.shape == base.shape(of: embedding) }) ?? true else {
-                throw MergePlan.refusal(
-                    head,
-                    "the embedding has other tokens than the base, and the adapter lacks the rows of the output head, "
-                        + "which was tied to it")
-            }
-            untiesStoredHead = base.record(of: head) != nil
-            guard !untiesStoredHead else { return }
-            places[head] = tensors.count
-            tensors.append(MergePlan.Tensor(source: embedding, target: head, role: .copied))
+        let own = tensors.first { $0.source != nil && $0.source != $0.target }
+        guard let (head, embedding) = own.map({ ($0.target, $0.source ?? "") }) ?? base.tie else { return }
+        let changed = places[embedding].map { tensors[$0] }
+        if let place = places[head], own != nil {
+            if try isStillTied(tensors[place], changed, base) { return remove(head) }
+            return try base.checkUntying(head: head, embedding: embedding)
         }
+        guard let changed, !changed.contributions.isEmpty || changed.value?.isOwnCopy == true, places[head] == nil
+        else {
+            return
+        }
+        guard changed.value.map({ $0.tensor.shape == base.shape(of: embedding) }) ?? true else {
+            throw MergePlan.refusal(
+                head,
+                "the embedding has other tokens than the base, and the adapter lacks the rows of the output head, "
+                    + "which was tied to it")
+        }
+        try base.checkUntying(head: head, embedding: embedding)
+        untiesStoredHead = base.record(of: head) != nil
+        guard !untiesStoredHead else { return }
+        places[head] = tensors.count
+        tensors.append(MergePlan.Tensor(source: embedding, target: head, role: .copied))
+    }
+
+    /// Whether a head that an adapter holds is what the embedding is in the output, so that the two stay one.
+    private func isStillTied(
+        _ head: MergePlan.Tensor, _ embedding: MergePlan.Tensor?, _ base: ModelCheckpoint
+    ) throws -> Bool {
+        guard let own = head.value, head.contributions.isEmpty, embedding?.contributions.isEmpty ?? true,
+            embedding?.rows == nil
+        else { return false }
+        if let value = embedding?.value {
+            return value.tensor.shape == own.tensor.shape && value.tensor.values == own.tensor.values
+        }
+        return try head.source.map { try base.holdsExactly(own.tensor, in: $0) } ?? false
     }
 
     private mutating func remove(_ target: String) {
@@ -109,9 +141,43 @@ struct TensorSums {
 }
 
 extension ModelCheckpoint {
-    /// The output head that is the embedding, and the embedding.
+    /// The output head that is the embedding, and the embedding: of a known graph, of files that hold both, and of models
+    /// whose class has a head.
     fileprivate var tie: (head: String, embedding: String)? {
-        if let tied = names.tiedHead { return tied }
-        return specifications.outputHead.flatMap { head in head.tiedTo.map { (head.name, $0) } }
+        if let head = specifications.outputHead, let embedding = head.tiedTo,
+            architecture != nil || record(of: head.name) != nil
+        {
+            return (head.name, embedding)
+        }
+        return names.tiedHead
+    }
+
+    /// Types whose encoder and decoder read the embedding by its one name.
+    private static let sharing: Set<String> = [
+        "t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano",
+    ]
+    /// What the last part of the path of a head is that has no bias and no other name.
+    private static let plainHeads = ["lm_head", "embed_out", "output"]
+
+    /// Throws `TransformError.unsupported` where `tie_word_embeddings: false` would untie more than head and embedding:
+    /// the halves of an encoder and decoder, a head's bias; or where what the model calls its head is not known.
+    fileprivate func checkUntying(head: String, embedding: String) throws {
+        if architecture != nil { return }
+        let configuration = checkpoint.configuration
+        let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
+        let type = configuration?["model_type"]?.stringValue ?? ""
+        let module = head.split(separator: ".").dropLast().last.map(String.init) ?? ""
+        func refusal(_ reason: String) -> TransformError {
+            .unsupported(
+                path: checkpoint.path, reason: "the output head cannot be untied from '\(embedding)': " + reason)
+        }
+        if embedding.hasSuffix("shared.weight"), !Self.sharing.contains(type) {
+            throw refusal("encoder and decoder of a '\(type)' would lose the embedding that they share")
+        }
+        let isMasked = classes.contains { $0.hasSuffix("ForMaskedLM") || $0.hasSuffix("ForPreTraining") }
+        let isPlain = Self.plainHeads.contains(module) || type == "whisper" && module == "proj_out"
+        guard !isMasked, isPlain, type != "whisper" || module == "proj_out" else {
+            throw refusal("what else a '\(type)' ties with it is not known")
+        }
     }
 }
