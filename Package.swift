@@ -105,6 +105,10 @@ let package = Package(
                 "TSPEFT", "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization",
                 "Compute", "CheckpointIO", "TensorCore", "TestSupport",
             ]),
+        // Sees what another program sees: public declarations of the library, and no member of another room's types.
+        .testTarget(
+            name: "LibraryTests", dependencies: ["TSPEFT"], packageAccess: false,
+            swiftSettings: [.enableUpcomingFeature("MemberImportVisibility")]),
         .testTarget(
             name: "CommandTests",
             dependencies: [

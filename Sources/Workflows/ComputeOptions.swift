@@ -2,9 +2,9 @@ import Compute
 import TensorCore
 
 /// How a command computes.
-package struct ComputeOptions: Sendable {
+public struct ComputeOptions: Sendable {
     /// The type of activations and frozen weights.
-    package enum Precision: String, Sendable, CaseIterable {
+    public enum Precision: String, Sendable, CaseIterable {
         /// BF16 where the processor multiplies it in hardware, F32 elsewhere.
         case auto
         /// 32-bit floating point.
@@ -14,12 +14,12 @@ package struct ComputeOptions: Sendable {
     }
 
     /// The asked-for type.
-    package var precision = Precision.auto
+    public var precision = Precision.auto
     /// Threads; nil for one a processor.
-    package var threadCount: Int?
+    public var threadCount: Int?
 
     /// Options as given.
-    package init(precision: Precision = .auto, threadCount: Int? = nil) {
+    public init(precision: Precision = .auto, threadCount: Int? = nil) {
         self.precision = precision
         self.threadCount = threadCount
     }

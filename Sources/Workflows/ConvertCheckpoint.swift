@@ -3,7 +3,7 @@ import TensorCore
 import Transforms
 
 /// What `convert` can write.
-package enum ConvertFormat: String, Sendable, CaseIterable {
+public enum ConvertFormat: String, Sendable, CaseIterable {
     /// A directory with `config.json`, tokenizer and safetensors files.
     case huggingFace = "huggingface"
     /// One safetensors file.
@@ -30,24 +30,24 @@ package enum ConvertFormat: String, Sendable, CaseIterable {
 }
 
 /// What `convert` is asked to do.
-package struct ConvertRequest: Sendable {
+public struct ConvertRequest: Sendable {
     /// A checkpoint, or an adapter.
-    package var inputPath: String
+    public var inputPath: String
     /// Where the result goes: a directory or a file, as the format has it.
-    package var outputPath: String
+    public var outputPath: String
     /// What is written; nil tells it from the output's name.
-    package var format: ConvertFormat?
+    public var format: ConvertFormat?
     /// The type of the tensors by name, such as `bf16` or `q4_k_m`; nil keeps each tensor's.
-    package var type: String?
+    public var type: String?
     /// Bytes of tensors in one file at most, such as `5GB`; nil is what is usual.
-    package var shardSize: String?
+    public var shardSize: String?
     /// Whether an existing output is replaced.
-    package var replaces = false
+    public var replaces = false
     /// Threads; nil is one a processor.
-    package var threadCount: Int?
+    public var threadCount: Int?
 
     /// A request with the program's defaults.
-    package init(inputPath: String, outputPath: String) {
+    public init(inputPath: String, outputPath: String) {
         self.inputPath = inputPath
         self.outputPath = outputPath
     }

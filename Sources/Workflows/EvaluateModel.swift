@@ -7,7 +7,7 @@ import Models
 import TensorCore
 
 /// How accuracy is measured on records with an answer.
-package enum EvaluationMode: String, Sendable, CaseIterable {
+public enum EvaluationMode: String, Sendable, CaseIterable {
     /// The likeliest of the possible answers.
     case choice
     /// The answer found in greedily generated text, the protocol of the paper's tables.
@@ -15,26 +15,26 @@ package enum EvaluationMode: String, Sendable, CaseIterable {
 }
 
 /// What `eval` is asked to do.
-package struct EvaluateRequest: Sendable {
+public struct EvaluateRequest: Sendable {
     /// The base checkpoint.
-    package var basePath: String
+    public var basePath: String
     /// The adapter; nil for the bare base.
-    package var adapterPath: String?
+    public var adapterPath: String?
     /// Records to evaluate on.
-    package var dataPath: String
+    public var dataPath: String
     /// How accuracy is measured.
-    package var mode = EvaluationMode.choice
+    public var mode = EvaluationMode.choice
     /// Records that are used, from the first; nil for all.
-    package var limit: Int?
+    public var limit: Int?
     /// The most tokens that are generated for a record.
-    package var newTokenLimit = 32
+    public var newTokenLimit = 32
     /// How records become examples.
     package var loading = LoadingOptions()
     /// How to compute.
-    package var compute = ComputeOptions()
+    public var compute = ComputeOptions()
 
     /// A request with the program's defaults.
-    package init(basePath: String, adapterPath: String? = nil, dataPath: String) {
+    public init(basePath: String, adapterPath: String? = nil, dataPath: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
         self.dataPath = dataPath
@@ -42,34 +42,34 @@ package struct EvaluateRequest: Sendable {
 }
 
 /// What `eval` measured.
-package struct EvaluateReport: Sendable {
+public struct EvaluateReport: Sendable {
     /// Loss over the records.
     package var loss: LossResult
     /// Records with an answer; 0 where the file has none.
-    package var answered = 0
+    public var answered = 0
     /// Of these, answered rightly.
-    package var correct = 0
+    public var correct = 0
     /// What the gates did over the tokens of the records, each with its right answer; empty without gates.
     package var modules: [ModuleStatistics] = []
     /// Records.
-    package var records: Int
+    public var records: Int
     /// Records that were truncated.
-    package var truncated: Int
+    public var truncated: Int
     /// Seconds of evaluation, loading left out.
-    package var seconds = 0.0
+    public var seconds = 0.0
     /// The type that was computed in.
     package var dtype: DType
 
     /// Share of answered records that are right; nil without answers.
-    package var accuracy: Double? { answered == 0 ? nil : Double(correct) / Double(answered) }
+    public var accuracy: Double? { answered == 0 ? nil : Double(correct) / Double(answered) }
     /// The sparsity of each of `modules`; nil for one without a rank.
     package var sparsities: [Double?] = []
     /// Mean sparsity of the modules that have a rank; nil without gates.
-    package var meanSparsity: Double?
+    public var meanSparsity: Double?
 }
 
 /// The parts of an evaluation, for progress.
-package enum EvaluatePhase: String, Sendable {
+public enum EvaluatePhase: String, Sendable {
     /// The loss over the records.
     case loss
     /// The answers.
@@ -103,6 +103,7 @@ package func evaluateModel(
 private func evaluate(
     _ request: EvaluateRequest, _ session: ModelSession, progress: (EvaluatePhase, Int, Int) throws -> Void
 ) throws -> EvaluateReport {
+    try request.check()
     if let limit = request.limit, limit < 1 {
         throw WorkflowError.badOption(name: "--limit", expected: "at least 1", found: String(limit))
     }

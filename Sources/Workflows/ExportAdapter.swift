@@ -4,24 +4,24 @@ import Models
 import Transforms
 
 /// What `export` is asked to do.
-package struct ExportRequest: Sendable {
+public struct ExportRequest: Sendable {
     /// The adapter.
-    package var adapterPath: String
+    public var adapterPath: String
     /// For which program.
-    package var format: ExportFormat
+    public var format: Format
     /// Where the export goes: a file for GGUF, a directory for the others.
-    package var outputPath: String
+    public var outputPath: String
     /// The base; nil is the one that the adapter names, where the export needs it.
-    package var basePath: String?
+    public var basePath: String?
     /// What becomes of the gates; nil where nobody said.
-    package var gates: MergeGates?
+    public var gates: Gates?
     /// Whether peft is to get a LoRA whatever the method.
-    package var asLoRA = false
+    public var asLoRA = false
     /// Whether an existing output is replaced.
-    package var replaces = false
+    public var replaces = false
 
     /// A request with the program's defaults.
-    package init(adapterPath: String, format: ExportFormat, outputPath: String) {
+    public init(adapterPath: String, format: Format, outputPath: String) {
         self.adapterPath = adapterPath
         self.format = format
         self.outputPath = outputPath
@@ -52,7 +52,7 @@ func exportAdapter(
     let inputs = [request.adapterPath] + [base?.checkpoint.path].compactMap { $0 }
     try checkOutput(output.path, keeps: inputs)
     let export = try AdapterExport(
-        adapter, to: request.format, gates: request.gates, base: base, asLoRA: request.asLoRA)
+        adapter, to: request.format.table, gates: request.gates?.rule, base: base, asLoRA: request.asLoRA)
     let report = try export.write(to: output)
     return (report, base)
 }
@@ -64,8 +64,8 @@ private func base(for request: ExportRequest, _ adapter: AdapterDirectory) throw
     if let given = request.basePath {
         path = given
     } else {
-        let isNeeded = request.format.needsBase || request.asLoRA
-        guard isNeeded || AdapterExport.asksForBase(adapter, to: request.format) else { return nil }
+        let isNeeded = request.format.table.needsBase || request.asLoRA
+        guard isNeeded || AdapterExport.asksForBase(adapter, to: request.format.table) else { return nil }
         guard let named = adapter.configuration.baseModelPath, pathKind(named) != .nothing else {
             guard isNeeded else { return nil }
             let what = adapter.configuration.baseModelPath.map { "its base '\($0)' is not there" }

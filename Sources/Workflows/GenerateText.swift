@@ -5,26 +5,32 @@ import Models
 import Tokenization
 
 /// What `generate` is asked to do.
-package struct GenerateRequest: Sendable {
+public struct GenerateRequest: Sendable {
     /// The base checkpoint.
-    package var basePath: String
+    public var basePath: String
     /// The adapter; nil for the bare base.
-    package var adapterPath: String?
+    public var adapterPath: String?
     /// The text to continue, or the user's message.
-    package var prompt: String
+    public var prompt: String
     /// Whether the prompt is a user's message, to be put into the model's chat template.
-    package var isChat = false
+    public var isChat = false
     /// A system message before it, with a chat template.
-    package var system: String?
+    public var system: String?
     /// The most tokens to generate.
-    package var limit = 128
-    /// How tokens are chosen.
-    package var sampling = SamplingOptions.greedy
+    public var limit = 128
+    /// What logits are divided by before the softmax, 0 or more; 0 takes the likeliest token always.
+    public var temperature = 0.0
+    /// Only the likeliest so many tokens may be chosen, at least 1; nil for all.
+    public var topK: Int?
+    /// Only the likeliest tokens that together have this probability may be chosen, above 0 and at most 1.
+    public var topP = 1.0
+    /// What the random choices follow from.
+    public var seed: UInt64 = 0
     /// How to compute.
-    package var compute = ComputeOptions()
+    public var compute = ComputeOptions()
 
     /// A request with the program's defaults.
-    package init(basePath: String, adapterPath: String? = nil, prompt: String) {
+    public init(basePath: String, adapterPath: String? = nil, prompt: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
         self.prompt = prompt
@@ -32,13 +38,13 @@ package struct GenerateRequest: Sendable {
 }
 
 /// What `generate` did.
-package struct GenerateReport: Sendable {
+public struct GenerateReport: Sendable {
     /// Tokens of the prompt.
-    package var promptTokens: Int
+    public var promptTokens: Int
     /// What was generated.
     package var result: GenerationResult
     /// Seconds of the prompt and the generation, loading left out.
-    package var seconds: Double
+    public var seconds: Double
 }
 
 /// Continues a text; `receive` is handed each piece as soon as its characters are whole, and returns false to stop.
@@ -46,6 +52,11 @@ package struct GenerateReport: Sendable {
 package func generateText(
     _ request: GenerateRequest, receive: @escaping (String) throws -> Bool
 ) throws -> GenerateReport {
+    if request.system != nil, !request.isChat {
+        throw WorkflowError.conflict("a system message belongs to a chat")
+    }
+    let sampling = try SamplingOptions(
+        temperature: request.temperature, topK: request.topK, topP: request.topP, seed: request.seed)
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
     let encoder = SequenceEncoder(tokenizer: session.tokenizer)
@@ -66,7 +77,7 @@ package func generateText(
     let start = ContinuousClock.now
     let result = try session.overUnchangedBase {
         try generate(
-            session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, request.sampling
+            session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, sampling
         ) { token in
             let piece = text.append(token)
             return piece.isEmpty ? true : try receive(piece)

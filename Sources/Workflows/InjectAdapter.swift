@@ -5,53 +5,53 @@ import TensorCore
 import Transforms
 
 /// What `inject` is asked to do.
-package struct InjectRequest: Sendable {
+public struct InjectRequest: Sendable {
     /// The base checkpoint.
-    package var basePath: String
+    public var basePath: String
     /// Where the adapter goes.
-    package var outputPath: String
+    public var outputPath: String
     /// A method's name; nil for `ts-lora`, or for what `adapterPath` is.
-    package var method: String?
+    public var method: String?
     /// A directory that peft wrote, whose adapter is taken in place of a new one; nil for a new one.
-    package var adapterPath: String?
+    public var adapterPath: String?
     /// The method's numbers.
-    package var options = MethodOptions()
+    public var options = MethodOptions()
     /// The paper's settings for what `options` and `targets` leave open.
-    package var preset: Preset?
+    public var preset: Preset?
     /// peft's `target_modules`, as an argument; nil for the paper's commonsense targets.
-    package var targets: String?
+    public var targets: String?
     /// peft's `exclude_modules`, as an argument.
-    package var excluded: String?
+    public var excluded: String?
     /// Layers that are trained whole beside the adapter: `lm_head`, `embed_tokens`.
-    package var modulesToSave: [String] = []
+    public var modulesToSave: [String] = []
     /// Layers to which the targets are restricted.
-    package var layers: [Int]?
+    public var layers: [Int]?
     /// A selection file of `rank-modules`.
-    package var selectionPath: String?
+    public var selectionPath: String?
     /// The seed of the initial values.
-    package var seed: UInt64 = 0
+    public var seed: UInt64 = 0
     /// Whether an existing output is replaced.
-    package var replaces = false
+    public var replaces = false
 
     /// A request with the defaults.
-    package init(basePath: String, outputPath: String) {
+    public init(basePath: String, outputPath: String) {
         self.basePath = basePath
         self.outputPath = outputPath
     }
 }
 
 /// What `inject` did.
-package struct InjectReport: Sendable {
+public struct InjectReport: Sendable {
     /// What each target matched.
     package let match: TargetMatch
     /// The adapter's method.
-    package let method: String
+    public let method: String
     /// Trainable numbers, thresholds included.
-    package let parameterCount: Int
+    public let parameterCount: Int
     /// Numbers of the base.
-    package let baseParameterCount: Int
+    public let baseParameterCount: Int
     /// Why this program cannot train the adapter; nil where it can.
-    package let graphProblem: String?
+    public let graphProblem: String?
 }
 
 /// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one

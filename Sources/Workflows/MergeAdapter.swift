@@ -4,38 +4,38 @@ import Models
 import Transforms
 
 /// What `merge` is asked to do.
-package struct MergeRequest: Sendable {
+public struct MergeRequest: Sendable {
     /// An adapter to be merged.
-    package struct Adapter: Sendable, Equatable {
+    public struct Adapter: Sendable, Equatable {
         /// The adapter's directory.
-        package let path: String
+        public let path: String
         /// The factor on its updates.
-        package let weight: Double
+        public let weight: Double
 
         /// An adapter; `weight` must be finite and not 0.
-        package init(_ path: String, weight: Double = 1) {
+        public init(_ path: String, weight: Double = 1) {
             self.path = path
             self.weight = weight
         }
     }
 
     /// The base checkpoint.
-    package var basePath: String
+    public var basePath: String
     /// The adapters, at least one.
-    package var adapters: [Adapter]
+    public var adapters: [Adapter]
     /// Where the merged checkpoint goes: a directory, or a GGUF file where the name ends in `.gguf`.
-    package var outputPath: String
+    public var outputPath: String
     /// What becomes of the gates.
-    package var gates = MergeGates.scale
+    public var gates = Gates.scale
     /// The name of the type of changed weights, in letters of any case; nil keeps the base's.
-    package var dtype: String?
+    public var dtype: String?
     /// Whether an existing output is replaced.
-    package var replaces = false
+    public var replaces = false
     /// How to compute; the arithmetic is F32 whatever its precision.
-    package var compute = ComputeOptions()
+    public var compute = ComputeOptions()
 
     /// A request with the program's defaults.
-    package init(basePath: String, adapters: [Adapter], outputPath: String) {
+    public init(basePath: String, adapters: [Adapter], outputPath: String) {
         self.basePath = basePath
         self.adapters = adapters
         self.outputPath = outputPath
@@ -56,13 +56,14 @@ package func mergeAdapter(
 func mergeAdapter(
     _ request: MergeRequest, to output: OutputTarget, progress: CheckpointMerge.Progress = { _, _ in }
 ) throws -> MergeReport {
+    try request.check()
     let context = try request.compute.makeContext()
     let type = try request.dtype.map(encoding)
     let base = try ModelCheckpoint.open(request.basePath)
     let adapters = try request.adapters.map {
         WeightedAdapter(try AdapterDirectory.read($0.path, takingExtras: true), weight: $0.weight)
     }
-    let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates)
+    let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates.rule)
     return try merge.write(to: output, as: type, threadCount: context.threadCount, progress: progress)
 }
 

@@ -3,12 +3,12 @@ import CheckpointIO
 
 /// What a new adapter is asked to be, by the keys of `MethodOption`; what is not given is the preset's or the method's
 /// default.
-package struct MethodOptions: Sendable, Equatable {
+public struct MethodOptions: Sendable, Equatable {
     /// The options that were given, with their values as `MethodOption.form` says.
     package private(set) var values = JSONObject()
 
     /// All defaults.
-    package init() {}
+    public init() {}
 
     /// The value of an option; nil for one that is not given.
     package subscript(key: String) -> JSONValue? {
@@ -46,6 +46,10 @@ package struct MethodOptions: Sendable, Equatable {
     func settings(
         for kind: AdapterKind, _ preset: Preset?, targets: TargetSpecification
     ) throws -> any MethodSettings {
+        for key in values.members.map(\.key) where !Self.all.contains(where: { $0.key == key }) {
+            throw WorkflowError.unknownName(
+                what: "option of a method", found: key, known: kind.settings.options.map(\.key))
+        }
         for option in given {
             guard let own = kind.settings.options.first(where: { $0.key == option.key }) else {
                 throw WorkflowError.foreignOption(

@@ -5,32 +5,32 @@ import Training
 ///
 /// They depend on the method where the paper's do. For a method that it did not train on these tasks, the sizes are the
 /// method's own defaults and lambda is LoRA's.
-package struct Preset: Sendable, Equatable {
+public struct Preset: Sendable, Equatable {
     /// The name on the command line.
-    package let name: String
+    public let name: String
     /// r of LoRA and DoRA, AdaLoRA's target.
-    package let rank: Int
+    public let rank: Int
     /// A parallel adapter's size; nil where the paper trained none.
-    package let adapterSize: Int?
+    public let adapterSize: Int?
     /// Dropout of x.
-    package let dropout: Double
+    public let dropout: Double
     /// Projections, as peft's `target_modules`.
-    package let targets: [String]
+    public let targets: [String]
     /// Peak learning rate.
-    package let learningRate: Double
+    public let learningRate: Double
     /// Its shape.
     package let schedule: ScheduleShape
     /// Examples an optimizer step.
-    package let batchSize: Int
+    public let batchSize: Int
     /// Passes over the data.
-    package let epochs: Int
+    public let epochs: Int
     /// s of equation 20.
-    package let stepSize: Double
+    public let stepSize: Double
     /// lambda of equation 15 by method; there is one for LoRA.
     package let lambdas: [AdapterKind: Double]
 
     /// The factor on the update, the same in all of the paper.
-    package let scaling = 0.5
+    public var scaling: Double { 0.5 }
 
     /// What a method takes its sizes from.
     package var numbers: PaperNumbers {
@@ -49,23 +49,23 @@ package struct Preset: Sendable, Equatable {
     }
 
     /// Every preset.
-    package static let all: [Preset] = [csr, vit] + nlu
+    public static let all: [Preset] = [csr, vit] + nlu
 
     /// Commonsense reasoning, LLaMA-3.1-8B (table 1).
-    package static let csr = Preset(
+    public static let csr = Preset(
         name: "csr", rank: 32, adapterSize: nil, dropout: 0.05,
         targets: ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"], learningRate: 1e-4, schedule: .linear,
         batchSize: 16, epochs: 3, stepSize: 4e-5, lambdas: [.lora: 4.5e-5, .dora: 1e-5, .adalora: 1e-4])
 
     /// Visual instruction tuning, LLaVA-1.5-7B (table 2).
-    package static let vit = Preset(
+    public static let vit = Preset(
         name: "vit", rank: 128, adapterSize: nil, dropout: 0.05,
         targets: ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"], learningRate: 2e-4,
         schedule: .cosine, batchSize: 16, epochs: 1, stepSize: 4e-5,
         lambdas: [.lora: 2e-6, .dora: 1e-6, .adalora: 5e-7])
 
     /// Language understanding on GLUE, DeBERTaV3-base (table 3: LoRA, AdaLoRA, adapter).
-    package static let nlu: [Preset] = [
+    public static let nlu: [Preset] = [
         glue("cola", dropout: 0.1, learningRate: 4e-4, epochs: 40, lambdas: (6e-6, 5e-6, 4.5e-7)),
         glue("mnli", dropout: 0.15, learningRate: 2.5e-4, epochs: 10, lambdas: (1e-5, 9e-6, 5e-7)),
         glue("qnli", dropout: 0.1, learningRate: 2e-4, epochs: 10, lambdas: (2e-5, 4.5e-7, 4.5e-7)),
@@ -85,5 +85,12 @@ package struct Preset: Sendable, Equatable {
             targets: ["query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense"],
             learningRate: learningRate, schedule: .linear, batchSize: 32, epochs: epochs, stepSize: 1e-4,
             lambdas: [.lora: lambdas.lora, .adalora: lambdas.adalora, .adapter: lambdas.adapter])
+    }
+}
+
+extension Preset {
+    /// The preset of that name, such as `csr`, `vit` or `nlu-rte`; an error of the kind `usage` for another name.
+    public init(named name: String) throws(TSPEFTError) {
+        self = try reporting { try Preset.named(name) }
     }
 }

@@ -3,9 +3,9 @@ import CheckpointIO
 import Transforms
 
 /// What `prune` is asked to do.
-package struct PruneRequest: Sendable {
+public struct PruneRequest: Sendable {
     /// Which modules are kept.
-    package enum Choice: Sendable {
+    public enum Choice: Sendable {
         /// So many by rising sparsity, as `50%` or `40`.
         case keep(String)
         /// Those of a selection file.
@@ -13,16 +13,16 @@ package struct PruneRequest: Sendable {
     }
 
     /// The adapter.
-    package var adapterPath: String
+    public var adapterPath: String
     /// Which modules are kept.
-    package var choice: Choice
+    public var choice: Choice
     /// Where the pruned adapter goes.
-    package var outputPath: String
+    public var outputPath: String
     /// Whether an existing output is replaced.
-    package var replaces = false
+    public var replaces = false
 
     /// A request that replaces nothing.
-    package init(adapterPath: String, choice: Choice, outputPath: String) {
+    public init(adapterPath: String, choice: Choice, outputPath: String) {
         self.adapterPath = adapterPath
         self.choice = choice
         self.outputPath = outputPath
@@ -30,17 +30,17 @@ package struct PruneRequest: Sendable {
 }
 
 /// What `prune` did.
-package struct PruneReport: Sendable {
+public struct PruneReport: Sendable {
     /// The kept modules.
     package let selection: ModuleSelection
     /// Modules of the adapter before.
-    package let moduleCount: Int
+    public let moduleCount: Int
     /// Numbers of the adapter before, thresholds included.
-    package let parameterCount: Int
+    public let parameterCount: Int
     /// Numbers that are left, thresholds included.
-    package let keptParameterCount: Int
+    public let keptParameterCount: Int
     /// Mean sparsity before and of the kept modules; nil without statistics.
-    package let sparsity: (before: Double, kept: Double)?
+    public let sparsity: (before: Double, kept: Double)?
 }
 
 /// Writes the adapter with only the chosen modules.

@@ -3,20 +3,20 @@ import CheckpointIO
 import Transforms
 
 /// What `rank-modules` is asked to do.
-package struct RankRequest: Sendable {
+public struct RankRequest: Sendable {
     /// The trained, gated adapter.
-    package var adapterPath: String
+    public var adapterPath: String
     /// The name of the rule by which modules are ranked; nil for sparsity.
-    package var rule: String?
+    public var rule: String?
     /// How many modules to choose, such as `50%` or `40`; nil for no choice.
-    package var keep: String?
+    public var keep: String?
     /// Where the choice goes; nil for nowhere.
-    package var selectionPath: String?
+    public var selectionPath: String?
     /// Whether an existing file there is replaced.
-    package var replaces = false
+    public var replaces = false
 
     /// A request for the ranking alone.
-    package init(adapterPath: String) {
+    public init(adapterPath: String) {
         self.adapterPath = adapterPath
     }
 
@@ -27,9 +27,9 @@ package struct RankRequest: Sendable {
 }
 
 /// The ranking of an adapter's modules, and the choice among them where one was asked for.
-package struct RankReport: Sendable {
+public struct RankReport: Sendable {
     /// The adapter's path.
-    package let adapter: String
+    public let adapter: String
     /// The modules in the rule's order.
     package let ranking: ModuleRanking
     /// The chosen modules.

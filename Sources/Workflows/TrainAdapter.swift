@@ -9,34 +9,34 @@ import Training
 import Transforms
 
 /// What `train` is asked to do.
-package struct TrainRequest: Sendable {
+public struct TrainRequest: Sendable {
     /// The base checkpoint.
-    package var basePath: String
+    public var basePath: String
     /// The adapter to start from.
-    package var adapterPath: String
+    public var adapterPath: String
     /// Records to train on.
-    package var dataPath: String
+    public var dataPath: String
     /// Records to evaluate on; nil for none.
-    package var evaluationPath: String?
+    public var evaluationPath: String?
     /// The run's directory.
-    package var outputPath: String
+    public var outputPath: String
     /// How records become examples.
     package var loading = LoadingOptions()
     /// Examples of the evaluation file that are used; nil for all.
-    package var evaluationLimit: Int?
+    public var evaluationLimit: Int?
     /// How to train.
     package var training = TrainingConfiguration()
     /// How to compute.
-    package var compute = ComputeOptions()
+    public var compute = ComputeOptions()
     /// Whether to go on with the run that stands at `outputPath`.
-    package var resumes = false
+    public var resumes = false
     /// Whether an existing run at `outputPath` is replaced (it is kept until the new one is done).
-    package var replaces = false
+    public var replaces = false
     /// Checkpoints to keep, the newest; at least 1.
-    package var keptCheckpoints = 3
+    public var keptCheckpoints = 3
 
     /// A request with the program's defaults.
-    package init(basePath: String, adapterPath: String, dataPath: String, outputPath: String) {
+    public init(basePath: String, adapterPath: String, dataPath: String, outputPath: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
         self.dataPath = dataPath
@@ -44,40 +44,27 @@ package struct TrainRequest: Sendable {
     }
 }
 
-/// What `train` tells as it goes, besides the loop's own events.
-package enum TrainProgress: Sendable {
-    /// The inputs are read: examples, tokens, scored tokens, truncated records, steps of the run.
-    case loaded(examples: Int, tokens: Int, scored: Int, truncated: Int, steps: Int)
-    /// The adapter: trainable numbers, modules, the type of computation, threads.
-    case ready(parameters: Int, modules: Int, dtype: DType, threads: Int)
-    /// The run goes on after this step.
-    case resumed(step: Int)
-    /// An event of the loop.
-    case training(TrainingEvent)
-    /// The final pass for statistics has begun, over so many records.
-    case measuring(source: String, examples: Int)
-}
-
 /// What `train` did.
-package struct TrainReport: Sendable {
+public struct TrainReport: Sendable {
     /// Steps of the run.
-    package var steps: Int
+    public var steps: Int
     /// Mean loss over the last steps (up to ten).
-    package var finalLoss: Double
+    public var finalLoss: Double
     /// Loss over the statistics' records with the adapter as saved.
     package var measured: LossResult
     /// What the gates did there.
     package var statistics: AdapterStatistics
-    /// Mean sparsity there and the range of tau; nil for a dense adapter.
+    /// Mean sparsity there (equation 21, over the modules that have a rank) and the range of tau; nil for a dense
+    /// adapter.
     package var gates: (meanSparsity: Double, tauRange: ClosedRange<Float>)?
     /// Seconds of the steps of this process.
-    package var trainingSeconds: Double
+    public var trainingSeconds: Double
     /// Tokens per second over those steps.
-    package var tokensPerSecond: Double
+    public var tokensPerSecond: Double
     /// The largest memory of tensors, bytes.
-    package var peakTensorBytes: Int
+    public var peakTensorBytes: Int
     /// The share of the steps' time spent in matrix products.
-    package var productShare: Double
+    public var productShare: Double
 }
 
 /// Records of the training file that the statistics take where there is no evaluation file (NUMERICS, "Sparsity").
@@ -94,6 +81,7 @@ package func trainAdapter(
     _ request: TrainRequest, progress: @escaping (TrainProgress) throws -> Void = { _ in },
     shouldStop: @escaping () -> Bool = { false }
 ) throws -> TrainReport {
+    try request.check()
     let output = try TrainingOutput.plan(request)
     let paths = [request.basePath, request.adapterPath, request.dataPath] + [request.evaluationPath].compactMap { $0 }
     if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
@@ -123,7 +111,8 @@ package func trainAdapter(
         .ready(
             parameters: adapter.thresholds.count
                 + (adapter.trainsParameters ? adapter.parameters.reduce(0) { $0 + $1.value.count } : 0),
-            modules: adapter.projections.count, dtype: session.context.dtype, threads: session.context.threadCount))
+            modules: adapter.projections.count, precision: ComputeOptions.Precision(session.context.dtype),
+            threads: session.context.threadCount))
     let run = try output.begin()
     var isFinished = false
     defer { if !isFinished { run.giveUp() } }
@@ -144,7 +133,7 @@ package func trainAdapter(
                 tally.add(report)
             }
             try run.log(event)
-            try progress(.training(event))
+            try progress(TrainProgress(event))
         },
         save: { state in
             // A state is saved behind the report of its step, which has looked whether the base stayed as it was.
@@ -180,7 +169,7 @@ package func trainAdapter(
         let event = TrainingEvent.evaluation(
             step: loop.step, loss: measured.meanLoss, details: ["perplexity": .real(measured.perplexity)])
         try run.log(event)
-        try progress(.training(event))
+        try progress(TrainProgress(event))
     }
     let taus = adapter.thresholds.values
     let report = TrainReport(

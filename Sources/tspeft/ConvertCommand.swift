@@ -77,10 +77,11 @@ struct ConvertCommand: ParsableCommand {
         request.threadCount = threads
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let start = ContinuousClock.now
-        let report = try convertCheckpoint(request) { done, total in
+        let summary = try convert(request) { done, total in
             Terminal.progress("converting: \(percent(Double(done) / Double(max(1, total)), 0)) %")
         }
         Terminal.endProgress()
+        let report = summary.report
         if json {
             Terminal.result(ConversionText.json(report, output: output).text(indent: 2))
         } else {

@@ -52,7 +52,7 @@ struct EvalCommand: ParsableCommand {
         request.newTokenLimit = maxNewTokens
         request.loading = loading.options
         request.compute = compute.options
-        let report = try evaluateModel(request) { phase, done, total in
+        let report = try evaluate(request) { phase, done, total in
             Terminal.progress("\(phase.rawValue): \(done) of \(total) records")
         }
         Terminal.endProgress()

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Transforms
 import TSPEFT
 
 struct ExportCommand: ParsableCommand {
@@ -18,7 +17,7 @@ struct ExportCommand: ParsableCommand {
     var adapter: String
 
     @Option(help: "The format: peft, mlx, gguf-lora or torch.")
-    var to: ExportFormat
+    var to: ExportRequest.Format
 
     @Option(
         help:
@@ -30,7 +29,7 @@ struct ExportCommand: ParsableCommand {
     var output: String
 
     @Option(help: "What becomes of the gates where the format has none: scale or drop.")
-    var gates: MergeGates?
+    var gates: Gates?
 
     @Flag(name: .customLong("as-lora"), help: "Fold the method into LoRA for peft too.")
     var asLoRA = false
@@ -51,7 +50,7 @@ struct ExportCommand: ParsableCommand {
         request.asLoRA = asLoRA
         request.replaces = force
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
-        let report = try exportAdapter(request)
+        let report = try export(request).report
         if json {
             Terminal.result(ExportText.json(report).text(indent: 2))
         } else {
@@ -65,4 +64,4 @@ struct ExportCommand: ParsableCommand {
     }
 }
 
-extension ExportFormat: ExpressibleByArgument {}
+extension ExportRequest.Format: ExpressibleByArgument {}

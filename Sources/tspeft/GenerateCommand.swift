@@ -1,5 +1,4 @@
 import ArgumentParser
-import Evaluation
 import TSPEFT
 
 struct GenerateCommand: ParsableCommand {
@@ -54,20 +53,23 @@ struct GenerateCommand: ParsableCommand {
         request.isChat = chat
         request.system = system
         request.limit = maxTokens
-        request.sampling = try SamplingOptions(temperature: temperature, topK: topK, topP: topP, seed: seed)
+        request.temperature = temperature
+        request.topK = topK
+        request.topP = topP
+        request.seed = seed
         request.compute = compute.options
         var isFirst = true
         let echo = !noEcho && !chat
-        let report = try generateText(request) { piece in
+        let report = try generate(request) { piece in
             if isFirst, echo { _ = Terminal.resultText(prompt) }
             isFirst = false
             return Terminal.resultText(piece)
         }
         Terminal.result()
-        let count = report.result.tokens.count
+        let count = report.tokens.count
         Terminal.note(
             "\(report.promptTokens) + \(count) tokens in \(durationText(report.seconds)), "
                 + "\(fixed(Double(count) / max(report.seconds, 1e-9), 1)) generated tokens/s; "
-                + "ended by \(report.result.end.rawValue)")
+                + "ended by \(report.end.rawValue)")
     }
 }

@@ -73,8 +73,8 @@ struct InjectCommand: ParsableCommand {
     func run() throws {
         do {
             try inject()
-        } catch let error as WorkflowError {
-            throw error.worded
+        } catch let error as TSPEFTError {
+            throw (error.cause as? WorkflowError)?.worded ?? error
         }
     }
 
@@ -92,7 +92,7 @@ struct InjectCommand: ParsableCommand {
         request.seed = seed
         request.replaces = force
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request)) }
-        let report = try injectAdapter(request)
+        let report = try TSPEFT.inject(request)
         for line in SparsityReport.targets(report.match) { Terminal.result(line) }
         Terminal.result(
             "\(report.method) on \(report.match.modules.count) modules: \(grouped(report.parameterCount)) trainable "

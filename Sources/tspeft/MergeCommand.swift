@@ -44,7 +44,7 @@ struct MergeCommand: ParsableCommand {
     var dtype: String?
 
     @Option(help: "What becomes of the gates: scale or drop.")
-    var gates = MergeGates.scale
+    var gates = Gates.scale
 
     @Flag(help: "Print every module and tensor, not just the five with the largest error.")
     var modules = false
@@ -70,10 +70,11 @@ struct MergeCommand: ParsableCommand {
         request.compute.threadCount = threads
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let start = ContinuousClock.now
-        let report = try mergeAdapter(request) { done, total in
+        let summary = try merge(request) { done, total in
             Terminal.progress("merging: \(percent(Double(done) / Double(max(1, total)), 0)) %")
         }
         Terminal.endProgress()
+        let report = summary.report
         if json {
             Terminal.result(MergeText.json(report).text(indent: 2))
         } else {
@@ -90,7 +91,7 @@ struct MergeCommand: ParsableCommand {
     }
 }
 
-extension MergeGates: ExpressibleByArgument {}
+extension Gates: ExpressibleByArgument {}
 
 extension MergeRequest.Adapter {
     /// Reads `PATH` or `PATH:WEIGHT`: what follows the last colon is a weight where it is a number, unless there is

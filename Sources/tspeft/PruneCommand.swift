@@ -40,7 +40,7 @@ struct PruneCommand: ParsableCommand {
         var request = PruneRequest(adapterPath: adapter, choice: choice, outputPath: output)
         request.replaces = force
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request)) }
-        let report = try pruneAdapter(request)
+        let report = try prune(request)
         Terminal.result("kept           \(report.selection.modules.count) of \(report.moduleCount) modules")
         Terminal.result(
             "numbers        \(grouped(report.keptParameterCount)) of \(grouped(report.parameterCount)), "

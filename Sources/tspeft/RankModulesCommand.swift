@@ -53,7 +53,7 @@ struct RankModulesCommand: ParsableCommand {
         if rehearsal.dryRun, let run = try dryRun(of: request) {
             return try rehearsal.show(run, json: json)
         }
-        let report = try rankModules(request)
+        let report = try rank(request)
         if json {
             Terminal.result(report.json.text(indent: 2))
         } else {

@@ -150,7 +150,7 @@ struct TrainCommand: ParsableCommand {
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: try request())) }
         Signals.stopInOrder()
         let view = TrainView(logInterval: logEvery, showsLearningRate: only != .tau)
-        let report = try trainAdapter(
+        let report = try train(
             try request(), progress: { view.show($0) }, shouldStop: { Signals.stopRequested })
         view.finish()
         printResult(report)
@@ -158,15 +158,8 @@ struct TrainCommand: ParsableCommand {
 
     private func request() throws -> TrainRequest {
         var request = TrainRequest(basePath: base, adapterPath: adapter, dataPath: data, outputPath: output)
-        var training = TrainingConfiguration()
-        if let settings = try preset.settings {
-            training.learningRate = settings.learningRate
-            training.schedule = settings.schedule
-            training.batchSize = settings.batchSize
-            training.length = .epochs(Double(settings.epochs))
-            training.thresholds.stepSize = settings.stepSize
-            training.thresholds.lambda = settings.lambda(for: try AdapterDirectory.configuration(at: adapter).kind)
-        }
+        if let settings = try preset.settings { try request.apply(settings) }
+        var training = request.training
         if let epochs { training.length = .epochs(epochs) }
         if let steps { training.length = .steps(steps) }
         training.batchSize = batchSize ?? training.batchSize

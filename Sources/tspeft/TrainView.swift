@@ -1,11 +1,10 @@
-import Training
 import TSPEFT
 
 /// Shows a training run: one line that is rewritten on a terminal, plain lines elsewhere.
 final class TrainView {
     private let logInterval: Int
     private let showsLearningRate: Bool
-    private var recent: [StepReport] = []
+    private var recent: [TrainStep] = []
     private var firstStep: Int?
     private var seconds = 0.0
 
@@ -21,21 +20,22 @@ final class TrainView {
             Terminal.note(
                 "\(grouped(examples)) examples, \(grouped(tokens)) tokens (\(grouped(scored)) scored\(cut)); "
                     + "\(grouped(steps)) steps")
-        case .ready(let parameters, let modules, let dtype, let threads):
+        case .ready(let parameters, let modules, let precision, let threads):
             Terminal.note(
-                "training \(grouped(parameters)) numbers in \(modules) modules, \(dtype.rawValue), \(threads) threads")
+                "training \(grouped(parameters)) numbers in \(modules) modules, \(precision.rawValue.uppercased()), "
+                    + "\(threads) threads")
         case .resumed(let step): Terminal.note("resumed after step \(step)")
         case .measuring(let source, let examples):
             Terminal.note("measuring the gates over \(examples) records of \(source)")
-        case .training(.step(let report)): show(report)
-        case .training(.evaluation(let step, let loss, _)):
+        case .step(let step): show(step)
+        case .evaluation(let step, let loss, _):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
-        case .training(.checkpoint(let step, let path)): Terminal.note("step \(step)  saved \(path)")
-        case .training(.warning(let text)): Terminal.note("warning: \(text)")
+        case .checkpoint(let step, let path): Terminal.note("step \(step)  saved \(path)")
+        case .warning(let warning): Terminal.note("warning: \(warning.text)")
         }
     }
 
-    private func show(_ report: StepReport) {
+    private func show(_ report: TrainStep) {
         firstStep = firstStep ?? report.step - 1
         seconds += report.seconds
         recent.append(report)
@@ -48,7 +48,7 @@ final class TrainView {
         }
     }
 
-    private func text(_ report: StepReport) -> String {
+    private func text(_ report: TrainStep) -> String {
         let loss = recent.reduce(0) { $0 + $1.loss } / Double(recent.count)
         let speed = Double(recent.reduce(0) { $0 + $1.tokens }) / max(1e-9, recent.reduce(0) { $0 + $1.seconds })
         let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))

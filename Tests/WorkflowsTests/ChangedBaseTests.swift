@@ -75,7 +75,7 @@ import TSPEFT
                     _ = try trainAdapter(
                         request,
                         progress: { event in
-                            guard case .training(.step) = event else { return }
+                            guard case .step = event else { return }
                             steps += 1
                             try write(byte)
                         })

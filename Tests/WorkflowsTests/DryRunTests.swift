@@ -47,7 +47,7 @@ import Transforms
             let prune = PruneRequest(
                 adapterPath: adapter, choice: .selection(path: selection), outputPath: folder + "/pruned")
             try expect(folder + "/pruned", { try dryRun(of: prune) }, { _ = try pruneAdapter(prune) })
-            for format in ExportFormat.allCases {
+            for format in ExportRequest.Format.allCases {
                 let output = folder + "/" + (format == .ggufLoRA ? "lora.gguf" : format.rawValue)
                 var export = ExportRequest(adapterPath: adapter, format: format, outputPath: output)
                 export.basePath = Self.base

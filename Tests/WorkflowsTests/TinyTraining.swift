@@ -52,7 +52,7 @@ struct TinyTraining {
             _ = try trainAdapter(
                 request,
                 progress: { event in
-                    if case .training(.step(let report)) = event { steps.append(report.step) }
+                    if case .step(let step) = event { steps.append(step.step) }
                 }, shouldStop: { steps.last == stop && stop != nil })
             return (nil, steps)
         } catch {

@@ -1,0 +1,43 @@
+import Data
+
+/// How records become examples.
+extension TrainRequest {
+    /// Whether only what the model is to say is scored; it is unless given. False scores prompts too.
+    public var promptMasking: Bool {
+        get { loading.promptMasking }
+        set { loading.promptMasking = newValue }
+    }
+
+    /// Whether the end-of-text token follows completions and texts; it does unless given.
+    public var endOfText: Bool {
+        get { loading.endOfText }
+        set { loading.endOfText = newValue }
+    }
+
+    /// The most tokens of an example, at least 2; longer ones lose the beginning of their prompt. Nil for no limit.
+    public var maxLength: Int? {
+        get { loading.maxLength }
+        set { loading.maxLength = newValue }
+    }
+}
+
+/// How records become examples.
+extension EvaluateRequest {
+    /// Whether only what the model is to say is scored; it is unless given. False scores prompts too.
+    public var promptMasking: Bool {
+        get { loading.promptMasking }
+        set { loading.promptMasking = newValue }
+    }
+
+    /// Whether the end-of-text token follows completions and texts; it does unless given.
+    public var endOfText: Bool {
+        get { loading.endOfText }
+        set { loading.endOfText = newValue }
+    }
+
+    /// The most tokens of an example, at least 2; longer ones lose the beginning of their prompt. Nil for no limit.
+    public var maxLength: Int? {
+        get { loading.maxLength }
+        set { loading.maxLength = newValue }
+    }
+}

@@ -1,0 +1,80 @@
+import Glibc
+import TensorCore
+import Training
+
+/// What a training run tells as it goes.
+public enum TrainProgress: Sendable {
+    /// The inputs are read: examples, tokens, scored tokens, truncated records, optimizer steps of the run.
+    case loaded(examples: Int, tokens: Int, scored: Int, truncated: Int, steps: Int)
+    /// The adapter: trainable numbers, modules, the type that is computed in (`f32` or `bf16`), threads.
+    case ready(parameters: Int, modules: Int, precision: ComputeOptions.Precision, threads: Int)
+    /// The run goes on after this step.
+    case resumed(step: Int)
+    /// A step is done.
+    case step(TrainStep)
+    /// An evaluation is done: mean loss of a scored token in nats, and its exponential.
+    case evaluation(step: Int, loss: Double, perplexity: Double)
+    /// A checkpoint stands at `path`, whole.
+    case checkpoint(step: Int, path: String)
+    /// Something that the user should know of, such as thresholds that cannot reach the ratios of this run.
+    case warning(TrainWarning)
+    /// The final pass for statistics has begun, over so many records.
+    case measuring(source: String, examples: Int)
+
+    /// What the loop tells.
+    init(_ event: TrainingEvent) {
+        self =
+            switch event {
+            case .step(let report): .step(TrainStep(report: report))
+            case .evaluation(let step, let loss, _): .evaluation(step: step, loss: loss, perplexity: exp(loss))
+            case .checkpoint(let step, let path): .checkpoint(step: step, path: path)
+            case .warning(let text): .warning(TrainWarning(text: text))
+            }
+    }
+}
+
+/// What a training run warns of.
+public struct TrainWarning: Sendable {
+    /// A sentence.
+    public let text: String
+}
+
+/// What one optimizer step did.
+public struct TrainStep: Sendable {
+    /// The loop's own report.
+    package let report: StepReport
+
+    /// The step, from 1.
+    public var step: Int { report.step }
+    /// Steps of the whole run.
+    public var totalSteps: Int { report.totalSteps }
+    /// Passes over the data so far, in parts.
+    public var epoch: Double { report.epoch }
+    /// Mean loss of the step's scored tokens, in nats.
+    public var loss: Double { report.loss }
+    /// What the method adds to the loss (AdaLoRA's orthogonality penalty); 0 for most.
+    public var penalty: Double { report.penalty }
+    /// Mean rank of the modules where ranks move between them (AdaLoRA); nil elsewhere.
+    public var meanRank: Double? { report.meanRank }
+    /// The learning rate used.
+    public var learningRate: Double { report.learningRate }
+    /// Norm of all gradients of the adapter before clipping.
+    public var gradientNorm: Double { report.gradientNorm }
+    /// Tokens passed forward and backward.
+    public var tokens: Int { report.tokens }
+    /// Tokens scored.
+    public var scoredTokens: Int { report.scoredTokens }
+    /// Seconds that the step took.
+    public var seconds: Double { report.seconds }
+    /// Tokens passed forward and backward in a second.
+    public var tokensPerSecond: Double { Double(report.tokens) / max(report.seconds, 1e-9) }
+    /// Mean over the gates of the share of the step's tokens that they skip; nil for a dense adapter.
+    public var sparsity: Double? { report.sparsity }
+    /// Smallest and largest threshold after the update; nil for a dense adapter.
+    public var tauRange: ClosedRange<Float>? { report.tauRange }
+}
+
+extension ComputeOptions.Precision {
+    /// The precision of a context.
+    init(_ dtype: DType) { self = dtype == .bf16 ? .bf16 : .f32 }
+}
