@@ -1,4 +1,5 @@
-/// The order in which a GGUF file holds the rows of a tensor, beside that of a Hugging Face checkpoint.
+/// The order in which a GGUF file holds the rows (or columns) of a tensor, beside that of a Hugging Face checkpoint. Every
+/// order is a bijection of the rows; `gguf` and `huggingFace` are each other's inverses.
 package enum RowOrder: Sendable, Equatable {
     /// The same.
     case asInHuggingFace
@@ -6,22 +7,46 @@ package enum RowOrder: Sendable, Equatable {
     /// GGUF files of the Llama family have the two next to each other: row `half * headSize / 2 + i` of a head lies at
     /// `2 i + half`.
     case rotaryPairs(headSize: Int)
+    /// From row `first` on, Hugging Face has heads of `headSize` rows in `groupCount` groups of `groupSize` (the value
+    /// heads of a delta rule, grouped by their key head); GGUF files have the first head of every group, then the second
+    /// of every group, and so on: head `group * groupSize + member` lies at `member * groupCount + group`. The rows
+    /// before `first` stay.
+    case transposedGroups(first: Int, groupCount: Int, groupSize: Int, headSize: Int)
 
     /// Whether the rows lie elsewhere.
     package var isPermuted: Bool { self != .asInHuggingFace }
 
     /// The row of a GGUF file that holds Hugging Face's row `row`.
     package func gguf(_ row: Int) -> Int {
-        guard case .rotaryPairs(let headSize) = self else { return row }
-        let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
-        let (half, pair) = within.quotientAndRemainder(dividingBy: headSize / 2)
-        return head * headSize + 2 * pair + half
+        switch self {
+        case .asInHuggingFace: return row
+        case .rotaryPairs(let headSize):
+            let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
+            let (half, pair) = within.quotientAndRemainder(dividingBy: headSize / 2)
+            return head * headSize + 2 * pair + half
+        case .transposedGroups(let first, let groupCount, let groupSize, let headSize):
+            return Self.transposed(row, first: first, count: groupCount, size: groupSize, headSize: headSize)
+        }
     }
 
     /// Hugging Face's row that row `row` of a GGUF file holds.
     package func huggingFace(_ row: Int) -> Int {
-        guard case .rotaryPairs(let headSize) = self else { return row }
-        let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
-        return head * headSize + within % 2 * (headSize / 2) + within / 2
+        switch self {
+        case .asInHuggingFace: return row
+        case .rotaryPairs(let headSize):
+            let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
+            return head * headSize + within % 2 * (headSize / 2) + within / 2
+        case .transposedGroups(let first, let groupCount, let groupSize, let headSize):
+            // The other way, there are `groupSize` groups of `groupCount` heads.
+            return Self.transposed(row, first: first, count: groupSize, size: groupCount, headSize: headSize)
+        }
+    }
+
+    /// The place of a row, where heads in `count` groups of `size` become `size` groups of `count`.
+    private static func transposed(_ row: Int, first: Int, count: Int, size: Int, headSize: Int) -> Int {
+        guard row >= first else { return row }
+        let (head, within) = (row - first).quotientAndRemainder(dividingBy: headSize)
+        let (group, member) = head.quotientAndRemainder(dividingBy: size)
+        return first + (member * count + group) * headSize + within
     }
 }
