@@ -4,6 +4,8 @@ import CheckpointIO
 struct GenericNames {
     /// The tensor.
     let record: TensorRecord
+    /// Its name in the model: the one that it has in the file, unless that stands for another.
+    let name: String
     /// The path of the module whose it is: the name without its last component.
     let module: String
     /// The module's path behind the layer's number; the whole path outside the layers.
@@ -16,9 +18,10 @@ struct GenericNames {
     let isWeight: Bool
     let isBias: Bool
 
-    init(_ record: TensorRecord) {
+    init(_ record: TensorRecord, name: String? = nil) {
         self.record = record
-        let components = record.name.split(separator: ".", omittingEmptySubsequences: false)
+        self.name = name ?? record.name
+        let components = self.name.split(separator: ".", omittingEmptySubsequences: false)
         isWeight = components.count > 1 && components.last == "weight"
         isBias = components.count > 1 && components.last == "bias"
         let path = components.dropLast()
@@ -48,7 +51,7 @@ struct GenericNames {
     /// Whether it holds the matrices of a layer's experts: [experts, ...].
     var isExperts: Bool {
         guard record.shape.count == 3, !Self.isPacked(record.encoding), layer != nil else { return false }
-        return record.name.contains("experts") || record.name.contains("_exps.")
+        return name.contains("experts") || name.contains("_exps.")
             || Self.packedExperts.contains(where: { last == $0 })
     }
 

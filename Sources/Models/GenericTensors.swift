@@ -2,10 +2,13 @@ import CheckpointIO
 import Glibc
 
 /// What the tensors of any checkpoint are to their model, as far as names and shapes tell: for a model whose graph is not
-/// known. Every tensor goes by the name that it has in the file, in the order of the files.
+/// known. Every tensor goes by the name that it has in the file, in the order of the files; in a GGUF file of an
+/// architecture whose names are known (`GGUFNames`) by Hugging Face's name.
 ///
 /// - A matrix called `X.weight` is the weight of a linear module X, unless its name is that of an embedding, a norm, a
 ///   convolution or the output head (`GenericNames`), or its elements are packed integers.
+/// - What such a GGUF file has beyond known names keeps its own and is nothing that an adapter could mean: the order of its
+///   rows is not known.
 /// - The embedding of tokens and the output head are told by name, and by the vocabulary's size where `config.json` has
 ///   it. A head that is not there, or is the embedding once more, is tied to it.
 /// - A linear module is stored as [inputSize, outputSize] (GPT-2's `Conv1D`) where the model's type says so
@@ -14,51 +17,66 @@ import Glibc
 struct GenericTensors {
     /// Every tensor of the checkpoint, and a tied head behind them.
     let specifications: ModelTensors
-
-    private let checkpoint: Checkpoint
-    private let isGGUF: Bool
-    private let facts: GenericConfiguration
+    /// Where the tensors of the checkpoint lie, by the model's names, in the order of the files.
+    let records: [(name: String, record: TensorRecord)]
 
     /// Looks at all names and shapes; reads tensors only to see whether a head is the embedding. Throws what that throws.
     init(_ checkpoint: Checkpoint) throws {
-        self.checkpoint = checkpoint
-        isGGUF = checkpoint.layout == .gguf
-        facts = GenericConfiguration(checkpoint.configuration)
-        let names = checkpoint.tensors.map { GenericNames($0) }
+        let isGGUF = checkpoint.layout == .gguf
+        let facts = GenericConfiguration(checkpoint.configuration)
+        let (ggufNames, counterparts) = Self.counterparts(checkpoint)
+        let names = checkpoint.tensors.map { GenericNames($0, name: counterparts[$0.name]?.name) }
+        let all = Set(names.map(\.name))
         let embedding = Self.embedding(names, facts)
         let head = Self.head(names, embedding, facts)
-        let transposed = Self.transposed(names, checkpoint, facts)
-        var all: [TensorSpecification] = []
-        all.reserveCapacity(names.count + 1)
+        let transposed = isGGUF ? [] : Self.transposed(names, checkpoint, facts)
+        var specifications: [TensorSpecification] = []
+        specifications.reserveCapacity(names.count + 1)
         for name in names {
             let record = name.record
+            let counterpart = counterparts[record.name]
             let role: TensorRole =
-                record.name == embedding?.record.name
-                ? .embedding : record.name == head?.record.name ? .outputHead : Self.role(name, checkpoint)
-            all.append(
-                TensorSpecification(
-                    name: record.name, ggufName: isGGUF ? record.name : nil, module: name.module, part: name.part,
-                    layer: name.layer, shape: record.shape, role: role, ggufRows: .asInHuggingFace,
-                    tiedTo: role == .outputHead ? try Self.tied(record, to: embedding?.record, checkpoint, facts) : nil,
-                    isTransposed: role == .projection && transposed.contains(record.name)))
+                name.name == embedding?.name
+                ? .embedding
+                : name.name == head?.name
+                    ? .outputHead : ggufNames != nil && counterpart == nil ? .other : Self.role(name, all)
+            var tensor = TensorSpecification(
+                name: name.name, ggufName: isGGUF ? record.name : nil, module: name.module, part: name.part,
+                layer: name.layer, shape: record.shape, role: role,
+                ggufRows: counterpart?.form.rows ?? .asInHuggingFace,
+                tiedTo: role == .outputHead ? try Self.tied(record, to: embedding, checkpoint, facts) : nil,
+                isTransposed: role == .projection && transposed.contains(name.name))
+            if let form = counterpart?.form { (tensor.ggufColumns, tensor.ggufValues) = (form.columns, form.values) }
+            specifications.append(tensor)
         }
-        if head == nil, let embedding, facts.tiesHead || isGGUF {
-            let module = isGGUF ? ModulePart.outputHead.gguf : facts.headPath
+        if head == nil, let embedding, facts.tiesHead || isGGUF && ggufNames?.hasLanguageHead ?? true {
+            let module = isGGUF && ggufNames == nil ? ModulePart.outputHead.gguf : facts.headPath
             let name = CheckpointNames.weight(of: module)
-            all.append(
+            specifications.append(
                 TensorSpecification(
-                    name: name, ggufName: isGGUF ? name : nil, module: module, part: module, layer: nil,
-                    shape: embedding.record.shape, role: .outputHead, ggufRows: .asInHuggingFace,
-                    tiedTo: embedding.record.name))
+                    name: name, ggufName: isGGUF ? ggufNames.map { $0.ggufName(of: name) } ?? name : nil,
+                    module: module, part: module, layer: nil, shape: embedding.record.shape, role: .outputHead,
+                    ggufRows: .asInHuggingFace, tiedTo: embedding.name))
         }
-        specifications = ModelTensors(all)
+        self.specifications = ModelTensors(specifications)
+        records = names.map { ($0.name, $0.record) }
     }
 
-    private static func role(_ name: GenericNames, _ checkpoint: Checkpoint) -> TensorRole {
+    /// The table of names of a GGUF file, and what it says of each of the file's tensors, by the file's names. None
+    /// where a tensor's own name is another's by the table.
+    private static func counterparts(_ checkpoint: Checkpoint) -> (GGUFNames?, [String: GGUFCounterpart]) {
+        guard let names = GGUFNames(of: checkpoint) else { return (nil, [:]) }
+        var counterparts: [String: GGUFCounterpart] = [:]
+        for tensor in checkpoint.tensors { counterparts[tensor.name] = names.counterpart(of: tensor) }
+        let isClear = counterparts.values.allSatisfy { checkpoint.record($0.name) == nil }
+        return (names, isClear ? counterparts : [:])
+    }
+
+    private static func role(_ name: GenericNames, _ all: Set<String>) -> TensorRole {
         if name.isLinear { return .projection }
         if name.isNorm { return .norm }
         if name.isExperts { return .experts }
-        if name.isBias, checkpoint.record(CheckpointNames.weight(of: name.module)) != nil { return .bias }
+        if name.isBias, all.contains(CheckpointNames.weight(of: name.module)) { return .bias }
         return .other
     }
 
@@ -91,12 +109,13 @@ struct GenericTensors {
 
     /// The embedding's name, where the head holds the same bytes and the configuration does not deny that they are tied.
     private static func tied(
-        _ head: TensorRecord, to embedding: TensorRecord?, _ checkpoint: Checkpoint, _ facts: GenericConfiguration
+        _ head: TensorRecord, to embedding: GenericNames?, _ checkpoint: Checkpoint, _ facts: GenericConfiguration
     ) throws -> String? {
-        guard facts.tying != false, let embedding, head.encoding == embedding.encoding, head.shape == embedding.shape
+        guard facts.tying != false, let embedding, head.encoding == embedding.record.encoding,
+            head.shape == embedding.record.shape
         else { return nil }
         let isSame = try checkpoint.withBytes(of: head) { left in
-            try checkpoint.withBytes(of: embedding) { right in
+            try checkpoint.withBytes(of: embedding.record) { right in
                 left.count == 0 || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
             }
         }
@@ -119,7 +138,7 @@ struct GenericTensors {
             if Conv1DModules.isTransposed(name.module, modelType: facts.modelType)
                 || rows != columns && bias == columns
             {
-                found.insert(name.record.name)
+                found.insert(name.name)
                 transposedParts.insert(name.last)
             } else if rows != columns, bias == rows {
                 plainParts.insert(name.last)
@@ -128,7 +147,7 @@ struct GenericTensors {
             }
         }
         for name in open where transposedParts.contains(name.last) && !plainParts.contains(name.last) {
-            found.insert(name.record.name)
+            found.insert(name.name)
         }
         return found
     }

@@ -26,7 +26,7 @@ package struct LinearModule: Sendable, Equatable {
 /// Where `ArchitectureTable` knows the architecture and the checkpoint is what its graph needs, tensors go by Hugging
 /// Face's names and row order and the model can compute. A checkpoint of an architecture that is not known, or that asks
 /// for more than the graph can do, has tensors that the graph would not read or goes by other names, is *generic*: each
-/// tensor goes by the name that it has in the file, and what the tensors are to the model follows from names and shapes
+/// tensor goes by the name that it has in the file (in a GGUF file by Hugging Face's, where `GGUFNames` has it), and what the tensors are to the model follows from names and shapes
 /// (`GenericTensors`). Nothing that needs no forward pass asks which of the two it is. What is refused at opening is a
 /// known architecture whose configuration is unsound, or of whose tensors some are there and others are not.
 package final class ModelCheckpoint: Sendable {
@@ -110,9 +110,9 @@ package final class ModelCheckpoint: Sendable {
         self.checkpoint = checkpoint
         graph = .failure(problem)
         specifications = tensors.specifications
-        records = Dictionary(checkpoint.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        records = Dictionary(tensors.records.map { ($0.name, $0.record) }, uniquingKeysWith: { first, _ in first })
         others = [:]
-        tensorNames = checkpoint.tensors.map(\.name)
+        tensorNames = tensors.records.map(\.name)
         unknownTensors = []
     }
 
@@ -234,9 +234,12 @@ package final class ModelCheckpoint: Sendable {
 extension ModelCheckpoint {
     /// The order in which the checkpoint holds the rows of `name`, a name of the model's: as in Hugging Face's files
     /// for every other one, since a tensor by a GGUF file's own name is what it is there.
-    package func rowOrder(of name: String) -> RowOrder {
-        guard checkpoint.layout == .gguf else { return .asInHuggingFace }
-        return specifications[name]?.ggufRows ?? .asInHuggingFace
+    package func rowOrder(of name: String) -> RowOrder { storedForm(of: name).rows }
+
+    /// How the checkpoint holds the tensor `name`: its order of rows and columns, and what it holds for its values.
+    package func storedForm(of name: String) -> GGUFForm {
+        guard checkpoint.layout == .gguf else { return .same }
+        return specifications[name]?.ggufForm ?? .same
     }
 
     /// The weight of a module that can be trained whole as training begins with it, in F32.
@@ -250,8 +253,8 @@ extension ModelCheckpoint {
         return try floats(module.name)
     }
 
-    /// Decodes rows (along the first axis; nil is all) of the tensor `name` to floats, in Hugging Face's row order where
-    /// the model names it.
+    /// Decodes rows (along the first axis; nil is all) of the tensor `name` to floats, in Hugging Face's order and values
+    /// where the model names it.
     ///
     /// `destination` must have exactly as many elements. Throws `unknownTensor` and
     /// `CheckpointError.unsupportedEncoding`.
@@ -261,7 +264,23 @@ extension ModelCheckpoint {
         guard let record = record(of: name) else {
             throw ModelError.unknownTensor(file: checkpoint.path, tensor: name)
         }
-        let order = rowOrder(of: name)
+        let form = storedForm(of: name)
+        try readRows(of: record, rows, form.rows, into: destination)
+        guard form.columns.isPermuted || form.values != .same else { return }
+        let width = form.columns.isPermuted ? record.shape.last ?? 1 : 1
+        for start in stride(from: 0, to: destination.count, by: width) {
+            let stored = Array(destination[start..<start + width])
+            for column in 0..<width {
+                destination[start + column] = form.values.huggingFace(stored[form.columns.gguf(column)])
+            }
+        }
+    }
+
+    /// Decodes rows of a tensor that the file holds in another order.
+    private func readRows(
+        of record: TensorRecord, _ rows: Range<Int>?, _ order: RowOrder,
+        into destination: UnsafeMutableBufferPointer<Float>
+    ) throws {
         guard order.isPermuted else {
             return try checkpoint.readFloats(of: record, rows: rows, into: destination)
         }

@@ -38,6 +38,12 @@ package struct TensorSpecification: Sendable, Equatable {
     package let tiedTo: String?
     /// Whether a linear module's weight is stored as [inputSize, outputSize], as GPT-2's `Conv1D` has it.
     package var isTransposed = false
+    /// The order of its columns in GGUF files, and what they hold for its values.
+    package var ggufColumns = RowOrder.asInHuggingFace
+    package var ggufValues = GGUFValueForm.same
+
+    /// How GGUF files hold it.
+    package var ggufForm: GGUFForm { GGUFForm(rows: ggufRows, columns: ggufColumns, values: ggufValues) }
 
     /// Rows and columns of a linear module's weight as it is multiplied with, [outputSize, inputSize].
     package var linearShape: (outputSize: Int, inputSize: Int)? {

@@ -7,40 +7,14 @@ import Testing
 /// The table of GGUF names, against files that Tests/Scripts/make_gguf_names.py converts apart from it, by the names that
 /// transformers saves and gguf's own map.
 @Suite struct GGUFNamesTests {
-    /// A tensor of a fixture: its name in the checkpoint, where it has one there, and its shape.
-    private struct Tensor {
-        let gguf: String
-        let name: String?
-        let shape: [Int]
-
-        /// The checkpoint's values of the tensor at place `place`, as the script has them.
-        func value(_ element: Int, place: Int) -> Float {
-            Float((7919 * place + 104_729 * element) % 4096 - 2048) / 1024
-        }
-    }
-
-    private static func tensors(of model: String) throws -> [Tensor] {
-        let listing = try JSONValue.parse(try readSmallFile(fixture("gguf-names/names.json"), limit: 1 << 20))
-        return try #require(listing[model]?.arrayValue).map {
-            Tensor(
-                gguf: try #require($0["gguf"]?.stringValue), name: $0["name"]?.stringValue,
-                shape: try #require($0["shape"]?.arrayValue).compactMap(\.intValue))
-        }
-    }
-
     private static func checkpoint(of model: String) throws -> Checkpoint {
-        try Checkpoint.open(fixture("gguf-names/\(model).gguf"))
+        try Checkpoint.open(try GGUFNamesFixture(model).path)
     }
 
-    private static let models = [
-        "bert", "gemma2", "gemma3_text", "glm4", "gpt_oss", "granite", "ministral3", "mixtral", "modernbert", "olmo2",
-        "olmo3", "phi3", "qwen2", "qwen3_5_text", "qwen3_moe", "roberta", "smollm3",
-    ]
-
-    @Test(arguments: models) func everyTensorHasItsNameInBothDirections(model: String) throws {
+    @Test(arguments: GGUFNamesFixture.models) func everyTensorHasItsNameInBothDirections(model: String) throws {
         let checkpoint = try Self.checkpoint(of: model)
         let names = try #require(GGUFNames(of: checkpoint))
-        let tensors = try Self.tensors(of: model)
+        let tensors = try GGUFNamesFixture(model).tensors
         #expect(Set(checkpoint.tensors.map(\.name)) == Set(tensors.map(\.gguf)))
         for tensor in tensors {
             let counterpart = names.counterpart(of: try #require(checkpoint.record(tensor.gguf)))
@@ -49,37 +23,89 @@ import Testing
         }
     }
 
-    @Test(arguments: models) func valuesReadByTheTableAreTheCheckpoints(model: String) throws {
+    @Test(arguments: GGUFNamesFixture.models) func valuesReadByTheTableAreTheCheckpoints(model: String) throws {
         let checkpoint = try Self.checkpoint(of: model)
         let names = try #require(GGUFNames(of: checkpoint))
-        for (place, tensor) in try Self.tensors(of: model).enumerated() where tensor.name != nil {
+        for tensor in try GGUFNamesFixture(model).tensors where tensor.name != nil {
             let record = try #require(checkpoint.record(tensor.gguf))
             let counterpart = try #require(names.counterpart(of: record))
             let stored = try checkpoint.floats(of: record)
             // Axes of one element are not kept; packed experts have rows of their own, which never lie elsewhere.
             let (rows, width) = (record.shape[0], record.shape.count > 1 ? record.shape.last! : 1)
             #expect(record.shape.filter { $0 > 1 } == tensor.shape.filter { $0 > 1 }, "\(tensor.gguf)")
-            #expect(record.shape.count < 3 || !counterpart.rows.isPermuted && !counterpart.columns.isPermuted)
+            #expect(record.shape.count < 3 || !counterpart.form.rows.isPermuted && !counterpart.form.columns.isPermuted)
             for element in 0..<record.elementCount {
                 let (row, column) = element.quotientAndRemainder(dividingBy: record.elementCount / rows)
                 let source =
-                    counterpart.rows.gguf(row) * (record.elementCount / rows)
-                    + (record.shape.count == 2 ? counterpart.columns.gguf(column) : column)
-                let expected = tensor.value(element, place: place)
-                let found = counterpart.values.huggingFace(stored[source])
-                if counterpart.values == .negatedExponential {
+                    counterpart.form.rows.gguf(row) * (record.elementCount / rows)
+                    + (record.shape.count == 2 ? counterpart.form.columns.gguf(column) : column)
+                let expected = tensor.value(element)
+                let found = counterpart.form.values.huggingFace(stored[source])
+                if counterpart.form.values == .negatedExponential {
                     #expect(abs(found - expected) < 1e-6, "\(tensor.gguf) \(element)")
                 } else {
                     #expect(found == expected, "\(tensor.gguf) \(element) of width \(width)")
                 }
-                #expect(abs(counterpart.values.gguf(expected) - stored[source]) <= 1e-6 * abs(stored[source]))
+                #expect(abs(counterpart.form.values.gguf(expected) - stored[source]) <= 1e-6 * abs(stored[source]))
             }
         }
     }
 
+    @Test(arguments: GGUFNamesFixture.models) func modelsWithoutAGraphAreSeenAsTheirCheckpoints(model: String) throws {
+        let base = try ModelCheckpoint.open(GGUFNamesFixture(model).path)
+        for tensor in try GGUFNamesFixture(model).tensors {
+            guard let name = tensor.name else {
+                // It keeps its name, and no adapter can wrap it.
+                let specification = try #require(base.specifications[tensor.gguf])
+                #expect(specification.role == .other && base.record(of: tensor.gguf)?.name == tensor.gguf)
+                continue
+            }
+            #expect(base.record(of: name)?.name == tensor.gguf && base.specifications[name]?.ggufName == tensor.gguf)
+            let found = try base.floats(name)
+            for (element, value) in found.enumerated() {
+                let expected = tensor.value(element)
+                #expect(abs(value - expected) <= (name.hasSuffix("A_log") ? 1e-6 : 0), "\(name) \(element)")
+            }
+            // Rows by themselves are those of the whole.
+            let rows = base.shape(of: name)![0] / 2..<base.shape(of: name)![0]
+            let width = found.count / base.shape(of: name)![0]
+            var part = [Float](repeating: 0, count: rows.count * width)
+            try part.withUnsafeMutableBufferPointer { try base.readFloats(name, rows: rows, into: $0) }
+            #expect(part[...] == found[(rows.lowerBound * width)...], "\(name)")
+        }
+    }
+
+    @Test func linearModulesOfAFileAreThoseOfTheCheckpoint() throws {
+        func parts(_ model: String, withTiedHead: Bool = false) throws -> Set<String> {
+            let base = try ModelCheckpoint.open(GGUFNamesFixture(model).path)
+            return Set(
+                base.specifications.linearModules(withTiedHead: withTiedHead).map {
+                    base.specifications[module: $0.path]?.part ?? ""
+                })
+        }
+        #expect(
+            try parts("phi3") == [
+                "self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj", "lm_head",
+            ])
+        #expect(
+            try parts("qwen3_5_text") == [
+                "linear_attn.in_proj_qkv", "linear_attn.in_proj_z", "linear_attn.in_proj_a", "linear_attn.in_proj_b",
+                "linear_attn.out_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "lm_head",
+            ])
+        #expect(try parts("gemma2", withTiedHead: true).subtracting(parts("gemma2")) == ["lm_head"])
+        #expect(
+            try parts("bert", withTiedHead: true) == [
+                "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+                "intermediate.dense", "output.dense", "classifier",
+            ])
+    }
+
     @Test func everyArchitectureOfTheTableIsHeldAgainstAConversion() throws {
         let tested = Set(
-            try Self.models.map { try #require(Self.checkpoint(of: $0).metadata?["general.architecture"]?.stringValue) }
+            try GGUFNamesFixture.models.map {
+                try #require(Self.checkpoint(of: $0).metadata?["general.architecture"]?.stringValue)
+            }
         )
         // Qwen3's names are those of its models with experts and those of Qwen2.
         #expect(tested.union(["qwen3"]) == Set(GGUFNames.architectures))
@@ -92,7 +118,6 @@ import Testing
             "blk.2.attn_v.weight", "blk.00.attn_v.weight", "blk.+1.attn_v.weight", "blk..attn_v.weight",
             "blk.99999999999999999999.attn_v.weight", "blk.1.attn_v", "blk.1.attn_v.weight.lora_a", "attn_v.weight",
             "blk.1.attn_rot_embd.weight", "rope_freqs.weight", "x.blk.1.attn_v.weight", "blk.1.ffn_gate_shexp.weight",
-            "",
         ]
         try withNames("granite", Self.sizes, ["blk.1.attn_v.weight"] + extra) { names, checkpoint in
             #expect(
@@ -119,8 +144,8 @@ import Testing
         ]
         for (sizes, rows) in cases {
             try withNames("smollm3", sizes, ["blk.0.attn_k.weight", "blk.0.ffn_up.weight"]) { names, checkpoint in
-                #expect(names.counterpart(of: checkpoint.tensors[0])?.rows == rows, "\(sizes)")
-                #expect(names.counterpart(of: checkpoint.tensors[1])?.rows == .asInHuggingFace)
+                #expect(names.counterpart(of: checkpoint.tensors[0])?.form.rows == rows, "\(sizes)")
+                #expect(names.counterpart(of: checkpoint.tensors[1])?.form.rows == .asInHuggingFace)
             }
         }
     }
@@ -130,7 +155,7 @@ import Testing
             "llama", ["block_count": 2], ["blk.0.attn_q.weight", "blk.1.attn_q.weight", "blk.2.attn_q.weight"],
             arrays: ["attention.head_count": [1, 2]]
         ) { names, checkpoint in
-            let orders = checkpoint.tensors.map { names.counterpart(of: $0)?.rows }
+            let orders = checkpoint.tensors.map { names.counterpart(of: $0)?.form.rows }
             #expect(orders == [.rotaryPairs(headSize: 8), .rotaryPairs(headSize: 4), nil])
         }
     }
@@ -143,7 +168,7 @@ import Testing
         try withNames("qwen35", sizes, tensors) { names, checkpoint in
             for tensor in checkpoint.tensors {
                 let counterpart = try #require(names.counterpart(of: tensor))
-                #expect(!counterpart.rows.isPermuted && !counterpart.columns.isPermuted)
+                #expect(!counterpart.form.rows.isPermuted && !counterpart.form.columns.isPermuted)
             }
         }
         for (key, value) in [("ssm.group_count", UInt32(0)), ("ssm.inner_size", 16), ("ssm.time_step_rank", 3)] {
@@ -154,8 +179,8 @@ import Testing
         sizes["ssm.group_count"] = 1
         try withNames("qwen35", sizes, tensors) { names, checkpoint in
             let order = RowOrder.transposedGroups(first: 0, groupCount: 1, groupSize: 2, headSize: 4)
-            #expect(names.counterpart(of: checkpoint.tensors[0])?.rows == order)
-            #expect(names.counterpart(of: checkpoint.tensors[1])?.columns == order)
+            #expect(names.counterpart(of: checkpoint.tensors[0])?.form.rows == order)
+            #expect(names.counterpart(of: checkpoint.tensors[1])?.form.columns == order)
         }
     }
 

@@ -6,6 +6,11 @@ import CheckpointIO
 /// order would not show in any shape. All others have no counterpart: they keep their GGUF names and are not to be
 /// merged into.
 package struct GGUFNames {
+    /// Whether the architecture has an output head over the vocabulary, which is the embedding in a file without one.
+    package let hasLanguageHead: Bool
+    /// A model type whose experts have the names and the orientation that those of this file have: packed experts in GGUF
+    /// files are [experts, outputSize, inputSize], which the shapes of square ones do not tell. Nil without experts.
+    package let expertsModelType: String?
     private let sizes: GGUFSizes
     private let layerPrefix: String
     private let byGGUF: (outer: [String: Entry], layers: [String: Entry])
@@ -29,6 +34,8 @@ package struct GGUFNames {
         else { return nil }
         sizes = GGUFSizes(metadata, prefix: architecture + ".")
         layerPrefix = naming.layerPrefix
+        hasLanguageHead = naming.hasLanguageHead
+        expertsModelType = naming.expertsModelType
         let hasAllPositions = metadata["tokenizer.ggml.model"]?.stringValue == "bert"
         let outer = naming.outer.filter { hasAllPositions || $0.name != GGUFNamings.positions }
         // With sections, GLM's q and k lie in an order of halves.
@@ -56,8 +63,8 @@ package struct GGUFNames {
             let columns = sizes.order(entry.columns, count: record.shape.last ?? 1, layer: layer)
         else { return nil }
         return GGUFCounterpart(
-            name: layer.map { layerPrefix + "\($0)." + entry.name } ?? entry.name, rows: rows, columns: columns,
-            values: entry.row.values)
+            name: layer.map { layerPrefix + "\($0)." + entry.name } ?? entry.name,
+            form: GGUFForm(rows: rows, columns: columns, values: entry.row.values))
     }
 
     /// What a GGUF file calls the tensor that Hugging Face's checkpoints call `name`, whether the file at hand has it or

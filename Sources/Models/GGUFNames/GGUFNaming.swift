@@ -6,7 +6,11 @@ struct GGUFNaming {
     /// Tensors of every layer that has them.
     let layers: [GGUFNameRow]
     /// What Hugging Face's names of the layers begin with, before the layer's number.
-    var layerPrefix = "model.layers."
+    var layerPrefix = ModulePart.layerPrefix
+    /// Whether the models have an output head over the vocabulary.
+    var hasLanguageHead = true
+    /// See `GGUFNames.expertsModelType`.
+    var expertsModelType: String?
 }
 
 /// How the rows of a tensor are found in a GGUF file, as a rule for all layers; `GGUFSizes` makes an order of it.

@@ -59,11 +59,13 @@ extension GGUFNamings {
     /// Llama and what llama.cpp converts as it does Llama: pairs of q and k side by side, in layers without rotary
     /// embedding too. With experts it is Mixtral.
     private static let llamaFamily = GGUFNaming(
-        outer: outer, layers: norms + attention(.rotaryQueries, .rotaryKeys) + feedForward + experts)
+        outer: outer, layers: norms + attention(.rotaryQueries, .rotaryKeys) + feedForward + experts,
+        expertsModelType: "mixtral")
 
     /// Qwen2 and Qwen3, dense and with experts.
     private static let qwen = GGUFNaming(
-        outer: outer, layers: norms + headNorms + plainAttention + feedForward + experts)
+        outer: outer, layers: norms + headNorms + plainAttention + feedForward + experts,
+        expertsModelType: "qwen3_moe")
 
     /// Qwen3.5: full attention in some layers, a delta rule in the others, whose value heads lie transposed. Its norms
     /// multiply by 1 + w, but for the delta rule's own.
@@ -158,7 +160,7 @@ extension GGUFNamings {
                 .module("attention.self.value", "attn_v"), .module("attention.output.dense", "attn_output"),
                 .module("attention.output.LayerNorm", "attn_output_norm"), .module("intermediate.dense", "ffn_up"),
                 .module("output.dense", "ffn_down"), .module("output.LayerNorm", "layer_output_norm"),
-            ], layerPrefix: "encoder.layer.")
+            ], layerPrefix: "encoder.layer.", hasLanguageHead: false)
     }
 
     /// The table of positions of an encoder that learns them.
@@ -174,5 +176,5 @@ extension GGUFNamings {
         layers: [
             .module("attn_norm", "attn_norm"), .module("attn.Wqkv", "attn_qkv"), .module("attn.Wo", "attn_output"),
             .module("mlp_norm", "ffn_norm"), .module("mlp.Wi", "ffn_up"), .module("mlp.Wo", "ffn_down"),
-        ])
+        ], hasLanguageHead: false)
 }

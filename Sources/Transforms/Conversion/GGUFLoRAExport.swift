@@ -8,8 +8,8 @@ extension AdapterExport {
     /// `.lora_b` [outputSize, rank] in F32; gives notes for the report.
     ///
     /// llama.cpp multiplies B A by alpha / rank(B) with one alpha for the file, so B holds what is left of each
-    /// module's scale; where that is nothing, as for a plain LoRA, B is as it was. The rows of the query's and key's B
-    /// are in GGUF's order.
+    /// module's scale; where that is nothing, as for a plain LoRA, B is as it was. The rows of B and the columns of A are
+    /// in GGUF's order.
     func writeGGUF(to output: OutputTarget) throws -> [String] {
         guard let base else { preconditionFailure("the base was checked") }
         let folded = foldedModules
@@ -46,7 +46,7 @@ extension AdapterExport {
                 let factor = low.scale / implied
                 for index in low.b.indices { low.b[index] *= factor }
             }
-            try writer.append(low.a)
+            try writer.append(inGGUFOrder(low.a, columnsOf: module, base))
             try writer.append(inGGUFOrder(low.b, module, base))
         }
         try writer.finish(rechecking: inputs)
@@ -60,6 +60,18 @@ extension AdapterExport {
         guard let own = adapter.configuration.settings.alpha else { return nil }
         let alpha = Float(own)
         return alpha != 0 && folded.allSatisfy { alpha / Float($0.rank) == $0.scale } ? alpha : nil
+    }
+
+    /// A with its columns where GGUF has those of the module's weight.
+    private func inGGUFOrder(_ a: [Float], columnsOf module: FoldedModule, _ base: ModelCheckpoint) -> [Float] {
+        let order = base.specifications[module: module.module]?.ggufColumns ?? .asInHuggingFace
+        guard order.isPermuted else { return a }
+        var result = a
+        for row in 0..<module.rank {
+            let start = row * module.inputSize
+            for column in 0..<module.inputSize { result[start + order.gguf(column)] = a[start + column] }
+        }
+        return result
     }
 
     /// B with its rows where GGUF has those of the module's weight.

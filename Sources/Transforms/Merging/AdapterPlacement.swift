@@ -162,10 +162,14 @@ extension ModelCheckpoint {
         return head.name
     }
 
-    /// The names of the base's tensors, as adapters' names are looked up among them.
+    /// The names of the base's tensors, as adapters' names are looked up among them: in a GGUF file those that stand for
+    /// a checkpoint's alone, where that is known.
     var names: BaseNames {
-        let tensors = (tensorNames + unknownTensors).map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }
-        return BaseNames(tensors, modelType: modelType, configuration: checkpoint.configuration)
+        let gguf = GGUFNames(of: checkpoint)
+        let names = gguf == nil ? tensorNames + unknownTensors : tensorNames.filter { record(of: $0)?.name != $0 }
+        let tensors = names.map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }
+        return BaseNames(
+            tensors, modelType: modelType ?? gguf?.expertsModelType, configuration: checkpoint.configuration)
     }
 
     private var modelType: String? { checkpoint.configuration?["model_type"]?.stringValue }

@@ -51,7 +51,10 @@ extension CheckpointMerge {
     private func outputs(as type: TensorEncoding?) throws -> [Output] {
         var changing: [String: MergePlan.Tensor] = [:]
         func ggufName(_ name: String) -> String { base.specifications[name]?.ggufName ?? name }
-        for tensor in plan.tensors { changing[ggufName(tensor.target)] = tensor }
+        for tensor in plan.tensors {
+            try checkHeld(tensor)
+            changing[ggufName(tensor.target)] = tensor
+        }
         func output(_ name: String, _ source: TensorRecord, _ tensor: MergePlan.Tensor?) throws -> Output {
             guard let tensor, tensor.role != .copied else {
                 return Output(
@@ -76,6 +79,24 @@ extension CheckpointMerge {
             outputs.append(try output(ggufName(head.target), source, head))
         }
         return outputs
+    }
+
+    /// Refuses what a GGUF file cannot take up: an output head of its own where its architecture has none, and an update
+    /// of a tensor whose values the file holds in another form, which can only be replaced.
+    private func checkHeld(_ tensor: MergePlan.Tensor) throws {
+        let source = tensor.source ?? tensor.target
+        if source != tensor.target, base.specifications[tensor.target]?.ggufName == nil {
+            throw TransformError.unsupported(
+                path: base.checkpoint.path,
+                reason: "the merge gives '\(tensor.target)' a weight of its own, and GGUF files of this architecture "
+                    + "have none beside the embedding; merge into the Hugging Face checkpoint")
+        }
+        if !tensor.contributions.isEmpty, base.storedForm(of: source).values != .same {
+            throw TransformError.unsupported(
+                path: base.checkpoint.path,
+                reason: "the file does not hold the values of '\(source)' as they are in a checkpoint, so that nothing "
+                    + "can be added to them; merge into the Hugging Face checkpoint")
+        }
     }
 
     private func check(

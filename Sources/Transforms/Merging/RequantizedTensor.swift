@@ -81,19 +81,20 @@ struct RequantizedTensor: Sendable {
     }
 
     private func storedChange() throws -> TensorChange? {
-        let change = try makeChange()
-        let order = base.rowOrder(of: name)
-        guard order.isPermuted else { return change }
-        return change?.reordered((0..<rowCount).map { order.huggingFace($0) })
+        try makeChange()?.stored(in: base.storedForm(of: name), rowCount: rowCount)
     }
 
-    /// Rows, in the file's order, of what takes the base's place.
+    /// Rows, in the file's order and form, of what takes the base's place.
     private func copyValue(_ rows: Range<Int>, to target: UnsafeMutablePointer<Float>) {
-        let order = base.rowOrder(of: name)
-        guard order.isPermuted else { value?.copyRows(rows, to: target); return }
+        guard let value else { return }
+        let form = base.storedForm(of: name)
+        guard form != .same else { return value.copyRows(rows, to: target) }
         for (place, row) in rows.enumerated() {
-            let source = order.huggingFace(row)
-            value?.copyRows(source..<source + 1, to: target + place * width)
+            let source = form.rows.huggingFace(row)
+            let start = target + place * width
+            value.copyRows(source..<source + 1, to: start)
+            let plain = Array(UnsafeBufferPointer(start: start, count: width))
+            for column in 0..<width { start[column] = form.values.gguf(plain[form.columns.huggingFace(column)]) }
         }
     }
 
