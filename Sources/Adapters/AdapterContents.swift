@@ -79,7 +79,7 @@ struct AdapterContents {
                 let expected = suffixes.map { "'\(PEFTNames.prefix)<module>\($0)'" }.joined(separator: " or ")
                 throw .unsupportedTensor(
                     file: file.path, tensor: record.name,
-                    reason: "is not a tensor of a \(configuration.kind) adapter, whose keys are \(expected)")
+                    reason: "is not a tensor of the method \(configuration.kind), whose keys are \(expected)")
             }
         }
     }

@@ -19,6 +19,8 @@ package enum AdapterError: ReportableError, Equatable {
     case matchesNothing(target: String, nearest: [String])
     /// A module list names a module that the targets do not match or the base does not have.
     case unknownModule(String, source: String, nearest: [String])
+    /// A module list names a module of the base that the targets, exclusions or layers leave out.
+    case untargetedSelection(String, source: String, targets: String)
     /// A file of the directory is missing.
     case missingFile(String, remedy: String?)
     /// A tensor that the configuration calls for is missing.
@@ -64,6 +66,9 @@ package enum AdapterError: ReportableError, Equatable {
             "target '\(target)' matches no linear module of the base" + Self.nearestTail(nearest)
         case .unknownModule(let module, let source, let nearest):
             "\(source): module '\(module)' is not among the modules to adapt" + Self.nearestTail(nearest)
+        case .untargetedSelection(let module, let source, let targets):
+            "\(source): module '\(module)' is not among the modules to adapt: the targets (\(targets)) do not match it, or "
+                + "it is excluded or in another layer"
         case .missingFile(let path, let remedy):
             "\(path): no such file" + Self.tail(remedy)
         case .missingTensor(let file, let tensor):
@@ -102,8 +107,8 @@ package enum AdapterError: ReportableError, Equatable {
         case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor, .unsupportedModule:
             .unsupported
         case .missingFile: .missingInput
-        case .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor, .wrongShape, .wrongAxes,
-            .notFinite,
+        case .untargetedSelection, .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor,
+            .wrongShape, .wrongAxes, .notFinite,
             .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors:
             .badData
         }

@@ -96,7 +96,8 @@ package struct TargetMatch: Sendable {
     /// - `selection` (from `rank-modules`) restricts further; each of its modules must be matched.
     ///
     /// Throws `.matchesNothing` for a target that selects nothing (where peft is silent unless all of them do),
-    /// `.unknownModule` for a selected module that no target matches, `.badExpression`, `.badSetting`.
+    /// `.unknownModule` for a selected module that the base does not have, `.untargetedSelection` for one that no target
+    /// matches, `.badExpression`, `.badSetting`.
     package init(
         _ targets: TargetSpecification, excluding excluded: TargetSpecification? = nil,
         layersToTransform: [Int]? = nil, layersPattern: [String] = [], selection: [String]? = nil,
@@ -121,9 +122,11 @@ package struct TargetMatch: Sendable {
         let kept: Set<String>
         if let selection {
             for module in selection where !matched.contains(module) {
-                throw .unknownModule(
-                    module, source: "module selection",
-                    nearest: NearestNames.find(module, in: linearModules.map(\.path)))
+                let source = "module selection"
+                let known = linearModules.map(\.path)
+                throw known.contains(module)
+                    ? .untargetedSelection(module, source: source, targets: targets.summary)
+                    : .unknownModule(module, source: source, nearest: NearestNames.find(module, in: known))
             }
             if selection.isEmpty { throw .matchesNothing(target: "an empty module selection", nearest: []) }
             kept = Set(selection)

@@ -95,7 +95,13 @@ import Testing
         let error = #expect(throws: AdapterError.self) {
             try TargetMatch(.names(["q_proj"]), selection: chosen, in: Self.llama)
         }
-        #expect(error?.description.contains("model.layers.1.mlp.up_proj") == true)
+        #expect(
+            error == .untargetedSelection("model.layers.1.mlp.up_proj", source: "module selection", targets: "q_proj"))
+        // What is no module of the base is proposed another.
+        let unknown = #expect(throws: AdapterError.self) {
+            try TargetMatch(.names(["q_proj"]), selection: ["model.layers.0.self_attn.q_prj"], in: Self.llama)
+        }
+        #expect(unknown?.description.contains("nearest: model.layers.0.self_attn.q_proj") == true)
     }
 
     @Test func argumentIsAListAKeywordOrAnExpression() throws {
