@@ -78,7 +78,9 @@ enum ModelCard {
             lines += ["This is a plain peft adapter; peft loads it, and so does tspeft:"]
         }
         lines += [
-            "", "    tspeft generate \(base) --adapter .", "    tspeft merge \(base) --adapter . -o merged",
+            "", "`tspeft generate` continues a text with it, `tspeft merge` writes a checkpoint that needs no adapter.",
+            "Each takes the base, which is", "", "    \(base)", "",
+            "and this directory as its adapter; `tspeft help merge` says how.",
         ]
         return lines
     }

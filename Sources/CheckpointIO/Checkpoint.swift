@@ -73,7 +73,7 @@ package final class Checkpoint: TensorSource, Sendable {
                 metadata: model.metadata)
         }
         if path.hasSuffix(FilePack.suffix) {
-            throw .noModel(directory: path, hint: "it is the pack of an adapter; pass it with --adapter")
+            throw .noModel(directory: path, hint: "it is the pack of an adapter; pass it as \(.adapter)")
         }
         let directory = parentDirectory(of: path)
         if path.hasSuffix(ModelFiles.indexEnding) {
@@ -194,9 +194,9 @@ package final class Checkpoint: TensorSource, Sendable {
     }
 
     /// What a directory without a model may be instead.
-    private static func hint(for directory: String, having names: [String]) -> String? {
+    private static func hint(for directory: String, having names: [String]) -> Wording? {
         if names.contains("adapter_config.json") {
-            return "it is an adapter directory; name the base model and pass the adapter with --adapter"
+            return "it is an adapter directory; name the base model and pass the adapter as \(.adapter)"
         }
         if let file = names.first(where: { $0.hasSuffix(".gguf") }) {
             return "name the GGUF file itself, such as '\(joinedPath(directory, file))'"

@@ -2,7 +2,7 @@ import Glibc
 import TensorCore
 
 /// Why a file cannot be read as what it should be, or an output cannot be written.
-package enum CheckpointError: ReportableError, Equatable {
+package enum CheckpointError: WordedError, Equatable {
     /// Nothing is at `path`.
     case missing(path: String)
     /// `path` exists, but the system refuses to open or read it; `code` is its errno.
@@ -10,7 +10,7 @@ package enum CheckpointError: ReportableError, Equatable {
     /// `path` is a directory, a device or a pipe where a regular file is needed.
     case notRegularFile(path: String)
     /// A directory holds no checkpoint; `hint` says what it holds instead, or what is needed.
-    case noModel(directory: String, hint: String)
+    case noModel(directory: String, hint: Wording)
     /// A directory has a model's configuration but none of the files that could hold its weights.
     case missingWeights(directory: String, lookedFor: [String])
     /// The file breaks the rules of its format; `problem` says where and how.
@@ -38,7 +38,7 @@ package enum CheckpointError: ReportableError, Equatable {
     /// What was put aside while an output was replaced could not get its name back.
     case notPutBack(path: String, aside: String, code: Int32)
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
         case .missing(let path): "\(path): no such file or directory"
         case .unreadable(let path, let code): "\(path): cannot be read: \(systemMessage(code))"
@@ -58,7 +58,8 @@ package enum CheckpointError: ReportableError, Equatable {
         case .inputLost(let path): "\(path): was truncated or could not be read while in use"
         case .inputChanged(let path, let change):
             "\(path): was changed while in use: \(change); run again when it stays as it is"
-        case .outputExists(let path): "\(path): exists already; remove it, choose another name or pass --force"
+        case .outputExists(let path):
+            "\(path): exists already; remove it, choose another name or pass \(.replaces, true)"
         case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"
         case .writeFailed(let path, let code): "\(path): cannot be written: \(systemMessage(code))"
         case .notPutBack(let path, let aside, let code):

@@ -19,7 +19,7 @@ package struct RecordPlace: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// Why training or evaluation records cannot be used.
-package enum DataError: ReportableError, Equatable {
+package enum DataError: WordedError, Equatable {
     /// The file cannot be read or decompressed.
     case file(CheckpointError)
     /// The file holds no record.
@@ -52,7 +52,7 @@ package enum DataError: ReportableError, Equatable {
     case badChoices(RecordPlace, field: String, problem: String)
     /// The answer is none of the possible ones.
     case answerNotAmongChoices(RecordPlace, answer: String, choices: [String])
-    /// The answer, with the beginning-of-text token before it, is longer than `--max-length` allows; lengths in tokens.
+    /// The answer, with the beginning-of-text token before it, is longer than the longest example may be; lengths in tokens.
     case answerTooLong(RecordPlace, length: Int, maxLength: Int)
     /// A record has more tokens than the model has positions.
     case sequenceTooLong(RecordPlace, length: Int, limit: Int)
@@ -67,10 +67,10 @@ package enum DataError: ReportableError, Equatable {
         }
     }
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
         case .file(let cause):
-            cause.description
+            cause.wording
         case .empty(let file):
             "\(file): no record in it; a JSON array or one JSON object a line is needed"
         case .notRecords(let file, let firstByte):
@@ -119,11 +119,11 @@ package enum DataError: ReportableError, Equatable {
             "\(place): the field 'answer' is '\(answer)', which is none of the choices \(Self.list(choices))"
         case .answerTooLong(let place, let length, let maxLength):
             """
-            \(place): the answer needs \(length) tokens and is never cut, but --max-length is \(maxLength); \
+            \(place): the answer needs \(length) tokens and is never cut, but \(.maxLength) is \(maxLength); \
             raise it or take the record out
             """
         case .sequenceTooLong(let place, let length, let limit):
-            "\(place): the record has \(length) tokens; the model allows \(limit); pass --max-length \(limit) or less"
+            "\(place): the record has \(length) tokens; the model allows \(limit); pass \(.maxLength, limit) or less"
         case .nothingToScore(let place):
             "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"
         }

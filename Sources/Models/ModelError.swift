@@ -1,7 +1,7 @@
 import TensorCore
 
 /// Why a checkpoint is not a model that this program can run.
-package enum ModelError: ReportableError, Equatable {
+package enum ModelError: WordedError, Equatable {
     /// There is no configuration; `file` says where it was looked for.
     case missingConfiguration(file: String)
     /// The architecture is not among the known ones.
@@ -35,7 +35,7 @@ package enum ModelError: ReportableError, Equatable {
     /// A recorded base fingerprint cannot be read back.
     case badFingerprint(problem: String)
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
         case .missingConfiguration(let file): "\(file): is missing; a model directory needs its configuration"
         case .unknownArchitecture(let file, let name):
@@ -63,7 +63,7 @@ package enum ModelError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' is of \(encoding), which is no weight's type"
         case .tiedModule(let file, let module):
             "\(file): '\(module)' cannot be trained whole, since the model's embedding and output head are one tensor and "
-                + "training one of the two would untie them; adapt projections with --targets instead"
+                + "training one of the two would untie them; adapt projections with \(.targets) instead"
         case .notTrainableWhole(let module, let trainable):
             "'\(module)' cannot be trained whole; only " + trainable.joined(separator: " and ") + " can"
         case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"

@@ -1,4 +1,5 @@
 import Adapters
+import TensorCore
 
 /// Looks out for thresholds that cannot do their work: s too small for the run, or a tau that no token reaches.
 struct ThresholdWatch {
@@ -33,8 +34,8 @@ struct ThresholdWatch {
 
     /// The warnings that a step gives rise to. `step` counts from 1; the gates hold the step's sums. A module without a
     /// rank has no r to speak of.
-    mutating func look(at projections: [GatedProjection], ranks: [Int], step: Int) -> [String] {
-        var warnings: [String] = []
+    mutating func look(at projections: [GatedProjection], ranks: [Int], step: Int) -> [Wording] {
+        var warnings: [Wording] = []
         var newlyDead: [String] = []
         for (index, projection) in projections.enumerated() {
             guard let gate = projection.gate, gate.step.tokens > 0, ranks[index] > 0 else { continue }
@@ -49,7 +50,7 @@ struct ThresholdWatch {
             let others = newlyDead.count > 1 ? " and \(newlyDead.count - 1) more modules" : ""
             warnings.append(
                 "tau has outrun r: no token has passed the gate of \(first)\(others) for \(Self.deadSteps) steps; "
-                    + "a smaller --s or --lambda keeps tau nearer to r")
+                    + "a smaller \(.thresholdStep) or \(.lambda) keeps tau nearer to r")
         }
         if !hasComparedRatios, settings.update == .adam, Double(step) >= Self.firstLook * Double(totalSteps) {
             hasComparedRatios = true
@@ -64,7 +65,8 @@ struct ThresholdWatch {
                 warnings.append(
                     "s x steps = \(shortText(reach)) cannot reach the r of most modules (median of their means now "
                         + "\(shortText(median)), still growing): \(outOfReach) of \(ratios.count) gates will hardly "
-                        + "close; --s \(shortText(wanted)) or more would suit this run's \(totalSteps) steps")
+                        + "close; \(.thresholdStep, shortText(wanted)) or more would suit this run's "
+                        + "\(totalSteps) steps")
             }
         }
         return warnings

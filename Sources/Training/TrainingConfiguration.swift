@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import TensorCore
 
 /// How long a run is.
 package enum TrainingLength: Sendable, Equatable {
@@ -53,13 +54,13 @@ package struct TrainingConfiguration: Sendable, Equatable {
     /// The optimizer steps of a run over `exampleCount` examples, which is positive: an epoch's last step takes what is
     /// left. Throws `badSetting` for counts below 1, epochs that are not above 0, and more steps than can be counted.
     package func stepCount(exampleCount: Int) throws(TrainingError) -> Int {
-        for (name, value) in [("--batch-size", batchSize), ("--accumulation", accumulation)] where value < 1 {
-            throw .badSetting(name: name, expected: "at least 1", found: String(value))
+        for (parameter, value) in [(Parameter.batchSize, batchSize), (.accumulation, accumulation)] where value < 1 {
+            throw .badSetting(parameter, expected: "at least 1", found: String(value))
         }
         switch length {
         case .steps(let steps):
             guard (1...Self.stepLimit).contains(steps) else {
-                throw .badSetting(name: "--steps", expected: "between 1 and \(Self.stepLimit)", found: String(steps))
+                throw .badSetting(.steps, expected: "between 1 and \(Self.stepLimit)", found: String(steps))
             }
             return steps
         case .epochs(let epochs):
@@ -68,7 +69,7 @@ package struct TrainingConfiguration: Sendable, Equatable {
             let steps = (epochs * Double(perEpoch)).rounded(.up)
             guard epochs > 0, steps <= Double(Self.stepLimit) else {
                 throw .badSetting(
-                    name: "--epochs", expected: "above 0 and at most \(Self.stepLimit / perEpoch)", found: "\(epochs)")
+                    .epochs, expected: "above 0 and at most \(Self.stepLimit / perEpoch)", found: "\(epochs)")
             }
             return max(1, Int(steps))
         }

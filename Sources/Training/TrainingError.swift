@@ -1,11 +1,13 @@
 import TensorCore
 
 /// Why training cannot start or go on.
-package enum TrainingError: ReportableError, Equatable {
+package enum TrainingError: WordedError, Equatable {
     /// The data has no example.
     case noExamples(String)
     /// A setting that cannot be.
-    case badSetting(name: String, expected: String, found: String)
+    case badSetting(Parameter, expected: String, found: String)
+    /// Thresholds alone are to be trained, of an adapter that has none.
+    case noThresholds(method: String)
     /// The loss or a gradient is NaN or infinite in a run that computes in `dtype`.
     case notFinite(what: String, step: Int, module: String?, dtype: DType)
     /// A threshold has become NaN or infinite.
@@ -17,31 +19,34 @@ package enum TrainingError: ReportableError, Equatable {
     /// A signal asked for an end; the state was saved where there is a place for it.
     case interrupted(step: Int, savedAt: String?)
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
         case .noExamples(let path): "\(path): no examples to train on"
-        case .badSetting(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
+        case .badSetting(let parameter, let expected, let found): "\(parameter) must be \(expected), not \(found)"
+        case .noThresholds(let method):
+            "\(.thresholdsOnly, true) is for a gated adapter; \(method) has no thresholds"
         case .notFinite(let what, let step, let module, let dtype):
             "step \(step): \(what) is not finite"
                 + (module.map { "; the first module with a NaN or infinity in its output is \($0)" }
-                    ?? "; all module outputs are finite")
+                    ?? "; all module outputs are finite" as Wording)
                 + "; try a smaller learning rate"
                 + (dtype == .f32 ? "" : ", or computing in F32 rather than \(dtype.rawValue)")
         case .thresholdNotFinite(let step, let module, let gradient):
             "step \(step): tau of \(module) is not finite (its gradient estimate g is \(gradient)); "
-                + "try a smaller --s or --lambda"
+                + "try a smaller \(.thresholdStep) or \(.lambda)"
         case .stateMismatch(let path, let what, let saved, let given):
             "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
         case .badState(let path, let problem): "\(path): cannot resume: \(problem)"
         case .interrupted(let step, let saved):
-            "interrupted after step \(step)" + (saved.map { "; continue with --resume (state in \($0))" } ?? "")
+            "interrupted after step \(step)"
+                + (saved.map { "; continue with \(.resumes, true) (state in \($0))" } ?? "" as Wording)
         }
     }
 
     package var exitStatus: ExitStatus {
         switch self {
         case .noExamples, .stateMismatch, .badState: .badData
-        case .badSetting: .usage
+        case .badSetting, .noThresholds: .usage
         case .notFinite, .thresholdNotFinite: .failedSelfCheck
         case .interrupted: .interrupted
         }

@@ -67,7 +67,7 @@ package final class TrainingLoop {
     ) throws {
         guard configuration.logInterval >= 1 else {
             throw TrainingError.badSetting(
-                name: "--log-every", expected: "at least 1", found: String(configuration.logInterval))
+                .logInterval, expected: "at least 1", found: String(configuration.logInterval))
         }
         guard
             let order = DataOrder(
@@ -75,8 +75,7 @@ package final class TrainingLoop {
             !examples.isEmpty
         else { throw TrainingError.noExamples(source) }
         guard !configuration.trainsThresholdsOnly || adapter.configuration.isGated else {
-            throw TrainingError.badSetting(
-                name: "--only tau", expected: "for a gated adapter", found: adapter.configuration.methodName)
+            throw TrainingError.noThresholds(method: adapter.configuration.methodName)
         }
         self.model = model
         self.adapter = adapter

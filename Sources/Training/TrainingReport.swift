@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// What one optimizer step did.
 package struct StepReport: Sendable {
@@ -29,7 +30,7 @@ package struct StepReport: Sendable {
     /// Smallest and largest tau after the update; nil for a dense adapter.
     package var tauRange: ClosedRange<Float>?
     /// What the user should know of the thresholds after this step, as sentences.
-    package var warnings: [String]
+    package var warnings: [Wording]
 
     /// The step as a line of the log, without warnings, which are events of their own; seconds are left to the caller,
     /// who knows of pauses.
@@ -59,5 +60,5 @@ package enum TrainingEvent: Sendable {
     /// A checkpoint stands at `path`.
     case checkpoint(step: Int, path: String)
     /// Something that the user should know of, as a sentence.
-    case warning(String)
+    case warning(Wording)
 }

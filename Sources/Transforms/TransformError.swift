@@ -3,17 +3,17 @@ import Models
 import TensorCore
 
 /// Why a transform of an adapter or a checkpoint cannot be made.
-package enum TransformError: ReportableError, Equatable {
+package enum TransformError: WordedError, Equatable {
     /// The transform needs gates, and the adapter has none.
-    case notGated(adapter: String, method: String, need: String)
+    case notGated(adapter: String, method: String, need: Wording)
     /// A ranking rule that no table entry has.
     case unknownRule(String, known: [String])
-    /// `--keep` is neither a percentage nor a count that fits.
+    /// How many modules to keep is neither a percentage nor a count that fits.
     case badKeepRule(String, expected: String)
     /// A selection file does not have its form.
     case malformedSelection(file: String, problem: String)
     /// A merge would leave every weight as it is.
-    case nothingToMerge(adapter: String, reason: String)
+    case nothingToMerge(adapter: String, reason: Wording)
     /// A merge is given one adapter twice.
     case repeatedAdapter(String, first: String)
     /// Something that an adapter holds has no place in the base, or more than one.
@@ -23,15 +23,17 @@ package enum TransformError: ReportableError, Equatable {
     /// A tensor to be changed cannot be: missing, of a type without arithmetic, or of another shape.
     case unusableTensor(base: String, tensor: String, reason: String)
     /// The base is sound, but its kind cannot be written yet.
-    case unsupported(path: String, reason: String)
+    case unsupported(path: String, reason: Wording)
+    /// A parameter's value is known, but cannot be here.
+    case unsuitableValue(Parameter, String, reason: Wording)
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
         case .notGated(let adapter, let method, let need):
             "\(adapter): is a dense adapter (\(method)), which has no gates; \(need)"
         case .unknownRule(let name, let known):
             "unknown ranking rule '\(name)'; known rules: \(known.joined(separator: ", "))"
-        case .badKeepRule(let text, let expected): "--keep '\(text)': expected \(expected)"
+        case .badKeepRule(let text, let expected): "\(.keep) '\(text)': expected \(expected)"
         case .malformedSelection(let file, let problem): "\(file): is not a module selection: \(problem)"
         case .nothingToMerge(let adapter, let reason): "\(adapter): merging would change nothing: \(reason)"
         case .repeatedAdapter(let path, let first):
@@ -42,6 +44,7 @@ package enum TransformError: ReportableError, Equatable {
         case .outputIsInput(let path): "\(path): the output would replace the input; choose another name"
         case .unusableTensor(let base, let tensor, let reason): "\(base): tensor '\(tensor)' \(reason)"
         case .unsupported(let path, let reason): "\(path): \(reason)"
+        case .unsuitableValue(let parameter, let value, let reason): "\(parameter, value): \(reason)"
         }
     }
 
@@ -49,7 +52,7 @@ package enum TransformError: ReportableError, Equatable {
         switch self {
         case .badKeepRule, .repeatedAdapter, .unknownRule: .usage
         case .notGated, .malformedSelection, .nothingToMerge, .unusableTensor: .badData
-        case .unsupported: .unsupported
+        case .unsupported, .unsuitableValue: .unsupported
         case .unplaced(_, let error): error.exitStatus
         case .outputIsInput: .cannotCreate
         }

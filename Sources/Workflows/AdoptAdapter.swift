@@ -12,8 +12,9 @@ import Transforms
 func adoptAdapter(
     _ request: InjectRequest, from path: String, _ base: ModelCheckpoint, to output: OutputTarget
 ) throws -> InjectReport {
-    if let option = request.namesGivenBesideAdapter.first {
-        throw WorkflowError.conflict("--from-peft takes the adapter as it is, so \(option) cannot be given with it")
+    if let other = request.parametersGivenBesideAdapter.first {
+        throw WorkflowError.conflict(
+            "\(.adoptedAdapter) takes the adapter as it is, so \(other) cannot be given with it")
     }
     try checkOutput(output.path, keeps: [path])
     let read = try AdapterDirectory.read(path)
@@ -25,7 +26,7 @@ func adoptAdapter(
     let method = try request.method.map { name throws(AdapterError) in try AdapterKind.named(name) }
     if let method, method.kind != kind {
         throw WorkflowError.conflict(
-            "\(path) is a \(kind) adapter: --method can be \(kind.methodName(gated: false)) or "
+            "\(path) is an adapter of the method \(kind): \(.method) can be \(kind.methodName(gated: false)) or "
                 + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
     }
     let adapter = try read.validated(against: base.linearModules)
@@ -56,14 +57,14 @@ func adoptAdapter(
 }
 
 extension InjectRequest {
-    /// The options that were given and that an existing adapter answers itself.
-    fileprivate var namesGivenBesideAdapter: [String] {
-        let others: [(String, Bool)] = [
-            ("--preset", preset != nil), ("--targets", targets != nil), ("--exclude", excluded != nil),
-            ("--layers", layers != nil), ("--modules-to-save", !modulesToSave.isEmpty),
-            ("--select", selectionPath != nil), ("--seed", seed != 0),
+    /// What was given and an existing adapter answers itself.
+    fileprivate var parametersGivenBesideAdapter: [Parameter] {
+        let others: [(Parameter, Bool)] = [
+            (.preset, preset != nil), (.targets, targets != nil), (.excluded, excluded != nil),
+            (.layers, layers != nil), (.modulesToSave, !modulesToSave.isEmpty), (.selection, selectionPath != nil),
+            (.seed, seed != 0),
         ]
-        return options.given.map { MethodOptions.optionName($0.key) } + others.filter(\.1).map(\.0)
+        return options.given.map { Parameter.methodOption($0.key) } + others.filter(\.1).map(\.0)
     }
 }
 

@@ -36,11 +36,11 @@ public struct ComputeOptions: Sendable {
     /// More threads than help any machine.
     private static let threadLimit = 1024
 
-    /// A context for these options. Throws `badOption`.
+    /// A context for these options. Throws `badValue`.
     package func makeContext() throws(WorkflowError) -> ComputeContext {
         if let threadCount, !(1...Self.threadLimit).contains(threadCount) {
-            throw .badOption(
-                name: "--threads", expected: "between 1 and \(Self.threadLimit)", found: String(threadCount))
+            throw .badValue(
+                .threads, expected: "between 1 and \(Self.threadLimit)", found: String(threadCount))
         }
         return ComputeContext(dtype: dtype, threadCount: threadCount ?? ComputeContext.availableThreads)
     }

@@ -87,7 +87,7 @@ func planConversion(_ request: ConvertRequest, to output: OutputTarget) throws -
     if isAdapter {
         if type != nil || limit != nil {
             throw WorkflowError.conflict(
-                "--type and --max-shard-size are for checkpoints; an adapter is packed as it is")
+                "\(.tensorType) and \(.shardSize) are for checkpoints; an adapter is packed as it is")
         }
         switch (format, isPack) {
         case (.pack, false): return .packing
@@ -113,7 +113,7 @@ func planConversion(_ request: ConvertRequest, to output: OutputTarget) throws -
     }
     if limit != nil, target == .safetensors || target == .safetensorsZstd {
         throw WorkflowError.conflict(
-            "--max-shard-size is for directories and GGUF files; '\(request.outputPath)' is a single safetensors file")
+            "\(.shardSize) is for directories and GGUF files; '\(request.outputPath)' is a single safetensors file")
     }
     let checkpoint = try Checkpoint.open(request.inputPath)
     return .checkpoint(
@@ -163,9 +163,10 @@ private func conversionFormat(
     guard let asked = request.format else { return named ?? (isAdapter ? .adapter : .huggingFace) }
     if asked.ending == named?.ending { return asked }
     if let ending = asked.ending {
-        throw .conflict("--to \(asked.rawValue) writes a file whose name ends in \(ending), which '\(path)' does not")
+        throw .conflict(
+            "\(.format, asked.rawValue) writes a file whose name ends in \(ending), which '\(path)' does not")
     }
-    throw .conflict("--to \(asked.rawValue) writes a directory, but '\(path)' ends as a file does")
+    throw .conflict("\(.format, asked.rawValue) writes a directory, but '\(path)' ends as a file does")
 }
 
 /// The type called `name`.
@@ -175,9 +176,9 @@ private func conversionType(_ name: String) throws(WorkflowError) -> Quantizatio
     let upper = name.uppercased()
     let isReadOnly = GGMLBlockFormat.known.contains { $0.name == upper } || upper.hasPrefix("IQ") || upper == "Q2_K_S"
     guard !isReadOnly else {
-        throw .unsupported("--type \(name): tspeft reads such tensors, but writes none; it writes \(known)")
+        throw .unsupported("\(.tensorType, name): tspeft reads such tensors, but writes none; it writes \(known)")
     }
-    throw .badOption(name: "--type", expected: "one of \(known)", found: "'\(name)'")
+    throw .badValue(.tensorType, expected: "one of \(known)", found: "'\(name)'")
 }
 
 /// A size such as `5GB`, `500M` or `2GiB` in bytes: decimal units as transformers and llama.cpp take them, and binary
@@ -193,7 +194,7 @@ func conversionShardSize(_ text: String) throws(WorkflowError) -> Int {
     let number = lower.dropLast(unit.0.count)
     let isNumber = !number.isEmpty && number.allSatisfy { $0.isASCII && ($0.isNumber || $0 == ".") }
     guard isNumber, let value = Double(number), value * Double(unit.1) >= 1, value * Double(unit.1) < 0x1p62 else {
-        throw .badOption(name: "--max-shard-size", expected: "a size such as 5GB, 500MB or 2GiB", found: "'\(text)'")
+        throw .badValue(.shardSize, expected: "a size such as 5GB, 500MB or 2GiB", found: "'\(text)'")
     }
     return Int(value * Double(unit.1))
 }

@@ -129,7 +129,7 @@ private struct Demo {
     func run() throws -> [DemoRow] {
         for needed in [joinedPath(base, "config.json"), testData] where access(needed, R_OK) != 0 {
             throw WorkflowError.missing(
-                path: needed, what: "the demo's model and data are missing; name their folder with --fixtures")
+                path: needed, what: "the demo's model and data are missing; name their folder with \(.fixtures)")
         }
         try begin(.makeFolder(request.workPath))
         guard mkdir(request.workPath, 0o777) == 0 || errno == EEXIST else {

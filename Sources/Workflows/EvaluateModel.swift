@@ -105,11 +105,11 @@ private func evaluate(
 ) throws -> EvaluateReport {
     try request.check()
     if let limit = request.limit, limit < 1 {
-        throw WorkflowError.badOption(name: "--limit", expected: "at least 1", found: String(limit))
+        throw WorkflowError.badValue(.recordLimit, expected: "at least 1", found: String(limit))
     }
     guard request.newTokenLimit >= 1 else {
-        throw WorkflowError.badOption(
-            name: "--max-new-tokens", expected: "at least 1", found: String(request.newTokenLimit))
+        throw WorkflowError.badValue(
+            .newTokenLimit, expected: "at least 1", found: String(request.newTokenLimit))
     }
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions

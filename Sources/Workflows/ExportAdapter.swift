@@ -42,10 +42,11 @@ func exportAdapter(
     _ request: ExportRequest, to output: OutputTarget
 ) throws -> (report: ExportReport, base: ModelCheckpoint?) {
     if request.format == .torch, request.gates != nil {
-        throw WorkflowError.conflict("--gates is for formats without gates; an export to torch keeps them")
+        throw WorkflowError.conflict("\(.gates) is for formats without gates; an export to torch keeps them")
     }
     if request.format != .peft, request.asLoRA {
-        throw WorkflowError.conflict("--as-lora is for --to peft; \(request.format.rawValue) has no other form")
+        throw WorkflowError.conflict(
+            "\(.asLoRA) is for \(.format, "peft"); \(request.format.rawValue) has no other form")
     }
     let adapter = try AdapterDirectory.read(request.adapterPath)
     let base = try base(for: request, adapter)
@@ -68,10 +69,10 @@ private func base(for request: ExportRequest, _ adapter: AdapterDirectory) throw
         guard isNeeded || AdapterExport.asksForBase(adapter, to: request.format.table) else { return nil }
         guard let named = adapter.configuration.baseModelPath, pathKind(named) != .nothing else {
             guard isNeeded else { return nil }
-            let what = adapter.configuration.baseModelPath.map { "its base '\($0)' is not there" }
+            let what = adapter.configuration.baseModelPath.map { "its base '\($0)' is not there" } ?? "it names no base"
             throw WorkflowError.missing(
                 path: request.adapterPath,
-                what: "\(what ?? "it names no base"), which an export to \(request.format.rawValue) needs; give --base")
+                what: "\(what), which an export to \(request.format.rawValue) needs; give \(.base)")
         }
         path = named
     }

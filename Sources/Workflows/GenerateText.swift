@@ -2,6 +2,7 @@ import Compute
 import Data
 import Evaluation
 import Models
+import TensorCore
 import Tokenization
 
 /// What `generate` is asked to do.
@@ -67,7 +68,8 @@ package func generateText(
         guard let template = session.tokenizer.chatTemplate else {
             throw WorkflowError.unsuitableData(
                 path: request.basePath,
-                problem: session.tokenizer.chatTemplateProblem ?? "the model has no chat template; leave --chat out")
+                problem: session.tokenizer.chatTemplateProblem.map { Wording($0) }
+                    ?? "the model has no chat template; leave \(.chat) out")
         }
         prompt = encoder.encode(try template.render(messages, addingGenerationPrompt: true)).tokens
     } else {

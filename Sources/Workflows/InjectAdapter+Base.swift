@@ -1,5 +1,6 @@
 import Adapters
 import Models
+import TensorCore
 
 /// What injection asks of a base of any architecture.
 extension ModelCheckpoint {
@@ -22,9 +23,11 @@ extension ModelCheckpoint {
                 return TargetMatch.name(name, matches: tensor.module) || TargetMatch.name(name, matches: tensor.name)
             }
             guard let found else { continue }
-            throw .unsupported(
-                "\(checkpoint.path): the target '\(name)' names tensor '\(found.name)' \(found.shape), which "
-                    + "\(obstacle(found)); adapters go into linear modules")
+            let problem: Wording = """
+                \(checkpoint.path): the target '\(name)' names tensor '\(found.name)' \(found.shape), which \
+                \(obstacle(found)); adapters go into linear modules
+                """
+            throw .unsupported(problem)
         }
     }
 

@@ -74,8 +74,8 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
         try base.specifications.wholeModule(named: name)
     }
     if let twice = whole.indices.first(where: { whole[..<$0].contains(whole[$0]) }) {
-        throw AdapterError.badSetting(
-            name: "--modules-to-save", expected: "names, each once", found: "\(whole[twice].moduleName) twice")
+        throw WorkflowError.badValue(
+            .modulesToSave, expected: "names, each once", found: "\(whole[twice].moduleName) twice")
     }
     var configuration = try AdapterConfiguration(
         settings, isGated: isGated, targets: targets,

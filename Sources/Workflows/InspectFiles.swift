@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 import Tokenization
 import Training
 import Transforms
@@ -37,11 +38,11 @@ package struct CheckpointInspection: Sendable {
     package let model: ModelCheckpoint?
     /// Why the model cannot compute; nil too for a single safetensors file without a configuration, which nobody takes
     /// for one.
-    package let modelProblem: String?
+    package let modelProblem: Wording?
     /// The tokenizer; nil with a reason in `tokenizerProblem`.
     package let tokenizer: Tokenizer?
     /// Why there is no tokenizer to use; nil too as for `modelProblem`.
-    package let tokenizerProblem: String?
+    package let tokenizerProblem: Wording?
     /// The adapters that were merged into it, oldest first, as its record has them.
     package let merges: [JSONValue]
     /// The tensors that were asked for; nil where none were.
@@ -124,7 +125,7 @@ private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorReques
     // A file by itself, such as one of embeddings or an adapter's.
     let isLone =
         pathKind(checkpoint.path) != .directory && checkpoint.layout != .gguf && checkpoint.configuration == nil
-    let problem = model.problem ?? model.value?.graphProblem.map { "\($0)" }
+    let problem = model.problem ?? model.value?.graphProblem.map { Wording($0) }
     return CheckpointInspection(
         files: try filesOf(checkpoint), model: model.value, modelProblem: isLone ? nil : problem,
         tokenizer: tokenizer.value, tokenizerProblem: isLone ? nil : tokenizer.problem,
@@ -154,11 +155,11 @@ private func inspectRun(_ path: String) throws -> RunInspection {
 }
 
 /// The value, or the sentence that says why there is none.
-private func attempt<Value>(_ body: () throws -> Value) -> (value: Value?, problem: String?) {
+private func attempt<Value>(_ body: () throws -> Value) -> (value: Value?, problem: Wording?) {
     do {
         return (try body(), nil)
     } catch {
-        return (nil, "\(error)")
+        return (nil, Wording(error))
     }
 }
 

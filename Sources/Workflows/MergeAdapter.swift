@@ -69,8 +69,8 @@ func mergeAdapter(
 
 private func encoding(named name: String) throws(WorkflowError) -> TensorEncoding {
     if let encoding = TensorEncoding(writableName: name) { return encoding }
-    throw .badOption(
-        name: "--dtype",
+    throw .badValue(
+        .mergedType,
         expected: "one of " + TensorEncoding.writable.map { "\($0)".lowercased() }.joined(separator: ", "), found: name)
 }
 

@@ -34,11 +34,6 @@ public struct MethodOptions: Sendable, Equatable {
     /// The options that were given, in the table's order.
     package var given: [MethodOption] { Self.all.filter { values[$0.key] != nil } }
 
-    /// How an option is spelled: `--target-r` for `target_r`, `--delta-t` for `deltaT`.
-    package static func optionName(_ key: String) -> String {
-        "--" + key.map { $0 == "_" ? "-" : $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
-    }
-
     /// The settings of a new adapter of `kind`.
     ///
     /// Throws `WorkflowError.foreignOption` for an option of another method, `.twoNames` for two names of one number

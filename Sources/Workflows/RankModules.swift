@@ -47,7 +47,7 @@ package func rankModules(_ request: RankRequest) throws -> RankReport {
 
 func rankModules(_ request: RankRequest, to output: OutputTarget?) throws -> RankReport {
     if output != nil, request.keep == nil {
-        throw WorkflowError.conflict("-o writes a selection, so it needs --keep, such as --keep 50%")
+        throw WorkflowError.conflict("\(.output) writes a selection, so it needs \(.keep), such as \(.keep, "50%")")
     }
     if let output { try checkOutput(output.path, keeps: [request.adapterPath]) }
     let rule = try request.keep.map { text throws(TransformError) in try KeepRule(text) }

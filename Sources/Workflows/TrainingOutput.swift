@@ -24,28 +24,30 @@ struct TrainingOutput {
     /// Looks at what stands at the output before anything costly is done. Throws `outputExists` or `missing`.
     static func plan(_ request: TrainRequest) throws(WorkflowError) -> TrainingOutput {
         guard request.keptCheckpoints >= 1 else {
-            throw .badOption(
-                name: "--keep-checkpoints", expected: "at least 1", found: String(request.keptCheckpoints))
+            throw .badValue(.keptCheckpoints, expected: "at least 1", found: String(request.keptCheckpoints))
         }
         var path = request.outputPath
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         let exists = access(path, F_OK) == 0
         if request.resumes {
             guard exists else {
-                throw .missing(path: path, what: "no run to resume; start one without --resume")
+                throw .missing(path: path, what: "no run to resume; start one without \(.resumes, true)")
             }
             return TrainingOutput(path: path, resumes: true, movesAside: false)
         }
         if exists {
             guard request.replaces else {
-                throw .outputExists(path, remedy: "use --force to replace it, or --resume to go on with it")
+                throw .outputExists(
+                    path, remedy: "use \(.replaces, true) to replace it, or \(.resumes, true) to go on with it")
             }
             guard holdsRunOrAdapter(path) else {
-                throw .outputExists(path, remedy: "it is no training run or adapter, so --force does not replace it")
+                throw .outputExists(
+                    path, remedy: "it is no training run or adapter, so \(.replaces, true) does not replace it")
             }
             guard access(path + asideSuffix, F_OK) != 0 else {
                 throw .outputExists(
-                    path + asideSuffix, remedy: "it holds what an earlier --force put aside; move it back or remove it")
+                    path + asideSuffix,
+                    remedy: "it holds what an earlier \(.replaces, true) put aside; move it back or remove it")
             }
         }
         return TrainingOutput(path: path, resumes: false, movesAside: exists)
@@ -133,7 +135,7 @@ final class RunDirectory {
                 "event": .string("checkpoint"), "step": .integer(step), "path": .string(lastPathComponent(path)),
             ]
         case .warning(let text):
-            line = ["event": .string("warning"), "text": .string(text)]
+            line = ["event": .string("warning"), "text": .string(text.description)]
         }
         try append(JSONValue.object(line).text() + "\n")
     }

@@ -1,11 +1,11 @@
 import TensorCore
 
 /// Why a command cannot do what it was asked to.
-package enum WorkflowError: ReportableError, Equatable {
-    /// An option's value cannot be.
-    case badOption(name: String, expected: String, found: String)
-    /// Options that contradict each other or the inputs.
-    case conflict(String)
+package enum WorkflowError: WordedError, Equatable {
+    /// A parameter's value cannot be.
+    case badValue(Parameter, expected: String, found: String)
+    /// Parameters that contradict each other or the inputs.
+    case conflict(Wording)
     /// A method's option, by its key, that was given for a method that lacks it; the methods that have it.
     case foreignOption(String, owners: [String], method: String)
     /// Two options, by their keys, that are names of one number and were given different values.
@@ -13,13 +13,13 @@ package enum WorkflowError: ReportableError, Equatable {
     /// A word that is none of the known ones.
     case unknownName(what: String, found: String, known: [String])
     /// A file or directory that should be there is not.
-    case missing(path: String, what: String)
+    case missing(path: String, what: Wording)
     /// An output exists and may not be replaced.
-    case outputExists(String, remedy: String)
+    case outputExists(String, remedy: Wording)
     /// An output cannot be made.
     case cannotCreate(String, reason: String)
     /// The data has nothing for what was asked.
-    case unsuitableData(path: String, problem: String)
+    case unsuitableData(path: String, problem: Wording)
     /// A run's saved inputs are not those of now.
     case resumeMismatch(path: String, what: String, saved: String, given: String)
     /// A name or pattern selects nothing of what is at `path`.
@@ -27,7 +27,7 @@ package enum WorkflowError: ReportableError, Equatable {
     /// A signal asked for an end before there was a result.
     case interrupted(String)
     /// Sound, but more than this program can do.
-    case unsupported(String)
+    case unsupported(Wording)
     /// The disk has no room for the output; both in bytes.
     case doesNotFit(path: String, needed: Int, available: Int)
     /// The machine has no memory for making the output; both in bytes.
@@ -35,14 +35,14 @@ package enum WorkflowError: ReportableError, Equatable {
     /// The program's own result fails a check.
     case failedCheck(String)
 
-    package var description: String {
+    package var wording: Wording {
         switch self {
-        case .badOption(let name, let expected, let found): "\(name) must be \(expected), not \(found)"
+        case .badValue(let parameter, let expected, let found): "\(parameter) must be \(expected), not \(found)"
         case .conflict(let text): text
         case .foreignOption(let key, let owners, let method):
-            "\(key) belongs to \(owners.joined(separator: " and ")), not to \(method)"
+            "\(.methodOption(key)) belongs to \(owners.joined(separator: " and ")), not to \(method)"
         case .twoNames(let key, let value, let other, let otherValue):
-            "\(key) \(value) and \(other) \(otherValue) are two names of one number"
+            "\(.methodOption(key), value) and \(.methodOption(other), otherValue) are two names of one number"
         case .unknownName(let what, let found, let known):
             "unknown \(what) '\(found)'; known: \(known.joined(separator: ", "))"
         case .missing(let path, let what): "\(path): \(what)"
@@ -58,13 +58,14 @@ package enum WorkflowError: ReportableError, Equatable {
             "\(path): would need \(needed) bytes, but the disk has room for \(available)"
         case .doesNotFitMemory(let path, let needed, let available):
             "\(path): would need about \(needed) bytes of memory, but \(available) are available"
-        case .interrupted(let text), .unsupported(let text), .failedCheck(let text): text
+        case .interrupted(let text), .failedCheck(let text): Wording(text)
+        case .unsupported(let text): text
         }
     }
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .badOption, .conflict, .foreignOption, .twoNames, .unknownName: .usage
+        case .badValue, .conflict, .foreignOption, .twoNames, .unknownName: .usage
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
         case .unsuitableData, .resumeMismatch, .matchesNothing: .badData

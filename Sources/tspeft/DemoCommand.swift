@@ -36,7 +36,7 @@ struct DemoCommand: ParsableCommand {
         let work: String
         if let output {
             guard access(output, F_OK) != 0 else {
-                throw WorkflowError.outputExists(output, remedy: "name a new directory with -o")
+                throw WorkflowError.outputExists(output, remedy: "name a new directory with \(.output)")
             }
             work = output
         } else {
@@ -120,7 +120,7 @@ struct DemoCommand: ParsableCommand {
             }
         }
         throw WorkflowError.missing(
-            path: "Fixtures", what: "the demo's model and data were not found; name their folder with --fixtures")
+            path: "Fixtures", what: "the demo's model and data were not found; name their folder with \(.fixtures)")
     }
 
     private func temporaryFolder() throws -> String {

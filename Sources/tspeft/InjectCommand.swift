@@ -71,14 +71,6 @@ struct InjectCommand: ParsableCommand {
     }()
 
     func run() throws {
-        do {
-            try inject()
-        } catch let error as TSPEFTError {
-            throw (error.cause as? WorkflowError)?.worded ?? error
-        }
-    }
-
-    private func inject() throws {
         var request = InjectRequest(basePath: base, outputPath: output)
         request.method = method
         request.adapterPath = fromPeft

@@ -14,7 +14,7 @@ enum LostInputs {
             { _ in
                 let error = MappingFaults.next()
                 Terminal.endProgress()
-                Terminal.note("tspeft: \(error)")
+                Terminal.note("tspeft: \(OptionWords.text(error))")
                 TemporaryOutputs.removeAllAndExit(error.exitStatus.rawValue)
             }, nil)
     }

@@ -97,16 +97,15 @@ extension MergeRequest.Adapter {
     /// Reads `PATH` or `PATH:WEIGHT`: what follows the last colon is a weight where it is a number, unless there is
     /// something of the whole name.
     ///
-    /// Throws `WorkflowError.badOption` for a weight of 0, infinity or NaN.
+    /// Throws `WorkflowError.conflict` for a weight of 0, infinity or NaN.
     init(argument: String) throws(WorkflowError) {
         self.init(argument)
         guard pathKind(argument) == .nothing, let colon = argument.lastIndex(of: ":"), colon > argument.startIndex,
             let weight = Double(argument[argument.index(after: colon)...])
         else { return }
         guard weight.isFinite, weight != 0 else {
-            throw .badOption(
-                name: "the weight in --adapter \(argument)", expected: "a finite number other than 0",
-                found: "\(weight)")
+            throw .conflict(
+                "the weight in \(.adapter, argument) must be a finite number other than 0, not \(weight)")
         }
         self.init(String(argument[..<colon]), weight: weight)
     }

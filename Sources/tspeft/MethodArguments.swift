@@ -44,7 +44,8 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
     private static func argument(_ option: MethodOption) -> Argument {
         let name = NameSpecification(spellings(of: option.key).map { .customLong($0) })
         let help = ArgumentHelp(
-            "\(helpText(option))", valueName: option.valueName ?? MethodOptions.optionName(option.key).droppingDashes)
+            "\(helpText(option))",
+            valueName: option.valueName ?? OptionWords.option(ofMethodKey: option.key).droppingDashes)
         switch option.form {
         case .flag:
             let wrapper = Flag(wrappedValue: false, name: name, help: help)
@@ -98,7 +99,7 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
                     }
                     let (pattern, value) = (String(text[..<mark]), String(text[text.index(after: mark)...]))
                     guard let json = json(value) else {
-                        throw ValidationError("\(MethodOptions.optionName(key)) \(text): \(value) is no \(what)")
+                        throw ValidationError("\(OptionWords.option(ofMethodKey: key)) \(text): \(value) is no \(what)")
                     }
                     if object[pattern] == nil { object[pattern] = json }
                 })
@@ -107,7 +108,7 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
 
     /// The spellings of a key: words joined by dashes, and peft's own where that joins them by a capital.
     private static func spellings(of key: String) -> [String] {
-        let name = MethodOptions.optionName(key).droppingDashes
+        let name = OptionWords.option(ofMethodKey: key).droppingDashes
         return key.contains(where: \.isUppercase) ? [name, key] : [name]
     }
 
@@ -123,7 +124,7 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
         let isCommon = owners.count == AdapterKind.allCases.count
         var text = isCommon ? option.help.prefix(1).uppercased() + option.help.dropFirst() : option.help
         if !isCommon { text = "\(ownersText(owners)): " + text }
-        if let other = option.sameAs { text += ", as \(MethodOptions.optionName(other))" }
+        if let other = option.sameAs { text += ", as \(OptionWords.option(ofMethodKey: other))" }
         text += "."
         guard let initial = option.initial else { return text }
         let others = owners.compactMap { owner in
@@ -137,19 +138,4 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
 
 extension String {
     fileprivate var droppingDashes: String { String(drop { $0 == "-" }) }
-}
-
-extension WorkflowError {
-    /// The same error with a method's options as the command line spells them.
-    var worded: WorkflowError {
-        switch self {
-        case .foreignOption(let key, let owners, let method):
-            .foreignOption(MethodOptions.optionName(key), owners: owners, method: method)
-        case .twoNames(let key, let value, let other, let otherValue):
-            .twoNames(
-                MethodOptions.optionName(key), value: value, other: MethodOptions.optionName(other),
-                otherValue: otherValue)
-        default: self
-        }
-    }
 }

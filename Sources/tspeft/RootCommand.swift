@@ -44,7 +44,7 @@ struct RootCommand: ParsableCommand {
         } catch let error as any ReportableError {
             Terminal.endProgress()
             TemporaryOutputs.removeAll()
-            Terminal.note("tspeft: \(error)")
+            Terminal.note("tspeft: \(OptionWords.text(error))")
             Glibc.exit(error.exitStatus.rawValue)
         } catch {
             Terminal.endProgress()

@@ -31,7 +31,7 @@ final class TrainView {
         case .evaluation(let step, let loss, _):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
         case .checkpoint(let step, let path): Terminal.note("step \(step)  saved \(path)")
-        case .warning(let warning): Terminal.note("warning: \(warning.text)")
+        case .warning(let warning): Terminal.note("warning: \(OptionWords.text(warning.wording))")
         }
     }
 

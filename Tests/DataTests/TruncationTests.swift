@@ -53,11 +53,11 @@ struct TruncationTests {
     @Test func answerIsNeverCut() throws {
         #expect(
             try refusal([letters], tinyTokenizer(), LoadingOptions(maxLength: 1))
-                == "records.json, line 1: the answer needs 2 tokens and is never cut, but --max-length is 1; raise it or "
+                == "records.json, line 1: the answer needs 2 tokens and is never cut, but maxLength is 1; raise it or "
                 + "take the record out")
         #expect(
             try refusal([letters], beginningTokenizer(), LoadingOptions(maxLength: 2))
-                == "records.json, line 1: the answer needs 3 tokens and is never cut, but --max-length is 2; raise it or "
+                == "records.json, line 1: the answer needs 3 tokens and is never cut, but maxLength is 2; raise it or "
                 + "take the record out")
     }
 
@@ -96,7 +96,7 @@ struct TruncationTests {
     @Test func sequenceLongerThanTheModelAllowsIsRefused() throws {
         #expect(
             try refusal([#"{"text": "Hello"}"#, letters], tinyTokenizer(), LoadingOptions(limit: 9))
-                == "records.json, line 2: the record has 10 tokens; the model allows 9; pass --max-length 9 or less")
+                == "records.json, line 2: the record has 10 tokens; the model allows 9; pass maxLength: 9 or less")
         let data = try loadLines([letters], tinyTokenizer(), LoadingOptions(maxLength: 9, limit: 9))
         #expect(data.examples[0].tokens.count == 9)
         let choices =
@@ -104,7 +104,7 @@ struct TruncationTests {
             + #""choices": [" good", " a b c d e f g h"]}"#
         #expect(
             try refusal([choices], tinyTokenizer(), LoadingOptions(limit: 9, collectsChoices: true))
-                .hasSuffix("line 1: the record has 12 tokens; the model allows 9; pass --max-length 9 or less"))
+                .hasSuffix("line 1: the record has 12 tokens; the model allows 9; pass maxLength: 9 or less"))
     }
 
     @Test func chatRecordNeedsAChatTemplate() throws {

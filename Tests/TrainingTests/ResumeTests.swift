@@ -81,7 +81,7 @@ import Training
         let callbacks = TrainingCallbacks(
             report: { event in
                 if case .step(let report) = event { step = report.step }
-                if case .warning(let text) = event { warnings[step, default: []].append(text) }
+                if case .warning(let text) = event { warnings[step, default: []].append(text.description) }
             },
             save: { state in
                 saved = state

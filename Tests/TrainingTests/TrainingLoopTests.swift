@@ -212,10 +212,10 @@ import Training
         let examples = TrainingBench.examples
         #expect(
             error(examples) { $0.batchSize = 0 }
-                == .badSetting(name: "--batch-size", expected: "at least 1", found: "0"))
+                == .badSetting(.batchSize, expected: "at least 1", found: "0"))
         #expect(
             error(examples) { $0.accumulation = -1 }
-                == .badSetting(name: "--accumulation", expected: "at least 1", found: "-1"))
+                == .badSetting(.accumulation, expected: "at least 1", found: "-1"))
         #expect(error([]) { _ in } == .noExamples("file"))
         #expect(error(examples) { _ in } == nil)
     }

@@ -208,7 +208,7 @@ func gatedAdapterNeedsAWordOnItsGates(_ format: ExportFormat) throws {
     let adapter = try gatedAdapter(.lora)
     let error = try #require(throws: TransformError.self) { try AdapterExport(adapter, to: format, base: base()) }
     #expect(error.exitStatus == .unsupported)
-    for words in ["--gates scale", "--gates drop", "torch", format.rawValue, "ts-lora"] {
+    for words in ["gates: scale", "gates: drop", "torch", format.rawValue, "ts-lora"] {
         #expect(error.description.contains(words), "\(error)")
     }
     let bare = try randomAdapter(settings(.lora), on: base(), tau: 0.1)

@@ -190,7 +190,7 @@ import Testing
             let error = try #require(throws: TransformError.self) { try merge.write(to: folder + "/out.gguf") }
             #expect(
                 error.description.hasSuffix(
-                    "every change is smaller than the rounding of Q4_0; --dtype f32 would keep the updates"))
+                    "every change is smaller than the rounding of Q4_0; dtype: f32 would keep the updates"))
         }
     }
 
@@ -259,7 +259,7 @@ import Testing
             let error = try #require(throws: TransformError.self) { try merge.write(to: folder + "/out.gguf") }
             #expect(
                 error.description.contains(
-                    "tensor 'blk.0.attn_q.weight' is stored as IQ2_XXS, which tspeft cannot encode; --dtype gives the "
+                    "tensor 'blk.0.attn_q.weight' is stored as IQ2_XXS, which tspeft cannot encode; dtype gives the "
                         + "changed tensors another type: "))
             #expect(error.description.contains("q8_0") && error.exitStatus == .unsupported)
             #expect(try merge.write(to: folder + "/out.gguf", as: .plain(.f16)).dtypes == ["F16"])

@@ -44,7 +44,7 @@ import TSPEFT
             #expect(report.records == 3 && report.answered == 3 && report.loss.scoredTokens == 6)
             #expect(done == ["answers 3 of 3"])
             limited.limit = 0
-            #expect(throws: WorkflowError.badOption(name: "--limit", expected: "at least 1", found: "0")) {
+            #expect(throws: WorkflowError.badValue(.recordLimit, expected: "at least 1", found: "0")) {
                 try evaluateModel(limited)
             }
         }

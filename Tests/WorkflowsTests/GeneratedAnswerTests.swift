@@ -74,8 +74,8 @@ import TSPEFT
         request.mode = .generate
         request.newTokenLimit = limit
         #expect(
-            throws: WorkflowError.badOption(
-                name: "--max-new-tokens", expected: "at least 1", found: String(limit))
+            throws: WorkflowError.badValue(
+                .newTokenLimit, expected: "at least 1", found: String(limit))
         ) { try evaluateModel(request) }
     }
 }

@@ -16,7 +16,7 @@ package final class AtomicDirectory {
     private static let marks: Set<String> = ["adapter_config.json", "training_state.json", "tspeft_merge.json"]
 
     /// Whether a directory with these names is an output of this program or one like it, so that it may be replaced:
-    /// nobody who types a wrong name with `--force` should lose a project, which often has a `config.json` too.
+    /// nobody who types a wrong name and asks to replace it should lose a project, which often has a `config.json` too.
     private static func mayBeReplaced(_ names: [String]) -> Bool {
         names.isEmpty || !marks.isDisjoint(with: names)
             || names.contains("config.json") && names.contains { $0.hasSuffix(".safetensors") }

@@ -9,7 +9,7 @@ package enum ExportFormat: String, Sendable, CaseIterable {
     case peft
     /// A directory for mlx-lm.
     case mlx
-    /// A GGUF file for llama.cpp (`--lora`).
+    /// A GGUF file for llama.cpp.
     case ggufLoRA = "gguf-lora"
     /// The adapter with its gates, and a Python module that puts it into a transformers model.
     case torch
@@ -75,13 +75,13 @@ package struct AdapterExport: Sendable {
         precondition(base != nil || !format.needsBase && !asLoRA, "the base is needed")
         let adapter = try base.map { try adapter.validated(against: $0.linearModules) } ?? adapter
         let isGated = adapter.configuration.isGated
-        func refusal(_ reason: String) -> TransformError {
+        func refusal(_ reason: Wording) -> TransformError {
             .unsupported(path: adapter.displayName, reason: "cannot be exported to \(format.rawValue): \(reason)")
         }
         if format != .torch, isGated, gates == nil {
             throw refusal(
-                "\(format.program) has no place for the gates of \(adapter.configuration.methodName); give --gates scale "
-                    + "(each update times its gate's least-squares factor) or --gates drop (all gates open), or export "
+                "\(format.program) has no place for the gates of \(adapter.configuration.methodName); give \(.gates, "scale") "
+                    + "(each update times its gate's least-squares factor) or \(.gates, "drop") (all gates open), or export "
                     + "to torch, which keeps them")
         }
         self.adapter = adapter
@@ -140,19 +140,19 @@ package struct AdapterExport: Sendable {
     /// Why the change of a module has no form in the format; nil where it has one.
     private static func obstacle(
         _ change: WeightChange, _ replacement: GateReplacement, _ format: ExportFormat, isFolded: Bool
-    ) -> String? {
+    ) -> Wording? {
         switch change {
-        case .none(let reason): return reason + "; export to torch instead"
+        case .none(let reason): return "\(reason); export to torch instead"
         case .rescaled:
             if format == .ggufLoRA { return "llama.cpp knows no DoRA; merge the adapter instead" }
-            if format == .peft, isFolded { return "DoRA is no LoRA; leave out --as-lora" }
+            if format == .peft, isFolded { return "DoRA is no LoRA; leave out \(.asLoRA)" }
             if replacement.neverFires || replacement.factor == 1 { return nil }
             return "DoRA's update times the gate's factor \(replacement.factor) is no DoRA any more, as part of it is "
-                + "(m/n - 1) W0 x; give --gates drop, merge the adapter or export to torch"
+                + "(m/n - 1) W0 x; give \(.gates, "drop"), merge the adapter or export to torch"
         case .scaled:
             if format == .peft, !isFolded { return nil }
             return "it scales the weight, which no low-rank update does; "
-                + (format == .peft ? "leave out --as-lora" : "merge the adapter instead")
+                + (format == .peft ? "leave out \(.asLoRA)" : "merge the adapter instead")
         case .added(let low):
             guard low.bias != nil, format == .mlx || format == .ggufLoRA else { return nil }
             return "\(format.program) has no place for the bias of its B (lora_bias); merge the adapter instead"

@@ -18,7 +18,7 @@ extension CheckpointConversion.Draft {
             throw TransformError.unsupported(
                 path: joinedPath(directory, "config.json"),
                 reason: "the weights are quantized by '\(method)' ('quantization_config'); another type would change "
-                    + "their scales and not them; leave out --type")
+                    + "their scales and not them; leave out \(.tensorType)")
         }
         tensors = checkpoint.tensors.map { record in
             ConvertedTensor(record, encoding: record.encoding.holdsReals ? wanted.map { .plain($0) } : nil)
@@ -56,8 +56,8 @@ extension CheckpointConversion.Draft {
         guard let plain = type.base.plainType else {
             throw TransformError.unsupported(
                 path: checkpoint.path,
-                reason: "safetensors holds no blocks such as \(type.name); give --type f32, f16 or bf16, or an output "
-                    + "that ends in .gguf")
+                reason: "safetensors holds no blocks such as \(type.name); give \(.tensorType, "f32"), f16 or bf16, or "
+                    + "an output that ends in .gguf")
         }
         return plain
     }
@@ -93,7 +93,7 @@ extension CheckpointConversion.Draft {
             throw TransformError.unsupported(
                 path: checkpoint.path,
                 reason: "llama.cpp has rules of its own for the types of '\(facts.architecture)' models, which tspeft "
-                    + "does not know; a plain --type (f32, f16, bf16) suits them")
+                    + "does not know; a plain \(.tensorType) (f32, f16, bf16) suits them")
         }
         let encodings = type.encodings(of: checkpoint.tensors.map(QuantizationMix.Tensor.init), facts)
         tensors = zip(checkpoint.tensors, encodings).map { ConvertedTensor($0, encoding: $1) }

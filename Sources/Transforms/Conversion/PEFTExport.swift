@@ -41,7 +41,7 @@ extension AdapterExport {
                 path: adapter.displayName,
                 reason:
                     "cannot be exported to peft without the base, as modules are left out and the shared projections "
-                    + "must be cut to the others' sizes; give --base, or --as-lora with it")
+                    + "must be cut to the others' sizes; give \(.base), or \(.asLoRA) with it")
         }
         let modules = base.linearModules.filter { kept.contains($0.path) }
         let outputSize = modules.map(\.outputSize).max() ?? 0

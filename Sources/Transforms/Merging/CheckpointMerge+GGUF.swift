@@ -102,7 +102,7 @@ extension CheckpointMerge {
     private func check(
         _ encoding: TensorEncoding, holds record: TensorRecord, named name: String, isAsked: Bool
     ) throws {
-        /// The types that would do, as `--dtype` takes them.
+        /// The types that would do, as a request takes them.
         func others() -> String {
             TensorEncoding.writable.filter { Self.fits($0, record) }.map { "\($0)".lowercased() }.joined(
                 separator: ", ")
@@ -111,14 +111,16 @@ extension CheckpointMerge {
             throw TransformError.unsupported(
                 path: base.checkpoint.path,
                 reason:
-                    "tensor '\(name)' is stored as \(encoding), which tspeft cannot encode; --dtype gives the changed "
+                    "tensor '\(name)' is stored as \(encoding), which tspeft cannot encode; \(.mergedType) gives the changed "
                     + "tensors another type: \(others())")
         }
         guard Self.fits(encoding, record) else {
-            throw TransformError.unsupported(
-                path: isAsked ? "--dtype \(encoding)" : base.checkpoint.path,
-                reason: "tensor '\(name)' of the shape \(record.shape) has no rows of whole blocks of "
-                    + "\(encoding.group.elements) elements; types that fit: \(others())")
+            let reason: Wording =
+                "tensor '\(name)' of the shape \(record.shape) has no rows of whole blocks of "
+                + "\(encoding.group.elements) elements; types that fit: \(others())"
+            throw isAsked
+                ? TransformError.unsuitableValue(.mergedType, "\(encoding)", reason: reason)
+                : .unsupported(path: base.checkpoint.path, reason: reason)
         }
     }
 

@@ -194,7 +194,7 @@ package struct CheckpointMerge: Sendable {
 
     /// The error of a merge whose every change was lost.
     func nothingChanged(_ report: MergeReport) -> TransformError {
-        let remedy = report.advice?.dtype.map { "; --dtype \($0) would keep the updates" } ?? ""
+        let remedy: Wording = report.advice?.dtype.map { "; \(.mergedType, $0) would keep the updates" } ?? ""
         return .nothingToMerge(
             adapter: plan.parts.map(\.name).joined(separator: ", "),
             reason: "every change is smaller than the rounding of \(report.dtypes.joined(separator: ", "))\(remedy)")
@@ -202,8 +202,8 @@ package struct CheckpointMerge: Sendable {
 
     private static func directoryType(_ type: TensorEncoding) throws -> DType {
         guard let dtype = type.plainType, [.f32, .f16, .bf16].contains(dtype) else {
-            throw TransformError.unsupported(
-                path: "--dtype \(type)",
+            throw TransformError.unsuitableValue(
+                .mergedType, "\(type)",
                 reason: "the weights of a Hugging Face directory are F32, F16 or BF16; a GGUF base and an output whose "
                     + "name ends in \(ggufEnding) can have this type")
         }

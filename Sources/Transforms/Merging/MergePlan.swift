@@ -216,7 +216,7 @@ package struct MergePlan: Sendable {
             name: adapter.displayName, method: adapter.configuration.methodName, weight: weighted.weight,
             gates: isGated ? gates : nil, source: isGated ? adapter.statistics?.source : nil, modules: modules)
         guard isMoving else {
-            let reason =
+            let reason: Wording =
                 modules.contains { $0.omission == nil }
                 ? "every update is zero; has the adapter been trained?"
                 : modules.contains(where: \.neverFires)

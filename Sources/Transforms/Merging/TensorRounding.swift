@@ -39,7 +39,7 @@ package struct RoundingAdvice: Sendable, Equatable {
     package let tensors: [String]
     /// The types that they are stored in.
     package let encodings: [String]
-    /// The smallest type, as `--dtype` takes it, that keeps the updates of all of them, as measured on rows of each;
+    /// The smallest type, as a request takes it, that keeps the updates of all of them, as measured on rows of each;
     /// nil where none does.
     package let dtype: String?
 }

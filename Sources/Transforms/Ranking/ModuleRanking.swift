@@ -37,11 +37,13 @@ package struct ModuleRanking: Sendable {
     /// made.
     package init(_ adapter: AdapterDirectory, by rule: any RankingRule = RankingRules.standard) throws {
         guard adapter.configuration.isGated else {
+            let method = adapter.configuration.kind.methodName(gated: true)
             throw TransformError.notGated(
                 adapter: adapter.displayName, method: adapter.configuration.methodName,
-                need: "modules are ranked by how many tokens their gates skip, so put gates on it with "
-                    + "'inject --from-peft ... --method \(adapter.configuration.kind.methodName(gated: true))' and "
-                    + "train them with 'train --only tau'")
+                need: """
+                    modules are ranked by how many tokens their gates skip, so put gates on it (inject with \
+                    \(.adoptedAdapter) and \(.method, method)) and train them (train with \(.thresholdsOnly, true))
+                    """)
         }
         guard let statistics = adapter.statistics else {
             throw AdapterError.missingStatistics(

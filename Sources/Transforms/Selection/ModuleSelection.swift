@@ -1,6 +1,6 @@
 import CheckpointIO
 
-/// A choice of modules, as `rank-modules -o` writes it and `inject --select` and `prune` read it.
+/// A choice of modules, as `rank-modules` writes it and `inject` and `prune` read it.
 ///
 /// The file is a JSON object: `modules` (paths in checkpoint order), `source` (the set of tokens the choice rests on),
 /// `keep` (the rule), `by` (the ranking's rule, where it is not sparsity), `adapter` (where the ranking came from), `considered` (modules that were ranked). Only `modules`

@@ -53,7 +53,9 @@ public struct TSPEFTError: Error, CustomStringConvertible, Equatable {
     }
 }
 
-extension TSPEFTError: ReportableError {
+extension TSPEFTError: WordedError {
+    package var wording: Wording { Wording(cause) }
+
     package var exitStatus: ExitStatus {
         switch kind {
         case .usage: .usage

@@ -28,15 +28,18 @@ public enum TrainProgress: Sendable {
             case .step(let report): .step(TrainStep(report: report))
             case .evaluation(let step, let loss, _): .evaluation(step: step, loss: loss, perplexity: exp(loss))
             case .checkpoint(let step, let path): .checkpoint(step: step, path: path)
-            case .warning(let text): .warning(TrainWarning(text: text))
+            case .warning(let text): .warning(TrainWarning(wording: text))
             }
     }
 }
 
 /// What a training run warns of.
 public struct TrainWarning: Sendable {
-    /// A sentence.
-    public let text: String
+    /// The sentence's words.
+    package let wording: Wording
+
+    /// A sentence; properties of requests stand in it as `name: value`.
+    public var text: String { wording.description }
 }
 
 /// What one optimizer step did.

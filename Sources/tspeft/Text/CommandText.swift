@@ -44,7 +44,7 @@ struct CommandText {
     /// Adds those of a method's options that were given and for which `isWanted` holds.
     mutating func add(_ options: MethodOptions, where isWanted: (MethodOption) -> Bool) {
         for option in options.given where isWanted(option) {
-            let name = MethodOptions.optionName(option.key)
+            let name = OptionWords.option(ofMethodKey: option.key)
             switch options[option.key] {
             case .bool(let isSet)?: add(name, if: isSet)
             case .object(let entries)?: for (key, value) in entries.members { add(name, "\(key)=\(value.text())") }

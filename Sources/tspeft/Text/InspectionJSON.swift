@@ -71,7 +71,7 @@ extension CheckpointInspection {
             "architecture": namedArchitecture.map { .string($0) } ?? .null,
             "parameters": parameterCount.map { .integer($0) } ?? .null,
             "model": try model.map { .object(try $0.json()) } ?? .null,
-            "model_problem": modelProblem.map { .string($0) } ?? .null,
+            "model_problem": modelProblem.map { .string(OptionWords.text($0)) } ?? .null,
         ])
         object["tokenizer"] =
             tokenizer.map { tokenizer in
@@ -83,7 +83,7 @@ extension CheckpointInspection {
                     "chat_template_problem": tokenizer.chatTemplateProblem.map { .string($0) } ?? .null,
                 ])
             } ?? .null
-        object["tokenizer_problem"] = tokenizerProblem.map { .string($0) } ?? .null
+        object["tokenizer_problem"] = tokenizerProblem.map { .string(OptionWords.text($0)) } ?? .null
         if !merges.isEmpty { object["merges"] = .array(merges) }
         tensors?.add(to: &object)
         return object

@@ -35,7 +35,7 @@ enum InspectionText {
         if let architecture = found.namedArchitecture { facts.add("architecture", architecture) }
         if let architecture = found.model?.architecture { add(architecture.configuration, to: &facts) }
         if let model = found.model { add(model, to: &facts) }
-        if let problem = found.modelProblem { facts.add("forward pass", "none: \(problem)") }
+        if let problem = found.modelProblem { facts.add("forward pass", "none: \(OptionWords.text(problem))") }
         if let count = found.parameterCount { facts.add("parameters", grouped(count)) }
         addTokenizer(found, to: &facts)
         for merge in found.merges.prefix(mergeLimit) {
@@ -123,7 +123,7 @@ enum InspectionText {
     }
 
     private static func addTokenizer(_ found: CheckpointInspection, to facts: inout Facts) {
-        if let problem = found.tokenizerProblem { facts.add("tokenizer", "not usable: \(problem)") }
+        if let problem = found.tokenizerProblem { facts.add("tokenizer", "not usable: \(OptionWords.text(problem))") }
         guard let tokenizer = found.tokenizer else { return }
         func token(_ id: Int32?) -> String {
             id.map { "'\(String(decoding: tokenizer.bytes(ofToken: $0), as: UTF8.self))' (\($0))" } ?? "none"

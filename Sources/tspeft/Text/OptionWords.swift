@@ -1,0 +1,67 @@
+import TensorCore
+
+/// How the program's users spell parameters: the one place where a message of a room gets its options' names.
+enum OptionWords {
+    /// What an error says, with options by their names.
+    static func text(_ error: any Error) -> String { text(Wording(error)) }
+
+    /// The words with options by their names.
+    static func text(_ wording: Wording) -> String { wording.text(spelling) }
+
+    /// `--dtype f16` for a parameter and its value; the option alone for a flag, whose value is `true`.
+    private static func spelling(_ parameter: Parameter, _ value: String?) -> String {
+        switch parameter {
+        case .thresholdsOnly: value == nil ? option(parameter) : option(parameter) + " tau"
+        default: option(parameter) + (value.map { $0 == "true" ? "" : " \($0)" } ?? "")
+        }
+    }
+
+    /// How an option is spelled.
+    static func option(_ parameter: Parameter) -> String {
+        switch parameter {
+        case .adapter: "--adapter"
+        case .replaces: "--force"
+        case .resumes: "--resume"
+        case .output: "-o"
+        case .base: "--base"
+        case .precision, .mergedType: "--dtype"
+        case .threads: "--threads"
+        case .adoptedAdapter: "--from-peft"
+        case .method: "--method"
+        case .methodOption(let key): option(ofMethodKey: key)
+        case .preset: "--preset"
+        case .targets: "--targets"
+        case .excluded: "--exclude"
+        case .layers: "--layers"
+        case .modulesToSave: "--modules-to-save"
+        case .selection: "--select"
+        case .seed: "--seed"
+        case .maxLength: "--max-length"
+        case .batchSize: "--batch-size"
+        case .accumulation: "--accumulation"
+        case .steps: "--steps"
+        case .epochs: "--epochs"
+        case .logInterval: "--log-every"
+        case .keptCheckpoints: "--keep-checkpoints"
+        case .thresholdStep: "--s"
+        case .lambda: "--lambda"
+        case .thresholdsOnly: "--only"
+        case .recordLimit: "--limit"
+        case .newTokenLimit: "--max-new-tokens"
+        case .chat: "--chat"
+        case .keep: "--keep"
+        case .rankingRule: "--by"
+        case .gates: "--gates"
+        case .format: "--to"
+        case .tensorType: "--type"
+        case .shardSize: "--max-shard-size"
+        case .asLoRA: "--as-lora"
+        case .fixtures: "--fixtures"
+        }
+    }
+
+    /// How a method's option is spelled: `--target-r` for `target_r`, `--delta-t` for `deltaT`.
+    static func option(ofMethodKey key: String) -> String {
+        "--" + key.map { $0 == "_" ? "-" : $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
+    }
+}
