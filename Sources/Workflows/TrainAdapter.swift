@@ -77,11 +77,27 @@ private let statisticsRecordLimit = 512
 ///   - progress: is told what happens.
 ///   - shouldStop: whether a signal asked for an end; the run then saves a checkpoint and throws
 ///     `TrainingError.interrupted`.
+///
+/// Throws `WorkflowError.unfinishedReplacement` in place of an error that leaves a replaced run where it was put aside.
 package func trainAdapter(
     _ request: TrainRequest, progress: @escaping (TrainProgress) throws -> Void = { _ in },
     shouldStop: @escaping () -> Bool = { false }
 ) throws -> TrainReport {
     try request.check()
+    var aside: String?
+    do {
+        return try train(request, progress: progress, shouldStop: shouldStop, aside: &aside)
+    } catch let error as any ReportableError {
+        guard let aside else { throw error }
+        throw WorkflowError.unfinishedReplacement(cause: Wording(error), status: error.exitStatus, aside: aside)
+    }
+}
+
+/// - Parameter aside: after a failure, where a replaced run still is; nil where nothing was put aside or it came back.
+private func train(
+    _ request: TrainRequest, progress: @escaping (TrainProgress) throws -> Void, shouldStop: @escaping () -> Bool,
+    aside: inout String?
+) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
     let paths = [request.basePath, request.adapterPath, request.dataPath] + [request.evaluationPath].compactMap { $0 }
     if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
@@ -115,7 +131,7 @@ package func trainAdapter(
             threads: session.context.threadCount))
     let run = try output.begin()
     var isFinished = false
-    defer { if !isFinished { run.giveUp() } }
+    defer { if !isFinished { aside = run.giveUp() } }
     var tally = RunTally()
     if let checkpoint = run.checkpointToResume {
         let state = try run.readState(checkpoint, adapter: directory, inputs: inputs)

@@ -236,13 +236,15 @@ final class RunDirectory {
     }
 
     /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.
-    func giveUp() {
+    /// Where that stays aside instead, since there are checkpoints to go on from, its path.
+    func giveUp() -> String? {
         TemporaryOutputs.remove(path)
         // What cannot be looked into may hold checkpoints.
         guard checkpointToResume == nil, (try? Self.checkpoints(in: path).isEmpty) == true, removeTree(path) else {
-            return
+            return asidePath
         }
-        if let asidePath { rename(asidePath, path) }
+        guard let asidePath, rename(asidePath, path) != 0 else { return nil }
+        return asidePath
     }
 
     /// Puts the finished adapter into the run's directory, its configuration last, and lets go of what a forced run put

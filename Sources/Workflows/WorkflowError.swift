@@ -22,6 +22,8 @@ package enum WorkflowError: WordedError, Equatable {
     case unsuitableData(path: String, problem: Wording)
     /// A run's saved inputs are not those of now.
     case resumeMismatch(path: String, what: String, saved: String, given: String)
+    /// A run that replaces another ended early, for a cause; the other one is still where it was put aside.
+    case unfinishedReplacement(cause: Wording, status: ExitStatus, aside: String)
     /// A name or pattern selects nothing of what is at `path`.
     case matchesNothing(path: String, what: String, reason: String?, nearest: [String])
     /// A signal asked for an end before there was a result.
@@ -51,6 +53,8 @@ package enum WorkflowError: WordedError, Equatable {
         case .unsuitableData(let path, let problem): "\(path): \(problem)"
         case .resumeMismatch(let path, let what, let saved, let given):
             "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
+        case .unfinishedReplacement(let cause, _, let aside):
+            "\(cause); the run that it replaces is kept in \(aside) until it is done"
         case .matchesNothing(let path, let what, let reason, let nearest):
             "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
@@ -69,6 +73,7 @@ package enum WorkflowError: WordedError, Equatable {
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
         case .unsuitableData, .resumeMismatch, .matchesNothing: .badData
+        case .unfinishedReplacement(_, let status, _): status
         case .interrupted: .interrupted
         case .unsupported: .unsupported
         case .failedCheck: .failedSelfCheck

@@ -211,7 +211,11 @@ import TSPEFT
             #expect(try tiny.result("run") == old && !pathExists(aside))
 
             let forced = tiny.request("run") { $0.replaces = true }
-            #expect(status(try tiny.train(forced, stopAfter: 2).error) == .interrupted)
+            let stopped = try tiny.train(forced, stopAfter: 2).error
+            #expect(status(stopped) == .interrupted)
+            let words = (stopped as? WorkflowError)?.description ?? ""
+            #expect(words.hasPrefix("interrupted after step 2; continue with resumes: true"))
+            #expect(words.hasSuffix("; the run that it replaces is kept in \(aside) until it is done"))
             #expect(try readFile(aside + "/" + PEFTNames.tensorFile) == old)
             #expect(try names(in: tiny.folder + "/run") == ["checkpoint-000002", "log.jsonl"])
             // A second force would have nowhere to put this one.
