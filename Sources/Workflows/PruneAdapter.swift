@@ -6,7 +6,7 @@ import Transforms
 public struct PruneRequest: Sendable {
     /// Which modules are kept.
     public enum Choice: Sendable {
-        /// So many by rising sparsity, as `50%` or `40`.
+        /// So many of the first in the order of `rule`, as `50%` or `40`.
         case keep(String)
         /// Those of a selection file.
         case selection(path: String)
@@ -16,6 +16,8 @@ public struct PruneRequest: Sendable {
     public var adapterPath: String
     /// Which modules are kept.
     public var choice: Choice
+    /// The name of the rule by which modules are ranked where some are kept; nil for sparsity.
+    public var rule: String?
     /// Where the pruned adapter goes.
     public var outputPath: String
     /// Whether an existing output is replaced.
@@ -46,18 +48,24 @@ public struct PruneReport: Sendable {
 /// Writes the adapter with only the chosen modules.
 ///
 /// Throws what reading the adapter throws, `TransformError.outputIsInput` for an output that would replace the adapter,
-/// what `rankModules` throws for a rule, `AdapterError.unknownModule` for a selected module that is not there.
+/// what `rankModules` throws for a rule, `WorkflowError.conflict` for one beside a selection file,
+/// `AdapterError.unknownModule` for a selected module that is not there.
 package func pruneAdapter(_ request: PruneRequest) throws -> PruneReport {
     try pruneAdapter(request, to: request.output())
 }
 
 func pruneAdapter(_ request: PruneRequest, to output: OutputTarget) throws -> PruneReport {
+    if request.rule != nil, case .selection = request.choice {
+        throw WorkflowError.conflict("\(.rankingRule) is for \(.keep); a selection has its modules already")
+    }
+    let rule = try request.rule.map { name throws(TransformError) in try RankingRules.named(name) }
     let adapter = try AdapterDirectory.read(request.adapterPath)
     try checkOutput(output.path, keeps: [request.adapterPath])
     let selection: ModuleSelection
     switch request.choice {
     case .keep(let text):
-        selection = try ModuleRanking(adapter).selection(KeepRule(text), adapter: adapter.displayName)
+        selection = try ModuleRanking(adapter, by: rule ?? RankingRules.standard)
+            .selection(KeepRule(text), adapter: adapter.displayName)
     case .selection(let path):
         try checkOutput(output.path, keeps: [path])
         selection = try ModuleSelection.read(path)

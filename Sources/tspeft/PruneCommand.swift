@@ -1,21 +1,28 @@
 import ArgumentParser
 import TSPEFT
+import Transforms
 
 struct PruneCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune",
         abstract: "Keep only some modules of an adapter.",
         discussion: """
-            Writes an adapter with the modules that fewest tokens skip (--keep), or with those of a selection \
-            (--select). What is kept stays as it was trained; to train the kept modules afresh, give the selection of \
-            'rank-modules' to 'inject --select'.
+            Writes an adapter with the first modules of the ranking (--keep): those that fewest tokens skip, or as --by \
+            ranks them; or with those of a selection (--select). What is kept stays as it was trained; to train the kept \
+            modules afresh, give the selection of 'rank-modules' to 'inject --select'.
             """)
 
     @Argument(help: "The adapter; --keep needs a trained one with gates.")
     var adapter: String
 
-    @Option(help: "How many modules to keep, by rising sparsity: a share such as 50%, or a number such as 40.")
+    @Option(help: "How many of the first modules to keep: a share such as 50%, or a number such as 40.")
     var keep: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What to rank by, with --keep: \(RankingRules.all.map(\.name).joined(separator: ", ")). (default: sparsity)",
+            valueName: "rule"))
+    var by: String?
 
     @Option(
         help: ArgumentHelp(
@@ -33,11 +40,13 @@ struct PruneCommand: ParsableCommand {
 
     func validate() throws {
         if (keep == nil) == (select == nil) { throw ValidationError("give either --keep or --select") }
+        if by != nil, keep == nil { throw ValidationError("--by is for --keep; a selection has its modules already") }
     }
 
     func run() throws {
         let choice = keep.map { PruneRequest.Choice.keep($0) } ?? .selection(path: select ?? "")
         var request = PruneRequest(adapterPath: adapter, choice: choice, outputPath: output)
+        request.rule = by
         request.replaces = force
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request)) }
         let report = try prune(request)

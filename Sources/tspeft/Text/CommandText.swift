@@ -170,7 +170,9 @@ extension PruneRequest {
     var command: String {
         var line = CommandText("prune", adapterPath)
         switch choice {
-        case .keep(let text): line.add("--keep", text)
+        case .keep(let text):
+            line.add("--by", rule)
+            line.add("--keep", text)
         case .selection(let path): line.add("--select", path)
         }
         line.add("-o", outputPath)
