@@ -51,7 +51,7 @@ struct ConvertCommand: ParsableCommand {
         help: ArgumentHelp(
             """
             Bytes of tensors in one file at most: 5GB, 500MB, 2GiB. Directories have 5GB, or the files of a directory \
-            that they come from, unless given; GGUF files are whole.
+            that they come from, and a GGUF model is one file, unless given; a single safetensors file cannot be split.
             """,
             valueName: "size"))
     var maxShardSize: String?

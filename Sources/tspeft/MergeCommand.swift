@@ -20,7 +20,8 @@ struct MergeCommand: ParsableCommand {
 
             Several adapters are added up, each with its weight: merge BASE --adapter a --adapter b:0.5. DoRA, which \
             rescales the rows of the weight (W0 + c ((m / n) (W0 + scaling B A) - W0), n the norms of the sum's rows), is \
-            merged alone; a parallel adapter, which no weight can hold, is refused.
+            merged alone, and so is IA3, which scales its rows or columns; a parallel adapter, which no weight can hold, is \
+            refused.
             """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
@@ -38,8 +39,8 @@ struct MergeCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What changed weights are stored as, such as q8_0, f16 or f32; the base's types unless given. Directories "
-                + "take f32, f16 and bf16.",
+            "What changed weights are stored as, such as q8_0, f16 or f32; the base's types unless given. Where a GGUF "
+                + "base becomes a directory, all its tensors, bf16 unless given. Directories take f32, f16 and bf16.",
             valueName: "type"))
     var dtype: String?
 

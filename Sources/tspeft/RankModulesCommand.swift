@@ -5,12 +5,13 @@ import TSPEFT
 struct RankModulesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rank-modules",
-        abstract: "Rank modules by how many tokens skip them.",
+        abstract: "Rank modules by how many tokens skip them, or by how large their updates are.",
         discussion: """
-            The modules by rising sparsity, the share of tokens that their gates skip, over the tokens that 'train' \
-            measured last; then the same by layer and projection, with averages and the population standard deviation. \
-            The first modules matter most: --keep chooses them, -o writes the choice for 'inject --select' (to train them \
-            afresh) and 'prune --select'.
+            The modules in the order of a rule, over the tokens that 'train' measured last: by sparsity, the share of \
+            tokens that their gates skip, the least first; by relative-norm, the size of their updates beside the \
+            projections' own outputs, the largest first. Then sparsity by layer and projection, with averages and the \
+            population standard deviation. The first modules matter most: --keep chooses them, -o writes the choice for \
+            'inject --select' (to train them afresh) and 'prune --select'.
             """)
 
     @Argument(help: "The trained adapter, one with gates.")

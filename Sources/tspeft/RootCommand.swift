@@ -49,8 +49,41 @@ struct RootCommand: ParsableCommand {
         } catch {
             Terminal.endProgress()
             TemporaryOutputs.removeAll()
-            exit(withError: error)
+            end(with: error)
         }
+    }
+
+    /// Ends the program as the parser wants it: help and the like go to stdout; what is wrong with the command line is
+    /// one sentence on stderr.
+    private static func end(with error: any Error) -> Never {
+        let code = exitCode(for: error)
+        if code.isSuccess {
+            let text = fullMessage(for: error)
+            if !text.isEmpty, Terminal.resultText(text) { _ = Terminal.resultText("\n") }
+        } else {
+            let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
+            Terminal.note("tspeft: \(sentence(message(for: error)))\(help)")
+        }
+        Glibc.exit(code.rawValue)
+    }
+
+    /// A message of the parser's, which may be a sentence and a list below it, on one line and without a full stop.
+    static func sentence(_ message: String) -> String {
+        let lines = message.split(whereSeparator: \.isNewline).map { line in
+            let words = line.drop { $0.isWhitespace }
+            return words.hasPrefix("- ") ? words.dropFirst(2) : words
+        }
+        let list = lines.dropFirst().joined(separator: ", ")
+        let text = [lines.first.map(String.init) ?? "", list].filter { !$0.isEmpty }.joined(separator: " ")
+        return text.hasSuffix(".") ? String(text.dropLast()) : text
+    }
+
+    /// What explains the command that was given.
+    private static var helpCommand: String {
+        let name = CommandLine.arguments.dropFirst().first { argument in
+            configuration.subcommands.contains { $0.configuration.commandName == argument }
+        }
+        return (["tspeft"] + [name].compactMap { $0 } + ["--help"]).joined(separator: " ")
     }
 
     /// Names the commands where the first argument is none of them.
@@ -92,7 +125,7 @@ struct RootCommand: ParsableCommand {
     /// `--version --verbose`: the version, and which of the processor's paths are in use.
     private static func printVersion() {
         let paths = ProcessorPaths.current
-        print(
+        Terminal.result(
             """
             tspeft \(ToolVersion.current)
             processor: \(paths.processor)

@@ -51,6 +51,9 @@ import Testing
         Mistake("inject BASE -o new --preset none", 64, "'none'", "csr"),
         Mistake("inject BASE -o new --rank 0", 64, "rank", "not 0"),
         Mistake("inject BASE -o new --select strange.json", 65, "model.layers.9.self_attn.q_proj"),
+        Mistake(
+            "inject BASE -o new --method ts-ia3 --select skipped.json", 65,
+            "self_attn.q_proj' is not among the modules to adapt: the targets (k_proj, v_proj, down_proj) do not match"),
         Mistake("inject BASE -o new --select records.json", 65, "records.json", "module selection"),
         Mistake("eval other --adapter adapter --data records.json", 65, "belongs to another base than other"),
         Mistake("merge other --adapter tuned -o new", 65, "belongs to another base than other"),
@@ -58,6 +61,7 @@ import Testing
         Mistake("eval BASE --adapter empty --data records.json", 66, "adapter_config.json", "not an adapter"),
         Mistake("rank-modules adapter", 65, "no token statistics", "train it first"),
         Mistake("rank-modules dense", 65, "dense adapter (lora)"),
+        Mistake("prune tuned --keep 3 --by size -o new", 64, "unknown ranking rule 'size'", "relative-norm"),
         Mistake("rank-modules tuned --keep 31", 64, "'31'", "30 modules"),
         Mistake("prune tuned --keep 0% -o new", 64, "'0%'"),
         Mistake("prune tuned --select strange.json -o new", 65, "model.layers.9.self_attn.q_proj"),
@@ -126,6 +130,7 @@ import Testing
         let gguf = try readFile(fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf"))
         try writeFile(folder + "/truncated.gguf", Array(gguf.prefix(gguf.count - 1000)))
         try makeForeignModel(at: folder + "/gpt")
+        try writeFile(folder + "/skipped.json", #"{"modules": ["model.layers.0.self_attn.q_proj"]}"#)
         try writeFile(folder + "/strange.json", #"{"modules": ["model.layers.9.self_attn.q_proj"]}"#)
         try writeFile(
             folder + "/fields.json", #"{"prompt": "a", "completion": " b"}"# + "\n" + #"{"prompt": "a"}"# + "\n")
@@ -203,16 +208,22 @@ import Testing
         ("inject BASE -o new --layers 3-1", "no layer or range"),
         ("eval BASE --data d --limit 0", "--limit must be at least 1"),
         ("demo --steps 9223372036854775807", "--steps must be at most"),
-        ("prune a -o new", "either --keep or --select"), ("rank-modules a -o new", "--keep"),
+        ("prune a -o new", "either --keep or --select"),
+        ("prune a --select s --by sparsity -o new", "--by is for --keep"),
+        ("inject", "Missing expected argument '<base>'"),
+        ("merge BASE --adapter -o new", "Missing value for '--adapter"),
+        ("rank-modules a -o new", "--keep"),
         ("merge BASE --adapter a -o new --gates half", "half"),
     ])
-    func unusableOptionsAreToldWithTheUsage(_ line: String, _ words: String) throws {
+    func unusableOptionsAreToldInOneSentenceWithTheHelpToAskFor(_ line: String, _ words: String) throws {
         try withTemporaryFolder { folder in
             let outcome = try Program(folder: folder).run(Mistake(line, 64).arguments)
             #expect(outcome.status == 64)
             #expect(outcome.output.isEmpty)
             #expect(outcome.errors.contains(words), "\(outcome.errors)")
-            #expect(outcome.errors.contains("--help"), "\(outcome.errors)")
+            let command = line.split(separator: " ").first ?? ""
+            #expect(outcome.errorLines.count == 1 && outcome.errors.hasPrefix("tspeft: "), "\(outcome.errors)")
+            #expect(outcome.errors.hasSuffix("; see 'tspeft \(command) --help'\n"), "\(outcome.errors)")
             #expect(contents(of: folder).isEmpty)
         }
     }
@@ -266,6 +277,13 @@ import Testing
     @Test func resultThatCannotBeStoredIsAFailure() throws {
         let run = try TinyRun.shared.get()
         let outcome = try Program(folder: run.folder).shell("exec \"$T\" inspect tuned > /dev/full")
+        #expect(outcome.status == 74)
+        #expect(outcome.errors == "tspeft: standard output cannot be written: No space left on device\n")
+    }
+
+    @Test(arguments: ["--help", "merge --help", "help prune", "--version", "--version --verbose"])
+    func helpThatCannotBeStoredIsAFailure(_ arguments: String) throws {
+        let outcome = try Program(folder: packageRoot).shell("exec \"$T\" \(arguments) > /dev/full")
         #expect(outcome.status == 74)
         #expect(outcome.errors == "tspeft: standard output cannot be written: No space left on device\n")
     }

@@ -4,7 +4,8 @@ import Testing
 /// What the program says about itself.
 @Suite struct HelpTests {
     static let commands = [
-        "inject", "train", "eval", "generate", "rank-modules", "prune", "merge", "convert", "inspect", "demo",
+        "inject", "train", "eval", "generate", "rank-modules", "prune", "merge", "convert", "export", "inspect",
+        "demo",
     ]
 
     @Test func versionIsOneLine() throws {

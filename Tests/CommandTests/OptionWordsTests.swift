@@ -73,4 +73,10 @@ import Training
             #expect(OptionWords.text(error) == text)
         }
     }
+
+    @Test func messagesOfTheParserBecomeOneLine() {
+        #expect(RootCommand.sentence("Unknown option '--foo'") == "Unknown option '--foo'")
+        #expect(RootCommand.sentence("Provide one of:\n  - a\n  - b") == "Provide one of: a, b")
+        #expect(RootCommand.sentence("Provide one of 'a' and 'b'.") == "Provide one of 'a' and 'b'")
+    }
 }
