@@ -86,11 +86,32 @@ package enum Parameter: Sendable, Hashable {
     case asLoRA
     /// The folder of the demo's model and data.
     case fixtures
+    /// The largest rate of learning.
+    case learningRate
+    /// AdamW's decay of weights.
+    case weightDecay
+    /// The largest norm of the gradients.
+    case gradientClipping
+    /// beta1 of tau's optimizer.
+    case tauBeta1
+    /// beta2 of tau's optimizer.
+    case tauBeta2
+    /// Steps of rising learning rate.
+    case warmupSteps
+    /// Steps between evaluations.
+    case evaluationInterval
+    /// Steps between checkpoints.
+    case checkpointInterval
+    /// Records of an evaluation.
+    case evaluationLimit
+    /// The factor on the updates of the adapter at a path.
+    case adapterWeight(String)
 
     /// What it is called in Swift, where no program says otherwise.
     package var name: String {
         switch self {
         case .methodOption(let key): key
+        case .adapterWeight(let path): "the weight of \(path)"
         case .thresholdStep: "s"
         case .rankingRule: "rule"
         case .recordLimit: "limit"

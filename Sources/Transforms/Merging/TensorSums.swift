@@ -169,7 +169,7 @@ extension ModelCheckpoint {
         let module = head.split(separator: ".").dropLast().last.map(String.init) ?? ""
         func refusal(_ reason: String) -> TransformError {
             .unsupported(
-                path: checkpoint.path, reason: "the output head cannot be untied from '\(embedding)': " + reason)
+                path: checkpoint.path, reason: "the output head cannot be untied from '\(embedding)': \(reason)")
         }
         if embedding.hasSuffix("shared.weight"), !Self.sharing.contains(type) {
             throw refusal("encoder and decoder of a '\(type)' would lose the embedding that they share")

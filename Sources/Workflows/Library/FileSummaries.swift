@@ -105,7 +105,7 @@ public struct FileSummary: Sendable {
         case .checkpoint(let found):
             self.init(
                 .checkpoint, architecture: found.namedArchitecture, parameterCount: found.parameterCount,
-                problem: found.modelProblem, table: found.tensors)
+                problem: found.modelProblem?.description, table: found.tensors)
         case .adapterFile(let found):
             self.init(
                 .adapter, architecture: found.facts.architecture, method: found.facts.method,

@@ -1,63 +1,65 @@
+import TensorCore
+
 /// A number of a request, and what it must be.
 private struct Requirement {
-    let name: String
+    let parameter: Parameter
     let expected: String
     let found: String
     let holds: Bool
 
     /// A count from `least` on, where there is one.
-    static func count(_ name: String, _ value: Int?, least: Int = 1) -> Requirement {
+    static func count(_ parameter: Parameter, _ value: Int?, least: Int = 1) -> Requirement {
         Requirement(
-            name: name, expected: "at least \(least)", found: value.map(String.init) ?? "nil",
+            parameter: parameter, expected: "at least \(least)", found: value.map(String.init) ?? "nil",
             holds: value.map { $0 >= least } ?? true)
     }
 
     /// A finite number for which `holds`.
-    static func number(_ name: String, _ value: Double, _ expected: String, _ holds: (Double) -> Bool) -> Requirement {
-        Requirement(name: name, expected: expected, found: "\(value)", holds: value.isFinite && holds(value))
+    static func number(_ parameter: Parameter, _ value: Double, _ expected: String, _ holds: (Double) -> Bool) -> Requirement {
+        Requirement(parameter: parameter, expected: expected, found: "\(value)", holds: value.isFinite && holds(value))
     }
 }
 
-/// Throws `badOption` for the first that does not hold.
+/// Throws `badValue` for the first that does not hold.
 private func check(_ requirements: [Requirement]) throws(WorkflowError) {
     for one in requirements where !one.holds {
-        throw .badOption(name: one.name, expected: one.expected, found: one.found)
+        throw .badValue(one.parameter, expected: one.expected, found: one.found)
     }
 }
 
 extension TrainRequest {
-    /// Throws `badOption` for a number that cannot be; what depends on the data is checked when that is read.
+    /// Throws `badValue` for a number that cannot be; what depends on the data is checked when that is read.
     func check() throws(WorkflowError) {
         try TSPEFT.check([
-            .number("learningRate", learningRate, "a number of 0 or more") { $0 >= 0 },
-            .number("weightDecay", weightDecay, "a number of 0 or more") { $0 >= 0 },
-            .number("gradientClipping", gradientClipping, "a number of 0 or more") { $0 >= 0 },
-            .number("s", s, "a number above 0") { $0 > 0 },
-            .number("lambda", lambda, "a number of 0 or more") { $0 >= 0 },
-            .number("tauBeta1", tauBeta1, "at least 0 and below 1", (0..<1).contains),
-            .number("tauBeta2", tauBeta2, "at least 0 and below 1", (0..<1).contains),
-            .count("batchSize", batchSize), .count("accumulation", accumulation),
-            .count("warmupSteps", warmupSteps, least: 0), .count("evaluationInterval", evaluationInterval),
-            .count("checkpointInterval", checkpointInterval), .count("evaluationLimit", evaluationLimit),
-            .count("maxLength", maxLength, least: 2),
+            .number(.learningRate, learningRate, "a number of 0 or more") { $0 >= 0 },
+            .number(.weightDecay, weightDecay, "a number of 0 or more") { $0 >= 0 },
+            .number(.gradientClipping, gradientClipping, "a number of 0 or more") { $0 >= 0 },
+            .number(.thresholdStep, s, "a number above 0") { $0 > 0 },
+            .number(.lambda, lambda, "a number of 0 or more") { $0 >= 0 },
+            .number(.tauBeta1, tauBeta1, "at least 0 and below 1", (0..<1).contains),
+            .number(.tauBeta2, tauBeta2, "at least 0 and below 1", (0..<1).contains),
+            .count(.batchSize, batchSize), .count(.accumulation, accumulation),
+            .count(.warmupSteps, warmupSteps, least: 0), .count(.evaluationInterval, evaluationInterval),
+            .count(.checkpointInterval, checkpointInterval), .count(.evaluationLimit, evaluationLimit),
+            .count(.maxLength, maxLength, least: 2),
         ])
     }
 }
 
 extension EvaluateRequest {
-    /// Throws `badOption` for a length that cannot be.
+    /// Throws `badValue` for a length that cannot be.
     func check() throws(WorkflowError) {
-        try TSPEFT.check([.count("maxLength", maxLength, least: 2)])
+        try TSPEFT.check([.count(.maxLength, maxLength, least: 2)])
     }
 }
 
 extension MergeRequest {
-    /// Throws `badOption` for no adapter, and for a weight that adds nothing.
+    /// Throws `badValue` for no adapter, and for a weight that adds nothing.
     func check() throws(WorkflowError) {
-        guard !adapters.isEmpty else { throw .badOption(name: "adapters", expected: "at least one", found: "empty") }
+        guard !adapters.isEmpty else { throw .badValue(.adapter, expected: "at least one", found: "empty") }
         try TSPEFT.check(
             adapters.map { adapter in
-                .number("the weight of \(adapter.path)", adapter.weight, "a finite number other than 0") { $0 != 0 }
+                .number(.adapterWeight(adapter.path), adapter.weight, "a finite number other than 0") { $0 != 0 }
             })
     }
 }

@@ -57,6 +57,16 @@ enum OptionWords {
         case .shardSize: "--max-shard-size"
         case .asLoRA: "--as-lora"
         case .fixtures: "--fixtures"
+        case .learningRate: "--learning-rate"
+        case .weightDecay: "--weight-decay"
+        case .gradientClipping: "--clip"
+        case .tauBeta1: "--tau-beta1"
+        case .tauBeta2: "--tau-beta2"
+        case .warmupSteps: "--warmup"
+        case .evaluationInterval: "--eval-every"
+        case .checkpointInterval: "--save-every"
+        case .evaluationLimit: "--eval-limit"
+        case .adapterWeight(let path): "the weight in --adapter \(path)"
         }
     }
 
