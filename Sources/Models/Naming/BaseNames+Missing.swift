@@ -70,7 +70,7 @@ extension BaseNames {
 
     /// The error for a name that means nothing here.
     func unknown(_ name: String) -> NamingError {
-        .unknown(name: name, nearest: nearest(to: name), cause: cause(of: name))
+        .unknown(name: name, nearest: near.nearest(to: name, among: shapes), cause: cause(of: name))
     }
 
     private func cause(of name: String) -> NamingCause {
@@ -87,66 +87,5 @@ extension BaseNames {
             return .missingPart(String(part))
         }
         return .otherModel
-    }
-
-    /// The base's modules that are nearest to a name, up to three, and what differs in each.
-    private func nearest(to name: String) -> [NearName] {
-        let wanted = NamePath.components(name)
-        let target = Array(name.utf8)
-        var best: [(distance: Int, module: String)] = []
-        for module in Set(shapes.keys.lazy.map { NamePath.parent($0).parent }) where !module.isEmpty {
-            // Only names of about the same length, and of the same last component where there are such, are near.
-            let limit = best.count == 3 ? best[2].distance : Int.max
-            guard abs(module.utf8.count - target.count) < limit else { continue }
-            let distance = EditDistance.between(target, Array(module.utf8))
-            guard distance <= limit else { continue }
-            best.append((distance, module))
-            best.sort { ($0.distance, $0.module) < ($1.distance, $1.module) }
-            if best.count > 3 { best.removeLast() }
-        }
-        return best.map { NearName(name: $0.module, wanted: wanted) }
-    }
-}
-
-/// A name of the base that is near to one that it lacks, and what differs.
-package struct NearName: Sendable, Equatable, CustomStringConvertible {
-    /// The base's name.
-    package let name: String
-    /// The components in which it differs.
-    package let found: String
-    /// The components that the other has there.
-    package let wanted: String
-
-    init(name: String, wanted: [Substring]) {
-        let own = NamePath.components(name)
-        let start = zip(own, wanted).prefix { $0 == $1 }.count
-        let end = min(
-            zip(own.reversed(), wanted.reversed()).prefix { $0 == $1 }.count, min(own.count, wanted.count) - start)
-        self.name = name
-        found = NamePath.joined(own[start..<own.count - end])
-        self.wanted = NamePath.joined(wanted[start..<wanted.count - end])
-    }
-
-    package var description: String {
-        if found.isEmpty { return "'\(name)' (without '\(wanted)')" }
-        return wanted.isEmpty ? "'\(name)' (with '\(found)')" : "'\(name)' ('\(found)' for '\(wanted)')"
-    }
-}
-
-/// Levenshtein's distance.
-enum EditDistance {
-    /// Insertions, deletions and replacements of single bytes.
-    static func between(_ a: [UInt8], _ b: [UInt8]) -> Int {
-        var previous = Array(0...b.count)
-        for (row, left) in a.enumerated() {
-            var current = [row + 1]
-            current.reserveCapacity(b.count + 1)
-            for (column, right) in b.enumerated() {
-                current.append(
-                    min(previous[column + 1] + 1, current[column] + 1, previous[column] + (left == right ? 0 : 1)))
-            }
-            previous = current
-        }
-        return previous[b.count]
     }
 }

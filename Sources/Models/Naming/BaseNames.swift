@@ -15,7 +15,7 @@ package struct BaseNames: Sendable {
     /// `model_type`s, the whole model's first, then those of its parts.
     let modelTypes: [String]
     let prefixes: PrefixIndex
-    /// Families of these model types; all of them where there is no model type.
+    /// Families of these model types.
     let families: [NamingFamily]
     /// The input embedding, where the base has one of a known name.
     let embedding: String?
@@ -25,8 +25,11 @@ package struct BaseNames: Sendable {
     let isHeaded: Bool?
     /// Whether layers that bear `Conv1D`'s names are stored [in, out], as their biases tell.
     let conv1DEvidence: Bool?
-    private var chosen: [String: String] = [:]
-    private var meanings: [String: [[String]]] = [:]
+    /// Modules under which packed tensors lie.
+    let packedStems: Set<String>
+    let near: NearNames
+    /// What the patterns of an adapter's names may mean, likelier readings in earlier lists.
+    private var readings: [String: [[Reading]]] = [:]
 
     /// The base's tensors; `modelType` and `configuration` are those of `config.json`, nil where there is none.
     package init(_ tensors: [NamedShape], modelType: String?, configuration: JSONValue?) {
@@ -36,9 +39,7 @@ package struct BaseNames: Sendable {
             if let type = value["model_type"]?.stringValue, !types.contains(type) { types.append(type) }
         }
         modelTypes = types
-        families =
-            types.isEmpty
-            ? NamingTable.families : NamingTable.families.filter { !$0.modelTypes.isDisjoint(with: types) }
+        families = NamingTable.families.filter { !$0.modelTypes.isDisjoint(with: types) }
         prefixes = PrefixIndex(modules: tensors.lazy.map { NamePath.parent($0.name).parent }, modelType: modelType)
         embedding = Self.embedding(among: tensors)
         saysTied =
@@ -46,6 +47,8 @@ package struct BaseNames: Sendable {
         let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
         isHeaded =
             classes.isEmpty ? nil : classes.contains { name in NameWords.headedClasses.contains { name.hasSuffix($0) } }
+        packedStems = ExpertProbe.packedStems(among: tensors)
+        near = NearNames()
         conv1DEvidence = Conv1DModules.evidence(among: tensors, shapes: shapes)
     }
 
@@ -53,23 +56,28 @@ package struct BaseNames: Sendable {
     /// `matrices`, where there is exactly one.
     package func fitted(to matrices: [SizedMatrix]) -> BaseNames {
         var copy = self
-        for variant in variants {
-            var groups: [String: [(path: String, matrix: SizedMatrix)]] = [:]
-            for matrix in matrices {
-                guard let path = variant(matrix.matrix.path) else { continue }
-                groups[String(NamePath.split(path).prefix), default: []].append((path, matrix))
-            }
-            for (prefix, group) in groups {
-                let lists = prefixes.meanings(of: prefix)
-                copy.meanings[prefix] = lists
-                guard let several = lists.first(where: { $0.count > 1 }) else { continue }
-                let fitting = several.filter { candidate in
-                    group.allSatisfy { path, matrix in
-                        let moved = NamePath.path(candidate, NamePath.split(path).rest)
-                        return ((try? probe(matrix, at: moved, families)) ?? nil) != nil
+        var groups: [String: [(pattern: String, numbers: [Substring], matrix: SizedMatrix)]] = [:]
+        // Most names are those of the base as they are.
+        for matrix in matrices where shapes["\(matrix.matrix.path).weight"] == nil {
+            let (pattern, numbers) = NamePath.pattern(of: matrix.matrix.path)
+            if copy.readings[pattern] == nil { copy.readings[pattern] = allReadings(of: pattern) }
+            groups[String(NamePath.split(pattern).prefix), default: []].append((pattern, numbers, matrix))
+        }
+        for group in groups.values {
+            let patterns = Set(group.map(\.pattern))
+            guard let several = copy.severalMeanings(among: group) else { continue }
+            let fitting = several.filter { prefix in
+                group.allSatisfy { pattern, numbers, matrix in
+                    (copy.readings[pattern] ?? []).joined().contains { reading in
+                        reading.prefix == prefix && fits(matrix, reading, numbers)
                     }
                 }
-                if fitting.count == 1 { copy.chosen[prefix] = fitting[0] }
+            }
+            guard fitting.count == 1, let prefix = fitting.first else { continue }
+            for pattern in patterns {
+                copy.readings[pattern] = copy.readings[pattern]?.map { list in
+                    list.contains { $0.prefix == prefix } ? list.filter { $0.prefix == prefix } : list
+                }
             }
         }
         return copy
@@ -81,10 +89,12 @@ package struct BaseNames: Sendable {
         of matrix: AdaptedMatrix, outputSize: Int, inputSize: Int
     ) throws(NamingError) -> [[MatrixPlace]] {
         let sized = SizedMatrix(matrix, outputSize: outputSize, inputSize: inputSize)
-        let found = try resolve(matrix.path) { (path, families) throws(NamingError) in
-            try probe(sized, at: path, families)
+        let found = try resolve(matrix.path) { path throws(NamingError) in
+            try probe(sized, at: path)
         }
         if let found { return found }
+        let blocks = try resolve(matrix.path) { path in PlaceProbe.blocks(of: matrix, at: path, in: self) }
+        if let blocks { throw .quantized(name: matrix.path, tensor: blocks) }
         if case .linear(let path) = matrix, isHead(path), let embedding, saysTied != false {
             throw .tiedHead(name: path, embedding: embedding)
         }
@@ -95,7 +105,7 @@ package struct BaseNames: Sendable {
     package func existing(_ key: String) -> String? {
         if shapes[key] != nil { return key }
         let (module, last) = NamePath.parent(key)
-        let found = try? resolve(module) { (path, _) throws(NamingError) -> String? in
+        let found = try? resolve(module) { (path) throws(NamingError) -> String? in
             let name = NamePath.path(path, last)
             return shapes[name] == nil ? nil : name
         }
@@ -106,7 +116,7 @@ package struct BaseNames: Sendable {
     package func tensor(for key: String) throws(NamingError) -> SavedPlace {
         if shapes[key] != nil { return .existing(key) }
         let (module, last) = NamePath.parent(key)
-        let found = try resolve(module) { (path, _) throws(NamingError) in
+        let found = try resolve(module) { path throws(NamingError) in
             let name = NamePath.path(path, last)
             return shapes[name] == nil ? nil : name
         }
@@ -123,59 +133,38 @@ package struct BaseNames: Sendable {
 }
 
 extension BaseNames {
-    /// A path as it is, and as each family's other naming has it.
-    private var variants: [(String) -> String?] {
-        families.reduce(into: [{ $0 }]) { all, family in
-            all.append { family.filesName(of: $0) }
-            all.append { family.modelName(of: $0) }
-        }
+    /// A name that a pattern of the adapter's may stand for in the base.
+    private struct Reading: Sendable {
+        /// The base's name, as a pattern.
+        let pattern: String
+        /// What stands before its first number.
+        let prefix: String
     }
 
     /// What `probe` finds under the readings of `path`: the likeliest for which it finds anything.
     private func resolve<Value: Equatable>(
-        _ path: String, probe: (String, [NamingFamily]) throws(NamingError) -> Value?
+        _ path: String, probe: (String) throws(NamingError) -> Value?
     ) throws(NamingError) -> Value? {
-        if mayHold(path), let found = try probe(path, families) { return found }
-        if let found = try resolve(path, in: families, probe: probe) { return found }
-        // A base that does not say what it is may name its modules as a type that the table knows.
-        guard modelTypes.isEmpty else { return nil }
-        guard families.count < NamingTable.families.count else { return nil }
-        return try resolve(path, in: NamingTable.families, probe: probe)
-    }
-
-    private func resolve<Value: Equatable>(
-        _ path: String, in families: [NamingFamily], probe: (String, [NamingFamily]) throws(NamingError) -> Value?
-    ) throws(NamingError) -> Value? {
-        var forms = [path]
-        for family in families {
-            for form in [family.filesName(of: path), family.modelName(of: path)].compactMap(\.self)
-            where !forms.contains(form) {
-                forms.append(form)
-            }
-        }
-        if let found = try only(path, forms.filter(mayHold), families, probe) { return found }
-        let lists = forms.map { form in
-            let (prefix, rest) = NamePath.split(form)
-            return meanings(of: String(prefix)).map { $0.map { NamePath.path($0, rest) } }
-        }
-        for level in 0..<(lists.map(\.count).max() ?? 0) {
-            let candidates = lists.flatMap { level < $0.count ? $0[level] : [] }
-            if let found = try only(path, candidates, families, probe) { return found }
+        if mayHold(path), let found = try probe(path) { return found }
+        let (pattern, numbers) = NamePath.pattern(of: path)
+        for list in readings[pattern] ?? allReadings(of: pattern) {
+            if let found = try only(path, list, numbers, probe) { return found }
         }
         return nil
     }
 
-    /// The one thing that is found at any of `candidates`; a candidate of another shape counts where there is no other.
+    /// The one thing that is found under any of several readings; one of another shape counts where there is no other.
     private func only<Value: Equatable>(
-        _ name: String, _ candidates: [String], _ families: [NamingFamily],
-        _ probe: (String, [NamingFamily]) throws(NamingError) -> Value?
+        _ name: String, _ readings: [Reading], _ numbers: [Substring],
+        _ probe: (String) throws(NamingError) -> Value?
     ) throws(NamingError) -> Value? {
         var found: [(path: String, value: Value)] = []
         var problem: NamingError?
-        for candidate in candidates {
+        for reading in readings {
+            guard let path = NamePath.filled(reading.pattern, numbers), mayHold(path) else { continue }
             do throws(NamingError) {
-                guard let value = try probe(candidate, families) else { continue }
-                if !found.contains(where: { $0.value == value }) { found.append((candidate, value)) }
+                guard let value = try probe(path) else { continue }
+                if !found.contains(where: { $0.value == value }) { found.append((path, value)) }
             } catch {
                 problem = problem ?? error
             }
@@ -186,22 +175,74 @@ extension BaseNames {
         return nil
     }
 
+    /// Everything that a pattern may mean: by the base's own families, and after that, for a model type of which nothing is
+    /// known, by all others. These are trusted less: not beyond wrappers that mean nothing, nor in what they say of rows.
+    private func allReadings(of pattern: String) -> [[Reading]] {
+        let forms = [pattern] + families.flatMap { $0.otherNames(of: pattern) }
+        var lists = [forms.map { Reading(pattern: $0, prefix: String(NamePath.split($0).prefix)) }]
+        let moved = forms.map { form in
+            let (prefix, rest) = NamePath.split(form)
+            return prefixes.meanings(of: String(prefix)).map { list in
+                list.map { Reading(pattern: NamePath.path($0, rest), prefix: $0) }
+            }
+        }
+        for level in 0..<(moved.map(\.count).max() ?? 0) {
+            lists.append(moved.flatMap { level < $0.count ? $0[level] : [] })
+        }
+        lists += borrowedReadings(of: pattern)
+        var seen: Set<String> = [pattern]
+        return lists.map { $0.filter { seen.insert($0.pattern).inserted } }.filter { !$0.isEmpty }
+    }
+
+    /// What a pattern may mean by families of other model types.
+    private func borrowedReadings(of pattern: String) -> [[Reading]] {
+        let components = NamePath.components(pattern)
+        guard !modelTypes.contains(where: NamingTable.knows), components.contains(where: NamingTable.words.contains)
+        else {
+            return []
+        }
+        let forms = NamingTable.families.flatMap { $0.otherNames(of: pattern) }.filter { form in
+            // One half of a model does not become another by a name that a family has for it.
+            NamePath.components(form).filter(NameWords.halves.contains) == components.filter(NameWords.halves.contains)
+        }
+        let same = forms.map { Reading(pattern: $0, prefix: String(NamePath.split($0).prefix)) }
+        let moved = forms.flatMap { form in
+            let (prefix, rest) = NamePath.split(form)
+            return prefixes.equals(of: String(prefix)).map { Reading(pattern: NamePath.path($0, rest), prefix: $0) }
+        }
+        return [same, moved]
+    }
+
+    /// The prefixes of which more than one fits the first matrix of a pattern equally well; nil where each fits one.
+    private func severalMeanings(
+        among group: [(pattern: String, numbers: [Substring], matrix: SizedMatrix)]
+    ) -> Set<String>? {
+        var seen: Set<String> = []
+        for (pattern, numbers, matrix) in group where seen.insert(pattern).inserted {
+            for list in readings[pattern] ?? [] {
+                let fitting = Set(list.filter { fits(matrix, $0, numbers) }.map(\.prefix))
+                if fitting.count > 1 { return fitting }
+                if fitting.count == 1 { break }
+            }
+        }
+        return nil
+    }
+
+    /// Whether a matrix lies where a reading says.
+    private func fits(_ matrix: SizedMatrix, _ reading: Reading, _ numbers: [Substring]) -> Bool {
+        guard let path = NamePath.filled(reading.pattern, numbers), mayHold(path) else { return false }
+        return ((try? probe(matrix, at: path)) ?? nil) != nil
+    }
+
     /// Whether any tensor can lie at a path: those of layers need their prefix.
     private func mayHold(_ path: String) -> Bool {
         let (prefix, rest) = NamePath.split(path)
         return rest.isEmpty || prefixes.layerCounts[String(prefix)] != nil
     }
 
-    /// The prefixes that `prefix` may mean, down to one where `fitted(to:)` chose.
-    private func meanings(of prefix: String) -> [[String]] {
-        let lists = meanings[prefix] ?? prefixes.meanings(of: prefix)
-        guard let choice = chosen[prefix] else { return lists }
-        return lists.map { $0.contains(choice) ? [choice] : $0 }
-    }
-
     /// The places of a matrix that lies at `path` exactly; nil where nothing of that name is there.
     private func probe(
-        _ sized: SizedMatrix, at path: String, _ families: [NamingFamily]
+        _ sized: SizedMatrix, at path: String
     ) throws(NamingError) -> [[MatrixPlace]]? {
         let probe = PlaceProbe(base: self, families: families, name: sized.matrix.path)
         let update = UpdateSize(rows: sized.outputSize, columns: sized.inputSize)

@@ -31,18 +31,14 @@ struct ExpertProbe {
     func member(_ path: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
         let (owner, last) = NamePath.parent(path)
         let (stem, number) = NamePath.parent(owner)
-        guard let expert = Int(number), NamePath.isNumber(number), NamePath.parent(stem).last == "experts" else {
+        guard let expert = Int(number), NamePath.isNumber(number[...]), NamePath.parent(stem).last == "experts" else {
             return nil
         }
         for names in Self.memberNames {
             guard let role = names.first(where: { $0.value == last })?.key else { continue }
-            if let found = try packed(stem, role, update) {
-                guard expert < found.count else {
-                    throw .missingExpert(name: probe.name, tensor: found[0][0].tensor, count: found.count)
-                }
-                return found[expert]
-            }
-            if let (count, _) = members(of: stem) {
+            if let found = try packed(stem, role, update, only: expert) { return found.first }
+            let others = [0, 1].contains { shapes["\(stem).\($0).\(last).weight"] != nil }
+            if others, let count = count(of: stem, names) {
                 throw .missingExpert(name: probe.name, tensor: "\(path).weight", count: count)
             }
         }
@@ -53,6 +49,8 @@ struct ExpertProbe {
     func all(
         _ module: String, parameter: String?, count: Int, _ update: UpdateSize
     ) throws(NamingError) -> [[MatrixPlace]]? {
+        // Nothing lies in a tensor of no values, however many experts it is said to have.
+        guard update.rows > 0, update.columns > 0 else { return nil }
         var fitting: [(name: String, places: [[MatrixPlace]])] = []
         var problem: NamingError?
         for (stem, role) in Self.readings(module, parameter) {
@@ -109,9 +107,11 @@ struct ExpertProbe {
     }
 
     /// The places in packed tensors, one list for each expert.
-    private func packed(_ stem: String, _ role: Role, _ update: UpdateSize) throws(NamingError) -> [[MatrixPlace]]? {
+    private func packed(
+        _ stem: String, _ role: Role, _ update: UpdateSize, only expert: Int? = nil
+    ) throws(NamingError) -> [[MatrixPlace]]? {
         if let tensor = packedTensor(stem, role) {
-            return try slices(tensor, stem, role, update, rows: 0..<update.rows, offset: 0)
+            return try slices(Slice(tensor: tensor, stem: stem, rows: 0..<update.rows, expert: expert), update)
         }
         switch role {
         case .gateAndUp:
@@ -119,15 +119,16 @@ struct ExpertProbe {
             if isInterleaved { throw .interleaved(name: probe.name, tensor: gate) }
             let half = update.rows / 2
             guard half * 2 == update.rows else { throw probe.wrongShape(gate, shapes[gate] ?? [], update) }
-            let gates = try slices(gate, stem, .gate, update, rows: 0..<half, offset: 0)
-            let ups = try slices(up, stem, .up, update, rows: half..<update.rows, offset: 0)
+            let gates = try slices(Slice(tensor: gate, stem: stem, rows: 0..<half, expert: expert), update)
+            let ups = try slices(Slice(tensor: up, stem: stem, rows: half..<update.rows, expert: expert), update)
             guard gates.count == ups.count else { throw probe.wrongShape(up, shapes[up] ?? [], update) }
             return zip(gates, ups).map { $0 + $1 }
         case .gate, .up:
             guard let both = packedTensor(stem, .gateAndUp) else { return nil }
             if isInterleaved { throw .interleaved(name: probe.name, tensor: both) }
-            let offset = role == .up ? update.rows : 0
-            return try slices(both, stem, .gateAndUp, update, rows: 0..<update.rows, offset: offset)
+            let half = role == .up ? 1 : 0
+            return try slices(
+                Slice(tensor: both, stem: stem, rows: 0..<update.rows, half: half, expert: expert), update)
         case .down: return nil
         }
     }
@@ -138,6 +139,7 @@ struct ExpertProbe {
 
     /// The packed tensor of a role.
     private func packedTensor(_ stem: String, _ role: Role) -> String? {
+        guard probe.base.packedStems.contains(stem) else { return nil }
         let parent = NamePath.parent(stem).parent
         for name in role.names {
             let owner = name.hasSuffix("put_linear") ? parent : stem
@@ -150,25 +152,39 @@ struct ExpertProbe {
         return nil
     }
 
-    /// A place in each expert's slice of a packed tensor, which holds twice the update's rows where the update is of a half.
-    private func slices(
-        _ tensor: String, _ stem: String, _ role: Role, _ update: UpdateSize, rows: Range<Int>, offset: Int
-    ) throws(NamingError) -> [[MatrixPlace]] {
+    /// What of a packed tensor is looked for.
+    private struct Slice {
+        let tensor: String
+        let stem: String
+        /// Rows of the update.
+        let rows: Range<Int>
+        /// Which half of the tensor's rows they are; nil: all of its rows.
+        var half: Int?
+        /// One expert; nil: all of them.
+        let expert: Int?
+    }
+
+    /// A place in each expert's slice of a packed tensor.
+    private func slices(_ slice: Slice, _ update: UpdateSize) throws(NamingError) -> [[MatrixPlace]] {
+        let (tensor, rows) = (slice.tensor, slice.rows)
         guard let shape = shapes[tensor], shape.count == 3 else { return [] }
-        let isHalf =
-            offset > 0 || (role == .gateAndUp && shape.dropFirst().reduce(1, *) == 2 * update.rows * update.columns)
-        let whole = isHalf ? 2 * rows.count : rows.count
+        let whole = slice.half == nil ? rows.count : 2 * rows.count
         let isPlain = shape[1] == whole && shape[2] == update.columns
         let isTransposed = shape[2] == whole && shape[1] == update.columns
         guard isPlain || isTransposed else { throw probe.wrongShape(tensor, shape, update) }
         var transposed = isTransposed
         if isPlain && isTransposed {
-            guard let known = packedOrientation(stem) else {
+            guard let known = packedOrientation(slice.stem) else {
                 throw .unclearOrientation(name: probe.name, tensor: tensor, size: whole)
             }
             transposed = known
         }
-        return (0..<shape[0]).map {
+        if let expert = slice.expert, expert >= shape[0] {
+            throw .missingExpert(name: probe.name, tensor: tensor, count: shape[0])
+        }
+        let experts = slice.expert.map { $0..<$0 + 1 } ?? 0..<shape[0]
+        let offset = (slice.half ?? 0) * rows.count
+        return experts.map {
             [MatrixPlace(tensor: tensor, expert: $0, isTransposed: transposed, rows: rows, offset: offset)]
         }
     }
@@ -228,14 +244,31 @@ struct ExpertProbe {
     /// The number of experts that have tensors of their own, and what these are called.
     private func members(of stem: String) -> (count: Int, names: [Role: String])? {
         for names in Self.memberNames {
-            func has(_ expert: Int) -> Bool {
-                names.values.contains { shapes["\(stem).\(expert).\($0).weight"] != nil }
-            }
-            // One may be missing: the count is where two in a row are.
-            var count = 0
-            while has(count) || has(count + 1) { count += 1 }
-            if count > 0 { return (count, names) }
+            if let count = count(of: stem, names) { return (count, names) }
         }
         return nil
+    }
+
+    /// The number of experts that have tensors of these names.
+    private func count(of stem: String, _ names: [Role: String]) -> Int? {
+        func has(_ expert: Int) -> Bool {
+            names.values.contains { shapes["\(stem).\(expert).\($0).weight"] != nil }
+        }
+        // One may be missing: the count is where two in a row are.
+        var count = 0
+        while has(count) || has(count + 1) { count += 1 }
+        return count > 0 ? count : nil
+    }
+
+    /// The modules under which packed tensors lie, `experts` beside those of granitemoe's names.
+    static func packedStems(among tensors: [NamedShape]) -> Set<String> {
+        var stems: Set<String> = []
+        for tensor in tensors where tensor.shape.count == 3 {
+            let (parent, last) = NamePath.parent(tensor.name)
+            let owner = last == "weight" ? NamePath.parent(parent).parent : parent
+            stems.insert(owner)
+            stems.insert(NamePath.path(owner, "experts"))
+        }
+        return stems
     }
 }

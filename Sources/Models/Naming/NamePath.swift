@@ -2,14 +2,61 @@
 enum NamePath {
     private static let dot = UInt8(ascii: ".")
 
-    /// Whether a component is a number, as those of layers and experts are.
-    static func isNumber(_ component: some StringProtocol) -> Bool {
-        !component.isEmpty && component.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    /// What stands for a number in a pattern.
+    static let numberMark: Substring = "#"
+
+    /// Whether a component is a number, as those of layers and experts are, or stands for one in a pattern.
+    static func isNumber(_ component: Substring) -> Bool {
+        component == numberMark
+            || !component.isEmpty && component.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    }
+
+    /// A name with marks for its numbers, and the numbers.
+    static func pattern(of name: String) -> (pattern: String, numbers: [Substring]) {
+        var pattern = ""
+        pattern.reserveCapacity(name.utf8.count)
+        var numbers: [Substring] = []
+        var start = name.utf8.startIndex
+        while true {
+            let end = name.utf8[start...].firstIndex(of: dot) ?? name.utf8.endIndex
+            let component = name[start..<end]
+            if isNumber(component) {
+                numbers.append(component)
+                pattern += numberMark
+            } else {
+                pattern += component
+            }
+            guard end < name.utf8.endIndex else { return (pattern, numbers) }
+            pattern += "."
+            start = name.utf8.index(after: end)
+        }
+    }
+
+    /// A pattern with numbers in the places of its marks; nil where there are not as many.
+    static func filled(_ pattern: String, _ numbers: [Substring]) -> String? {
+        var name = ""
+        name.reserveCapacity(pattern.utf8.count + 8)
+        var next = 0
+        var start = pattern.utf8.startIndex
+        while true {
+            let end = pattern.utf8[start...].firstIndex(of: dot) ?? pattern.utf8.endIndex
+            let component = pattern[start..<end]
+            if component == numberMark {
+                guard next < numbers.count else { return nil }
+                name += numbers[next]
+                next += 1
+            } else {
+                name += component
+            }
+            guard end < pattern.utf8.endIndex else { return next == numbers.count ? name : nil }
+            name += "."
+            start = pattern.utf8.index(after: end)
+        }
     }
 
     /// The components of a name.
     static func components(_ name: String) -> [Substring] {
-        name.split(separator: ".", omittingEmptySubsequences: false)
+        name.utf8.split(separator: dot, omittingEmptySubsequences: false).map { Substring($0) }
     }
 
     /// The name of components.

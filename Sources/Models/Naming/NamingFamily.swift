@@ -31,6 +31,8 @@ struct NamingFamily: Sendable {
     let modelTypes: Set<String>
     private let byModel: [Rule]
     private let byFiles: [Rule]
+    /// The first components of all patterns: a name without any of them is left as it is.
+    let firstWords: Set<Substring>
     /// Tensors that hold several modules.
     let fusions: [Fusion]
 
@@ -39,19 +41,24 @@ struct NamingFamily: Sendable {
         // The longest pattern first: `attention.output.dense` is no `output.dense`.
         byModel = rules.sorted { $0.model.count > $1.model.count }
         byFiles = rules.sorted { $0.files.count > $1.files.count }
+        firstWords = Set(rules.flatMap { [$0.model[0], $0.files[0]] })
         self.fusions = fusions
     }
 
-    /// `path` with the files' names for the memory's; nil where it has none of these.
+    /// `path`, which may be a pattern, with the files' names for the memory's; nil where it has none of these.
     func filesName(of path: String) -> String? { renamed(path, byModel, from: \.model, to: \.files) }
 
-    /// `path` with the memory's names for the files'; nil where it has none of these.
+    /// `path`, which may be a pattern, with the memory's names for the files'; nil where it has none of these.
     func modelName(of path: String) -> String? { renamed(path, byFiles, from: \.files, to: \.model) }
+
+    /// `path` with either side's names for the other's.
+    func otherNames(of path: String) -> [String] { [filesName(of: path), modelName(of: path)].compactMap(\.self) }
 
     private func renamed(
         _ path: String, _ rules: [Rule], from: KeyPath<Rule, [Substring]>, to: KeyPath<Rule, [Substring]>
     ) -> String? {
         let components = NamePath.components(path)
+        guard components.contains(where: firstWords.contains) else { return nil }
         var out: [Substring] = []
         var place = 0
         while place < components.count {

@@ -121,6 +121,16 @@ enum NamingTable {
             ]),
     ]
 
+    /// Components of which a name has one at least that any family changes.
+    static let words: Set<Substring> = families.reduce(into: []) { $0.formUnion($1.firstWords) }
+
+    /// Whether anything here is said of a model type, or it is one with a graph.
+    static func knows(_ modelType: String) -> Bool {
+        plainExperts.contains(modelType) || transposedExperts.contains(modelType)
+            || families.contains { $0.modelTypes.contains(modelType) }
+            || ArchitectureTable.all.contains { $0.names.modelType == modelType }
+    }
+
     /// Model types whose packed experts are stored [experts, in, out].
     static let transposedExperts: Set<String> = [
         "gpt_oss", "qwen3_vl_moe", "qwen3_vl_moe_text", "llama4", "llama4_text", "aria", "aria_text",

@@ -30,11 +30,16 @@ struct PlaceProbe {
                 if let found = try parts(of: fusion, path, update) { return found }
             }
         }
-        if let found = try ExpertProbe(self).member(path, update) { return found }
-        for suffix in Self.packedWeights where base.shapes["\(path).\(suffix)"] != nil {
-            throw .quantized(name: name, tensor: "\(path).\(suffix)")
+        return try ExpertProbe(self).member(path, update)
+    }
+
+    /// The tensor that holds a matrix in blocks of a quantization.
+    static func blocks(of matrix: AdaptedMatrix, at path: String, in base: BaseNames) -> String? {
+        guard case .parameter(_, let parameter, _) = matrix else {
+            return packedWeights.lazy.map { "\(path).\($0)" }.first { base.shapes[$0] != nil }
         }
-        return nil
+        return ["_blocks", "_qweight", "_packed"].lazy.map { "\(path).\(parameter ?? "gate_up_proj")\($0)" }
+            .first { base.shapes[$0] != nil }
     }
 
     /// An embedding's place.

@@ -19,7 +19,7 @@ struct PrefixIndex: Sendable {
             let key = String(prefix)
             last = (key, number)
             let known = layerCounts[key] ?? nil
-            layerCounts[key] = .some(number.map { max(min($0, .max - 1) + 1, known ?? 0) } ?? known)
+            layerCounts[key] = .some(number.map { max($0 == .max ? $0 : $0 + 1, known ?? 0) } ?? known)
         }
         for prefix in layerCounts.keys.sorted() { index(prefix) }
     }
@@ -44,7 +44,7 @@ struct PrefixIndex: Sendable {
         if components.contains(where: NameWords.auxiliary.contains) { return [] }
         let reduced = NameWords.reduced(components)
         let isPlain = !NameWords.namePart(components)
-        let equal = (byReduced[NamePath.joined(reduced)] ?? []).filter { $0 != prefix }
+        let equal = equals(of: prefix)
         let added = (bySuffix[prefix] ?? []).filter { longer in
             isPlain || isPlainWrapper(NamePath.components(longer).dropLast(components.count))
         }
@@ -57,6 +57,11 @@ struct PrefixIndex: Sendable {
         lists.append(remote(reduced))
         var seen: Set<String> = [prefix]
         return lists.map { $0.filter { seen.insert($0).inserted } }.filter { !$0.isEmpty }
+    }
+
+    /// The base's prefixes that are `prefix` but for wrappers that mean nothing.
+    func equals(of prefix: String) -> [String] {
+        (byReduced[NamePath.joined(NameWords.reduced(NamePath.components(prefix)))] ?? []).filter { $0 != prefix }
     }
 
     /// Prefixes that differ in a wrapper of no known name beside those that mean nothing.
