@@ -15,7 +15,9 @@ private struct Requirement {
     }
 
     /// A finite number for which `holds`.
-    static func number(_ parameter: Parameter, _ value: Double, _ expected: String, _ holds: (Double) -> Bool) -> Requirement {
+    static func number(_ parameter: Parameter, _ value: Double, _ expected: String, _ holds: (Double) -> Bool)
+        -> Requirement
+    {
         Requirement(parameter: parameter, expected: expected, found: "\(value)", holds: value.isFinite && holds(value))
     }
 }
