@@ -35,9 +35,8 @@ extension AdapterDirectory {
         let staysInFile = takingExtras && !tensorFile.file.isPacked
         func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
             let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))
-            guard staysInFile else { return values }
             try checkFinite(values, file: tensorPath)
-            return AdapterTensor(name, storedIn: tensorFile, record)
+            return staysInFile ? AdapterTensor(name, storedIn: tensorFile, record) : values
         }
         let tensors = try contents.tensors.map { try tensor($0.name, $0.record) }
         let thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }

@@ -215,7 +215,9 @@ extension AdapterDirectory {
         return keys
     }
 
+    /// Throws `.notFinite`. What stays in a file was checked when it was read, and is not decoded for it again.
     static func checkFinite(_ tensor: AdapterTensor, file: String) throws(AdapterError) {
+        if tensor.isStored { return }
         if let index = tensor.values.firstIndex(where: { !$0.isFinite }) {
             throw .notFinite(file: file, tensor: tensor.name, index: index)
         }

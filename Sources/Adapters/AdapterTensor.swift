@@ -36,6 +36,9 @@ package struct AdapterTensor: Sendable {
         }
     }
 
+    /// Whether the values stay in a file.
+    var isStored: Bool { if case .stored = content { true } else { false } }
+
     /// The type that the file stores it in; F32 where it is held.
     package var storedType: DType {
         if case .stored(_, let record) = content, case .plain(let type) = record.encoding { type } else { .f32 }
@@ -56,7 +59,8 @@ package struct AdapterTensor: Sendable {
         self.init(name: name, shape: shape, values: values)
     }
 
-    /// A tensor whose values stay in a file that does not change; they have been decoded once without an error.
+    /// A tensor whose values stay in a file that does not change; they have been decoded once without an error, and are
+    /// finite.
     init(_ name: String, storedIn file: SafetensorsFile, _ record: TensorRecord) {
         self.name = name
         shape = record.shape

@@ -66,7 +66,8 @@ package struct MatrixUpdate: Sendable {
         magnitude != nil || scale != 0 && a.values.contains { $0 != 0 } && b.values.contains { $0 != 0 }
     }
 
-    static func transposed(_ values: [Float], rows: Int) -> [Float] {
+    /// A matrix of so many rows with rows and columns exchanged.
+    package static func transposed(_ values: [Float], rows: Int) -> [Float] {
         let columns = rows == 0 ? 0 : values.count / rows
         return [Float](unsafeUninitializedCapacity: values.count) { result, filled in
             for row in 0..<rows {

@@ -61,7 +61,7 @@ struct AdapterPlacement {
         let names = names.fitted(to: matrices + adapter.extras.updates.map(\.sizedMatrix))
         for (module, matrix) in zip(adapter.modules, matrices) {
             var update = try Self.update(.module(module), module, matrix, names)
-            update.bias = Self.existing(names, CheckpointNames.bias(of: module))
+            update.bias = names.existing(CheckpointNames.bias(of: module))
             update.changesBias = adapter.tensor(module, PEFTNames.loraBias) != nil
             if let bias = update.bias, update.changesBias, base.shape(of: bias) != [matrix.outputSize] {
                 throw NamingError.wrongShape(
@@ -75,7 +75,7 @@ struct AdapterPlacement {
         }
         for (index, matrix) in adapter.extras.updates.enumerated() {
             var update = try Self.update(.matrix(index), matrix.displayName, matrix.sizedMatrix, names)
-            update.bias = Self.existing(names, CheckpointNames.bias(of: matrix.path))
+            update.bias = names.existing(CheckpointNames.bias(of: matrix.path))
             update.changesBias = matrix.bias != nil
             updates.append(update)
         }
@@ -113,23 +113,17 @@ struct AdapterPlacement {
     private static func update(
         _ subject: Update.Subject, _ name: String, _ matrix: SizedMatrix, _ names: BaseNames
     ) throws -> Update {
-        var untied: String?
         if case .linear(let path) = matrix.matrix, names.existing(CheckpointNames.weight(of: path)) == nil,
             path.hasSuffix("head") || path.hasSuffix("proj_out") || path.hasSuffix("embed_out")
                 || path.hasSuffix("decoder"),
             case .tied(let head, let embedding) = try? names.tensor(for: CheckpointNames.weight(of: path))
         {
-            untied = head
             let place = MatrixPlace(tensor: embedding, rows: 0..<matrix.outputSize)
-            return Update(subject: subject, name: name, places: [[place]], untiedHead: untied)
+            return Update(subject: subject, name: name, places: [[place]], untiedHead: head)
         }
         let places = try names.places(
             of: matrix.matrix, outputSize: matrix.outputSize, inputSize: matrix.inputSize)
         return Update(subject: subject, name: name, places: places)
-    }
-
-    private static func existing(_ names: BaseNames, _ key: String) -> String? {
-        names.existing(key)
     }
 
     /// The sizes of a linear layer: as the adapter's own tensors tell, else as the base's weight has them.
@@ -144,12 +138,10 @@ struct AdapterPlacement {
         case .existing(let name), .tied(_, let name): tensor = name
         case .new: throw NamingError.unknown(name: module, nearest: [], cause: .otherModel)
         }
-        guard let shape = base.shape(of: tensor), shape.count == 2 else {
+        guard let found = base.specifications[tensor]?.linearShape else {
             throw NamingError.unknown(name: module, nearest: [], cause: .otherModules)
         }
-        let isTransposed = base.isTransposed(tensor)
-        let found = isTransposed ? (output: shape[1], input: shape[0]) : (output: shape[0], input: shape[1])
-        return (own.output ?? found.output, own.input ?? found.input)
+        return (own.output ?? found.outputSize, own.input ?? found.inputSize)
     }
 }
 
@@ -173,12 +165,6 @@ extension ModelCheckpoint {
     }
 
     private var modelType: String? { checkpoint.configuration?["model_type"]?.stringValue }
-
-    /// Whether a matrix is stored [in, out], as the model's type says.
-    fileprivate func isTransposed(_ tensor: String) -> Bool {
-        let weight = CheckpointNames.weight(of: "")
-        return Conv1DModules.isTransposed(String(tensor.dropLast(weight.count)), modelType: modelType)
-    }
 }
 
 extension MatrixUpdate {

@@ -160,17 +160,11 @@ extension LowRankChange {
     fileprivate func transposed(rowCount: Int, width: Int, at first: Int) -> LowRankChange {
         guard rank > 0 else { return self }
         var result = self
-        let inputSize = a.count / rank
         var outer = [Float](repeating: 0, count: rank * width)
         for row in 0..<rowCount {
             for inner in 0..<rank { outer[inner * width + first + row] = b[row * rank + inner] }
         }
-        result.b = [Float](unsafeUninitializedCapacity: a.count) { turned, filled in
-            for inner in 0..<rank {
-                for column in 0..<inputSize { turned[column * rank + inner] = a[inner * inputSize + column] }
-            }
-            filled = a.count
-        }
+        result.b = MatrixUpdate.transposed(a, rows: rank)
         result.a = outer
         return result
     }

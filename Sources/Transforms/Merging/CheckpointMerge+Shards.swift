@@ -173,9 +173,12 @@ extension CheckpointMerge {
 
 extension ModelCheckpoint {
     /// Tokens, as `config.json` says, of the model or of its text model.
-    var vocabularySize: Int? {
+    var vocabularySize: Int? { textModelField("vocab_size") }
+
+    /// A number of `config.json`, of the model or of its text model.
+    func textModelField(_ name: String) -> Int? {
         let configuration = checkpoint.configuration
-        return configuration?["vocab_size"]?.intValue ?? configuration?["text_config"]?["vocab_size"]?.intValue
+        return configuration?[name]?.intValue ?? configuration?["text_config"]?[name]?.intValue
     }
 }
 

@@ -58,7 +58,7 @@ package struct CheckpointMerge: Sendable {
         let placements = try self.adapters.map {
             try AdapterPlacement.find($0.adapter, base: base, names: names)
         }
-        plan = try MergePlan(self.adapters, placements: placements, base: base, gates: gates)
+        plan = try MergePlan(self.adapters, placements: placements, base: base, names: names, gates: gates)
         baseFingerprint = fingerprint
         for tensor in plan.tensors { try check(tensor) }
         try checkVocabulary()

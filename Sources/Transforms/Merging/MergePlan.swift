@@ -138,13 +138,16 @@ package struct MergePlan: Sendable {
 
     /// Decides how `adapters` are merged.
     ///
-    /// - Parameter placements: where everything of each adapter goes.
+    /// - Parameters:
+    ///   - placements: where everything of each adapter goes.
+    ///   - names: the base's.
     ///
     /// Throws `TransformError.unsupported` for an update that no weight or no sum of weights can hold,
     /// `AdapterError.missingStatistics` for a gated adapter without statistics, `TransformError.nothingToMerge` for an
     /// adapter of which no module ever fires or every update is zero.
     init(
-        _ adapters: [WeightedAdapter], placements: [AdapterPlacement], base: ModelCheckpoint, gates: MergeGates
+        _ adapters: [WeightedAdapter], placements: [AdapterPlacement], base: ModelCheckpoint, names: BaseNames,
+        gates: MergeGates
     ) throws {
         parts = try zip(adapters, placements).map {
             try Self.part($0, $1, base: base, gates: gates, isAlone: adapters.count == 1)
@@ -157,7 +160,7 @@ package struct MergePlan: Sendable {
                 try sums.add(update, of: index, changesBias: module.bias != nil, adapter: part.name)
             }
         }
-        try sums.settleTies(of: base)
+        try sums.settleTies(of: base, names)
         tensors = sums.tensors
         places = sums.places
         untiesStoredHead = sums.untiesStoredHead

@@ -89,10 +89,7 @@ struct TargetCoverage {
         for update in updates {
             for place in update.places.joined() {
                 changed[place.tensor, default: []].insert(place.expert ?? 0)
-                guard case .matrix = update.subject, update.places.count == 1, place.expert == nil else {
-                    if update.places.count > 1 || place.expert != nil { kinds[Self.kind(of: place.tensor)] = update }
-                    continue
-                }
+                if update.places.count > 1 || place.expert != nil { kinds[Self.kind(of: place.tensor)] = update }
             }
         }
         guard !kinds.isEmpty else { return [] }
@@ -144,9 +141,5 @@ struct TargetCoverage {
 
 extension ModelCheckpoint {
     /// Layers, as `config.json` says, of the model or of its text model.
-    fileprivate var layerCount: Int? {
-        let configuration = checkpoint.configuration
-        return configuration?["num_hidden_layers"]?.intValue
-            ?? configuration?["text_config"]?["num_hidden_layers"]?.intValue
-    }
+    fileprivate var layerCount: Int? { textModelField("num_hidden_layers") }
 }

@@ -95,9 +95,9 @@ struct TensorSums {
     /// own that is the embedding again stays tied.
     ///
     /// Throws `TransformError.unsupported` where a head of its own would leave the model without another tensor.
-    mutating func settleTies(of base: ModelCheckpoint) throws {
+    mutating func settleTies(of base: ModelCheckpoint, _ names: BaseNames) throws {
         let own = tensors.first { $0.source != nil && $0.source != $0.target }
-        guard let (head, embedding) = own.map({ ($0.target, $0.source ?? "") }) ?? base.tie else { return }
+        guard let (head, embedding) = own.map({ ($0.target, $0.source ?? "") }) ?? base.tie(names) else { return }
         let changed = places[embedding].map { tensors[$0] }
         if let place = places[head], own != nil {
             if try isStillTied(tensors[place], changed, base) { return remove(head) }
@@ -143,7 +143,7 @@ struct TensorSums {
 extension ModelCheckpoint {
     /// The output head that is the embedding, and the embedding: of a known graph, of files that hold both, and of models
     /// whose class has a head.
-    fileprivate var tie: (head: String, embedding: String)? {
+    fileprivate func tie(_ names: BaseNames) -> (head: String, embedding: String)? {
         if let head = specifications.outputHead, let embedding = head.tiedTo,
             architecture != nil || record(of: head.name) != nil
         {
