@@ -1,15 +1,66 @@
+import CheckpointIO
+
 /// One turn of a conversation.
 package struct ChatMessage: Sendable, Equatable {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// Who speaks: `system`, `user`, `assistant` or `tool`.
     package var role: String
     /// What is said.
     package var content: String
+    /// What else the turn has, as the template sees it (`tool_calls`, `reasoning_content`, `name`); a member `content`
+    /// stands in `content`'s place, such as a list of parts, or null where the turn has none.
+    package var members: JSONObject
 
     /// A turn.
-    package init(role: String, content: String) {
+    package init(role: String, content: String, members: JSONObject = [:]) {
         self.role = role
         self.content = content
+        self.members = members
     }
+}
+
+/// What a conversation is written with, beside its messages.
+package struct ChatSettings: Sendable, Equatable {
+    /// Whether the beginning of an answer is to follow.
+    package var addsGenerationPrompt: Bool
+    /// The schemas of the functions that the model may call; null without any.
+    package var tools: JSONValue
+    /// Texts to answer from; null without any.
+    package var documents: JSONValue
+    /// Whatever else the template asks for, such as `enable_thinking`.
+    package var variables: JSONObject
+
+    /// Settings.
+    package init(
+        addsGenerationPrompt: Bool = false, tools: JSONValue = .null, documents: JSONValue = .null,
+        variables: JSONObject = [:]
+    ) {
+        self.addsGenerationPrompt = addsGenerationPrompt
+        self.tools = tools
+        self.documents = documents
+        self.variables = variables
+    }
+}
+
+/// A conversation as its template writes it.
+package struct ChatRendering: Sendable {
+    /// A stretch of the text.
+    package struct Piece: Sendable, Equatable {
+        /// The stretch.
+        package var text: String
+        /// The number of the assistant's message whose words these are; nil for what the assistant did not say, and
+        /// what the template itself wrote.
+        package var message: Int?
+    }
+
+    /// The stretches, in order.
+    package let pieces: [Piece]
+    /// Where the text of each `{% generation %}` block stands, in scalars of `text`, in the order in which the blocks
+    /// ended, as transformers has it: a block inside another, in a macro or in a caught text counts from where that
+    /// begins. Empty for templates without such blocks.
+    package let generations: [Range<Int>]
+
+    /// The whole text.
+    package var text: String { pieces.map(\.text).joined() }
 }
 
 /// A stretch of a conversation as the model sees it.
@@ -73,35 +124,41 @@ package struct ChatTemplate: Sendable {
     package func render(
         _ messages: [ChatMessage], addingGenerationPrompt: Bool = false
     ) throws(TokenizationError) -> [ChatSegment] {
-        var variables: [String: JinjaValue] = [
-            "messages": .list(
-                messages.enumerated().map { number, message in
-                    let content = JinjaText(message.content, mark: message.role == "assistant" ? number : nil)
-                    return .dictionary([("role", .plain(message.role)), ("content", .text(content))])
-                }),
-            "add_generation_prompt": .bool(addingGenerationPrompt),
-            "tools": .none,
-            "documents": .none,
-        ]
+        try segments(of: rendering(of: messages, ChatSettings(addsGenerationPrompt: addingGenerationPrompt)))
+    }
+
+    /// The conversation in the template's form, and whose words stand where in it.
+    ///
+    /// Throws `conversationRefused` where the template does, `unsupportedTemplate` where it fails.
+    package func rendering(
+        of messages: [ChatMessage], _ settings: ChatSettings = ChatSettings()
+    ) throws(TokenizationError) -> ChatRendering {
+        var variables: [String: JinjaValue] = [:]
+        for key in settings.variables.keys { variables[key] = JinjaValue(settings.variables[key] ?? .null) }
+        variables["messages"] = .list(messages.enumerated().map { JinjaValue($1, number: $0) })
+        variables["add_generation_prompt"] = .bool(settings.addsGenerationPrompt)
+        variables["tools"] = JinjaValue(settings.tools)
+        variables["documents"] = JinjaValue(settings.documents)
         if !bosToken.isEmpty { variables["bos_token"] = .plain(bosToken) }
         if !eosToken.isEmpty { variables["eos_token"] = .plain(eosToken) }
-        let text = try JinjaInterpreter.run(statements, variables: variables)
-        return segments(of: text)
+        let (text, generations) = try JinjaInterpreter.run(statements, variables: variables)
+        return ChatRendering(
+            pieces: text.pieces.map { ChatRendering.Piece(text: $0.text, message: $0.mark) }, generations: generations)
     }
 
     /// The stretches of a finished conversation. What stands between words of one turn of the assistant, such as a mark
     /// between thoughts and answer, is the assistant's too, and so is the token after its turn.
-    private func segments(of text: JinjaText) -> [ChatSegment] {
+    private func segments(of rendering: ChatRendering) -> [ChatSegment] {
         var segments: [ChatSegment] = []
         /// The message whose words the last segment is.
         var turn: Int?
-        for (index, piece) in text.pieces.enumerated() {
-            let next = index + 1 < text.pieces.count ? text.pieces[index + 1].mark : nil
-            if let turn, piece.mark == turn || piece.mark == nil && next == turn {
+        for (index, piece) in rendering.pieces.enumerated() {
+            let next = index + 1 < rendering.pieces.count ? rendering.pieces[index + 1].message : nil
+            if let turn, piece.message == turn || piece.message == nil && next == turn {
                 segments[segments.count - 1].text += piece.text
-            } else if turn == nil || piece.mark != nil {
-                segments.append(ChatSegment(text: piece.text, isScored: piece.mark != nil))
-                turn = piece.mark
+            } else if turn == nil || piece.message != nil {
+                segments.append(ChatSegment(text: piece.text, isScored: piece.message != nil))
+                turn = piece.message
             } else {
                 let end = endOfTurn(in: piece.text)
                 segments[segments.count - 1].text += String(piece.text.unicodeScalars.prefix(end))
@@ -124,5 +181,39 @@ package struct ChatTemplate: Sendable {
         let stop = scalars.dropFirst().firstIndex { $0 == ">" || $0 == "<" || JinjaText.isSpace($0) }
         guard let stop, scalars[stop] == ">" else { return 0 }
         return stop + 1
+    }
+}
+
+extension JinjaValue {
+    /// A JSON value as a template sees it; `mark` is the message whose words its texts are.
+    init(_ value: JSONValue, mark: Int? = nil) {
+        switch value {
+        case .null: self = .none
+        case .bool(let value): self = .bool(value)
+        case .number(let text): self = value.intValue.map { .integer($0) } ?? .plain(text)
+        case .string(let text): self = .text(JinjaText(text, mark: mark))
+        case .array(let values): self = .list(values.map { JinjaValue($0, mark: mark) })
+        case .object(let object):
+            self = .dictionary(object.keys.map { ($0, JinjaValue(object[$0] ?? .null, mark: mark)) })
+        }
+    }
+
+    /// A message as a template sees it: what the assistant says is marked with the message's number.
+    fileprivate init(_ message: ChatMessage, number: Int) {
+        let mark = message.role == "assistant" ? number : nil
+        var members: [(key: String, value: JinjaValue)] = [
+            ("role", .plain(message.role)), ("content", .text(JinjaText(message.content, mark: mark))),
+        ]
+        for key in message.members.keys where key != "role" {
+            let value = JinjaValue(message.members[key] ?? .null, mark: mark)
+            if key == "content" {
+                if case .none = value { members.remove(at: 1) } else { members[1].value = value }
+            } else if case .none = value {
+                continue
+            } else {
+                members.append((key, value))
+            }
+        }
+        self = .dictionary(members)
     }
 }

@@ -15,6 +15,9 @@ struct JinjaInterpreter {
     private var scopes: [[String: JinjaValue]]
     private var namespaces: [[String: JinjaValue]] = []
     private var output = JinjaText("")
+    /// What stands outside of all bodies whose text is caught.
+    private var finished: JinjaText?
+    private var generations: [Range<Int>] = []
     private var steps = 0
     private var work = 0
     private var macroDepth = 0
@@ -22,13 +25,14 @@ struct JinjaInterpreter {
     /// How a body was left.
     private enum Exit { case end, leaveLoop, nextTurn }
 
-    /// Runs `statements` with the given variables; the text that they put out.
+    /// Runs `statements` with the given variables; the text that they put out, and where the blocks marked
+    /// `generation` stand in it, in characters (scalars).
     static func run(
         _ statements: [JinjaStatement], variables: [String: JinjaValue]
-    ) throws(TokenizationError) -> JinjaText {
+    ) throws(TokenizationError) -> (text: JinjaText, generations: [Range<Int>]) {
         var interpreter = JinjaInterpreter(scopes: [variables])
         _ = try interpreter.run(statements)
-        return interpreter.output
+        return (interpreter.output, interpreter.generations)
     }
 
     private init(scopes: [[String: JinjaValue]]) {
@@ -70,6 +74,11 @@ struct JinjaInterpreter {
             namespaces[number][member] = try evaluate(expression)
         case .macro(let macro):
             scopes[scopes.count - 1][macro.name] = .macro(macro)
+        case .generation(let body):
+            let start = (finished ?? output).scalarCount
+            let said = try captured(body)
+            generations.append(start..<start + said.scalarCount)
+            try put(said)
         case .leaveLoop:
             return .leaveLoop
         case .nextTurn:
@@ -87,8 +96,13 @@ struct JinjaInterpreter {
     /// What a body puts out.
     private mutating func captured(_ body: [JinjaStatement]) throws(TokenizationError) -> JinjaText {
         let outer = output
+        let isOutermost = finished == nil
+        if isOutermost { finished = output }
         output = JinjaText("")
-        defer { output = outer }
+        defer {
+            output = outer
+            if isOutermost { finished = nil }
+        }
         _ = try run(body)
         return output
     }

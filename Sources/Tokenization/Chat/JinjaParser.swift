@@ -61,11 +61,10 @@ struct JinjaParser {
         case "set": return [try parseSet()]
         case "macro": return [try parseMacro()]
         case "generation":
-            // Where the assistant speaks follows from the messages themselves.
             try expectEnd()
             let body = try parseBody(until: ["endgeneration"]).body
             try expectEnd()
-            return body
+            return [.generation(body)]
         case "break":
             try expectEnd()
             return [.leaveLoop]

@@ -38,6 +38,8 @@ indirect enum JinjaStatement: Sendable {
     /// Sets a member of a namespace.
     case setMember(String, String, JinjaExpression)
     case macro(JinjaMacro)
+    /// What stands between `{% generation %}` and its end: what the model is to say.
+    case generation([JinjaStatement])
     case leaveLoop
     case nextTurn
 }
@@ -126,6 +128,7 @@ struct JinjaText: Sendable {
 
     var string: String { pieces.map(\.text).joined() }
     var isEmpty: Bool { pieces.allSatisfy(\.text.isEmpty) }
+    var scalarCount: Int { pieces.reduce(0) { $0 + $1.text.unicodeScalars.count } }
     var byteCount: Int { pieces.reduce(0) { $0 + $1.text.utf8.count } }
 
     /// Whether all stretches have the same mark.

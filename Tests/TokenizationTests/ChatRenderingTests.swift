@@ -1,0 +1,50 @@
+import CheckpointIO
+import Testing
+import Tokenization
+
+/// What a template is given of a conversation, and what is known of the text that it makes.
+@Suite struct ChatRenderingTests {
+    private static func rendering(
+        _ jinja: String, _ messages: [ChatMessage], _ settings: ChatSettings = ChatSettings()
+    ) throws -> ChatRendering {
+        try ChatTemplate(jinja: "{{ messages[1].content }}" + jinja, bosToken: "", eosToken: "")
+            .rendering(of: messages, settings)
+    }
+
+    @Test func generationBlocksAreToldByTheirScalars() throws {
+        let jinja =
+            "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}"
+            + "{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+        let messages = [
+            ChatMessage(role: "user", content: "e\u{301}?"), ChatMessage(role: "assistant", content: "née 👩‍👩‍👧"),
+            ChatMessage(role: "assistant", content: ""),
+        ]
+        let rendering = try Self.rendering(jinja, messages)
+        let scalars = Array(rendering.text.unicodeScalars)
+        let generated = rendering.generations.map { range in
+            scalars[range].reduce(into: "") { $0.unicodeScalars.append($1) }
+        }
+        #expect(generated == ["née 👩‍👩‍👧</s>", "</s>"])
+        #expect(try Self.rendering("", messages).generations.isEmpty)
+    }
+
+    @Test func membersOfMessagesAndSettingsReachTheTemplate() throws {
+        let messages = [
+            ChatMessage(role: "user", content: "a"),
+            ChatMessage(
+                role: "assistant", content: "b",
+                members: ["reasoning_content": .string("think"), "content": .array([.string("part")]), "x": .null]),
+        ]
+        let settings = ChatSettings(
+            tools: .array([.object(["name": .string("f")])]), documents: .string("d"), variables: ["level": .integer(3)])
+        let jinja =
+            "{% set m = messages[1] %}|{{ m.reasoning_content }}|{{ m.content[0] }}|{{ m.x is defined }}"
+            + "|{{ tools[0].name }}|{{ documents }}|{{ level }}"
+        let template = try ChatTemplate(
+            jinja: "{{ messages[1].content if messages[1].content is string }}{% if tools %}\(jinja){% endif %}",
+            bosToken: "", eosToken: "")
+        let rendering = try template.rendering(of: messages, settings)
+        #expect(rendering.text == "|think|part|False|f|d|3")
+        #expect(rendering.pieces.filter { $0.message == 1 }.map(\.text) == ["think", "part"])
+    }
+}
