@@ -22,8 +22,9 @@ let package = Package(
 
         .target(name: "CKernels", linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
         .target(name: "TensorCore"),
-        .target(name: "CheckpointIO", dependencies: ["TensorCore", "CKernels", "CZstd"]),
-        .target(name: "Compute", dependencies: ["TensorCore", "CKernels", "COneDNN"]),
+        .target(name: "Threads", dependencies: ["CKernels"]),
+        .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZstd"]),
+        .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Tokenization", dependencies: ["CheckpointIO", "TensorCore"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "TensorCore"]),
         .target(name: "Data", dependencies: ["Tokenization", "CheckpointIO", "TensorCore"]),
@@ -34,20 +35,22 @@ let package = Package(
             name: "Evaluation", dependencies: ["Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore"]),
         .target(
             name: "Transforms",
-            dependencies: ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
+            dependencies: [
+                "Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels",
+            ]),
         // Its folder has another name, since one that differs from tspeft's in case only would break checkouts elsewhere.
         .target(
             name: "TSPEFT",
             dependencies: [
                 "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization", "Compute",
-                "CheckpointIO", "TensorCore",
+                "CheckpointIO", "Threads", "TensorCore",
             ],
             path: "Sources/Workflows"),
         .executableTarget(
             name: "tspeft",
             dependencies: [
                 "TSPEFT", "Transforms", "Training", "Evaluation", "Data", "Adapters", "Models", "Compute",
-                "CheckpointIO", "TensorCore", "CKernels",
+                "CheckpointIO", "Threads", "TensorCore", "CKernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 

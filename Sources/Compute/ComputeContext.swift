@@ -1,5 +1,6 @@
 import CKernels
 import TensorCore
+import Threads
 
 /// What every operation needs: the type of activations, memory, threads and the compiled products.
 ///

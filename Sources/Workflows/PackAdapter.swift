@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import Threads
 import Transforms
 
 /// What packing an adapter did.

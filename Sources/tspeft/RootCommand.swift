@@ -5,6 +5,7 @@ import Compute
 @preconcurrency import Glibc
 import TensorCore
 import TSPEFT
+import Threads
 
 /// The program: a tree of commands, one file each.
 @main

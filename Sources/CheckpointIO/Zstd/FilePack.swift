@@ -1,4 +1,5 @@
 import Glibc
+import Threads
 
 /// A few files in one: a POSIX archive (`ustar`) in Zstandard frames with a seek table, so that `zstd -d` and `tar -x`
 /// unpack it, and each file, and each tensor of a safetensors file in it, can be read without the others.

@@ -1,3 +1,5 @@
+import Threads
+
 /// Writes a `.safetensors.zst` file as a stream: the bytes of a safetensors file, packed as Zstandard frames, of which
 /// the first ones hold the header and then each tensor has its own, with a seek table at the end.
 ///

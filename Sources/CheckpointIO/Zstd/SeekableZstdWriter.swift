@@ -1,4 +1,5 @@
 import CZstd
+import Threads
 
 /// Writes a stream as Zstandard frames with a seek table after them. Frames are packed by several threads, about
 /// 1 MiB of content a thread at a time; each has its content's size and a checksum.

@@ -1,4 +1,5 @@
 import TensorCore
+import Threads
 
 /// Matrix products of tensors in F32 and BF16.
 ///

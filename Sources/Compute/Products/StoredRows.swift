@@ -1,5 +1,6 @@
 import CKernels
 import TensorCore
+import Threads
 
 /// A row-major matrix in memory that somebody else keeps there, in a type that can be decoded: what products read.
 package struct StoredRows {

@@ -1,4 +1,5 @@
 import TensorCore
+import Threads
 
 /// A product with operands of a type that is stored and not multiplied here: they are decoded a strip at a time into
 /// the type that is, F32 or BF16, and the strips are multiplied.

@@ -1,4 +1,5 @@
 import CheckpointIO
+import Threads
 
 /// SHA-256 of each tensor of a checkpoint, and one of all that depends neither on their order nor on the files.
 ///

@@ -1,6 +1,7 @@
 import CKernels
 import CheckpointIO
 import Glibc
+import Threads
 
 /// How the values of one tensor differ from another's of the same shape.
 package struct TensorComparison: Sendable, Equatable {

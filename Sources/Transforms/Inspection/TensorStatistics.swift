@@ -1,5 +1,6 @@
 import CKernels
 import CheckpointIO
+import Threads
 
 extension ValueStatistics {
     /// The figures of each tensor, in the order given; nil for those of a type without numbers
