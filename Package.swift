@@ -60,6 +60,7 @@ let package = Package(
             dependencies: ["Adapters", "Models", "Compute", "CheckpointIO", "TensorCore", "TestSupport"],
             path: "Tests/ModelTestSupport"),
         .testTarget(name: "TensorCoreTests", dependencies: ["TensorCore", "TestSupport"]),
+        .testTarget(name: "ThreadsTests", dependencies: ["Threads"]),
         .testTarget(name: "CKernelsTests", dependencies: ["CKernels", "TestSupport"]),
         .testTarget(
             name: "CheckpointIOTests",

@@ -25,7 +25,7 @@ package final class ComputeContext {
     package init(dtype: DType, threadCount: Int = ComputeContext.availableThreads) {
         precondition(dtype == .f32 || dtype == .bf16, "computation is in F32 or BF16")
         self.dtype = dtype
-        threads = ThreadTeam(threadCount)
+        threads = ThreadTeam.limitingPool(to: threadCount)
         pool = BufferPool()
         products = MatrixProducts(pool: pool, threads: threads)
     }

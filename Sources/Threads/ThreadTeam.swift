@@ -1,17 +1,24 @@
 import CKernels
+import Synchronization
 
-/// The threads that loops and products are shared out to.
+/// Threads that a loop is shared out to: the calling one and others of libgomp's pool, which oneDNN runs on too.
+///
+/// Belongs to one thread of control at a time: libgomp keeps a pool for every thread that calls it. A loop allocates
+/// nothing for each of its items.
 package struct ThreadTeam: Sendable {
-    /// How many there are, at least 1.
+    /// How many there are at most, at least 1.
     package let count: Int
 
+    /// A team of at most `count` threads.
+    package init(_ count: Int) { self.count = max(1, count) }
+
     /// A team of at most `count` threads, fewer where libgomp is limited; oneDNN takes as many from then on.
-    package init(_ count: Int) {
-        self.count = Int(tspeft_set_threads(Int32(clamping: count)))
+    package static func limitingPool(to count: Int) -> ThreadTeam {
+        ThreadTeam(Int(tspeft_set_threads(Int32(clamping: count))))
     }
 
     /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
-    package static var available: Int { Int(tspeft_available_threads()) }
+    package static var available: Int { max(1, Int(tspeft_available_threads())) }
 
     /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut
     /// depends on the count, the grain and the thread count alone, so results are the same in every run.
@@ -45,6 +52,27 @@ package struct ThreadTeam: Sendable {
         }
     }
 
+    /// Runs `body(item, thread)` once for each item, each thread taking the next that nobody has: for items whose costs
+    /// nobody knows, or that can fail. Those that cost most should come first. `thread` is below `count` of the team.
+    ///
+    /// Throws the first error of an item; then no thread takes another item, so not every item has run.
+    package func takeItems<Failure: Error>(
+        _ count: Int, _ body: (_ item: Int, _ thread: Int) throws(Failure) -> Void
+    ) throws(Failure) {
+        let threads = min(self.count, count)
+        if threads <= 1 {
+            for item in 0..<count { try body(item, 0) }
+            return
+        }
+        let queue = ItemQueue<Failure>(count: count)
+        onThreads(threads) { thread, _ in
+            while let item = queue.next() {
+                do throws(Failure) { try body(item, thread) } catch { queue.stop(error) }
+            }
+        }
+        if let failure = queue.failure { throw failure }
+    }
+
     private func onThreads(_ threads: Int, _ body: (_ thread: Int, _ threads: Int) -> Void) {
         withoutActuallyEscaping(body) { body in
             var region = Region(body: body)
@@ -61,4 +89,26 @@ package struct ThreadTeam: Sendable {
 /// A closure behind a C pointer; it does not outlive the call that made it.
 private struct Region {
     let body: (Int, Int) -> Void
+}
+
+/// The next item, and what went wrong, for all threads of a loop.
+private final class ItemQueue<Failure: Error>: Sendable {
+    private let taken = Atomic(0)
+    private let count: Int
+    private let firstFailure = Mutex<Failure?>(nil)
+
+    init(count: Int) { self.count = count }
+
+    var failure: Failure? { firstFailure.withLock { $0 } }
+
+    func next() -> Int? {
+        let item = taken.add(1, ordering: .relaxed).oldValue
+        return item < count ? item : nil
+    }
+
+    /// Keeps the first error and lets no thread take another item.
+    func stop(_ error: Failure) {
+        firstFailure.withLock { if $0 == nil { $0 = error } }
+        taken.store(count, ordering: .relaxed)
+    }
 }

@@ -21,7 +21,7 @@ package struct PackReport: Sendable, Equatable {
 /// Throws what reading the adapter throws, so that only a sound one is packed, and what writing throws.
 package func packAdapter(
     _ directory: String, to output: OutputTarget, level: Int = SeekableZstdWriter.defaultLevel,
-    threadCount: Int = usualThreadCount()
+    threadCount: Int = ThreadTeam.available
 ) throws -> PackReport {
     let adapter = try AdapterDirectory.read(directory)
     let files = try AdapterFiles(directory)
@@ -43,7 +43,7 @@ package func packAdapter(
 /// the adapter throws, for one that is not sound, and what writing throws; `unsuitableData` for a pack with files that
 /// are no part of an adapter, and `tooLarge` for texts over `textLimit`: a small pack could fill a disk with them.
 package func unpackAdapter(
-    _ path: String, to output: OutputTarget, threadCount: Int = usualThreadCount()
+    _ path: String, to output: OutputTarget, threadCount: Int = ThreadTeam.available
 ) throws -> PackReport {
     guard let pack = try AdapterFiles(path).pack else {
         throw WorkflowError.unsuitableData(path: path, problem: "is not a pack of an adapter")

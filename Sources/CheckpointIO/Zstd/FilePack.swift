@@ -127,7 +127,7 @@ package final class FilePack: Sendable {
     /// Writes all files into `directory`, under their names, once the disk has room for each. Throws `malformed` and
     /// `writeFailed`.
     package func unpack(
-        into directory: AtomicDirectory, threadCount: Int = usualThreadCount()
+        into directory: AtomicDirectory, threadCount: Int = ThreadTeam.available
     ) throws(CheckpointError) {
         for entry in entries {
             let file = try directory.writer(entry.name)
@@ -152,7 +152,7 @@ package final class FilePack: Sendable {
     /// opening and writing throw.
     package static func write(
         _ names: [String], in directory: String, to output: AtomicFileWriter,
-        level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = usualThreadCount()
+        level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = ThreadTeam.available
     ) throws(CheckpointError) {
         precondition(names.count <= entryLimit && Set(names).count == names.count, "a pack has few files, each once")
         let writer = SeekableZstdWriter(output, level: level, threadCount: threadCount)

@@ -85,7 +85,7 @@ package enum SafetensorsZstd {
         guard let packed = file.packedFile else {
             throw .malformed(file: path, problem: "is not packed: it is no Zstandard file")
         }
-        try packed.write(0..<packed.byteCount, to: output, threadCount: usualThreadCount())
+        try packed.write(0..<packed.byteCount, to: output, threadCount: ThreadTeam.available)
         try output.commit(rechecking: [file])
     }
 }

@@ -30,7 +30,7 @@ package final class SeekableZstdWriter {
     /// Begins the frames in `file`, which is empty so far; `level` is one of `levels`. At the usual level the bytes
     /// that are written do not depend on `threadCount`.
     package init(
-        _ file: AtomicFileWriter, level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = usualThreadCount()
+        _ file: AtomicFileWriter, level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = ThreadTeam.available
     ) {
         precondition(Self.levels.contains(level), "no level of libzstd")
         self.file = file
@@ -88,7 +88,7 @@ package final class SeekableZstdWriter {
         pending.removeAll(keepingCapacity: true)
         pendingBytes = 0
         let packed = ResultSlots.collect(frames.count, [UInt8]()) { slots in
-            ParallelWork.run(frames.count, threadCount: threadCount) { frame, thread in
+            ThreadTeam(threadCount).takeItems(frames.count) { frame, thread in
                 slots.put(frames[frame].withUnsafeBytes { packers[thread].frame($0) }, at: frame)
             }
         }
@@ -123,7 +123,7 @@ package final class SeekableZstdWriter {
             let batch = min(start, count)..<min(start + batchFrames, count)
             let ready = packed
             packed = try ResultSlots.collect(batch.count, ([], 0)) { slots in
-                try ParallelWork.run(batch.count + 1, threadCount: threadCount) { item, thread in
+                try ThreadTeam(threadCount).takeItems(batch.count + 1) { item, thread in
                     guard item > 0 else {
                         for (frame, contentCount) in ready { try add(frame, contentCount: contentCount) }
                         return
@@ -175,7 +175,7 @@ extension SeekableZstdFile {
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: part.count, alignment: 64)
             defer { buffer.deallocate() }
             let first = next
-            try ParallelWork.run(end - first, threadCount: threads) { (item, _) throws(CheckpointError) in
+            try ThreadTeam(threads).takeItems(end - first) { (item, _) throws(CheckpointError) in
                 try read(first + item, of: part, into: buffer)
             }
             try file.write(UnsafeRawBufferPointer(buffer))

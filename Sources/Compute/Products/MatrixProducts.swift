@@ -29,7 +29,7 @@ package final class MatrixProducts {
     /// Products that take scratch memory from `pool`. `multipliesBF16` can be switched off where the processor does,
     /// for tests of the other way; nowhere can it be switched on.
     package init(
-        pool: BufferPool = BufferPool(), threads: ThreadTeam = ThreadTeam(ThreadTeam.available),
+        pool: BufferPool = BufferPool(), threads: ThreadTeam = .limitingPool(to: ThreadTeam.available),
         multipliesBF16: Bool = true
     ) {
         self.pool = pool

@@ -114,9 +114,9 @@ package struct TensorPair: Sendable {
         decodesEqualBytes: Bool
     ) throws -> [Outcome] {
         try ResultSlots.collect(stretches.count, Outcome.identical) { slots in
-            let threads = usualThreadCount()
+            let threads = ThreadTeam.available
             let workers = (0..<threads).map { _ in ComparisonWorker(before, after, decodesEqualBytes) }
-            try ParallelWork.run(stretches.count, threadCount: threads) { item, thread in
+            try ThreadTeam(threads).takeItems(stretches.count) { item, thread in
                 let stretch = stretches[item]
                 slots.put(try workers[thread].compare(pairs[stretch.tensor], stretch.elements), at: item)
             }

@@ -16,9 +16,9 @@ extension ValueStatistics {
         }
         let kernels = tspeft_statistics_at(tspeft_cpu_level())!.pointee
         let parts = try ResultSlots.collect(stretches.count, ValueStatistics()) { slots in
-            let threads = usualThreadCount()
+            let threads = ThreadTeam.available
             let buffers = (0..<threads).map { _ in DecodingBuffer() }
-            try ParallelWork.run(stretches.count, threadCount: threads) { item, thread in
+            try ThreadTeam(threads).takeItems(stretches.count) { item, thread in
                 let stretch = stretches[item]
                 let record = records[stretch.tensor]
                 let range = record.bytes(of: stretch.elements)

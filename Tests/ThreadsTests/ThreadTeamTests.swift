@@ -1,0 +1,53 @@
+import Synchronization
+import Testing
+import Threads
+
+@Suite struct ThreadTeamTests {
+    private struct Failure: Error, Equatable {
+        let item: Int
+    }
+
+    @Test(arguments: [0, 1, 2, 5]) func everyItemIsTakenOnceByAThreadOfTheTeam(threads: Int) {
+        let team = ThreadTeam(threads)
+        for count in [0, 1, 2, 7, 100] {
+            let taken = Mutex([Int](repeating: 0, count: count))
+            team.takeItems(count) { item, thread in
+                #expect(0..<team.count ~= thread)
+                taken.withLock { $0[item] += 1 }
+            }
+            #expect(taken.withLock { $0 } == [Int](repeating: 1, count: count))
+        }
+    }
+
+    @Test func anErrorIsThrownAndEndsTheTaking() {
+        let done = Mutex(0)
+        #expect(throws: Failure(item: 3)) {
+            try ThreadTeam(1).takeItems(1000) { (item, _) throws(Failure) in
+                if item == 3 { throw Failure(item: item) }
+                done.withLock { $0 += 1 }
+            }
+        }
+        #expect(done.withLock { $0 } == 3)
+    }
+
+    /// Every item fails from the third on, so each thread fails once at most before the taking ends.
+    @Test func theFirstOfSeveralErrorsIsThrown() throws {
+        let failures = Mutex([Int]())
+        let thrown = #expect(throws: Failure.self) {
+            try ThreadTeam(4).takeItems(1000) { (item, _) throws(Failure) in
+                guard item >= 2 else { return }
+                failures.withLock { $0.append(item) }
+                throw Failure(item: item)
+            }
+        }
+        let (items, item) = (failures.withLock { $0 }, try #require(thrown).item)
+        #expect(items.count <= 4 && items.contains(item))
+    }
+
+    @Test func resultsComeFromTheirPlaces() {
+        let squares = ResultSlots.collect(50, 0) { slots in
+            ThreadTeam(3).takeItems(50) { item, _ in slots.put(item * item, at: item) }
+        }
+        #expect(squares == (0..<50).map { $0 * $0 })
+    }
+}
