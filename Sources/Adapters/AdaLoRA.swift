@@ -87,7 +87,8 @@ package final class AdaLoRA: BottleneckMethod {
         scaling = site.configuration.scaling(for: site.path)
         orthogonalWeight = site.configuration.own(AdaLoRASettings.self).orthogonalWeight
         bottleneck = Bottleneck(
-            inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: a.value.rows,
+            BottleneckShape(
+                inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: a.value.rows),
             dropoutRate: Float(site.configuration.dropout), site.context)
     }
 
@@ -133,18 +134,21 @@ package final class AdaLoRA: BottleneckMethod {
         }
         let ofA = term { target in
             products.multiply(
-                a.value, .plain, a.value, .transposed, into: target, m: rank, n: rank, k: a.value.columns)
+                a.value, a.value, into: target,
+                MatrixProducts.Form(m: rank, n: rank, k: a.value.columns, right: .transposed))
         } _: { deviation in
             products.multiply(
-                deviation, .plain, a.value, .plain, into: a.gradient, m: rank, n: a.value.columns, k: rank,
-                accumulates: true)
+                deviation, a.value, into: a.gradient,
+                MatrixProducts.Form(m: rank, n: a.value.columns, k: rank, accumulates: true))
         }
         let ofB = term { target in
-            products.multiply(b.value, .transposed, b.value, .plain, into: target, m: rank, n: rank, k: b.value.rows)
+            products.multiply(
+                b.value, b.value, into: target,
+                MatrixProducts.Form(m: rank, n: rank, k: b.value.rows, left: .transposed))
         } _: { deviation in
             products.multiply(
-                b.value, .plain, deviation, .plain, into: b.gradient, m: b.value.rows, n: rank, k: rank,
-                accumulates: true)
+                b.value, deviation, into: b.gradient,
+                MatrixProducts.Form(m: b.value.rows, n: rank, k: rank, accumulates: true))
         }
         return ofA + ofB
     }
@@ -165,8 +169,8 @@ package final class AdaLoRA: BottleneckMethod {
             b, [outputSize, kept.count], (0..<outputSize).flatMap { row in kept.map { oldB[row * rank + $0] } })
         e = parameter(e, [kept.count, 1], kept.map { oldE[$0] })
         bottleneck = Bottleneck(
-            inputSize: inputSize, outputSize: outputSize, innerSize: kept.count, dropoutRate: bottleneck.dropoutRate,
-            context)
+            BottleneckShape(inputSize: inputSize, outputSize: outputSize, innerSize: kept.count),
+            dropoutRate: bottleneck.dropoutRate, context)
     }
 }
 

@@ -45,8 +45,10 @@ extension AdapterDirectory {
         try tensorFile.file.checkUnchanged()
         var adapter = try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors, extras: extras, thresholds: thresholds,
-            statistics: try record?.statistics(in: files), base: record?.base, training: record?.training,
-            history: record?.history ?? [], path: path, file: tensorPath)
+            statistics: try record?.statistics(in: files),
+            origin: AdapterOrigin(
+                base: record?.base, training: record?.training, history: record?.history ?? [], path: path,
+                file: tensorPath))
         adapter.fileTensorCount = tensorFile.tensors.count
         if staysInFile { adapter.mapping = tensorFile.file }
         return adapter

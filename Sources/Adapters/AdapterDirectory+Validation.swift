@@ -130,7 +130,7 @@ extension AdapterDirectory {
             tensors: renamed + sharedTensors + saved,
             thresholds: Dictionary(
                 uniqueKeysWithValues: names.compactMap { name in threshold(name.old).map { (name.new, $0) } }),
-            base: base, training: training, history: history, path: path, file: displayName)
+            origin: origin.ofCopy)
         (result.mapping, result.fileTensorCount) = (mapping, fileTensorCount)
         return result
     }

@@ -21,13 +21,46 @@ package struct AdapterStatistics: Sendable, Equatable {
     package subscript(module: String) -> ModuleStatistics? { modules.first { $0.module == module } }
 }
 
+/// Where an adapter comes from.
+package struct AdapterOrigin: Sendable {
+    /// The base that the adapter was made for; nil for a directory that another program wrote.
+    package var base: BaseFingerprint?
+    /// The training run's settings and results, as the training wrote them.
+    package var training: JSONValue?
+    /// What was done to the adapter since it was trained, such as pruning, oldest first.
+    package var history: [JSONValue]
+    /// Where it was read from, as given; nil for one that was made here.
+    package var path: String?
+    /// What messages call it while it is put together: the file of its tensors where it was read.
+    package var file: String
+
+    /// An origin; see the properties.
+    package init(
+        base: BaseFingerprint? = nil, training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil,
+        file: String = "the adapter"
+    ) {
+        self.base = base
+        self.training = training
+        self.history = history
+        self.path = path
+        self.file = file
+    }
+
+    /// The same for an adapter that is made of this one, which messages call by its path.
+    package var ofCopy: AdapterOrigin {
+        var copy = self
+        copy.file = path ?? "the adapter"
+        return copy
+    }
+}
+
 /// An adapter as a directory holds it: configuration, tensors, thresholds, and what is known of its making.
 ///
 /// Dense ones are plain peft directories, gated ones have a `peft_type` that peft refuses and a tensor tau for each
 /// module.
 package struct AdapterDirectory: Sendable {
-    /// Where it was read from, as given; nil for one that was made here.
-    package var path: String?
+    /// Where it comes from.
+    package var origin: AdapterOrigin
     /// Method, sizes, targets.
     package var configuration: AdapterConfiguration
     /// The paths of the adapted modules, in the base's order where that is known.
@@ -45,12 +78,6 @@ package struct AdapterDirectory: Sendable {
     package private(set) var thresholds: [String: Float]
     /// What the gates did; nil before any pass, and for a dense adapter.
     package var statistics: AdapterStatistics?
-    /// The base that the adapter was made for; nil for a directory that another program wrote.
-    package var base: BaseFingerprint?
-    /// The training run's settings and results, as the training wrote them.
-    package var training: JSONValue?
-    /// What was done to the adapter since it was trained, such as pruning, oldest first.
-    package var history: [JSONValue]
 
     /// The tensors of the file that it was read from; 0 for an adapter that was made here.
     package internal(set) var fileTensorCount = 0
@@ -64,14 +91,13 @@ package struct AdapterDirectory: Sendable {
     /// `tensors`, those shared and those of whole layers among them, may come in any order. Throws `.missingTensor`,
     /// `.unknownTensor`, `.wrongShape`, `.notFinite` or `.malformed` unless every module has every tensor of its kind
     /// in shapes that fit each other and the configured rank, each layer of `modulesToSave` is there, each gated module
-    /// has a finite tau, and nothing else is there. `file` names the source in messages.
+    /// has a finite tau, and nothing else is there.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
         extras: AdapterExtras = AdapterExtras(), thresholds: [String: Float] = [:],
-        statistics: AdapterStatistics? = nil, base: BaseFingerprint? = nil, training: JSONValue? = nil,
-        history: [JSONValue] = [], path: String? = nil, file: String = "the adapter"
+        statistics: AdapterStatistics? = nil, origin: AdapterOrigin = AdapterOrigin()
     ) throws(AdapterError) {
-        let known = Set(modules)
+        let (known, file) = (Set(modules), origin.file)
         guard known.count == modules.count, !modules.isEmpty || !extras.isEmpty else {
             throw .malformed(
                 file: file, what: "the list of modules", expected: "names, each once",
@@ -84,7 +110,7 @@ package struct AdapterDirectory: Sendable {
         try Self.refuseStrangers(tensors, known: Set((ordered + shared + saved).map(\.name)), file: file)
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
-        self.path = path
+        self.origin = origin
         self.configuration = configuration
         self.modules = modules
         self.tensors = ordered
@@ -93,11 +119,17 @@ package struct AdapterDirectory: Sendable {
         self.extras = extras
         self.thresholds = thresholds
         self.statistics = statistics
-        self.base = base
-        self.training = training
-        self.history = history
         tensorIndex = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($1.name, $0) })
     }
+
+    /// `AdapterOrigin.base` of its origin.
+    package var base: BaseFingerprint? { origin.base }
+    /// `AdapterOrigin.training` of its origin.
+    package var training: JSONValue? { origin.training }
+    /// `AdapterOrigin.history` of its origin.
+    package var history: [JSONValue] { origin.history }
+    /// `AdapterOrigin.path` of its origin.
+    package var path: String? { origin.path }
 
     /// What messages call it: its path, or "the adapter".
     package var displayName: String { path ?? "the adapter" }
@@ -153,7 +185,7 @@ package struct AdapterDirectory: Sendable {
             statistics: statistics.map { old in
                 AdapterStatistics(source: old.source, modules: kept.compactMap { entries[$0] })
             },
-            base: base, training: training, history: history, path: path, file: displayName)
+            origin: origin.ofCopy)
         (result.mapping, result.fileTensorCount) = (mapping, fileTensorCount)
         return result
     }

@@ -3,6 +3,18 @@ import Compute
 import Models
 import TensorCore
 
+/// The sizes of a bottleneck.
+struct BottleneckShape {
+    /// Columns of A.
+    var inputSize: Int
+    /// Rows of B.
+    var outputSize: Int
+    /// Rows of A.
+    var innerSize: Int
+    /// Whether B has a last column c that meets a constant 1.
+    var hasOutputBias = false
+}
+
 /// What the methods with a narrow middle share:
 ///
 ///     M(x) = B f(A dropout(x) + a) + c,   A [inner, inputSize], B [outputSize, inner]
@@ -39,18 +51,18 @@ package final class Bottleneck {
 
     /// A bottleneck whose A is `inner`, shared with others, or its own copy.
     init(
-        inputSize: Int, outputSize: Int, innerSize: Int, hasOutputBias: Bool = false, activation: Activation? = nil,
-        dropoutRate: Float, inner: Tensor? = nil, _ context: ComputeContext
+        _ shape: BottleneckShape, activation: Activation? = nil, dropoutRate: Float, inner: Tensor? = nil,
+        _ context: ComputeContext
     ) {
-        self.innerSize = innerSize
+        innerSize = shape.innerSize
         self.activation = activation
-        self.hasOutputBias = hasOutputBias
+        hasOutputBias = shape.hasOutputBias
         self.dropoutRate = dropoutRate
         self.context = context
         let width = innerSize + (hasOutputBias ? 1 : 0)
-        self.inner = inner ?? context.tensor([innerSize, inputSize])
-        outer = context.tensor([outputSize, width], .f32)
-        computeOuter = context.tensor([outputSize, width])
+        self.inner = inner ?? context.tensor([innerSize, shape.inputSize])
+        outer = context.tensor([shape.outputSize, width], .f32)
+        computeOuter = context.tensor([shape.outputSize, width])
         triangle = context.tensor([width, width], .f32)
     }
 
@@ -286,8 +298,10 @@ final class BottleneckUpdate: AdapterUpdate {
         if collects {
             owner.addOuterGradient { target, accumulates, scale in
                 products.multiply(
-                    activeGradient, .transposed, activeZ, .plain, into: target, m: target.rows, n: target.columns,
-                    k: tokens, accumulates: accumulates, scale: scale)
+                    activeGradient, activeZ, into: target,
+                    MatrixProducts.Form(
+                        m: target.rows, n: target.columns, k: tokens, left: .transposed, accumulates: accumulates,
+                        scale: scale))
             }
         }
         if bottleneck.hasOutputBias { activeV = context.firstColumns(bottleneck.innerSize, of: activeV) }
@@ -308,8 +322,10 @@ final class BottleneckUpdate: AdapterUpdate {
                 activeX = dropped
             }
             products.multiply(
-                activeV, .transposed, activeX, .plain, into: target, m: target.rows, n: target.columns,
-                k: products.roundedRows(activeV.rows, activeV, activeX), accumulates: true)
+                activeV, activeX, into: target,
+                MatrixProducts.Form(
+                    m: target.rows, n: target.columns, k: products.roundedRows(activeV.rows, activeV, activeX),
+                    left: .transposed, accumulates: true))
         }
         if input.needsGradient { addInputGradient(activeV, input, active) }
     }

@@ -128,7 +128,8 @@ package final class DoRA: BottleneckMethod {
         magnitude = try site.parameter(PEFTNames.magnitude)
         scaling = site.configuration.scaling(for: site.path)
         bottleneck = Bottleneck(
-            inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: a.value.rows,
+            BottleneckShape(
+                inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: a.value.rows),
             dropoutRate: Float(site.configuration.dropout), site.context)
         excess = site.context.tensor([site.frozen.outputSize], .f32)
         inverseNorms = site.context.tensor([site.frozen.outputSize], .f32)

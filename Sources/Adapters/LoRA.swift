@@ -147,8 +147,10 @@ package final class LoRA: BottleneckMethod {
         self.bias = bias
         self.scaling = scaling
         bottleneck = Bottleneck(
-            inputSize: a.value.columns, outputSize: b.value.rows, innerSize: a.value.rows,
-            hasOutputBias: bias != nil, dropoutRate: dropoutRate, context)
+            BottleneckShape(
+                inputSize: a.value.columns, outputSize: b.value.rows, innerSize: a.value.rows,
+                hasOutputBias: bias != nil),
+            dropoutRate: dropoutRate, context)
     }
 
     package var parameters: [AdapterParameter] { [a, b] + [bias].compactMap { $0 } }

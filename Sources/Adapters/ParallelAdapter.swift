@@ -172,8 +172,10 @@ package final class ParallelAdapter: BottleneckMethod {
         upBias = try site.find(PEFTNames.adapterUpBias)
         scaling = site.configuration.scaling(for: site.path)
         bottleneck = Bottleneck(
-            inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: down.value.rows,
-            hasOutputBias: upBias != nil, activation: site.configuration.own(ParallelAdapterSettings.self).activation,
+            BottleneckShape(
+                inputSize: site.frozen.inputSize, outputSize: site.frozen.outputSize, innerSize: down.value.rows,
+                hasOutputBias: upBias != nil),
+            activation: site.configuration.own(ParallelAdapterSettings.self).activation,
             dropoutRate: Float(site.configuration.dropout), site.context)
         bottleneck.innerBias = downBias?.value
     }

@@ -203,7 +203,7 @@ package final class VeRA: BottleneckMethod {
             return rounded
         }
         bottleneck = Bottleneck(
-            inputSize: inputSize, outputSize: site.frozen.outputSize, innerSize: rank,
+            BottleneckShape(inputSize: inputSize, outputSize: site.frozen.outputSize, innerSize: rank),
             dropoutRate: Float(site.configuration.dropout), inner: inner, context)
     }
 

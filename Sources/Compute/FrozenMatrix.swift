@@ -37,7 +37,10 @@ package final class DenseMatrix: FrozenMatrix {
     }
 
     package func multiply(_ x: Tensor, bias: Tensor?, into y: Tensor, _ products: MatrixProducts) {
-        products.multiplyRows(x, tensor, .transposed, bias: bias, into: y, n: outputSize, k: inputSize)
+        products.multiply(
+            x, tensor, bias: bias, into: y,
+            MatrixProducts.Form(
+                m: products.roundedRows(x.rows, x, y), n: outputSize, k: inputSize, right: .transposed))
     }
 
     package func multiplyTransposed(_ dy: Tensor, into dx: Tensor, accumulates: Bool, _ products: MatrixProducts) {

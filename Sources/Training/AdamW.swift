@@ -2,26 +2,6 @@ import Adapters
 import Compute
 import TensorCore
 
-/// The settings of AdamW.
-package struct AdamWSettings: Sendable, Equatable {
-    /// Decay of the mean of the gradient.
-    package var beta1: Double
-    /// Decay of the mean of its square.
-    package var beta2: Double
-    /// Added to the root of the mean square.
-    package var epsilon: Double
-    /// Decoupled weight decay, a factor on the learning rate.
-    package var weightDecay: Double
-
-    /// Settings; the defaults are PyTorch's but for no weight decay.
-    package init(beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0) {
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        self.weightDecay = weightDecay
-    }
-}
-
 /// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101) over adapter parameters, in
 /// F32.
 ///
@@ -80,9 +60,8 @@ package final class AdamW {
     package func step(rate: Double, gradientScale: Double) {
         stepCount += 1
         let step = AdamWStep(
-            rate: rate, gradientScale: gradientScale, beta1: settings.beta1, beta2: settings.beta2,
-            epsilon: settings.epsilon, weightDecay: settings.weightDecay,
-            correction1: 1 - power(settings.beta1, stepCount), correction2: 1 - power(settings.beta2, stepCount))
+            settings, rate: rate, gradientScale: gradientScale, correction1: 1 - power(settings.beta1, stepCount),
+            correction2: 1 - power(settings.beta2, stepCount))
         context.parallelItems(parts.count) { item, _ in
             let (index, range) = parts[item]
             let slot = slots[index]

@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import Compute
 import TensorCore
 
 /// How long a run is.

@@ -248,11 +248,12 @@ package final class TrainingLoop {
     package var state: TrainingState {
         TrainingState(
             step: step, position: order.position, configuration: configuration.json,
-            tensors: optimizer.slots.map {
-                AdapterTensor($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray())
-            },
-            scheduleTensors: adapter.schedule?.state ?? [],
-            moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
+            TrainingState.Numbers(
+                tensors: optimizer.slots.map {
+                    AdapterTensor($0.parameter.name, $0.parameter.value.shape, $0.parameter.value.toArray())
+                },
+                moments: optimizer.slots.map { ($0.mean.toArray(), $0.meanSquare.toArray()) },
+                scheduleTensors: adapter.schedule?.state ?? []),
             thresholds: zip(adapter.projections, watch.gates).compactMap { projection, watched in
                 projection.gate.map { gate in
                     .init(

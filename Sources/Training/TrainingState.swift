@@ -31,6 +31,23 @@ package struct TrainingState {
         }
     }
 
+    /// The numbers of a state in tensors; see its properties of these names.
+    package struct Numbers: Sendable {
+        let tensors: [AdapterTensor]
+        let moments: [(mean: [Float], meanSquare: [Float])]
+        let scheduleTensors: [AdapterTensor]
+
+        /// Numbers as given.
+        package init(
+            tensors: [AdapterTensor], moments: [(mean: [Float], meanSquare: [Float])],
+            scheduleTensors: [AdapterTensor] = []
+        ) {
+            self.tensors = tensors
+            self.moments = moments
+            self.scheduleTensors = scheduleTensors
+        }
+    }
+
     /// Optimizer steps done.
     package let step: Int
     /// The example that comes next.
@@ -58,16 +75,15 @@ package struct TrainingState {
 
     /// A state as given.
     package init(
-        step: Int, position: DataOrder.Position, configuration: JSONObject, tensors: [AdapterTensor],
-        scheduleTensors: [AdapterTensor] = [], moments: [(mean: [Float], meanSquare: [Float])],
+        step: Int, position: DataOrder.Position, configuration: JSONObject, _ numbers: Numbers,
         thresholds: [Threshold], hasComparedRatios: Bool
     ) {
         self.step = step
         self.position = position
         self.configuration = configuration
-        self.tensors = tensors
-        self.scheduleTensors = scheduleTensors
-        self.moments = moments
+        tensors = numbers.tensors
+        scheduleTensors = numbers.scheduleTensors
+        moments = numbers.moments
         self.thresholds = thresholds
         self.hasComparedRatios = hasComparedRatios
     }

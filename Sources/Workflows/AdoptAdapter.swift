@@ -41,13 +41,14 @@ func adoptAdapter(
         configuration: configuration, modules: adapter.modules, tensors: adapter.allTensors,
         thresholds: configuration.isGated
             ? Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0, 0) }) : [:],
-        base: fingerprint, training: adapter.training,
-        history: adapter.history + [
-            .object([
-                "event": .string("taken over"), "tspeft": .string(ToolVersion.current), "from": .string(path),
-                "method": .string(configuration.methodName),
-            ])
-        ])
+        origin: AdapterOrigin(
+            base: fingerprint, training: adapter.training,
+            history: adapter.history + [
+                .object([
+                    "event": .string("taken over"), "tspeft": .string(ToolVersion.current), "from": .string(path),
+                    "method": .string(configuration.methodName),
+                ])
+            ]))
     try directory.write(to: output, rechecking: base.checkpoint.mappings)
     let adapted = Set(directory.modules)
     return InjectReport(

@@ -116,7 +116,8 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
-        thresholds: Dictionary(uniqueKeysWithValues: thresholds), base: try base.fingerprint())
+        thresholds: Dictionary(uniqueKeysWithValues: thresholds),
+        origin: AdapterOrigin(base: try base.fingerprint()))
     try directory.write(to: output, rechecking: base.checkpoint.mappings)
     return InjectReport(
         match: match, method: configuration.methodName,

@@ -239,8 +239,7 @@ private func tuned(
     return try AdapterDirectory(
         configuration: adapter.configuration, modules: directory.modules, tensors: adapter.tensors,
         thresholds: adapter.thresholds, statistics: adapter.configuration.isGated ? statistics : nil,
-        base: directory.base,
-        training: .object(training), history: directory.history)
+        origin: AdapterOrigin(base: directory.base, training: .object(training), history: directory.history))
 }
 
 /// Sums over the steps of a process.

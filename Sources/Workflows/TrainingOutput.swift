@@ -191,7 +191,8 @@ final class RunDirectory {
         let target = joinedPath(path, TrainingOutput.checkpointName(state.step))
         let current = try AdapterDirectory(
             configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
-            thresholds: adapter.thresholds, base: directory.base, history: directory.history)
+            thresholds: adapter.thresholds,
+            origin: AdapterOrigin(base: directory.base, history: directory.history))
         let output = try AtomicDirectory(OutputTarget(target, replacing: true))
         try current.write(into: output)
         try SafetensorsWriter.write(

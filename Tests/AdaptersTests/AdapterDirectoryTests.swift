@@ -57,7 +57,8 @@ struct SampleAdapter {
         try AdapterDirectory(
             configuration: try configuration(gated: true), modules: modules.map(\.path), tensors: tensors(),
             thresholds: [modules[0].path: 0.125, modules[1].path: -0.1], statistics: statistics(),
-            training: .object(["seed": .integer(3)]), history: [.object(["event": .string("tested")])])
+            origin: AdapterOrigin(
+                training: .object(["seed": .integer(3)]), history: [.object(["event": .string("tested")])]))
     }
 
     static func dense() throws -> AdapterDirectory {
@@ -202,7 +203,8 @@ struct SampleAdapter {
             let error = #expect(throws: AdapterError.self) {
                 try AdapterDirectory(
                     configuration: other ?? configuration, modules: paths,
-                    tensors: tensors, thresholds: thresholds, file: "f")
+                    tensors: tensors, thresholds: thresholds,
+                    origin: AdapterOrigin(file: "f"))
             }
             #expect(error?.exitStatus == .badData)
             return error?.description ?? ""

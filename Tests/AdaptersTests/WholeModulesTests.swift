@@ -27,7 +27,7 @@ import Testing
         change(&fields, &tensors)
         return try AdapterDirectory(
             configuration: AdapterConfiguration(json: .object(fields), file: "adapter_config.json"),
-            modules: read.modules, tensors: tensors, path: "adapter")
+            modules: read.modules, tensors: tensors, origin: AdapterOrigin(path: "adapter"))
     }
 
     @Test func whatPeftWroteIsReadAndWrittenBack() throws {

@@ -216,9 +216,9 @@ import Testing
             #expect(result.columns(0..<2).toArray() == before.enumerated().filter { $0.0 % 15 < 2 }.map(\.1))
             #expect(result.columns(11..<15).toArray() == before.enumerated().filter { $0.0 % 15 >= 11 }.map(\.1))
             let (sum, sumOfCopies) = (context.tensor([5, 9], .f32), context.tensor([5, 9], .f32))
-            products.multiply(
-                left, .transposed, result.columns(2..<11), .plain, into: sum, m: 5, n: 9, k: 70)
-            products.multiply(copied(left), .transposed, expected, .plain, into: sumOfCopies, m: 5, n: 9, k: 70)
+            let form = MatrixProducts.Form(m: 5, n: 9, k: 70, left: .transposed)
+            products.multiply(left, result.columns(2..<11), into: sum, form)
+            products.multiply(copied(left), expected, into: sumOfCopies, form)
             for (a, b) in zip(sum.toArray(), sumOfCopies.toArray()) { #expect(abs(a - b) < 1e-4) }
         }
         #expect(products.takeFailure() == nil)

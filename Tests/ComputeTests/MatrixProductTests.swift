@@ -35,7 +35,9 @@ import Testing
             let bias = hasBias ? tensor([n], .f32, seed: 4) : nil
             let (aValues, bValues, before) = (a.toArray(), b.toArray(), c.toArray())
             products.multiply(
-                a, left, b, right, bias: bias, into: c, m: m, n: n, k: k, accumulates: accumulates, scale: scale)
+                a, b, bias: bias, into: c,
+                MatrixProducts.Form(
+                    m: m, n: n, k: k, left: left, right: right, accumulates: accumulates, scale: scale))
             let biasValues = bias?.toArray()
             let found = c.toArray()
             let unit = types.result == .f32 ? 0x1p-24 : 0x1p-8
@@ -110,7 +112,7 @@ import Testing
             for (tensor, value) in zip(tensors, [x, y, bias]) { tensor.copy(from: [value]) }
             let result = Tensor([1, 1], pool: pool)
             products.multiply(
-                tensors[0], .plain, tensors[1], .plain, bias: tensors[2], into: result, m: 1, n: 1, k: 1)
+                tensors[0], tensors[1], bias: tensors[2], into: result, MatrixProducts.Form(m: 1, n: 1, k: 1))
             return result.toArray()[0]
         }
         #expect(product(2, 3, bias: 1) == 7)
@@ -122,9 +124,9 @@ import Testing
         let pool = BufferPool()
         let (a, b, c) = (Tensor([2, 0], pool: pool), Tensor([0, 2], pool: pool), Tensor([2, 2], pool: pool))
         c.copy(from: [1, 2, 3, 4])
-        products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 0, accumulates: true)
+        products.multiply(a, b, into: c, MatrixProducts.Form(m: 2, n: 2, k: 0, accumulates: true))
         #expect(c.toArray() == [1, 2, 3, 4])
-        products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 0)
+        products.multiply(a, b, into: c, MatrixProducts.Form(m: 2, n: 2, k: 0))
         #expect(c.toArray() == [0, 0, 0, 0])
     }
 
@@ -158,10 +160,10 @@ import Testing
         let (a, b, c) = (Tensor([8, 8], pool: pool), Tensor([8, 8], pool: pool), Tensor([8, 8], pool: pool))
         a.clear()
         b.clear()
-        products.multiply(a, .plain, b, .plain, into: c, m: 8, n: 8, k: 8)
+        products.multiply(a, b, into: c, MatrixProducts.Form(m: 8, n: 8, k: 8))
         #expect(products.seconds == 0)
         products.measuresTime = true
-        products.multiply(a, .plain, b, .plain, into: c, m: 8, n: 8, k: 8)
+        products.multiply(a, b, into: c, MatrixProducts.Form(m: 8, n: 8, k: 8))
         #expect(products.seconds > 0)
     }
 
@@ -173,14 +175,14 @@ import Testing
         a.copy(from: [1, 2, 3, 4])
         b.copy(from: [1, 0, 0, 1])
         // No product has -1 rows.
-        context.products.multiply(a, .plain, b, .plain, into: c, m: -1, n: 2, k: 2)
-        context.products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 2)
+        context.products.multiply(a, b, into: c, MatrixProducts.Form(m: -1, n: 2, k: 2))
+        context.products.multiply(a, b, into: c, MatrixProducts.Form(m: 2, n: 2, k: 2))
         #expect(c.toArray() == [0, 0, 0, 0])
         let error = #expect(throws: ComputeError.self) { try context.throwFailure() }
         #expect("\(try #require(error))".contains("[-1, 2] x [2, 2]"))
         #expect("\(try #require(error))".contains(ProcessorPaths.current.processor))
         try context.throwFailure()
-        context.products.multiply(a, .plain, b, .plain, into: c, m: 2, n: 2, k: 2)
+        context.products.multiply(a, b, into: c, MatrixProducts.Form(m: 2, n: 2, k: 2))
         #expect(c.toArray() == [1, 2, 3, 4])
     }
 

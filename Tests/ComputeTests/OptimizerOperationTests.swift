@@ -38,8 +38,8 @@ import Testing
         context.adamW(
             parameter, gradient: gradient, mean: mean, meanSquare: meanSquare, elements: 1..<3,
             AdamWStep(
-                rate: 0.25, gradientScale: 0.5, beta1: 0.5, beta2: 0.75, epsilon: 0, weightDecay: 0, correction1: 0.5,
-                correction2: 0.25))
+                AdamWSettings(beta1: 0.5, beta2: 0.75, epsilon: 0, weightDecay: 0), rate: 0.25, gradientScale: 0.5,
+                correction1: 0.5, correction2: 0.25))
         #expect(parameter.toArray() == [1, 1.25, 0.75, 1])
         #expect(mean.toArray() == [0, -1, 1, 0] && meanSquare.toArray() == [0, 1, 1, 0])
     }

@@ -84,7 +84,7 @@ import Training
         let bench = try TrainingBench()
         let context = bench.adapted.model.context
         let tensor = context.zeros([2, 2], .f32)
-        context.products.multiply(tensor, .plain, tensor, .plain, into: tensor, m: -1, n: 2, k: 2)
+        context.products.multiply(tensor, tensor, into: tensor, MatrixProducts.Form(m: -1, n: 2, k: 2))
         #expect(throws: ComputeError.self) { try bench.loop.takeStep() }
         _ = try bench.loop.takeStep()
     }

@@ -91,7 +91,8 @@ import Testing
             }
         }
         return try AdapterDirectory(
-            configuration: configuration, modules: modules.map(\.path), tensors: tensors, path: path)
+            configuration: configuration, modules: modules.map(\.path), tensors: tensors,
+            origin: AdapterOrigin(path: path))
     }
 
     /// What a merged weight is in double, and for each element the size that the sums of floats are relative to.

@@ -27,7 +27,8 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
             ]
         },
         thresholds: Dictionary(uniqueKeysWithValues: modules.enumerated().map { ($1, Float($0) / 8) }),
-        statistics: statistics ? AdapterStatistics(source: "dev.json", modules: entries) : nil, path: "tuned")
+        statistics: statistics ? AdapterStatistics(source: "dev.json", modules: entries) : nil,
+        origin: AdapterOrigin(path: "tuned"))
 }
 
 @Suite struct ModuleRankingTests {

@@ -106,7 +106,7 @@ enum OddModel {
                         entry.sumBaseSquared = 1000
                         return entry
                     })
-            }, path: path)
+            }, origin: AdapterOrigin(path: path))
     }
 
     /// What NUMERICS says of `kind`, in double: W + factor dW and, for each element, the size that sums of floats are

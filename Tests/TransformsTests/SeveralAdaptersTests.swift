@@ -151,7 +151,7 @@ import Testing
                             PEFTNames.key("lm_head", PEFTNames.weight), [23, 18],
                             randomValues(23 * 18, seed: seed)
                         )
-                    ], path: path)
+                    ], origin: AdapterOrigin(path: path))
             }
             let (one, other) = (try whole(100, "one"), try whole(200, "other"))
             for adapters in [

@@ -1,20 +1,34 @@
 import CKernels
 import TensorCore
 
+/// The settings of AdamW.
+package struct AdamWSettings: Sendable, Equatable {
+    /// Decay of the mean of the gradient.
+    package var beta1: Double
+    /// Decay of the mean of its square.
+    package var beta2: Double
+    /// Added to the root of the mean square.
+    package var epsilon: Double
+    /// Decoupled weight decay, a factor on the learning rate.
+    package var weightDecay: Double
+
+    /// Settings; the defaults are PyTorch's but for no weight decay.
+    package init(beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0) {
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.weightDecay = weightDecay
+    }
+}
+
 /// The numbers of one AdamW step; see `ComputeContext.adamW`.
 package struct AdamWStep: Sendable {
+    /// What all steps share.
+    package var settings: AdamWSettings
     /// The learning rate.
     package var rate: Double
     /// A factor on the gradients, for clipping.
     package var gradientScale: Double
-    /// Decay of the mean.
-    package var beta1: Double
-    /// Decay of the mean square.
-    package var beta2: Double
-    /// Added to the root of the mean square.
-    package var epsilon: Double
-    /// Decoupled weight decay, a factor on the rate.
-    package var weightDecay: Double
     /// 1 - beta1^k at the k-th step.
     package var correction1: Double
     /// 1 - beta2^k.
@@ -22,15 +36,11 @@ package struct AdamWStep: Sendable {
 
     /// Numbers as given.
     package init(
-        rate: Double, gradientScale: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double,
-        correction1: Double, correction2: Double
+        _ settings: AdamWSettings, rate: Double, gradientScale: Double, correction1: Double, correction2: Double
     ) {
+        self.settings = settings
         self.rate = rate
         self.gradientScale = gradientScale
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        self.weightDecay = weightDecay
         self.correction1 = correction1
         self.correction2 = correction2
     }
@@ -50,11 +60,11 @@ extension ComputeContext {
     ) {
         for tensor in [gradient, mean, meanSquare] { precondition(tensor.shape == parameter.shape) }
         precondition(elements.lowerBound >= 0 && elements.upperBound <= parameter.count)
-        let start = elements.lowerBound
+        let (start, settings) = (elements.lowerBound, step.settings)
         tspeft_adamw(
             parameter.floats + start, gradient.floats + start, mean.floats + start, meanSquare.floats + start,
-            elements.count, Float(step.gradientScale), Float(step.rate), step.beta1, step.beta2, Float(step.epsilon),
-            Float(step.weightDecay), Float(step.correction1), Float(step.correction2))
+            elements.count, Float(step.gradientScale), Float(step.rate), settings.beta1, settings.beta2,
+            Float(settings.epsilon), Float(settings.weightDecay), Float(step.correction1), Float(step.correction2))
     }
 
     /// The sum of the squares of some elements, row-major, of an F32 tensor, in double precision, on the calling

@@ -96,7 +96,7 @@ extension Tape {
         let out = Variable(context.tensor(q.value.shape, q.value.dtype), needsGradient: needsGradient)
         let logSums = isRecording && needsGradient ? context.tensor([q.value.rows, shape.headCount], .f32) : nil
         let call = AttentionCall(
-            q: q.value, k: k.value, v: v.value, out: out.value, logSums: logSums, shape, scoring,
+            AttentionTensors(q: q.value, k: k.value, v: v.value, out: out.value, logSums: logSums), shape, scoring,
             segments: layout.segments.map(\.kernelSegment))
         call.runForward(context)
         guard logSums != nil else { return out }
@@ -111,31 +111,33 @@ extension Tape {
     }
 }
 
-/// The tensors and numbers of one call of attention.
-private struct AttentionCall {
+/// What attention reads and writes.
+private struct AttentionTensors {
     let q: Tensor
     let k: Tensor
     let v: Tensor
     let out: Tensor
     /// [tokens, headCount], F32; where a backward pass follows.
     let logSums: Tensor?
+}
+
+/// The tensors and numbers of one call of attention.
+private struct AttentionCall {
+    let tensors: AttentionTensors
     let shape: AttentionShape
     let scoring: AttentionScoring
     let segments: [tspeft_attention_segment]
 
     init(
-        q: Tensor, k: Tensor, v: Tensor, out: Tensor, logSums: Tensor?, _ shape: AttentionShape,
-        _ scoring: AttentionScoring, segments: [tspeft_attention_segment]
+        _ tensors: AttentionTensors, _ shape: AttentionShape, _ scoring: AttentionScoring,
+        segments: [tspeft_attention_segment]
     ) {
+        let (q, k, v) = (tensors.q, tensors.k, tensors.v)
         let width = shape.keyValueHeadCount * shape.headSize
         precondition(q.columns == shape.headCount * shape.headSize && k.columns == width && v.columns == width)
         precondition(k.rows == v.rows && k.dtype == q.dtype && v.dtype == q.dtype)
         precondition(scoring.sinks.map { $0.count == shape.headCount } ?? true)
-        self.q = q
-        self.k = k
-        self.v = v
-        self.out = out
-        self.logSums = logSums
+        self.tensors = tensors
         self.shape = shape
         self.scoring = scoring
         self.segments = segments
@@ -147,9 +149,9 @@ private struct AttentionCall {
         func run(_ sinks: UnsafePointer<Float>?) {
             body(
                 tspeft_attention(
-                    q: q.kernelMatrix, k: k.kernelMatrix, v: v.kernelMatrix, out: out.kernelMatrix,
-                    lse: logSums?.floats, dtype: q.dtype.kernelCode, heads: shape.headCount,
-                    kv_heads: shape.keyValueHeadCount, head_size: shape.headSize,
+                    q: tensors.q.kernelMatrix, k: tensors.k.kernelMatrix, v: tensors.v.kernelMatrix,
+                    out: tensors.out.kernelMatrix, lse: tensors.logSums?.floats, dtype: tensors.q.dtype.kernelCode,
+                    heads: shape.headCount, kv_heads: shape.keyValueHeadCount, head_size: shape.headSize,
                     rule: tspeft_attention_rule(
                         before: reach.before, after: reach.after, block: reach.block,
                         scale: scoring.scale ?? 1 / Float(shape.headSize).squareRoot(), softcap: scoring.softcap ?? 0,
@@ -178,7 +180,7 @@ private struct AttentionCall {
     func gradients(_ dout: Tensor, _ context: ComputeContext) -> [Tensor] {
         let scratch = scratch(context)
         let part = scratch.count / context.threadCount
-        let gradients = [q, k, v].map { context.tensor($0.shape, $0.dtype) }
+        let gradients = [tensors.q, tensors.k, tensors.v].map { context.tensor($0.shape, $0.dtype) }
         let targets = tspeft_attention_gradients(
             dout: dout.kernelMatrix, dq: gradients[0].kernelMatrix, dk: gradients[1].kernelMatrix,
             dv: gradients[2].kernelMatrix)

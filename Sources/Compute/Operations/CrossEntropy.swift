@@ -75,8 +75,10 @@ extension Tape {
             if let dLogits, let dWeight {
                 // Rows of `part` behind the last are zero, so tokens can be rounded up.
                 context.products.multiply(
-                    dLogits, .transposed, part, .plain, into: dWeight, m: vocabulary, n: width,
-                    k: context.products.roundedRows(count, dLogits, part), accumulates: true)
+                    dLogits, part, into: dWeight,
+                    MatrixProducts.Form(
+                        m: vocabulary, n: width, k: context.products.roundedRows(count, dLogits, part),
+                        left: .transposed, accumulates: true))
             }
             start += count
         }

@@ -51,6 +51,38 @@ package final class MatrixProducts {
         case transposed
     }
 
+    /// What a product computes beside its operands.
+    package struct Form: Sendable {
+        /// Rows of a and c.
+        let m: Int
+        /// Columns of b and c.
+        let n: Int
+        /// Columns of a, rows of b.
+        let k: Int
+        /// How a lies in its tensor: plain as [m, k], transposed as [k, m].
+        let left: Layout
+        /// How b lies in its tensor: plain as [k, n], transposed as [n, k].
+        let right: Layout
+        /// Whether the product is added to c.
+        let accumulates: Bool
+        /// A factor on the product.
+        let scale: Float
+
+        /// A form; see the properties.
+        package init(
+            m: Int, n: Int, k: Int, left: Layout = .plain, right: Layout = .plain, accumulates: Bool = false,
+            scale: Float = 1
+        ) {
+            self.m = m
+            self.n = n
+            self.k = k
+            self.left = left
+            self.right = right
+            self.accumulates = accumulates
+            self.scale = scale
+        }
+    }
+
     private func timed(_ body: () -> Void) {
         guard measuresTime else { return body() }
         let start = ContinuousClock.now
@@ -66,26 +98,19 @@ package final class MatrixProducts {
 
     /// c [m, n] = scale (a [m, k] b [k, n] + bias [n]), the bias in F32 and optional; or c += that where `accumulates`.
     ///
-    /// `m`, `n`, `k` are the sizes to compute with; the tensors hold at least as much. The layouts say how a and b lie
-    /// in their tensors: a transposed `a` is stored as [k, m], a transposed `b` as [n, k]. Any of them may be a view with
+    /// The form's sizes are those to compute with; the tensors hold at least as much. Any of them may be a view with
     /// gaps between its rows. Sums are F32 whatever the types.
-    package func multiply(
-        _ a: Tensor, _ aLayout: Layout, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, m: Int,
-        n: Int, k: Int, accumulates: Bool = false, scale: Float = 1
-    ) {
+    package func multiply(_ a: Tensor, _ b: Tensor, bias: Tensor? = nil, into c: Tensor, _ form: Form) {
         if !isDirect(a, b.dtype, c), [a, b, c].contains(where: { $0.rowStride != $0.columns }) {
             // Strips are cut from rows without gaps.
             let result = packed(c)
-            multiply(
-                packed(a), aLayout, packed(b), bLayout, bias: bias, into: result, m: m, n: n, k: k,
-                accumulates: accumulates, scale: scale)
+            multiply(packed(a), packed(b), bias: bias, into: result, form)
             if result !== c { copyRows(of: result, to: c) }
             return
         }
-        let width = bLayout == .plain ? n : k
+        let width = form.right == .plain ? form.n : form.k
         let right = StoredRows(b.start, columns: width, stride: Self.stride(b, width), b.dtype)
-        multiply(
-            a, aLayout, right, bLayout, bias: bias, into: c, m: m, n: n, k: k, accumulates: accumulates, scale: scale)
+        multiply(a, right, bias: bias, into: c, form)
         withExtendedLifetime(b) {}
     }
 
@@ -95,21 +120,19 @@ package final class MatrixProducts {
         return a.dtype == type && right == type && (c.dtype == .f32 || type == .bf16)
     }
 
-    private func multiply(
-        _ a: Tensor, _ aLayout: Layout, _ b: StoredRows, _ bLayout: Layout, bias: Tensor?, into c: Tensor, m: Int,
-        n: Int, k: Int, accumulates: Bool, scale: Float
-    ) {
+    private func multiply(_ a: Tensor, _ b: StoredRows, bias: Tensor?, into c: Tensor, _ form: Form) {
+        let (m, n, k) = (form.m, form.n, form.k)
         if m == 0 || n == 0 || failure != nil { return }
         if k == 0 {
-            if !accumulates { c.clear() }
+            if !form.accumulates { c.clear() }
             return
         }
         let product = OneDNN.Product(
             m: m, n: n, k: k,
-            left: OneDNN.Operand(a.dtype, aLayout, width: Self.stride(a, aLayout == .plain ? k : m)),
-            right: OneDNN.Operand(b.dtype, bLayout, width: b.rowStride),
-            result: OneDNN.Operand(c.dtype, .plain, width: Self.stride(c, n)), accumulates: accumulates,
-            hasBias: bias != nil, scale: scale)
+            left: OneDNN.Operand(a.dtype, form.left, width: Self.stride(a, form.left == .plain ? k : m)),
+            right: OneDNN.Operand(b.dtype, form.right, width: b.rowStride),
+            result: OneDNN.Operand(c.dtype, .plain, width: Self.stride(c, n)), accumulates: form.accumulates,
+            hasBias: bias != nil, scale: form.scale)
         let places = OneDNN.Places(left: a.start, right: b.address, result: c.start, bias: bias?.floats)
         timed {
             do throws(ComputeError) {
@@ -119,7 +142,7 @@ package final class MatrixProducts {
                     let resources = StripProduct.Resources(
                         library: library, limits: limits, pool: pool, threads: threads)
                     try StripProduct(
-                        product, leftLayout: aLayout, rightLayout: bLayout, right: b, type: productType(a.dtype),
+                        product, leftLayout: form.left, rightLayout: form.right, right: b, type: productType(a.dtype),
                         resources
                     ).run(places)
                 }
@@ -139,8 +162,10 @@ package final class MatrixProducts {
         let takesGaps = isDirect(a, b.dtype, c)
         let (left, result) = takesGaps ? (a, c) : (packed(a), packed(c))
         multiply(
-            left, .plain, b, bLayout, bias: bias, into: result, m: roundedRows(a.rows, left, result), n: c.columns,
-            k: a.columns, accumulates: accumulates, scale: 1)
+            left, b, bias: bias, into: result,
+            Form(
+                m: roundedRows(a.rows, left, result), n: c.columns, k: a.columns, right: bLayout,
+                accumulates: accumulates))
         if result !== c { copyRows(of: result, to: c) }
     }
 
@@ -167,12 +192,10 @@ package final class MatrixProducts {
     /// The product of each row of `a` [tokens, k] with a matrix, into `c` [tokens, n]: `multiply` with m = tokens
     /// rounded up to `Tensor.rowRounding`, so that batches of similar size share a compiled product.
     package func multiplyRows(
-        _ a: Tensor, _ b: Tensor, _ bLayout: Layout, bias: Tensor? = nil, into c: Tensor, n: Int, k: Int,
-        accumulates: Bool = false
+        _ a: Tensor, _ b: Tensor, _ bLayout: Layout, into c: Tensor, n: Int, k: Int, accumulates: Bool = false
     ) {
         multiply(
-            a, .plain, b, bLayout, bias: bias, into: c, m: roundedRows(a.rows, a, c), n: n, k: k,
-            accumulates: accumulates)
+            a, b, into: c, Form(m: roundedRows(a.rows, a, c), n: n, k: k, right: bLayout, accumulates: accumulates))
     }
 
     /// m rounded up to `Tensor.rowRounding` where all tensors have that many rows; small m stay as they are, since a

@@ -97,9 +97,10 @@ extension AdapterExport {
             "parent": .string(adapter.displayName), "method": .string(adapter.configuration.methodName),
         ]
         event["gates"] = gates.map { .string($0.rawValue) } ?? .null
+        var origin = adapter.origin.ofCopy
+        origin.history.append(.object(event))
         return try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors + adapter.savedModules,
-            base: adapter.base, training: adapter.training, history: adapter.history + [.object(event)],
-            path: adapter.path, file: adapter.displayName)
+            origin: origin)
     }
 }

@@ -142,7 +142,7 @@ extension CheckpointMerge {
     func merged(_ tensor: MergePlan.Tensor, as dtype: DType) -> MergedTensor {
         MergedTensor(
             base: base, name: tensor.source, label: tensor.target, dtype: dtype, matrix: matrixShape(of: tensor),
-            value: tensor.value?.tensor, makeChange: { try self.change(of: tensor) }, tally: ChangeTally())
+            value: tensor.value?.tensor, makeChange: { try self.change(of: tensor) })
     }
 }
 

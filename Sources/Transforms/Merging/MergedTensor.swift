@@ -23,20 +23,19 @@ struct MergedTensor: Sendable {
     /// Forms what is done to it, when its rows are due: nil for a tensor that is only converted.
     let makeChange: @Sendable () throws -> TensorChange?
     /// Counts what the change changes.
-    let tally: ChangeTally
+    let tally = ChangeTally()
 
     /// A tensor of the base in another type.
     init(converting name: String, of base: ModelCheckpoint, as dtype: DType) {
         let shape = base.shape(of: name) ?? []
         self.init(
             base: base, name: name, label: name, dtype: dtype,
-            matrix: (shape.first ?? 1, shape.dropFirst().reduce(1, *)), value: nil, makeChange: { nil },
-            tally: ChangeTally())
+            matrix: (shape.first ?? 1, shape.dropFirst().reduce(1, *)), value: nil, makeChange: { nil })
     }
 
     init(
         base: ModelCheckpoint, name: String?, label: String, dtype: DType, matrix: (rows: Int, width: Int),
-        value: AdapterTensor?, makeChange: @escaping @Sendable () throws -> TensorChange?, tally: ChangeTally
+        value: AdapterTensor?, makeChange: @escaping @Sendable () throws -> TensorChange?
     ) {
         self.base = base
         self.name = name
@@ -45,7 +44,6 @@ struct MergedTensor: Sendable {
         self.matrix = matrix
         self.value = value
         self.makeChange = makeChange
-        self.tally = tally
     }
 
     /// Elements that are worked on at a time, few enough to stay in a processor's cache.

@@ -22,7 +22,7 @@ extension AdapterDirectory {
         event["parent"] = .string(displayName)
         event["parent_modules"] = .integer(modules.count)
         event["selection"] = selection.json
-        pruned.history.append(.object(event))
+        pruned.origin.history.append(.object(event))
         return pruned
     }
 }
