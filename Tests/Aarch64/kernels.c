@@ -199,9 +199,11 @@ static void test_rope(void) {
         }
     float *x = random_floats(COUNT);
     memcpy(turned, x, sizeof turned);
-    tspeft_rope(x, STRIDE, turned, STRIDE, TSPEFT_F32, positions, cosine, sine, 1, ROWS, HEADS, SIZE);
+    tspeft_rotation rotation = {positions, cosine, sine, 1, HEADS, SIZE};
+    tspeft_rope((tspeft_matrix){x, STRIDE}, (tspeft_matrix){turned, STRIDE}, TSPEFT_F32, &rotation, ROWS);
     memcpy(back, turned, sizeof back);
-    tspeft_rope(back, STRIDE, back, STRIDE, TSPEFT_F32, positions, cosine, sine, -1, ROWS, HEADS, SIZE);
+    rotation.direction = -1;
+    tspeft_rope((tspeft_matrix){back, STRIDE}, (tspeft_matrix){back, STRIDE}, TSPEFT_F32, &rotation, ROWS);
     for (int i = 0; i < COUNT; i++) expected[i] = original[i] = x[i];
     for (int row = 0; row < ROWS; row++)
         for (int head = 0; head < HEADS; head++)
@@ -279,7 +281,8 @@ static void test_adamw(void) {
     for (int i = 0; i < COUNT; i++) expected[i] = p[i];
     for (int step = 1; step <= 3; step++) {
         const double c1 = 1 - pow(0.9, step), c2 = 1 - pow(0.999, step);
-        tspeft_adamw(p, g, m, v, COUNT, 0.5f, 1e-2f, 0.9, 0.999, 1e-8f, 0.1f, (float)c1, (float)c2);
+        const tspeft_adamw_step numbers = {0.5f, 1e-2f, 0.9, 0.999, 1e-8f, 0.1f, (float)c1, (float)c2};
+        tspeft_adamw(p, g, m, v, COUNT, &numbers);
         for (int i = 0; i < COUNT; i++) {
             const double gradient = 0.5 * g[i];
             ms[i] = 0.9 * ms[i] + 0.1 * gradient, vs[i] = 0.999 * vs[i] + 0.001 * gradient * gradient;

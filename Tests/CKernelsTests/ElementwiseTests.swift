@@ -117,10 +117,11 @@ import Testing
             for step in 1...3 {
                 let gradient = Buffer(numbers.floats(size))
                 let c1 = 1 - pow(b1, Double(step)), c2 = 1 - pow(b2, Double(step))
+                var stepNumbers = tspeft_adamw_step(
+                    gradient_scale: clip, lr: lr, beta1: b1, beta2: b2, eps: eps, decay: decay,
+                    correction1: Float(c1), correction2: Float(c2))
                 level.kernels.adamw(
-                    parameter.floatPointer, gradient.floatPointer, m.floatPointer, v.floatPointer, size, clip, lr, b1,
-                    b2,
-                    eps, decay, Float(c1), Float(c2))
+                    parameter.floatPointer, gradient.floatPointer, m.floatPointer, v.floatPointer, size, &stepNumbers)
                 for (i, value) in gradient.values.enumerated() {
                     let g = Double(clip) * Double(value)
                     p64[i] -= Double(lr) * Double(decay) * p64[i]

@@ -80,12 +80,17 @@ import Testing
             let x = Buffer(numbers.floats(3 * stride), element)
             let before = x.values
             let apart = Buffer([Float](repeating: -7, count: 3 * (stride + 3)), element)
-            level.kernels.rope(
-                x.pointer, stride, apart.pointer, stride + 3, element.rawValue, positions, cosine.floatPointer,
-                sine.floatPointer, 1, 3, heads, headSize)
-            level.kernels.rope(
-                x.pointer, stride, x.pointer, stride, element.rawValue, positions, cosine.floatPointer,
-                sine.floatPointer, 1, 3, heads, headSize)
+            let matrix = tspeft_matrix(data: x.pointer, stride: stride)
+            func rotate(into target: tspeft_matrix, _ direction: Int32) {
+                positions.withUnsafeBufferPointer { positions in
+                    var rotation = tspeft_rotation(
+                        positions: positions.baseAddress, cosine: cosine.floatPointer, sine: sine.floatPointer,
+                        direction: direction, heads: heads, head_size: headSize)
+                    level.kernels.rope(matrix, target, element.rawValue, &rotation, 3)
+                }
+            }
+            rotate(into: tspeft_matrix(data: apart.pointer, stride: stride + 3), 1)
+            rotate(into: matrix, 1)
             for row in 0..<3 {
                 let turned = apart.values[row * (stride + 3)..<(row + 1) * (stride + 3)]
                 #expect(Array(turned.prefix(stride - 5)) == Array(x.values[row * stride..<(row + 1) * stride - 5]))
@@ -104,9 +109,7 @@ import Testing
                 }
             }
             #expect(agree(x.values, expected, tolerance: element.rounding + 1e-7))
-            level.kernels.rope(
-                x.pointer, stride, x.pointer, stride, element.rawValue, positions, cosine.floatPointer,
-                sine.floatPointer, -1, 3, heads, headSize)
+            rotate(into: matrix, -1)
             #expect(agree(x.values, before.map(Double.init), tolerance: 3 * element.rounding + 3e-7))
         }
     }

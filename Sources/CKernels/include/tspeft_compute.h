@@ -21,11 +21,24 @@ void tspeft_rmsnorm_forward(const void *x, int x_dtype, const float *weight, flo
 void tspeft_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
                              int dtype, void *dx, size_t rows, size_t width);
 
+/// Element (i, j) of a matrix is element i * stride + j from `data` on.
+typedef struct {
+    void *data;
+    size_t stride;
+} tspeft_matrix;
+
+/// By which angles rows of heads turn: that of row i is in row positions[i] of cosine and sine ([.., head_size/2]).
+/// direction -1 turns back (the backward pass: s -> -s), 1 forth.
+typedef struct {
+    const int32_t *positions;
+    const float *cosine, *sine;
+    int direction;
+    size_t heads, head_size;
+} tspeft_rotation;
+
 /// Rotary embedding, rotate-half layout (Hugging Face): for each row, head and i < head_size/2, with x from `src`,
-/// (dst[i], dst[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s) with c, s from row positions[row] of cosine and
-/// sine ([positions, head_size/2]). direction -1 turns back (the backward pass: s -> -s). dst may be src.
-void tspeft_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
-                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size);
+/// (dst[i], dst[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s). dst may be src.
+void tspeft_rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows);
 
 /// out = silu(gate) * up, elementwise.
 void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count);
@@ -101,12 +114,6 @@ typedef struct {
     const float *sinks;
 } tspeft_attention_rule;
 
-/// Element (i, j) of a matrix is element i * stride + j from `data` on.
-typedef struct {
-    void *data;
-    size_t stride;
-} tspeft_matrix;
-
 /// The operands of attention: q, out [.., heads * head_size]; k, v [.., kv_heads * head_size], all `dtype`. Query head h
 /// uses kv head h / (heads / kv_heads). lse (may be NULL in the forward pass): float [query rows, heads], the log of the
 /// softmax's denominator (log sum exp of the scores).
@@ -147,11 +154,17 @@ double tspeft_sum_squares(const float *x, size_t count);
 /// First index of a NaN or infinity, or -1.
 int64_t tspeft_first_nonfinite(const float *x, size_t count);
 
+/// The numbers of an AdamW step; correction_i is 1 - beta_i^step. The betas are double because 1 - b2 would lose 5e-5 of
+/// itself in float at 0.999.
+typedef struct {
+    float gradient_scale, lr;
+    double beta1, beta2;
+    float eps, decay, correction1, correction2;
+} tspeft_adamw_step;
+
 /// One AdamW step (Loshchilov and Hutter, as PyTorch orders it): p -= lr*decay*p; m = b1 m + (1-b1) g;
 /// v = b2 v + (1-b2) g^2; p -= lr * (m / correction1) / (sqrt(v / correction2) + eps), with g = gradient_scale * grad.
-/// correction_i is 1 - beta_i^step. The betas are double because 1 - b2 would lose 5e-5 of itself in float at 0.999.
-void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  double beta1, double beta2, float eps, float decay, float correction1, float correction2);
+void tspeft_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, const tspeft_adamw_step *step);
 
 /// sums[i][j] += sum over rows of weight_row * z_i z_j, double [width, width] (both triangles); weights NULL means 1
 /// each.

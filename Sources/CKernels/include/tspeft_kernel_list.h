@@ -23,9 +23,8 @@
             void *dx, size_t rows, size_t width),                                                                      \
            (x, x_dtype, weight, inv_rms, dout, dtype, dx, rows, width))                                                \
     KERNEL(void, rope,                                                                                                 \
-           (const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,     \
-            const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size),       \
-           (src, src_stride, dst, dst_stride, dtype, positions, cosine, sine, direction, rows, heads, head_size))      \
+           (tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows),            \
+           (src, dst, dtype, rotation, rows))                                                                          \
     KERNEL(void, row_norms, (const void *x, int dtype, float *norms, size_t rows, size_t width),                       \
            (x, dtype, norms, rows, width))                                                                             \
     KERNEL(void, row_dots, (const float *a, const float *b, float *dots, size_t rows, size_t width),                   \
@@ -51,9 +50,8 @@
     KERNEL(double, sum_squares, (const float *x, size_t count), (x, count))                                            \
     KERNEL(int64_t, first_nonfinite, (const float *x, size_t count), (x, count))                                       \
     KERNEL(void, adamw,                                                                                                \
-           (float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,     \
-            double beta1, double beta2, float eps, float decay, float correction1, float correction2),                 \
-           (parameter, grad, m, v, count, gradient_scale, lr, beta1, beta2, eps, decay, correction1, correction2))     \
+           (float *parameter, const float *grad, float *m, float *v, size_t count, const tspeft_adamw_step *step),     \
+           (parameter, grad, m, v, count, step))                                                                       \
     /* Columns */                                                                                                      \
     KERNEL(void, add_scaled_columns,                                                                                   \
            (void *dst, const void *src, const float *factors, int dtype, size_t rows, size_t width),                   \

@@ -60,14 +60,14 @@ int64_t plain_first_nonfinite(const float *x, size_t count) {
     return -1;
 }
 
-void plain_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                 double beta1, double beta2, float eps, float decay, float correction1, float correction2) {
-    float shrink = 1 - lr * decay, keep1 = (float)beta1, take1 = (float)(1 - beta1);
-    float keep2 = (float)beta2, take2 = (float)(1 - beta2);
+void plain_adamw(float *parameter, const float *grad, float *m, float *v, size_t count, const tspeft_adamw_step *step) {
+    const tspeft_adamw_step s = *step;
+    float shrink = 1 - s.lr * s.decay, keep1 = (float)s.beta1, take1 = (float)(1 - s.beta1);
+    float keep2 = (float)s.beta2, take2 = (float)(1 - s.beta2);
     for (size_t i = 0; i < count; i++) {
-        float g = gradient_scale * grad[i];
+        float g = s.gradient_scale * grad[i];
         m[i] = keep1 * m[i] + take1 * g;
         v[i] = keep2 * v[i] + take2 * g * g;
-        parameter[i] = shrink * parameter[i] - lr * (m[i] / correction1) / (sqrtf(v[i] / correction2) + eps);
+        parameter[i] = shrink * parameter[i] - s.lr * (m[i] / s.correction1) / (sqrtf(v[i] / s.correction2) + s.eps);
     }
 }

@@ -34,18 +34,18 @@ void plain_rmsnorm_backward(const void *x, int x_dtype, const float *weight, con
     }
 }
 
-void plain_rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
-                const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
-    size_t half = head_size / 2;
+void plain_rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows) {
+    const tspeft_rotation r = *rotation;
+    size_t half = r.head_size / 2;
     for (size_t row = 0; row < rows; row++)
-        for (size_t head = 0; head < heads; head++) {
-            size_t from = row * src_stride + head * head_size, to = row * dst_stride + head * head_size;
+        for (size_t head = 0; head < r.heads; head++) {
+            size_t from = row * src.stride + head * r.head_size, to = row * dst.stride + head * r.head_size;
             for (size_t i = 0; i < half; i++) {
-                float c = cosine[(size_t)positions[row] * half + i];
-                float s = sine[(size_t)positions[row] * half + i] * (float)direction;
-                float a = get(src, dtype, from + i), b = get(src, dtype, from + half + i);
-                put(dst, dtype, to + i, a * c - b * s);
-                put(dst, dtype, to + half + i, b * c + a * s);
+                float c = r.cosine[(size_t)r.positions[row] * half + i];
+                float s = r.sine[(size_t)r.positions[row] * half + i] * (float)r.direction;
+                float a = get(src.data, dtype, from + i), b = get(src.data, dtype, from + half + i);
+                put(dst.data, dtype, to + i, a * c - b * s);
+                put(dst.data, dtype, to + half + i, b * c + a * s);
             }
         }
 }

@@ -175,17 +175,18 @@ static int64_t first_nonfinite(const float *x, size_t count) {
     return -1;
 }
 
-static void adamw(float *parameter, const float *grad, float *m, float *v, size_t count, float gradient_scale, float lr,
-                  double beta1, double beta2, float eps, float decay, float correction1, float correction2) {
-    vf shrink = v_set(1 - lr * decay);
+static void adamw(float *parameter, const float *grad, float *m, float *v, size_t count, const tspeft_adamw_step *step) {
+    // A copy, which no store of a result can change.
+    const tspeft_adamw_step s = *step;
+    vf shrink = v_set(1 - s.lr * s.decay);
     for (size_t i = 0; i < count; i += LANES) {
         size_t left = count - i;
-        vf g = v_load(grad, TSPEFT_F32, i, left) * v_set(gradient_scale);
-        vf first = v_load(m, TSPEFT_F32, i, left) * v_set((float)beta1) + v_set((float)(1 - beta1)) * g;
-        vf second = v_load(v, TSPEFT_F32, i, left) * v_set((float)beta2) + v_set((float)(1 - beta2)) * g * g;
-        vf step = v_set(lr) * (first / v_set(correction1)) / (v_sqrt(second / v_set(correction2)) + v_set(eps));
+        vf g = v_load(grad, TSPEFT_F32, i, left) * v_set(s.gradient_scale);
+        vf first = v_load(m, TSPEFT_F32, i, left) * v_set((float)s.beta1) + v_set((float)(1 - s.beta1)) * g;
+        vf second = v_load(v, TSPEFT_F32, i, left) * v_set((float)s.beta2) + v_set((float)(1 - s.beta2)) * g * g;
+        vf way = v_set(s.lr) * (first / v_set(s.correction1)) / (v_sqrt(second / v_set(s.correction2)) + v_set(s.eps));
         v_store(m, TSPEFT_F32, i, left, first);
         v_store(v, TSPEFT_F32, i, left, second);
-        v_store(parameter, TSPEFT_F32, i, left, shrink * v_load(parameter, TSPEFT_F32, i, left) - step);
+        v_store(parameter, TSPEFT_F32, i, left, shrink * v_load(parameter, TSPEFT_F32, i, left) - way);
     }
 }

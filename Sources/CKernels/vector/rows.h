@@ -80,18 +80,23 @@ static void rmsnorm_backward(const void *x, int x_dtype, const float *weight, co
         rmsnorm_backward_loop(x, TSPEFT_BF16, weight, inv_rms, dout, dtype, dx, rows, width);
 }
 
-INLINE void rope_loop(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype,
-                      const int32_t *positions, const float *cosine, const float *sine, int direction, size_t rows,
-                      size_t heads, size_t head_size) {
-    size_t half = head_size / 2;
+INLINE void rope_loop(tspeft_matrix source, tspeft_matrix target, int dtype, const tspeft_rotation *rotation,
+                      size_t rows) {
+    // Copies, which no store of a result can change.
+    const tspeft_rotation turn = *rotation;
+    const void *src = source.data;
+    void *dst = target.data;
+    size_t heads = turn.heads, head_size = turn.head_size, half = head_size / 2;
     for (size_t row = 0; row < rows; row++) {
-        const float *c_row = cosine + (size_t)positions[row] * half, *s_row = sine + (size_t)positions[row] * half;
+        size_t angles = (size_t)turn.positions[row] * half;
+        const float *c_row = turn.cosine + angles, *s_row = turn.sine + angles;
         for (size_t i = 0; i < half; i += LANES) {
             size_t left = half - i;
             vf c = v_load(c_row, TSPEFT_F32, i, left);
-            vf s = v_load(s_row, TSPEFT_F32, i, left) * v_set((float)direction);
+            vf s = v_load(s_row, TSPEFT_F32, i, left) * v_set((float)turn.direction);
             for (size_t head = 0; head < heads; head++) {
-                size_t from = row * src_stride + head * head_size + i, to = row * dst_stride + head * head_size + i;
+                size_t from = row * source.stride + head * head_size + i;
+                size_t to = row * target.stride + head * head_size + i;
                 vf a = v_load(src, dtype, from, left), b = v_load(src, dtype, from + half, left);
                 v_store(dst, dtype, to, left, a * c - b * s);
                 v_store(dst, dtype, to + half, left, b * c + a * s);
@@ -100,14 +105,11 @@ INLINE void rope_loop(const void *src, size_t src_stride, void *dst, size_t dst_
     }
 }
 
-static void rope(const void *src, size_t src_stride, void *dst, size_t dst_stride, int dtype, const int32_t *positions,
-                 const float *cosine, const float *sine, int direction, size_t rows, size_t heads, size_t head_size) {
+static void rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows) {
     if (dtype == TSPEFT_F32)
-        rope_loop(src, src_stride, dst, dst_stride, TSPEFT_F32, positions, cosine, sine, direction, rows, heads,
-                  head_size);
+        rope_loop(src, dst, TSPEFT_F32, rotation, rows);
     else
-        rope_loop(src, src_stride, dst, dst_stride, TSPEFT_BF16, positions, cosine, sine, direction, rows, heads,
-                  head_size);
+        rope_loop(src, dst, TSPEFT_BF16, rotation, rows);
 }
 
 static void row_norms(const void *x, int dtype, float *norms, size_t rows, size_t width) {

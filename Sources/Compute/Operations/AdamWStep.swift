@@ -61,10 +61,13 @@ extension ComputeContext {
         for tensor in [gradient, mean, meanSquare] { precondition(tensor.shape == parameter.shape) }
         precondition(elements.lowerBound >= 0 && elements.upperBound <= parameter.count)
         let (start, settings) = (elements.lowerBound, step.settings)
+        var numbers = tspeft_adamw_step(
+            gradient_scale: Float(step.gradientScale), lr: Float(step.rate), beta1: settings.beta1,
+            beta2: settings.beta2, eps: Float(settings.epsilon), decay: Float(settings.weightDecay),
+            correction1: Float(step.correction1), correction2: Float(step.correction2))
         tspeft_adamw(
             parameter.floats + start, gradient.floats + start, mean.floats + start, meanSquare.floats + start,
-            elements.count, Float(step.gradientScale), Float(step.rate), settings.beta1, settings.beta2,
-            Float(settings.epsilon), Float(settings.weightDecay), Float(step.correction1), Float(step.correction2))
+            elements.count, &numbers)
     }
 
     /// The sum of the squares of some elements, row-major, of an F32 tensor, in double precision, on the calling

@@ -67,10 +67,13 @@ extension ComputeContext {
         table.reserve(positions: Int(positions.max() ?? -1) + 1)
         positions.withUnsafeBufferPointer { positions in
             parallel(x.rows, grain: 8) { rows in
+                var rotation = tspeft_rotation(
+                    positions: positions.baseAddress! + rows.lowerBound, cosine: table.cosine.floats,
+                    sine: table.sine.floats, direction: direction, heads: x.columns / headSize, head_size: headSize)
                 tspeft_rope(
-                    x.place(rows.lowerBound), x.rowStride, target.place(rows.lowerBound), target.rowStride,
-                    x.dtype.kernelCode, positions.baseAddress! + rows.lowerBound, table.cosine.floats,
-                    table.sine.floats, direction, rows.count, x.columns / headSize, headSize)
+                    tspeft_matrix(data: x.place(rows.lowerBound), stride: x.rowStride),
+                    tspeft_matrix(data: target.place(rows.lowerBound), stride: target.rowStride), x.dtype.kernelCode,
+                    &rotation, rows.count)
             }
         }
     }
