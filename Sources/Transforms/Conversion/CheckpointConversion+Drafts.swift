@@ -179,6 +179,11 @@ extension CheckpointConversion.Draft {
             directory: directory, vocabularySize: configuration.vocabularySize,
             configuration: model.checkpoint.configuration)
         notes = losses
+        if let end = configuration.eosTokenIDs.first(where: { $0 >= configuration.vocabularySize }) {
+            notes.append(
+                "'eos_token_id' names \(end), which is none of the \(configuration.vocabularySize) tokens, and is left out"
+            )
+        }
 
         var entries: [QuantizationMix.Tensor] = []
         var records: [(record: TensorRecord, order: ConvertedTensor.Reordering)] = []
