@@ -24,9 +24,12 @@ package final class GatedProjection: Projection {
 
     package func forward(_ x: Variable, in pass: Pass) -> Variable {
         let tape = pass.tape
-        let h = tape.linear(x, frozen)
+        let products = tape.context.products
+        let (h, update) = products.reading(x.value) {
+            let h = tape.linear(x, frozen)
+            return (h, method.update(of: h.value, input: x.value, dropoutKey: dropoutKey(pass)))
+        }
         if tape.isRecording { h.requireGradient() }
-        let update = method.update(of: h.value, input: x.value, dropoutKey: dropoutKey(pass))
         let observer = pass.observer as? any GateObserver
         let isCounted = pass.rows.flags(x.value.rows)
         var decision: GateDecision?
@@ -50,7 +53,9 @@ package final class GatedProjection: Projection {
         tape.record { [self] in
             // The gradient of h is that of W0 x too, and stays for the frozen layer's backward pass.
             guard let gradient = sum.tensor else { return }
-            let mu = update.backward(gradient, input: x, active, wantsMu: gate != nil)
+            let mu = products.reading(gradient) {
+                update.backward(gradient, input: x, active, wantsMu: gate != nil)
+            }
             if let gate, let mu, let decision {
                 withExtendedLifetime(mu) {
                     let values = UnsafeBufferPointer(start: mu.floats, count: mu.count)

@@ -119,6 +119,30 @@ import Testing
         #expect(product(5, -4, bias: 2) == -18)
     }
 
+    /// That it is decoded once shows where the promise not to write is broken; with the scope goes what was decoded.
+    @Test(arguments: [MatrixProducts.Layout.plain, .transposed])
+    func whatSeveralProductsReadIsDecodedOnce(layout: MatrixProducts.Layout) {
+        let pool = BufferPool()
+        let products = MatrixProducts(pool: pool, multipliesBF16: false)
+        let (a, b) = (Tensor([64, 64], .bf16, pool: pool), Tensor([8, 64], .bf16, pool: pool))
+        b.copy(from: randomValues(b.count, seed: 2))
+        func product() -> [Float] {
+            let c = Tensor([64, 8], .bf16, pool: pool)
+            products.multiply(a, layout, b, .transposed, into: c, m: 64, n: 8, k: 64)
+            return c.toArray()
+        }
+        a.copy(from: randomValues(a.count, seed: 1))
+        let first = product()
+        products.reading(a) {
+            #expect(product() == first)
+            a.copy(from: randomValues(a.count, seed: 3))
+            products.reading(a) { #expect(product() == first) }
+        }
+        let second = product()
+        #expect(second != first)
+        products.reading(a) { #expect(product() == second) }
+    }
+
     @Test func emptyInnerSizeGivesZeroOrLeavesSum() {
         let products = MatrixProducts()
         let pool = BufferPool()

@@ -25,6 +25,8 @@ package final class MatrixProducts {
     var limits = StripProduct.Limits()
 
     private var failure: ComputeError?
+    /// What `reading` is told of, the innermost last.
+    private var readings: [Reading] = []
 
     /// Products that take scratch memory from `pool`. `multipliesBF16` can be switched off where the processor does,
     /// for tests of the other way; nowhere can it be switched on.
@@ -41,6 +43,37 @@ package final class MatrixProducts {
     package func takeFailure() -> ComputeError? {
         defer { failure = nil }
         return failure
+    }
+
+    /// A tensor that several products read, and its decoded copy once one of them has needed it.
+    private final class Reading {
+        let tensor: Tensor
+        var decoded: Tensor?
+
+        init(_ tensor: Tensor) { self.tensor = tensor }
+    }
+
+    /// Runs `body`, in which several products have `tensor` as their left side and nothing writes to it: where they
+    /// decode it, they do so once. The decoded copy, in F32, goes when `body` ends.
+    package func reading<R>(_ tensor: Tensor, _ body: () throws -> R) rethrows -> R {
+        let isDecoded = productType(tensor.dtype) != tensor.dtype
+        if !isDecoded || !tensor.isContiguous || readings.contains(where: { $0.tensor === tensor }) {
+            return try body()
+        }
+        readings.append(Reading(tensor))
+        defer { readings.removeLast() }
+        return try body()
+    }
+
+    /// The decoded copy of a left side that is read several times; the tensor itself where it is not.
+    private func decodedOnce(_ tensor: Tensor) -> Tensor {
+        guard let reading = readings.last(where: { $0.tensor === tensor }) else { return tensor }
+        if let decoded = reading.decoded { return decoded }
+        let type = productType(tensor.dtype)
+        let decoded = Tensor(tensor.shape, type, pool: pool)
+        timed { threads.convert(tensor.address, tensor.dtype, into: decoded.address, type, tensor.count) }
+        reading.decoded = decoded
+        return decoded
     }
 
     /// How one side of a product lies in memory.
@@ -127,6 +160,7 @@ package final class MatrixProducts {
             if !form.accumulates { c.clear() }
             return
         }
+        let a = decodedOnce(a)
         let product = OneDNN.Product(
             m: m, n: n, k: k,
             left: OneDNN.Operand(a.dtype, form.left, width: Self.stride(a, form.left == .plain ? k : m)),

@@ -34,9 +34,9 @@ struct AttentionBlock: LayerBlock {
 
     func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
         let tape = pass.tape
-        var queries = query.forward(x, in: pass)
-        var keys = key.forward(x, in: pass)
-        var values = value.forward(x, in: pass)
+        var (queries, keys, values) = tape.context.products.reading(x.value) {
+            (query.forward(x, in: pass), key.forward(x, in: pass), value.forward(x, in: pass))
+        }
         if let headNorms {
             queries = headNorms.query.forward(heads: queries, on: tape)
             keys = headNorms.key.forward(heads: keys, on: tape)

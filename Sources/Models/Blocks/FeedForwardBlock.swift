@@ -16,8 +16,9 @@ struct FeedForwardBlock: LayerBlock {
     }
 
     func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
-        let gated = gate.forward(x, in: pass)
-        let raised = up.forward(x, in: pass)
+        let (gated, raised) = pass.tape.context.products.reading(x.value) {
+            (gate.forward(x, in: pass), up.forward(x, in: pass))
+        }
         return down.forward(pass.tape.siluProduct(gate: gated, up: raised), in: pass)
     }
 }
