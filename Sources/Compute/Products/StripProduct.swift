@@ -63,11 +63,19 @@ struct StripProduct {
         let strips = stored.dtype == type ? 1 : parts(storedRows, width: stored.columns, stripLimit)
         let whole = strips == 1 ? rightStrip(0..<storedRows) : nil
         let blockLimit = strips == 1 ? limits.cachedBlock : limits.block
-        let blocks = parts(product.m, width: max(product.k, product.n), blockLimit)
+        // Rows that are neither decoded nor rounded need no block of their own.
+        let width = max(product.left.dtype == type ? 0 : product.k, sumsApart(strips) ? product.n : 0)
+        let blocks = width == 0 ? 1 : parts(product.m, width: width, blockLimit)
         for block in 0..<blocks {
             try multiply(Self.part(block, of: blocks, product.m), places, strips: strips, whole: whole)
         }
         withExtendedLifetime(whole?.owner) {}
+    }
+
+    /// Whether results are summed in F32 and rounded: where their type is narrower than the products', or their terms
+    /// come in several strips.
+    private func sumsApart(_ stripCount: Int) -> Bool {
+        product.result.dtype != .f32 && (type == .f32 || rightLayout == .plain && stripCount > 1)
     }
 
     /// Stored rows of the right side.
@@ -161,8 +169,7 @@ struct StripProduct {
             count = rows.count * product.n
             target = start + rows.lowerBound * product.n * dtype.byteCount
             threads = whole.resources.threads
-            let isSummed = whole.rightLayout == .plain && stripCount > 1
-            guard dtype != .f32, isSummed || whole.type == .f32 else {
+            guard whole.sumsApart(stripCount) else {
                 (place, operand, sums) = (target, product.result, nil)
                 return
             }
