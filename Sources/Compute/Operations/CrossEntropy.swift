@@ -53,16 +53,17 @@ extension Tape {
             let part = context.copyRows(rows, start, count)
             head.matrix.multiply(part, bias: head.bias, into: logits, context.products)
             let wanted = Array(targets[start..<start + count])
-            // In F32 the gradient takes the logits' place.
+            // Where products are in F32 the gradient takes the logits' place.
             let wantsGradient = dRows != nil || dWeight != nil
-            let dLogits = !wantsGradient ? nil : context.dtype == .f32 ? logits : context.tensor(logits.shape)
+            let dLogits = !wantsGradient ? nil : context.weightType == .f32 ? logits : context.tensor(logits.shape)
             losses.withUnsafeMutableBufferPointer { losses in
                 wanted.withUnsafeBufferPointer { wanted in
                     context.parallel(count, grain: 1) { range in
                         let first = range.lowerBound
                         tspeft_cross_entropy(
                             logits.floats + first * vocabulary, wanted.baseAddress! + first, scale,
-                            dLogits.map { $0.address + first * $0.rowByteCount }, context.dtype.kernelCode,
+                            dLogits.map { $0.address + first * $0.rowByteCount },
+                            (dLogits ?? logits).dtype.kernelCode,
                             losses.baseAddress! + start + first, range.count, vocabulary)
                     }
                 }
