@@ -47,18 +47,25 @@ package final class Checkpoint: TensorSource, Sendable {
         }
     }
 
+    /// What files say beside their tensors.
+    private struct Description {
+        var configuration: JSONValue?
+        var metadata: GGUFMetadata?
+        var headerMetadata: [[(key: String, value: String)]] = []
+        var indexPath: String?
+    }
+
     private init(
-        path: String, layout: Layout, mappings: [MappedFile], tensors: [TensorRecord], configuration: JSONValue?,
-        metadata: GGUFMetadata?, headerMetadata: [[(key: String, value: String)]] = [], indexPath: String? = nil
+        path: String, layout: Layout, mappings: [MappedFile], tensors: [TensorRecord], description: Description
     ) {
         self.path = path
         self.layout = layout
         self.mappings = mappings
         self.tensors = tensors
-        self.configuration = configuration
-        self.metadata = metadata
-        self.headerMetadata = headerMetadata
-        self.indexPath = indexPath
+        configuration = description.configuration
+        metadata = description.metadata
+        headerMetadata = description.headerMetadata
+        indexPath = description.indexPath
         files = mappings.map(\.path)
         index = tensors.placesByName
     }
@@ -69,8 +76,8 @@ package final class Checkpoint: TensorSource, Sendable {
         if isGGUF || path.hasSuffix(".gguf") {
             let model = try GGUFSplit.open(mapping)
             return Checkpoint(
-                path: path, layout: .gguf, mappings: model.files, tensors: model.tensors, configuration: nil,
-                metadata: model.metadata)
+                path: path, layout: .gguf, mappings: model.files, tensors: model.tensors,
+                description: Description(metadata: model.metadata))
         }
         if path.hasSuffix(FilePack.suffix) {
             throw .noModel(directory: path, hint: "it is the pack of an adapter; pass it as \(.adapter)")
@@ -103,8 +110,10 @@ package final class Checkpoint: TensorSource, Sendable {
     ) throws(CheckpointError) -> Checkpoint {
         Checkpoint(
             path: path, layout: .huggingFace(directory: directory), mappings: files.map(\.file),
-            tensors: files.flatMap(\.tensors), configuration: try readConfiguration(in: directory), metadata: nil,
-            headerMetadata: files.map(\.metadata), indexPath: index?.path)
+            tensors: files.flatMap(\.tensors),
+            description: Description(
+                configuration: try readConfiguration(in: directory), headerMetadata: files.map(\.metadata),
+                indexPath: index?.path))
     }
 
     /// Opens files each tensor of which is in one of them.

@@ -83,19 +83,19 @@ public struct FileSummary: Sendable {
     /// What it is.
     public let kind: Kind
     /// A checkpoint's architecture as the files name it, known or not; nil where they name none.
-    public let architecture: String?
+    public private(set) var architecture: String?
     /// Numbers of the model, or of the adapter with its thresholds; nil where the files are no model that is known.
-    public let parameterCount: Int?
+    public private(set) var parameterCount: Int?
     /// Why a checkpoint cannot be used as a model, a sentence; nil where it can.
-    public let problem: String?
+    public private(set) var problem: String?
     /// An adapter's method, such as `ts-lora`.
-    public let method: String?
+    public private(set) var method: String?
     /// An adapter's modules, in their order; empty for anything else.
-    public let modules: [String]
+    public private(set) var modules: [String] = []
     /// Mean sparsity over an adapter's stored statistics (equation 21); nil where it has none.
-    public let meanSparsity: Double?
+    public private(set) var meanSparsity: Double?
     /// The paths of a run's checkpoints, by rising step; empty for anything else.
-    public let checkpoints: [String]
+    public private(set) var checkpoints: [String] = []
     /// The tensors that were asked for, in their order.
     public let tensors: [Tensor]
 
@@ -103,38 +103,30 @@ public struct FileSummary: Sendable {
     init(_ inspection: Inspection) {
         switch inspection {
         case .checkpoint(let found):
-            self.init(
-                .checkpoint, architecture: found.namedArchitecture, parameterCount: found.parameterCount,
-                problem: found.modelProblem?.description, table: found.tensors)
+            self.init(.checkpoint, found.tensors)
+            architecture = found.namedArchitecture
+            parameterCount = found.parameterCount
+            problem = found.modelProblem?.description
         case .adapterFile(let found):
-            self.init(
-                .adapter, architecture: found.facts.architecture, method: found.facts.method,
-                modules: found.facts.modules.map(\.name), table: found.tensors)
+            self.init(.adapter, found.tensors)
+            architecture = found.facts.architecture
+            method = found.facts.method
+            modules = found.facts.modules.map(\.name)
         case .adapter(let found):
             let adapter = found.adapter
-            self.init(
-                .adapter, parameterCount: adapter.parameterCount + adapter.thresholds.count,
-                method: adapter.configuration.methodName, modules: adapter.modules,
-                meanSparsity: adapter.statistics.map { adapter.configuration.meanSparsity($0.modules) },
-                table: found.tensors)
+            self.init(.adapter, found.tensors)
+            parameterCount = adapter.parameterCount + adapter.thresholds.count
+            method = adapter.configuration.methodName
+            modules = adapter.modules
+            meanSparsity = adapter.statistics.map { adapter.configuration.meanSparsity($0.modules) }
         case .run(let found):
-            self.init(.run, checkpoints: found.checkpoints.map { joinedPath(found.path, $0) })
+            self.init(.run, nil)
+            checkpoints = found.checkpoints.map { joinedPath(found.path, $0) }
         }
     }
 
-    private init(
-        _ kind: Kind, architecture: String? = nil, parameterCount: Int? = nil, problem: String? = nil,
-        method: String? = nil, modules: [String] = [], meanSparsity: Double? = nil, checkpoints: [String] = [],
-        table: TensorTable? = nil
-    ) {
+    private init(_ kind: Kind, _ table: TensorTable?) {
         self.kind = kind
-        self.architecture = architecture
-        self.parameterCount = parameterCount
-        self.problem = problem
-        self.method = method
-        self.modules = modules
-        self.meanSparsity = meanSparsity
-        self.checkpoints = checkpoints
         tensors = (table?.tensors ?? []).map { tensor in
             Tensor(
                 name: tensor.record.name, shape: tensor.record.shape, type: tensor.record.encoding.description,
