@@ -128,7 +128,7 @@ import Testing
         b.copy(from: randomValues(b.count, seed: 2))
         func product() -> [Float] {
             let c = Tensor([64, 8], .bf16, pool: pool)
-            products.multiply(a, layout, b, .transposed, into: c, m: 64, n: 8, k: 64)
+            products.multiply(a, b, into: c, MatrixProducts.Form(m: 64, n: 8, k: 64, left: layout, right: .transposed))
             return c.toArray()
         }
         a.copy(from: randomValues(a.count, seed: 1))
