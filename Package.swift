@@ -26,9 +26,11 @@ let package = Package(
         .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZstd"]),
         .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Tokenization", dependencies: ["CheckpointIO", "TensorCore"]),
-        .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "TensorCore"]),
+        .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "Threads", "TensorCore"]),
         .target(name: "Data", dependencies: ["Tokenization", "CheckpointIO", "TensorCore"]),
-        .target(name: "Adapters", dependencies: ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
+        .target(
+            name: "Adapters",
+            dependencies: ["Models", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels"]),
         .target(
             name: "Training", dependencies: ["Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore"]),
         .target(

@@ -1,5 +1,6 @@
 import CheckpointIO
 import TensorCore
+import Threads
 
 /// The tensors of an adapter's file by what they are, without their values.
 struct AdapterContents {
@@ -12,6 +13,8 @@ struct AdapterContents {
     private var attentionOutputs: Set<String> = []
     private var updates: [String: [String: TensorRecord]] = [:]
     private var updateOrder: [String] = []
+    /// The modules that have linear updates.
+    private(set) var modules: Set<String> = []
     private var values: [Record] = []
     private var originals: [Record] = []
     private var rows: [Record] = []
@@ -20,8 +23,6 @@ struct AdapterContents {
     private let settings: (any LowRankSettings)?
     private let parameters: ParameterTargets
 
-    /// The modules that have linear updates.
-    var modules: Set<String> { Set(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module }) }
     /// The shapes of the method's tensors.
     var shapes: [String: [Int]] {
         Dictionary(tensors.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
@@ -37,28 +38,33 @@ struct AdapterContents {
         self.file = file
         suffixes = configuration.tensorSuffixes
         settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
+        let records = file.tensors
+        let keys = ThreadTeam(ThreadTeam.available).map(records.count, grain: Self.keysOfAPart) { place in
+            let key = AdapterKey(records[place].name)
+            return (key: key, written: key.written)
+        }
         parameters = ParameterTargets(
-            takingExtras ? configuration.otherFields : [:], packed: Self.packed(file, settings))
+            takingExtras ? configuration.otherFields : [:], packed: Self.packed(records, keys.lazy.map(\.key), settings)
+        )
         let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
         var places: [String: TensorRecord] = [:]
         var convolutions: Set<String> = []
-        for record in file.tensors where settings != nil && record.shape.count > 2 {
-            convolutions.insert(AdapterKey(record.name).path)
+        for (record, key) in zip(records, keys) where settings != nil && record.shape.count > 2 {
+            convolutions.insert(key.key.path)
         }
-        for record in file.tensors {
+        for (record, (key, written)) in zip(records, keys) {
             guard record.encoding.holdsReals else {
                 throw .unsupportedTensor(
                     file: file.path, tensor: record.name, reason: "is stored as \(record.encoding), not as real numbers"
                 )
             }
-            if let key = Self.shared(record.name, shared) {
+            if !shared.isEmpty, let key = Self.shared(record.name, shared) {
                 try Self.add(key, record, to: &places, file.path)
                 tensors.append((key, record))
                 continue
             }
-            let key = AdapterKey(record.name)
-            if try isSecondCopy(of: key, record, places[key.written]) { continue }
-            try Self.add(key.written, record, to: &places, file.path)
+            if case .value = key.part, try isSecondCopy(record, places[written]) { continue }
+            try Self.add(written, record, to: &places, file.path)
             switch key.part {
             case .factor(PEFTNames.tau):
                 guard record.shape == [1] || record.shape.isEmpty else {
@@ -69,9 +75,10 @@ struct AdapterContents {
                 if updates[key.path] == nil { updateOrder.append(key.path) }
                 updates[key.path, default: [:]][suffix] = record
             case .factor(let suffix) where suffixes.contains(suffix):
-                tensors.append((key.written, record))
+                tensors.append((written, record))
+                if !key.path.isEmpty { modules.insert(key.path) }
                 if takingExtras, key.isAttentionOutput { attentionOutputs.insert(key.path) }
-            case .value where configuration.savesModule(ofKey: key.written): tensors.append((key.written, record))
+            case .value where configuration.savesModule(ofKey: written): tensors.append((written, record))
             case .value where takingExtras: values.append((key, record))
             case .original where takingExtras: originals.append((key, record))
             case .tokenRows where takingExtras: rows.append((key, record))
@@ -84,12 +91,16 @@ struct AdapterContents {
         }
     }
 
+    /// Keys that a thread takes at a time.
+    private static let keysOfAPart = 256
+
     /// The modules whose A has a multiple of the configured rank as rows, as packed parameters have it.
-    private static func packed(_ file: SafetensorsFile, _ settings: (any LowRankSettings)?) -> Set<String> {
+    private static func packed(
+        _ records: [TensorRecord], _ keys: some Sequence<AdapterKey>, _ settings: (any LowRankSettings)?
+    ) -> Set<String> {
         guard let settings else { return [] }
         return Set(
-            file.tensors.compactMap { record in
-                let key = AdapterKey(record.name)
+            zip(records, keys).compactMap { record, key in
                 guard key.part == .factor(suffix: PEFTNames.loraA), let rows = record.shape.first else { return nil }
                 let rank = max(1, settings.numbers.rank(for: key.path))
                 return rows > rank && rows % rank == 0 ? key.path : nil
@@ -113,10 +124,8 @@ struct AdapterContents {
     }
 
     /// Whether a value of the model stands in the file before, bit for bit; peft writes some twice.
-    private func isSecondCopy(
-        of key: AdapterKey, _ record: TensorRecord, _ other: TensorRecord?
-    ) throws(AdapterError) -> Bool {
-        guard settings != nil, case .value = key.part, let other, other.shape == record.shape,
+    private func isSecondCopy(_ record: TensorRecord, _ other: TensorRecord?) throws(AdapterError) -> Bool {
+        guard settings != nil, let other, other.shape == record.shape,
             other.encoding == record.encoding
         else { return false }
         return file.file.withBytes { bytes in

@@ -1,6 +1,7 @@
 import CheckpointIO
 import Models
 import TensorCore
+import Threads
 
 extension AdapterDirectory {
     /// Bytes of a JSON file at most; an adapter of 10,000 modules stays far below.
@@ -34,13 +35,22 @@ extension AdapterDirectory {
         for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         let staysInFile = takingExtras && !tensorFile.file.isPacked
         func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
+            if staysInFile {
+                let stored = AdapterTensor(name, storedIn: tensorFile, record)
+                try checkFinite(stored: stored, file: tensorPath)
+                return stored
+            }
             let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))
             try checkFinite(values, file: tensorPath)
-            return staysInFile ? AdapterTensor(name, storedIn: tensorFile, record) : values
+            return values
         }
-        let tensors = try contents.tensors.map { try tensor($0.name, $0.record) }
+        let team = ThreadTeam(staysInFile ? ThreadTeam.available : 1)
+        let tensors = try team.map(contents.tensors.count, grain: tensorsOfAPart) { place in
+            try tensor(contents.tensors[place].name, contents.tensors[place].record)
+        }
         let thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }
         let extras = try contents.extras(configuration, tensor)
+        tensorFile.file.giveBackPages()
         // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()
         var adapter = try AdapterDirectory(
@@ -52,6 +62,23 @@ extension AdapterDirectory {
         adapter.fileTensorCount = tensorFile.tensors.count
         if staysInFile { adapter.mapping = tensorFile.file }
         return adapter
+    }
+
+    /// Tensors that a thread checks at a time.
+    private static let tensorsOfAPart = 64
+    /// Throws `.notFinite` for a number of a tensor in a file that is none.
+    private static func checkFinite(stored tensor: AdapterTensor, file: String) throws(AdapterError) {
+        var start = 0
+        var stranger: Int?
+        tensor.forEachStrip { values in
+            // Without a branch for each number, so that several are looked at at once.
+            let strangers = values.reduce(into: UInt32(0)) { $0 |= $1.isFinite ? 0 : 1 }
+            if strangers != 0, stranger == nil {
+                stranger = values.firstIndex { !$0.isFinite }.map { start + $0 }
+            }
+            start += values.count
+        }
+        if let stranger { throw .notFinite(file: file, tensor: tensor.name, index: stranger) }
     }
 
     /// Throws `CheckpointError.inputChanged` where values stay in the file and it was written to since it was opened.
@@ -89,7 +116,7 @@ extension AdapterDirectory {
     private static func ordered(
         _ found: Set<String>, by recorded: [String]?, file: String
     ) throws(AdapterError) -> [String] {
-        guard let recorded else { return found.sorted(by: comesBefore) }
+        guard let recorded else { return PathOrder.sorted(found) }
         if let missing = recorded.first(where: { !found.contains($0) }) {
             throw .missingTensor(file: file, tensor: PEFTNames.key(missing, ".*"))
         }
@@ -99,14 +126,5 @@ extension AdapterDirectory {
                 reason: "belongs to a module that \(PEFTNames.recordFile) does not list")
         }
         return recorded
-    }
-
-    private static func comesBefore(_ left: String, _ right: String) -> Bool {
-        let (left, right) = (left.split(separator: "."), right.split(separator: "."))
-        for (a, b) in zip(left, right) where a != b {
-            if let a = Int(a), let b = Int(b) { return a < b }
-            return a < b
-        }
-        return left.count < right.count
     }
 }

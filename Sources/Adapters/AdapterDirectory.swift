@@ -7,18 +7,20 @@ package struct AdapterStatistics: Sendable, Equatable {
     package let source: String
     /// One entry a module, in the order of the directory's modules.
     package let modules: [ModuleStatistics]
+    private let places: [String: Int]
 
     /// The statistics of a pass over `source`.
     package init(source: String, modules: [ModuleStatistics]) {
         self.source = source
         self.modules = modules
+        places = Dictionary(modules.enumerated().map { ($1.module, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// Tokens that each module saw (the most, should they differ).
     package var tokens: Int { modules.map(\.tokens).max() ?? 0 }
 
     /// The entry of a module.
-    package subscript(module: String) -> ModuleStatistics? { modules.first { $0.module == module } }
+    package subscript(module: String) -> ModuleStatistics? { places[module].map { modules[$0] } }
 }
 
 /// Where an adapter comes from.

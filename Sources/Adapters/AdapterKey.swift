@@ -62,7 +62,9 @@ struct AdapterKey: Sendable, Equatable {
     private static let tokenRows: Set<Substring> = ["token_adapter", "trainable_tokens_delta"]
 
     init(_ key: String) {
-        var parts = Self.withoutPrefix(key.split(separator: ".", omittingEmptySubsequences: false)[...])
+        // By bytes: by characters it takes several times as long, and files have many thousand keys.
+        let bytes = key.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        var parts = Self.withoutPrefix(bytes.map { Substring($0) }[...])
         parts.removeAll(where: Self.wrappers.contains)
         isAttentionOutput =
             parts.firstIndex(of: Self.baseLayer).map { parts[$0...].contains(Self.attentionOutput) } ?? false

@@ -22,6 +22,7 @@ package struct AdapterTensor: Sendable {
             switch content {
             case .held(let values): return values
             case .stored(let file, let record):
+                defer { file.file.finish(record.byteRange) }
                 do { return try file.floats(of: record) } catch { preconditionFailure("was decoded before: \(error)") }
             }
         }
@@ -59,12 +60,42 @@ package struct AdapterTensor: Sendable {
         self.init(name: name, shape: shape, values: values)
     }
 
-    /// A tensor whose values stay in a file that does not change; they have been decoded once without an error, and are
-    /// finite.
+    /// A tensor whose values, real numbers, stay in a file that is not packed and does not change. They must be finite where
+    /// it gets to a merge.
     init(_ name: String, storedIn file: SafetensorsFile, _ record: TensorRecord) {
         self.name = name
         shape = record.shape
         content = .stored(file, record)
+    }
+
+    /// Values that are decoded at a time to be looked at, a multiple of 8.
+    private static let stripElements = 1 << 16
+
+    /// Lends all values to `body`, in their order, in parts; all but the last have a multiple of 8 values. No more of a file
+    /// than a part is in memory.
+    package func forEachStrip(_ body: (UnsafeBufferPointer<Float>) throws -> Void) rethrows {
+        switch content {
+        case .held(let values): try values.withUnsafeBufferPointer(body)
+        case .stored(let file, let record):
+            let count = record.elementCount
+            guard count > 0 else { return }
+            let flat = record.shape.isEmpty ? record : record.rows(of: 1)
+            let strip = UnsafeMutableBufferPointer<Float>.allocate(capacity: min(count, Self.stripElements))
+            defer {
+                strip.deallocate()
+                file.file.finish(record.byteRange)
+            }
+            for start in stride(from: 0, to: count, by: Self.stripElements) {
+                let part = start..<min(count, start + Self.stripElements)
+                let values = UnsafeMutableBufferPointer(rebasing: strip[..<part.count])
+                do {
+                    try file.readFloats(of: flat, rows: record.shape.isEmpty ? nil : part, into: values)
+                } catch {
+                    preconditionFailure("the type was checked: \(error)")
+                }
+                try body(UnsafeBufferPointer(values))
+            }
+        }
     }
 
     /// Copies rows (along the first axis) to `destination`, which has room for exactly these.
@@ -77,6 +108,9 @@ package struct AdapterTensor: Sendable {
             }
         case .stored(let file, let record):
             let target = UnsafeMutableBufferPointer(start: destination, count: rows.count * width)
+            let rowBytes = record.byteCount / max(1, record.elementCount) * width
+            let start = record.offset + rows.lowerBound * rowBytes
+            defer { file.file.finish(start..<start + rows.count * rowBytes) }
             do {
                 try file.readFloats(of: record, rows: rows, into: target)
             } catch {

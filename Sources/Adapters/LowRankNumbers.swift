@@ -11,9 +11,17 @@ package struct LowRankNumbers: Sendable, Equatable {
     /// Whether scaling is alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732) in place of alpha / r (`use_rslora`).
     package var usesRSLoRA: Bool
     /// Ranks of some modules; the first match counts (`rank_pattern`).
-    package var rankPattern: [PatternEntry<Int>]
+    package var rankPattern: [PatternEntry<Int>] {
+        get { ranks.entries }
+        set { ranks = PatternTable(newValue) }
+    }
     /// Alphas of some modules; the first match counts (`alpha_pattern`).
-    package var alphaPattern: [PatternEntry<Double>]
+    package var alphaPattern: [PatternEntry<Double>] {
+        get { alphas.entries }
+        set { alphas = PatternTable(newValue) }
+    }
+    private var ranks: PatternTable<Int>
+    private var alphas: PatternTable<Double>
 
     /// These numbers; peft's defaults for the rest.
     package init(
@@ -24,8 +32,8 @@ package struct LowRankNumbers: Sendable, Equatable {
         self.alpha = alpha
         self.dropout = dropout
         self.usesRSLoRA = usesRSLoRA
-        self.rankPattern = rankPattern
-        self.alphaPattern = alphaPattern
+        ranks = PatternTable(rankPattern)
+        alphas = PatternTable(alphaPattern)
     }
 
     init(reading fields: FieldReader) throws(AdapterError) {
@@ -37,10 +45,10 @@ package struct LowRankNumbers: Sendable, Equatable {
     }
 
     /// r of the module at `path`.
-    package func rank(for path: String) -> Int { rankPattern.first(matching: path) ?? rank }
+    package func rank(for path: String) -> Int { ranks.first(matching: path) ?? rank }
 
     /// Alpha of the module at `path`.
-    package func alpha(for path: String) -> Double { alphaPattern.first(matching: path) ?? alpha }
+    package func alpha(for path: String) -> Double { alphas.first(matching: path) ?? alpha }
 
     /// Rank 32 and alpha 16, the paper's for commonsense tasks, unless something else is said.
     init(options: FieldReader, paper: PaperNumbers?) throws(AdapterError) {

@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import Synchronization
 
 /// A regular file mapped read-only into memory; owns the mapping and the file descriptor until it is released.
 ///
@@ -20,6 +21,8 @@ package final class MappedFile: Sendable {
     private let slot: Int32
     /// What fills the mapping, of memory then; nil for a file on the disk.
     private let content: UnpackedContent?
+    /// Bytes that were read, about, since pages were given back.
+    private let readByteCount = Atomic(0)
 
     private init(path: String, descriptor: Int32, identity: FileIdentity, start: UnsafeRawPointer?) {
         content = nil
@@ -189,6 +192,27 @@ package final class MappedFile: Sendable {
     /// (`MADV_DONTNEED`), and leaves it to it.
     package func advise(_ range: Range<Int>, willNeed: Bool) {
         advise(range, willNeed ? MADV_WILLNEED : MADV_DONTNEED)
+    }
+
+    /// Bytes of a file that are read before its pages are given back.
+    private static let residentByteCount = 16 << 20
+    /// Bytes that the kernel maps at a fault, at most, on both sides of what was touched.
+    private static let faultByteCount = 1 << 16
+
+    /// Says that a range (bytes) was read and is not needed for now: pages are given back now and then, all of the file
+    /// at once, since a fault maps those around it too and a call for each small range costs more than reading it.
+    /// Whatever is still read there is mapped again. What was unpacked is dropped at once.
+    package func finish(_ range: Range<Int>) {
+        if let content { return content.drop(range.clamped(to: 0..<byteCount)) }
+        let part = max(range.count, Self.faultByteCount)
+        if readByteCount.add(part, ordering: .relaxed).newValue >= Self.residentByteCount { giveBackPages() }
+    }
+
+    /// Gives back the pages of a file on the disk, at the end of a pass over it.
+    package func giveBackPages() {
+        guard content == nil else { return }
+        readByteCount.store(0, ordering: .relaxed)
+        advise(0..<byteCount, MADV_DONTNEED)
     }
 
     private func advise(_ range: Range<Int>, _ advice: Int32) {

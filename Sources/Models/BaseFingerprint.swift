@@ -1,5 +1,6 @@
 import CheckpointIO
 import TensorCore
+import Threads
 
 /// What identifies a base checkpoint: names, shapes, types and a sample of the bytes of all its tensors. It is made to
 /// catch mistakes (another model, a merged model), not forgery.
@@ -48,18 +49,30 @@ package struct BaseFingerprint: Sendable, Equatable {
         byteCount: Int, read: (_ range: Range<Int>, _ body: (UnsafeRawBufferPointer) -> Void) throws -> Void
     ) rethrows -> String {
         var hash = FNVHash()
-        if byteCount <= pieceCount * pieceSize {
-            try read(0..<byteCount) { hash.add($0) }
-        } else {
-            let last = byteCount - pieceSize
-            for piece in 0..<pieceCount {
-                // last * piece / (pieceCount - 1), without a product that could overflow.
-                let (step, rest) = last.quotientAndRemainder(dividingBy: pieceCount - 1)
-                let start = step * piece + rest * piece / (pieceCount - 1)
-                try read(start..<start + pieceSize) { hash.add($0) }
-            }
-        }
+        for piece in pieces(byteCount: byteCount) { try read(piece) { hash.add($0) } }
         return hash.text
+    }
+
+    /// The same for two tensors of one size, whose bytes are these.
+    static func sampleHashes(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> [String] {
+        var (first, second) = (FNVHash(), FNVHash())
+        for piece in pieces(byteCount: left.count) {
+            FNVHash.add(
+                UnsafeRawBufferPointer(rebasing: left[piece]), to: &first,
+                and: UnsafeRawBufferPointer(rebasing: right[piece]), to: &second)
+        }
+        return [first.text, second.text]
+    }
+
+    /// The ranges of a tensor's bytes that are sampled.
+    private static func pieces(byteCount: Int) -> [Range<Int>] {
+        guard byteCount > pieceCount * pieceSize else { return [0..<byteCount] }
+        // last * piece / (pieceCount - 1), without a product that could overflow.
+        let (step, rest) = (byteCount - pieceSize).quotientAndRemainder(dividingBy: pieceCount - 1)
+        return (0..<pieceCount).map { piece in
+            let start = step * piece + rest * piece / (pieceCount - 1)
+            return start..<start + pieceSize
+        }
     }
 
     /// In one sentence how `other`, the checkpoint at hand, differs from this one, the one recorded; nil if it does
@@ -138,21 +151,57 @@ extension BaseFingerprint {
 }
 
 extension ModelCheckpoint {
-    /// What identifies this checkpoint; reads a few kilobytes of each tensor, and leaves the pages of mapped files alone:
-    /// touched in so many places, most of them would stay in memory.
+    /// What identifies this checkpoint; found once, on several threads. Reads a few kilobytes of each tensor, and leaves no
+    /// pages of mapped files behind: touched in so many places, most of them would stay in memory. Throws what reading
+    /// throws.
     package func fingerprint() throws -> BaseFingerprint {
-        BaseFingerprint(
-            entries: try tensorNames.map { name in
-                let record = record(of: name)!
-                return BaseFingerprint.Entry(
-                    name: name, shape: record.shape, encoding: record.encoding.description,
-                    hash: try sampleHash(of: record, in: checkpoint.mapping(of: record)))
-            },
-            reordered: Set(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
+        try fingerprintOnce {
+            // What is packed is unpacked in the order of the file.
+            let isPacked = checkpoint.mappings.contains(where: \.isPacked)
+            let team = ThreadTeam(isPacked ? 1 : ThreadTeam.available)
+            let entries = try team.map((tensorNames.count + 1) / 2, grain: Self.pairsOfAPart) { pair in
+                let names = tensorNames[2 * pair..<min(tensorNames.count, 2 * pair + 2)]
+                let records = names.map { record(of: $0)! }
+                return zip(zip(names, records), try sampleHashes(of: records)).map { tensor, hash in
+                    BaseFingerprint.Entry(
+                        name: tensor.0, shape: tensor.1.shape, encoding: tensor.1.encoding.description, hash: hash)
+                }
+            }.flatMap { $0 }
+            for mapping in checkpoint.mappings { mapping.giveBackPages() }
+            return BaseFingerprint(
+                entries: entries,
+                reordered: Set(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
+        }
+    }
+
+    /// Pairs of tensors that a thread takes at a time.
+    private static let pairsOfAPart = 16
+    /// Bytes of a tensor up to which its sample is read through the mapping: the sample lies on most of its pages then, and
+    /// mapping these costs less than a call for each piece.
+    private static let mappedByteCount = 1 << 20
+
+    /// The hashes of one tensor or two.
+    private func sampleHashes(of records: [TensorRecord]) throws -> [String] {
+        let files = records.map { checkpoint.mapping(of: $0) }
+        guard records.count == 2, records[0].byteCount == records[1].byteCount,
+            records[0].byteCount <= Self.mappedByteCount, !files.contains(where: \.isPacked)
+        else { return try zip(records, files).map { try sampleHash(of: $0, in: $1) } }
+        defer { for (record, file) in zip(records, files) { file.finish(record.byteRange) } }
+        return try files[0].withBytes(in: records[0].byteRange) { left in
+            try files[1].withBytes(in: records[1].byteRange) { right in BaseFingerprint.sampleHashes(left, right) }
+        }
     }
 
     private func sampleHash(of record: TensorRecord, in file: MappedFile) throws -> String {
         if file.isPacked { return try sampleHash(ofPacked: record, in: file) }
+        if record.byteCount <= Self.mappedByteCount {
+            defer { file.finish(record.byteRange) }
+            return try file.withBytes(in: record.byteRange) { bytes in
+                BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
+                    body(UnsafeRawBufferPointer(rebasing: bytes[range]))
+                }
+            }
+        }
         var sample: [UInt8] = []
         return try BaseFingerprint.sampleHash(byteCount: record.byteCount) { range, body in
             if sample.count != range.count { sample = [UInt8](repeating: 0, count: range.count) }

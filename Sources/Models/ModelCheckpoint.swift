@@ -1,5 +1,6 @@
 import CheckpointIO
 import Compute
+import Synchronization
 
 /// A linear layer of a model: its path, and the shape [outputSize, inputSize] of its weight.
 package struct LinearModule: Sendable, Equatable {
@@ -45,6 +46,7 @@ package final class ModelCheckpoint: Sendable {
     private let records: [String: TensorRecord]
     /// All others, by the checkpoint's own names.
     private let others: [String: TensorRecord]
+    private let knownFingerprint = Mutex<BaseFingerprint?>(nil)
 
     /// Opens what `Checkpoint.open` opens.
     ///
@@ -186,6 +188,14 @@ package final class ModelCheckpoint: Sendable {
         return try architecture.makeModel(
             WeightLoader(
                 checkpoint: self, configuration: architecture.configuration, context: context, storage: storage))
+    }
+
+    /// The fingerprint; `find` finds it the first time.
+    func fingerprintOnce(_ find: () throws -> BaseFingerprint) throws -> BaseFingerprint {
+        if let known = knownFingerprint.withLock({ $0 }) { return known }
+        let found = try find()
+        knownFingerprint.withLock { $0 = found }
+        return found
     }
 
     /// What a forward pass is needed for, for `requireGraph`.

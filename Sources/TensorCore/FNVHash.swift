@@ -22,6 +22,18 @@ package struct FNVHash: Sendable, Equatable {
         for byte in bytes { add(UInt64(byte)) }
     }
 
+    /// Adds as many bytes to each of two hashes: about as fast as to one, since a product waits for the one before.
+    package static func add(
+        _ bytes: UnsafeRawBufferPointer, to hash: inout FNVHash, and others: UnsafeRawBufferPointer,
+        to other: inout FNVHash
+    ) {
+        precondition(bytes.count == others.count, "as many bytes for each")
+        for place in bytes.indices {
+            hash.add(UInt64(bytes[place]))
+            other.add(UInt64(others[place]))
+        }
+    }
+
     /// Adds a text in UTF-8.
     package mutating func add(_ text: String) {
         for byte in text.utf8 { add(UInt64(byte)) }

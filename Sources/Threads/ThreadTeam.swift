@@ -73,6 +73,50 @@ package struct ThreadTeam: Sendable {
         if let failure = queue.failure { throw failure }
     }
 
+    /// What `body` makes of each of 0..<count, in their order, `grain` of them at a time by one thread.
+    ///
+    /// Throws the error of the first in their order that has one, whichever thread came to one first.
+    package func map<Value, Failure: Error>(
+        _ count: Int, grain: Int = 1, _ body: (_ item: Int) throws(Failure) -> Value
+    ) throws(Failure) -> [Value] {
+        let parts = (count + grain - 1) / grain
+        // Parts behind one that failed are not begun.
+        let failed = Atomic(parts)
+        let results = ResultSlots.collect(parts, Result<[Value], Failure>.success([])) { slots in
+            takeItems(parts) { (part, _) throws(Never) in
+                guard part < failed.load(ordering: .relaxed) else { return }
+                let result = Result { () throws(Failure) in
+                    var values: [Value] = []
+                    values.reserveCapacity(grain)
+                    for item in part * grain..<min(count, (part + 1) * grain) { values.append(try body(item)) }
+                    return values
+                }
+                if case .failure = result { failed.min(part, ordering: .relaxed) }
+                slots.put(result, at: part)
+            }
+        }
+        var values: [Value] = []
+        values.reserveCapacity(count)
+        for result in results { values += try result.get() }
+        return values
+    }
+
+    /// Does two things at once where there are two threads, else one after the other.
+    package func both<First, Second>(
+        _ first: () -> First, _ second: () -> Second
+    ) -> (First, Second) {
+        var (left, right): (First?, Second?) = (nil, nil)
+        withUnsafeMutablePointer(to: &left) { left in
+            withUnsafeMutablePointer(to: &right) { right in
+                takeItems(2) { (item, _) throws(Never) in
+                    if item == 0 { left.pointee = first() } else { right.pointee = second() }
+                }
+            }
+        }
+        guard let left, let right else { preconditionFailure("each item runs once") }
+        return (left, right)
+    }
+
     private func onThreads(_ threads: Int, _ body: (_ thread: Int, _ threads: Int) -> Void) {
         withoutActuallyEscaping(body) { body in
             var region = Region(body: body)

@@ -59,11 +59,21 @@ func mergeAdapter(
     try request.check()
     let context = try request.compute.makeContext()
     let type = try request.dtype.map(encoding)
-    let base = try ModelCheckpoint.open(request.basePath)
-    let adapters = try request.adapters.map {
-        WeightedAdapter(try AdapterDirectory.read($0.path, takingExtras: true), weight: $0.weight)
+    // Neither needs the other; what is wrong with the base is told first.
+    let (base, adapters) = context.threads.both {
+        Result {
+            let base = try ModelCheckpoint.open(request.basePath)
+            _ = try base.fingerprint()
+            return base
+        }
+    } _: {
+        Result {
+            try request.adapters.map {
+                WeightedAdapter(try AdapterDirectory.read($0.path, takingExtras: true), weight: $0.weight)
+            }
+        }
     }
-    let merge = try CheckpointMerge(base: base, adapters: adapters, gates: request.gates.rule)
+    let merge = try CheckpointMerge(base: base.get(), adapters: adapters.get(), gates: request.gates.rule)
     return try merge.write(to: output, as: type, threadCount: context.threadCount, progress: progress)
 }
 

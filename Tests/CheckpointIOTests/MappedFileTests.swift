@@ -11,7 +11,38 @@ private func touch(_ file: MappedFile) -> Int {
     file.withBytes { bytes in stride(from: 0, to: bytes.count, by: 4096).reduce(0) { $0 + Int(bytes[$1]) } }
 }
 
+/// Resident pages of a mapping, in bytes.
+private func resident(_ path: String) throws -> Int {
+    // A file that says it is empty.
+    let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let lines = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self).split(separator: "\n")
+    let start = try #require(lines.firstIndex { $0.hasSuffix(path) })
+    let line = try #require(lines[start...].first { $0.hasPrefix("Rss:") })
+    return try #require(Int(line.split(separator: " ")[1])) << 10
+}
+
 @Suite struct MappedFileTests {
+    @Test func pagesThatWereReadAreGivenBackNowAndThen() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/large"
+            try writeFile(path, [UInt8](repeating: 1, count: 48 << 20))
+            let file = try MappedFile.open(path)
+            var sum = 0
+            for start in stride(from: 0, to: file.byteCount, by: 1 << 18) {
+                let part = start..<start + 1 << 18
+                sum += try file.withBytes(in: part) { bytes in
+                    stride(from: 0, to: bytes.count, by: 4096).reduce(0) { $0 + Int(bytes[$1]) }
+                }
+                file.finish(part)
+                #expect(try resident(path) <= 17 << 20)
+            }
+            #expect(sum == file.byteCount / 4096)
+            file.giveBackPages()
+            #expect(try resident(path) == 0)
+            #expect(touch(file) == file.byteCount / 4096)
+        }
+    }
+
     /// A process of its own each: the handler belongs to the whole process.
     @Test func pageThatIsLostWhileReadIsToldWithItsFile() async {
         await #expect(processExitsWith: .exitCode(74)) {

@@ -50,4 +50,27 @@ import Threads
         }
         #expect(squares == (0..<50).map { $0 * $0 })
     }
+
+    @Test(arguments: [1, 2, 5], [1, 3, 100]) func mappedValuesKeepTheirOrder(threads: Int, grain: Int) {
+        for count in [0, 1, 7, 50] {
+            let squares = ThreadTeam(threads).map(count, grain: grain) { $0 * $0 }
+            #expect(squares == (0..<count).map { $0 * $0 })
+        }
+    }
+
+    /// Whichever thread comes to an error first, the first of the items is told.
+    @Test(arguments: [1, 2, 5], [1, 3]) func theFirstErrorInOrderIsThrownByAMap(threads: Int, grain: Int) {
+        for first in [0, 5, 998] {
+            #expect(throws: Failure(item: first)) {
+                try ThreadTeam(threads).map(1000, grain: grain) { (item) throws(Failure) in
+                    if item >= first { throw Failure(item: item) }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [1, 2, 5]) func bothOfTwoThingsAreDone(threads: Int) {
+        let (number, text) = ThreadTeam(threads).both({ 7 }, { "seven" })
+        #expect(number == 7 && text == "seven")
+    }
 }

@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import Threads
 
 /// Where everything that an adapter holds goes in a base.
 struct AdapterPlacement {
@@ -27,8 +28,9 @@ struct AdapterPlacement {
         var changesBias = false
     }
 
-    /// A value that takes the place of a tensor.
-    struct Value {
+    /// A value that takes the place of a tensor. An object, since the thousands of tensors that have none should not have
+    /// room for it.
+    final class Value: Sendable {
         let tensor: AdapterTensor
         /// The base's tensor; nil where it has none.
         let source: String?
@@ -36,12 +38,24 @@ struct AdapterPlacement {
         let target: String
         /// Whether the module was trained as a copy of its own, so that what was tied to it no longer is.
         let isOwnCopy: Bool
+
+        init(tensor: AdapterTensor, source: String?, target: String, isOwnCopy: Bool) {
+            self.tensor = tensor
+            self.source = source
+            self.target = target
+            self.isOwnCopy = isOwnCopy
+        }
     }
 
-    /// Rows of a tensor.
-    struct Rows {
+    /// Rows of a tensor; an object for the same reason.
+    final class Rows: Sendable {
         let tensor: String
         let rows: AdapterExtras.TokenRows
+
+        init(tensor: String, rows: AdapterExtras.TokenRows) {
+            self.tensor = tensor
+            self.rows = rows
+        }
     }
 
     /// The linear layers in their order, then all other updates.
@@ -51,15 +65,21 @@ struct AdapterPlacement {
     /// Rows of embeddings.
     private(set) var rows: [Rows] = []
 
+    /// Modules that a thread places at a time.
+    private static let modulesOfAPart = 64
+
     /// Places an adapter. Throws `NamingError`, and `AdapterError` for shapes that do not fit and for modules that are
     /// too many or too few (`TargetCoverage`).
     init(_ adapter: AdapterDirectory, base: ModelCheckpoint, names: BaseNames) throws {
-        let sizes = try adapter.modules.map { try Self.size(of: $0, adapter, base, names) }
-        let matrices = zip(adapter.modules, sizes).map {
-            SizedMatrix(.linear(path: $0), outputSize: $1.output, inputSize: $1.input)
+        let team = ThreadTeam(ThreadTeam.available)
+        let modules = adapter.modules
+        let matrices = try team.map(modules.count, grain: Self.modulesOfAPart) { place in
+            let size = try Self.size(of: modules[place], adapter, base, names)
+            return SizedMatrix(.linear(path: modules[place]), outputSize: size.output, inputSize: size.input)
         }
         let names = names.fitted(to: matrices + adapter.extras.updates.map(\.sizedMatrix))
-        for (module, matrix) in zip(adapter.modules, matrices) {
+        updates = try team.map(modules.count, grain: Self.modulesOfAPart) { place in
+            let (module, matrix) = (modules[place], matrices[place])
             var update = try Self.update(.module(module), module, matrix, names)
             update.bias = names.existing(CheckpointNames.bias(of: module))
             update.changesBias = adapter.tensor(module, PEFTNames.loraBias) != nil
@@ -71,7 +91,7 @@ struct AdapterPlacement {
                 at: LinearModule(
                     path: module, outputSize: matrix.outputSize, inputSize: matrix.inputSize,
                     hasBias: update.bias != nil))
-            updates.append(update)
+            return update
         }
         for (index, matrix) in adapter.extras.updates.enumerated() {
             var update = try Self.update(.matrix(index), matrix.displayName, matrix.sizedMatrix, names)

@@ -38,7 +38,7 @@ package struct CheckpointMerge: Sendable {
         let names = base.names
         self.adapters = try adapters.enumerated().map { index, weighted in
             let adapter = weighted.adapter
-            if record.contains(digest: digests[index]) {
+            if record.contains(adapter, digest: digests[index]) {
                 throw TransformError.nothingToMerge(
                     adapter: adapter.displayName,
                     reason: "\(path) has this adapter in it already "

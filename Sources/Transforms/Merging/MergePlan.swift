@@ -2,6 +2,7 @@ import Adapters
 import CheckpointIO
 import Models
 import TensorCore
+import Threads
 
 /// An adapter, and how much of it a merge adds.
 package struct WeightedAdapter: Sendable {
@@ -171,30 +172,11 @@ package struct MergePlan: Sendable {
         isAlone: Bool
     ) throws -> Part {
         let adapter = weighted.adapter
-        var modules: [Module] = []
-        var isMoving = false
-        for update in placement.updates {
-            let tensors = update.tensors
-            guard case .module(let path) = update.subject else {
-                try check(matrix: update, weighted, isAlone: isAlone)
-                if adapter.isMoving(update.subject) { isMoving = true }
-                modules.append(
-                    Module(
-                        module: update.name, tensors: tensors, factor: 1, expectedError: 0, omission: nil,
-                        bias: update.changesBias ? update.bias : nil))
-                continue
-            }
-            let change = adapter.weightChange(of: path, inputSize: base.inputSize(of: update))
-            try check(change, of: update, weighted, isAlone: isAlone)
-            let replacement = try change.replacingGate(of: path, in: adapter, by: gates).replacement
-            let omission: Omission? = change.rank == 0 ? .rankZero : replacement.neverFires ? .neverFires : nil
-            if omission == nil, Float(replacement.factor * weighted.weight) != 0, change.isMoving { isMoving = true }
-            modules.append(
-                Module(
-                    module: path, tensors: tensors, factor: replacement.factor,
-                    expectedError: replacement.expectedError * abs(weighted.weight), omission: omission,
-                    bias: omission == nil && change.bias != nil ? update.bias : nil))
+        let outcomes = try ThreadTeam(ThreadTeam.available).map(placement.updates.count, grain: modulesOfAPart) {
+            try outcome(of: placement.updates[$0], weighted, base: base, gates: gates, isAlone: isAlone)
         }
+        var modules = outcomes.map(\.module)
+        var isMoving = outcomes.contains(where: \.isMoving)
         if weighted.weight != 1, let whole = placement.values.first?.target ?? placement.rows.first?.tensor {
             throw refusal(
                 adapter.displayName,
@@ -228,6 +210,33 @@ package struct MergePlan: Sendable {
             throw TransformError.nothingToMerge(adapter: part.name, reason: reason)
         }
         return part
+    }
+
+    /// Modules that a thread looks at at a time.
+    private static let modulesOfAPart = 64
+
+    /// What is done with an update, and whether it is more than zeros.
+    private static func outcome(
+        of update: AdapterPlacement.Update, _ weighted: WeightedAdapter, base: ModelCheckpoint, gates: MergeGates,
+        isAlone: Bool
+    ) throws -> (module: Module, isMoving: Bool) {
+        let adapter = weighted.adapter
+        guard case .module(let path) = update.subject else {
+            try check(matrix: update, weighted, isAlone: isAlone)
+            let module = Module(
+                module: update.name, tensors: update.tensors, factor: 1, expectedError: 0, omission: nil,
+                bias: update.changesBias ? update.bias : nil)
+            return (module, adapter.isMoving(update.subject))
+        }
+        let change = adapter.weightChange(of: path, inputSize: base.inputSize(of: update))
+        try check(change, of: update, weighted, isAlone: isAlone)
+        let replacement = try change.replacingGate(of: path, in: adapter, by: gates).replacement
+        let omission: Omission? = change.rank == 0 ? .rankZero : replacement.neverFires ? .neverFires : nil
+        let module = Module(
+            module: path, tensors: update.tensors, factor: replacement.factor,
+            expectedError: replacement.expectedError * abs(weighted.weight), omission: omission,
+            bias: omission == nil && change.bias != nil ? update.bias : nil)
+        return (module, omission == nil && Float(replacement.factor * weighted.weight) != 0 && change.isMoving)
     }
 
     static func refusal(_ adapter: String, _ reason: String) -> TransformError {

@@ -58,6 +58,16 @@ package struct MergeRecord: Sendable {
         merges.contains { $0["adapter"]?["digest"]?.stringValue == digest }
     }
 
+    /// Whether an adapter, whose digest is `digest`, is in the checkpoint already. Records of versions before 2.2 have its
+    /// former digest.
+    func contains(_ adapter: AdapterDirectory, digest: String) -> Bool {
+        if contains(digest: digest) { return true }
+        let hasFormer = merges.contains { merge in
+            merge["adapter"]?["digest"]?.stringValue?.hasPrefix(AdapterDirectory.digestMark) == false
+        }
+        return hasFormer && contains(digest: adapter.formerDigest)
+    }
+
     /// Adds the merge of an adapter; `report` is what came of it, where that is known already.
     mutating func add(
         _ part: MergePlan.Part, report: MergeReport.Part? = nil, digest: String, basePath: String, baseDigest: String
@@ -95,26 +105,4 @@ package struct MergeRecord: Sendable {
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String { json.text() }
-}
-
-extension AdapterDirectory {
-    /// 16 hexadecimal digits that tell this adapter's tensors, factors and thresholds from others'; made to catch
-    /// mistakes, not forgery.
-    package var digest: String {
-        var hash: UInt64 = 0
-        func add(_ word: UInt64) { hash = RandomStream.mix(hash ^ word) }
-        for tensor in allTensors {
-            for byte in tensor.name.utf8 { add(UInt64(byte)) }
-            for extent in tensor.shape { add(UInt64(extent)) }
-            tensor.values.withUnsafeBufferPointer { values in
-                for value in values { add(UInt64(value.bitPattern)) }
-            }
-        }
-        for module in modules {
-            add(UInt64(configuration.scaling(for: module).bitPattern))
-            add(UInt64(threshold(module)?.bitPattern ?? .max))
-        }
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
-    }
 }

@@ -83,12 +83,12 @@ package struct PackedStream {
                     file.advise(part.upperBound..<part.upperBound + part.count, willNeed: true)
                 }
                 try file.withBytes(in: part, pack)
-                file.advise(part, willNeed: false)
+                file.finish(part)
             case .made(let rows):
                 let bytes = workspaces[thread].bytes(piece.part.count * rows.byteCount)
                 try makers.get(piece.tensor, rows.begin)(piece.part, workspaces[thread], bytes)
                 pack(UnsafeRawBufferPointer(bytes))
-                if let source = rows.sourceRange(of: piece.part) { source.file.advise(source.range, willNeed: false) }
+                if let source = rows.sourceRange(of: piece.part) { source.file.finish(source.range) }
             }
             makers.finishPiece(of: piece.tensor)
         }
@@ -104,7 +104,7 @@ package struct PackedStream {
             let bytes = workspace.bytes(rows.byteCount)
             try make(row..<row + 1, workspace, bytes)
             try frames.append(UnsafeRawBufferPointer(bytes))
-            if let source = rows.sourceRange(of: row..<row + 1) { source.file.advise(source.range, willNeed: false) }
+            if let source = rows.sourceRange(of: row..<row + 1) { source.file.finish(source.range) }
         }
         frames.endFrame()
     }

@@ -130,7 +130,7 @@ package struct TensorStream {
                 "buffers of \(threadCount) threads", byteCount: threadCount * largestPieceBytes)
         }
         let context = ComputeContext(dtype: .f32, threadCount: threadCount)
-        let work = Work(items: items, queues: queues)
+        let work = StreamWork(items: items, queues: queues)
         let total = byteCount
         context.parallelItems(context.threadCount) { _, thread in
             let workspace = RowWorkspace()
@@ -155,7 +155,7 @@ package struct TensorStream {
     }
 
     /// A part of an item: rows that are made together, or bytes that are copied together.
-    private struct Piece {
+    struct Piece {
         let item: Int
         /// Rows for made content, bytes from the start of the range for stored content.
         let part: Range<Int>
@@ -177,102 +177,6 @@ package struct TensorStream {
         }
         return stride(from: 0, to: count, by: step).map {
             Piece(item: index, part: $0..<min(count, $0 + step))
-        }
-    }
-
-    /// What the threads share.
-    private final class Work: Sendable {
-        private struct State {
-            /// The next piece of each queue.
-            var next: [Int]
-            /// Threads that are at a piece of each queue.
-            var busy: [Int]
-            var bytesDone = 0
-            var failure: (any Error)?
-        }
-
-        private let items: [Item]
-        private let queues: [[Piece]]
-        private let makers: RowMakers
-        private let state: Mutex<State>
-
-        init(items: [Item], queues: [[Piece]]) {
-            self.items = items
-            self.queues = queues
-            var counts = [Int](repeating: 0, count: items.count)
-            for piece in queues.joined() { counts[piece.item] += 1 }
-            makers = RowMakers(pieceCounts: counts)
-            let zeros = [Int](repeating: 0, count: queues.count)
-            state = Mutex(State(next: zeros, busy: zeros))
-        }
-
-        var failure: (any Error)? { state.withLock { $0.failure } }
-
-        /// Does one more piece; the bytes done so far, or nil where nothing is left to do.
-        func next(_ workspace: RowWorkspace) -> Int? {
-            let taken = state.withLock { state -> (queue: Int, place: Int)? in
-                let open = queues.indices.filter { state.next[$0] < queues[$0].count }
-                guard state.failure == nil, let queue = open.min(by: { state.busy[$0] < state.busy[$1] }) else {
-                    return nil
-                }
-                let place = state.next[queue]
-                state.next[queue] += 1
-                state.busy[queue] += 1
-                return (queue, place)
-            }
-            guard let (queue, place) = taken else { return nil }
-            let pieces = queues[queue]
-            // What is read next comes in from the disk meanwhile.
-            if place + 1 < pieces.count, let next = source(of: pieces[place + 1]) {
-                next.file.advise(next.range, willNeed: true)
-            }
-            do {
-                let written = try perform(pieces[place], workspace)
-                return finish(pieces[place], of: queue, bytes: written)
-            } catch {
-                state.withLock { if $0.failure == nil { $0.failure = error } }
-                return nil
-            }
-        }
-
-        private func perform(_ piece: Piece, _ workspace: RowWorkspace) throws -> Int {
-            let item = items[piece.item]
-            let written: Range<Int>
-            switch item.content {
-            case .stored(let file, let range):
-                let start = range.lowerBound
-                written = item.range.lowerBound + piece.part.lowerBound..<item.range.lowerBound + piece.part.upperBound
-                let stored = start + piece.part.lowerBound..<start + piece.part.upperBound
-                try item.output.copy(stored, of: file, to: written.lowerBound, scratch: workspace.bytes)
-            case .made(let rows):
-                let make = try makers.get(piece.item, rows.begin)
-                let bytes = workspace.bytes(piece.part.count * rows.byteCount)
-                try make(piece.part, workspace, bytes)
-                let start = item.range.lowerBound + piece.part.lowerBound * rows.byteCount
-                written = start..<start + bytes.count
-                try item.output.write(UnsafeRawBufferPointer(bytes), at: start)
-                // What is done with need not stay resident.
-                if let source = source(of: piece) { source.file.advise(source.range, willNeed: false) }
-            }
-            item.output.beginWriting(written)
-            return written.count
-        }
-
-        private func source(of piece: Piece) -> (file: MappedFile, range: Range<Int>)? {
-            switch items[piece.item].content {
-            case .stored(let file, let range):
-                (file, range.lowerBound + piece.part.lowerBound..<range.lowerBound + piece.part.upperBound)
-            case .made(let rows): rows.sourceRange(of: piece.part)
-            }
-        }
-
-        private func finish(_ piece: Piece, of queue: Int, bytes: Int) -> Int {
-            makers.finishPiece(of: piece.item)
-            return state.withLock { state in
-                state.bytesDone += bytes
-                state.busy[queue] -= 1
-                return state.bytesDone
-            }
         }
     }
 }
