@@ -19,6 +19,16 @@ package enum Zstd {
         try decompress(try MappedFile.open(path), limit: limit, refusesBombs: true)
     }
 
+    /// Unpacks the bytes of a `.zst` file called `path`; see the variant for a path.
+    package static func decompress(_ bytes: [UInt8], path: String, limit: Int) throws(CheckpointError) -> [UInt8] {
+        let outcome = bytes.withUnsafeBytes { bytes in
+            Result { () throws(CheckpointError) in
+                try decompress(bytes, path: path, limit: limit, refusesBombs: true)
+            }
+        }
+        return try outcome.get()
+    }
+
     /// Unpacks a mapped `.zst` file; see the variant for a path. Without `refusesBombs`, `limit` alone is kept to.
     static func decompress(
         _ file: MappedFile, limit: Int, refusesBombs: Bool = false
