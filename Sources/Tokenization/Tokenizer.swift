@@ -43,7 +43,8 @@ package final class Tokenizer: Sendable {
             }
             do throws(TokenizationError) {
                 template = try ChatTemplate(
-                    jinja: chatTemplateText, bosToken: text(of: bosTokenID), eosToken: text(of: eosTokenID))
+                    jinja: chatTemplateText, bosToken: text(of: bosTokenID), eosToken: text(of: eosTokenID),
+                    specialTokens: specialTokens.map { text(of: $0) })
             } catch {
                 problem = error.description
             }

@@ -4,7 +4,8 @@
 usage: make_chat_fixtures.py [--out Fixtures/tokenization/chat.json]
 
 The environment is the one in which transformers renders chat templates. What is scored is worked out here from the
-conversation itself: each thing that the assistant says, with the token that ends its turn.
+conversation itself: each thing that the assistant says, with the token that ends its turn, and with what stands before
+it and is not given to the model where it is asked for an answer.
 """
 
 import argparse
@@ -280,6 +281,10 @@ CONVERSATIONS = {
 THOUGHTS = {"qwen3": "after the question", "qwen3-countdown": "after the question", "r1-distill": "never"}
 
 
+# What an answer begins with before its words: white space where nothing is said for whose turn it is, or thoughts.
+OPENINGS = {"llama-2": [" "], "mistral-system": [" "], "qwen3": ["<think>\n\n</think>\n\n", "<think>\n"]}
+
+
 def raise_exception(message):
     raise ValueError(message)
 
@@ -294,7 +299,7 @@ def shown_content(content, thoughts, is_last):
     return before.replace("<think>", "").strip("\n") + "\n</think>\n\n" + answer if is_last else answer
 
 
-def scored_stretches(text, conversation, end, trims, thoughts):
+def scored_stretches(text, conversation, end, trims, thoughts, openings):
     stretches = []
     place = 0
     for index, (role, content) in enumerate(conversation):
@@ -305,7 +310,8 @@ def scored_stretches(text, conversation, end, trims, thoughts):
         place = at + len(shown)
         if role == "assistant":
             assert text.startswith(end, place), (text, place, end)
-            stretches.append(shown + end)
+            opening = next((opening for opening in openings if text[:at].endswith(opening)), "")
+            stretches.append(opening + shown + end)
     return stretches
 
 
@@ -335,7 +341,8 @@ def main():
                     case["text"] = compiled.render(**variables)
                     if name not in ("constructs", "tojson"):
                         visible = [turn for turn in conversation if turn[0] != "system"]
-                        case["scored"] = scored_stretches(case["text"], visible, end, trims, THOUGHTS.get(name))
+                        case["scored"] = scored_stretches(
+                            case["text"], visible, end, trims, THOUGHTS.get(name), OPENINGS.get(name, []))
                 except ValueError as error:
                     case["refused"] = str(error)
                 cases.append(case)

@@ -57,6 +57,6 @@ import Tokenization
         ]
         let scored = try #require(tokenizer.chatTemplate).render(messages).filter(\.isScored).map(\.text)
         // The mark between thoughts and answer is the template's, and the model's to say.
-        #expect(scored == ["It is.<|im_end|>", "It left.\n</think>\n\nAfter nine.<|im_end|>"])
+        #expect(scored == ["It is.<|im_end|>", "<think>\nIt left.\n</think>\n\nAfter nine.<|im_end|>"])
     }
 }

@@ -41,6 +41,23 @@ package struct ChatSettings: Sendable, Equatable {
     }
 }
 
+/// A conversation that is to be written, and what of it counts.
+package struct ChatConversation: Sendable, Equatable {
+    /// The turns.
+    package var messages: [ChatMessage]
+    /// What it is written with beside them.
+    package var settings: ChatSettings
+    /// The numbers of those of the assistant's turns that are not scored.
+    package var unscored: Set<Int>
+
+    /// A conversation.
+    package init(_ messages: [ChatMessage], _ settings: ChatSettings = ChatSettings(), unscored: Set<Int> = []) {
+        self.messages = messages
+        self.settings = settings
+        self.unscored = unscored
+    }
+}
+
 /// A conversation as its template writes it.
 package struct ChatRendering: Sendable {
     /// A stretch of the text.
@@ -89,12 +106,22 @@ package struct ChatTemplate: Sendable {
     private let statements: [JinjaStatement]
     private let bosToken: String
     private let eosToken: String
+    private var turns: ChatTurns
+
+    /// The mark by which the assistant's turn ends, such as `<|im_end|>`: the next speaker's where that is all there is;
+    /// nil where the template writes none, so that nothing teaches a model to stop.
+    package var endOfTurn: String? { turns.ownEnd ?? turns.nextEnd }
+
+    /// The mark that the template itself writes behind every answer; nil for none.
+    package var ownEndOfTurn: String? { turns.ownEnd }
 
     /// Reads a template. `bosToken` and `eosToken` are what it calls `bos_token` and `eos_token`; empty leaves them
-    /// undefined.
+    /// undefined. `specialTokens` are the texts by which it can end a turn, the end token aside.
     ///
     /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
-    package init(jinja: String, bosToken: String, eosToken: String) throws(TokenizationError) {
+    package init(
+        jinja: String, bosToken: String, eosToken: String, specialTokens: [String] = []
+    ) throws(TokenizationError) {
         guard jinja.utf8.count <= Self.byteLimit else {
             throw .unsupportedTemplate(
                 problem: "it has \(jinja.utf8.count) bytes, more than the \(Self.byteLimit) that are read")
@@ -102,6 +129,7 @@ package struct ChatTemplate: Sendable {
         statements = try JinjaParser.statements(of: jinja)
         self.bosToken = bosToken
         self.eosToken = eosToken
+        turns = ChatTurns(marks: specialTokens + [eosToken])
         let trial = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
         do throws(TokenizationError) {
             guard try render(trial).contains(where: { $0.isScored && $0.text.contains("b") }) else {
@@ -110,6 +138,9 @@ package struct ChatTemplate: Sendable {
         } catch .conversationRefused {
             // It wants another form of conversation; the user's may have it.
         }
+        var turns = turns
+        turns.learn { try rendering(of: $0, ChatSettings(addsGenerationPrompt: $1)) }
+        self.turns = turns
     }
 
     /// The template in a Jinja text; nil where it cannot be used.
@@ -124,7 +155,8 @@ package struct ChatTemplate: Sendable {
     package func render(
         _ messages: [ChatMessage], addingGenerationPrompt: Bool = false
     ) throws(TokenizationError) -> [ChatSegment] {
-        try segments(of: rendering(of: messages, ChatSettings(addsGenerationPrompt: addingGenerationPrompt)))
+        try segments(
+            of: ChatConversation(messages, ChatSettings(addsGenerationPrompt: addingGenerationPrompt)))
     }
 
     /// The conversation in the template's form, and whose words stand where in it.
@@ -146,41 +178,26 @@ package struct ChatTemplate: Sendable {
             pieces: text.pieces.map { ChatRendering.Piece(text: $0.text, message: $0.mark) }, generations: generations)
     }
 
-    /// The stretches of a finished conversation. What stands between words of one turn of the assistant, such as a mark
-    /// between thoughts and answer, is the assistant's too, and so is the token after its turn.
-    private func segments(of rendering: ChatRendering) -> [ChatSegment] {
+    /// The conversation's text, cut where what the model is to say begins and ends.
+    ///
+    /// Throws `conversationRefused` where the template does, `unsupportedTemplate` where it fails.
+    package func segments(of conversation: ChatConversation) throws(TokenizationError) -> [ChatSegment] {
+        let rendering = try rendering(of: conversation.messages, conversation.settings)
+        let said = turns.said(in: rendering) { !conversation.unscored.contains($0) }
+        let scalars = rendering.text.unicodeScalars
         var segments: [ChatSegment] = []
-        /// The message whose words the last segment is.
-        var turn: Int?
-        for (index, piece) in rendering.pieces.enumerated() {
-            let next = index + 1 < rendering.pieces.count ? rendering.pieces[index + 1].message : nil
-            if let turn, piece.message == turn || piece.message == nil && next == turn {
-                segments[segments.count - 1].text += piece.text
-            } else if turn == nil || piece.message != nil {
-                segments.append(ChatSegment(text: piece.text, isScored: piece.message != nil))
-                turn = piece.message
-            } else {
-                let end = endOfTurn(in: piece.text)
-                segments[segments.count - 1].text += String(piece.text.unicodeScalars.prefix(end))
-                segments.append(
-                    ChatSegment(text: String(piece.text.unicodeScalars.dropFirst(end)), isScored: false))
-                turn = nil
-            }
+        var (place, index) = (scalars.startIndex, 0)
+        func append(upTo end: Int, isScored: Bool) {
+            let next = scalars.index(place, offsetBy: end - index)
+            if next > place { segments.append(ChatSegment(text: String(scalars[place..<next]), isScored: isScored)) }
+            (place, index) = (next, end)
         }
-        return segments.filter { !$0.text.isEmpty }
-    }
-
-    /// The length in scalars of the end token at the beginning of a text; 0 without one. That is the model's own end
-    /// token, perhaps after spaces, or else what looks like `<...>` without white space inside.
-    private func endOfTurn(in text: String) -> Int {
-        let scalars = Array(text.unicodeScalars)
-        let end = Array(eosToken.unicodeScalars)
-        let start = scalars.firstIndex { $0 != " " } ?? scalars.count
-        if !end.isEmpty, scalars[start...].starts(with: end) { return start + end.count }
-        guard scalars.first == "<" else { return 0 }
-        let stop = scalars.dropFirst().firstIndex { $0 == ">" || $0 == "<" || JinjaText.isSpace($0) }
-        guard let stop, scalars[stop] == ">" else { return 0 }
-        return stop + 1
+        for range in said {
+            append(upTo: range.lowerBound, isScored: false)
+            append(upTo: range.upperBound, isScored: true)
+        }
+        append(upTo: scalars.count, isScored: false)
+        return segments
     }
 }
 
