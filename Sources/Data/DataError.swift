@@ -24,6 +24,10 @@ package enum DataError: WordedError, Equatable {
     case file(CheckpointError)
     /// The file holds no record.
     case empty(file: String)
+    /// The file is of a kind that is not read; `remedy` says what to make of it.
+    case otherKind(file: String, kind: String, remedy: String)
+    /// The same file twice, of which the second time nothing would be left to read.
+    case twice(file: String)
     /// The file starts with a byte that begins neither a JSON array nor an object.
     case notRecords(file: String, firstByte: UInt8)
     /// The text is not JSON.
@@ -36,8 +40,10 @@ package enum DataError: WordedError, Equatable {
     case missingField(RecordPlace, field: String, presentField: String)
     /// A field holds something else than it should.
     case wrongType(RecordPlace, field: String, expected: String, found: String)
-    /// A chat record's speaker is none that a chat template knows.
-    case unknownRole(RecordPlace, field: String, role: String)
+    /// A field that would change what is written or scored and cannot be heeded as it stands.
+    case unusableField(RecordPlace, field: String, problem: String)
+    /// A chat record's speaker is none that its form knows; `known` says which are.
+    case unknownRole(RecordPlace, field: String, role: String, known: String)
     /// A chat record for a model without a chat template that can be used; `problem` says why not, where it has one.
     case noChatTemplate(RecordPlace, field: String, problem: String?)
     /// A conversation that the model's chat template refuses.
@@ -73,6 +79,10 @@ package enum DataError: WordedError, Equatable {
             cause.wording
         case .empty(let file):
             "\(file): no record in it; a JSON array or one JSON object a line is needed"
+        case .otherKind(let file, let kind, let remedy):
+            "\(file): is \(kind), not JSON; \(remedy)"
+        case .twice(let file):
+            "\(file) can be read once only"
         case .notRecords(let file, let firstByte):
             """
             \(file): starts with \(Self.words(for: firstByte)); records are a JSON array, which starts with '[', or one \
@@ -92,8 +102,10 @@ package enum DataError: WordedError, Equatable {
             "\(place): the field '\(field)' is missing; a record with '\(presentField)' needs it"
         case .wrongType(let place, let field, let expected, let found):
             "\(place): the field '\(field)' is \(found); \(expected) is needed"
-        case .unknownRole(let place, let field, let role):
-            "\(place): the field '\(field)' is '\(role)'; system, user and assistant (human and gpt) are known"
+        case .unusableField(let place, let field, let problem):
+            "\(place): the field '\(field)' \(problem)"
+        case .unknownRole(let place, let field, let role, let known):
+            "\(place): the field '\(field)' is '\(role)'; \(known)"
         case .noChatTemplate(let place, let field, let problem):
             """
             \(place): the record has '\(field)', but \(problem ?? "the model brings no chat template"); use \

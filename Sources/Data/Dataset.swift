@@ -1,20 +1,27 @@
+import CheckpointIO
 import Tokenization
 
-/// The records of a file as token sequences, held in memory.
+/// The records of files as token sequences, held in memory.
 package struct Dataset: Sendable {
-    /// The file.
-    package let path: String
-    /// One example a record, in the order of the file; never empty.
+    /// The files, `-` for standard input.
+    package let paths: [String]
+    /// One example a record, in the order of the files; never empty.
     package let examples: [Example]
-    /// The questions of the records that have an `answer`, in the order of the file; empty unless they were asked for.
+    /// The questions of the records that have an `answer`, in the order of the files; empty unless they were asked for.
     package let choiceItems: [ChoiceItem]
     /// The place in `examples` of each choice item's record.
     private let choiceRecords: [Int]
     /// The places in `examples` of the records that were truncated to `maxLength`.
     private let truncatedRecords: [Int]
+    /// Whether each conversation's last scored turn has an end, by its place in `examples`.
+    private let endsOfTurns: [(record: Int, isThere: Bool)]
 
     /// How many records were truncated to `maxLength`.
     package var truncatedCount: Int { truncatedRecords.count }
+    /// How many of the records are conversations.
+    package var conversationCount: Int { endsOfTurns.count }
+    /// How many of these score no end behind the last of the assistant's turns, and so do not teach a model to stop.
+    package var endlessCount: Int { endsOfTurns.count { !$0.isThere } }
     /// How many tokens the examples have.
     package var tokenCount: Int { examples.reduce(0) { $0 + $1.tokens.count } }
     /// How many of the tokens are scored.
@@ -22,31 +29,48 @@ package struct Dataset: Sendable {
     /// The length of the longest example in tokens.
     package var longestCount: Int { examples.reduce(0) { max($0, $1.tokens.count) } }
 
-    /// Reads a file of records: a JSON array or JSON lines, either also as `.zst`; see `TrainingRecord` for their
-    /// forms.
-    ///
-    /// - Throws: the first thing that is wrong, with file, line and field; nothing is skipped.
+    /// Reads a file of records; see the variant over several.
     package static func load(
         path: String, tokenizer: Tokenizer, options: LoadingOptions = LoadingOptions()
     ) throws(DataError) -> Dataset {
+        try load(paths: [path], tokenizer: tokenizer, options: options)
+    }
+
+    /// Reads files of records, one after the other: a JSON array or JSON lines each, also compressed by Zstandard or
+    /// gzip; see `TrainingRecord` for their forms. A file may be a pipe; `-` is standard input.
+    ///
+    /// - Precondition: there is a path.
+    /// - Throws: the first thing that is wrong, with file, line and field; nothing is skipped.
+    package static func load(
+        paths: [String], tokenizer: Tokenizer, options: LoadingOptions = LoadingOptions()
+    ) throws(DataError) -> Dataset {
+        precondition(!paths.isEmpty, "a data set has a file")
+        if paths.count(where: { $0 == RecordFile.standardInput }) > 1 {
+            throw .twice(file: RecordFile.displayName(RecordFile.standardInput))
+        }
         let encoder = SequenceEncoder(tokenizer: tokenizer)
-        let builder = try ExampleBuilder(encoder: encoder, options: options, file: path)
         var examples: [Example] = []
         var choiceItems: [ChoiceItem] = []
         var choiceRecords: [Int] = []
         var truncatedRecords: [Int] = []
-        try RecordFile.forEachRecord(of: path) { (value, place) throws(DataError) in
-            let result = try builder.build(TrainingRecord(value, at: place))
-            if let item = result.choiceItem {
-                choiceItems.append(item)
-                choiceRecords.append(examples.count)
+        var endsOfTurns: [(record: Int, isThere: Bool)] = []
+        for path in paths {
+            let builder = try ExampleBuilder(
+                encoder: encoder, options: options, file: RecordFile.displayName(path))
+            try RecordFile.forEachRecord(of: path) { (value, place) throws(DataError) in
+                let result = try builder.build(TrainingRecord(value, at: place))
+                if let item = result.choiceItem {
+                    choiceItems.append(item)
+                    choiceRecords.append(examples.count)
+                }
+                if result.isTruncated { truncatedRecords.append(examples.count) }
+                if let isThere = result.endsTurn { endsOfTurns.append((examples.count, isThere)) }
+                examples.append(result.example)
             }
-            if result.isTruncated { truncatedRecords.append(examples.count) }
-            examples.append(result.example)
         }
         return Dataset(
-            path: path, examples: examples, choiceItems: choiceItems, choiceRecords: choiceRecords,
-            truncatedRecords: truncatedRecords)
+            paths: paths, examples: examples, choiceItems: choiceItems, choiceRecords: choiceRecords,
+            truncatedRecords: truncatedRecords, endsOfTurns: endsOfTurns)
     }
 
     /// The first `count` records alone, at least one; all where there are no more.
@@ -54,7 +78,14 @@ package struct Dataset: Sendable {
         precondition(count >= 1, "a data set has a record")
         let kept = choiceRecords.prefix { $0 < count }
         return Dataset(
-            path: path, examples: Array(examples.prefix(count)), choiceItems: Array(choiceItems.prefix(kept.count)),
-            choiceRecords: Array(kept), truncatedRecords: Array(truncatedRecords.prefix { $0 < count }))
+            paths: paths, examples: Array(examples.prefix(count)), choiceItems: Array(choiceItems.prefix(kept.count)),
+            choiceRecords: Array(kept), truncatedRecords: Array(truncatedRecords.prefix { $0 < count }),
+            endsOfTurns: Array(endsOfTurns.prefix { $0.record < count }))
+    }
+
+    /// What files of records are called where they are told of: their names without folders, several joined by `+`.
+    package static func name(of paths: [String]) -> String {
+        paths.map { $0 == RecordFile.standardInput ? RecordFile.displayName($0) : lastPathComponent($0) }
+            .joined(separator: " + ")
     }
 }

@@ -8,6 +8,8 @@ struct ExampleBuilder {
         let choiceItem: ChoiceItem?
         /// Whether the example or the choice item was truncated.
         let isTruncated: Bool
+        /// Whether the last thing that the model is to say ends as a turn does; nil for what is no conversation.
+        let endsTurn: Bool?
     }
 
     /// A record as tokens, whole and before masking.
@@ -19,6 +21,8 @@ struct ExampleBuilder {
         var answerStart: Int?
         /// The text that begins there.
         var answer = ""
+        /// The last segment that the model is to say, of a conversation.
+        var lastSaid: String?
 
         mutating func append(_ ids: [Int32], isSaid said: Bool) {
             tokens += ids
@@ -28,6 +32,9 @@ struct ExampleBuilder {
 
     private let encoder: SequenceEncoder
     private let options: LoadingOptions
+    private let writer: ConversationWriter?
+    /// Tokens behind which no end of text is needed.
+    private let ends: Set<Int32>
     /// What follows a completion: the end-of-text token, or nothing.
     private let ending: [Int32]
 
@@ -37,6 +44,8 @@ struct ExampleBuilder {
     init(encoder: SequenceEncoder, options: LoadingOptions, file: String) throws(DataError) {
         self.encoder = encoder
         self.options = options
+        writer = encoder.tokenizer.chatTemplate.map(ConversationWriter.init)
+        ends = options.endTokens.union([encoder.tokenizer.eosTokenID].compactMap { $0 })
         if options.endOfText {
             guard let end = encoder.tokenizer.eosTokenID else { throw .noEndToken(file: file) }
             ending = [end]
@@ -55,10 +64,18 @@ struct ExampleBuilder {
         }
         guard example.scored.contains(true) else { throw .nothingToScore(record.place) }
         guard options.collectsChoices, let task = record.task else {
-            return Result(example: example, choiceItem: nil, isTruncated: isCut)
+            return Result(example: example, choiceItem: nil, isTruncated: isCut, endsTurn: endsTurn(draft))
         }
         let (item, isItemCut) = try choiceItem(of: draft, task, record)
-        return Result(example: example, choiceItem: item, isTruncated: isCut || isItemCut)
+        return Result(
+            example: example, choiceItem: item, isTruncated: isCut || isItemCut, endsTurn: endsTurn(draft))
+    }
+
+    private func endsTurn(_ draft: Draft) -> Bool? {
+        guard let said = draft.lastSaid, let last = draft.isSaid.lastIndex(of: true) else { return nil }
+        let token = draft.tokens[last]
+        if ends.contains(token) || encoder.tokenizer.isSpecial(token) { return true }
+        return encoder.tokenizer.chatTemplate?.endOfTurn.map { said.hasSuffix($0) } ?? false
     }
 }
 
@@ -69,16 +86,21 @@ extension ExampleBuilder {
         switch record.content {
         case .text(let text):
             var draft = Draft()
-            draft.append(encoder.encodeStart(text), isSaid: true)
-            draft.append(ending, isSaid: true)
+            draft.append(ended(encoder.encodeStart(text)), isSaid: true)
             return draft
         case .completion(let prompt, let completion):
             return draft(turns: [(prompt, completion)])
         case .instruction(let record):
             return draft(turns: turns(of: record))
-        case .chat(let messages, let field):
-            return try draft(of: messages, field: field, at: record.place)
+        case .chat(let conversation):
+            return try draft(of: conversation, at: record.place)
         }
+    }
+
+    /// Tokens with the end of the text behind them, unless they have one themselves, perhaps before white space.
+    private func ended(_ tokens: [Int32]) -> [Int32] {
+        let last = tokens.last { !encoder.tokenizer.bytes(ofToken: $0).allSatisfy(isWhiteSpace) }
+        return last.map(ends.contains) ?? false ? tokens : tokens + ending
     }
 
     /// Prompts and completions in turn, each completion with the end token behind it.
@@ -91,8 +113,7 @@ extension ExampleBuilder {
                 isSaid: false)
             draft.answerStart = draft.tokens.count
             draft.answer = turn.completion
-            draft.append(encoder.encode(turn.completion, after: draft.tokens), isSaid: true)
-            draft.append(ending, isSaid: true)
+            draft.append(ended(encoder.encode(turn.completion, after: draft.tokens)), isSaid: true)
         }
         return draft
     }
@@ -113,39 +134,40 @@ extension ExampleBuilder {
         return turns
     }
 
-    private func draft(
-        of messages: [ChatMessage], field: String, at place: RecordPlace
-    ) throws(DataError) -> Draft {
-        let segments = try render(messages, field: field, at: place)
+    private func draft(of record: ChatRecord, at place: RecordPlace) throws(DataError) -> Draft {
+        let segments = try segments(of: record, at: place)
         let (tokens, isSaid) = encoder.encode(segments)
         let answerEnd = isSaid.lastIndex(of: true)
         return Draft(
             tokens: tokens, isSaid: isSaid,
             answerStart: answerEnd.map { (isSaid[..<$0].lastIndex(of: false) ?? -1) + 1 },
-            answer: messages.last { $0.role == "assistant" }?.content ?? "")
+            answer: record.lastAnswer.map { record.conversation.messages[$0].content } ?? "",
+            lastSaid: segments.last { $0.isScored }?.text ?? "")
     }
 
-    /// What the template makes of the last answer of a conversation, its end token too, if `text` stood there.
-    private func lastAnswer(
-        _ text: String, in messages: [ChatMessage], field: String, at place: RecordPlace
-    ) throws(DataError) -> String {
-        guard let index = messages.lastIndex(where: { $0.role == "assistant" }) else { return text }
-        var messages = messages
-        messages[index] = ChatMessage(role: "assistant", content: text)
-        return try render(messages, field: field, at: place).last { $0.isScored }?.text ?? text
+    private func segments(of record: ChatRecord, at place: RecordPlace) throws(DataError) -> [ChatSegment] {
+        guard let writer else {
+            throw .noChatTemplate(place, field: record.field, problem: encoder.tokenizer.chatTemplateProblem)
+        }
+        return try writer.segments(of: record, at: place)
+    }
+}
+
+extension ChatRecord {
+    /// The last turn of the assistant that is scored; nil without one.
+    fileprivate var lastAnswer: Int? {
+        conversation.messages.indices.last {
+            conversation.messages[$0].role == "assistant" && !conversation.unscored.contains($0)
+        }
     }
 
-    private func render(
-        _ messages: [ChatMessage], field: String, at place: RecordPlace
-    ) throws(DataError) -> [ChatSegment] {
-        guard let template = encoder.tokenizer.chatTemplate else {
-            throw .noChatTemplate(place, field: field, problem: encoder.tokenizer.chatTemplateProblem)
-        }
-        do throws(TokenizationError) {
-            return try template.render(messages, addingGenerationPrompt: false)
-        } catch {
-            throw .chat(place, field: field, error)
-        }
+    /// The record with `text` in place of its last answer.
+    fileprivate func answering(_ text: String) -> ChatRecord {
+        guard let index = lastAnswer else { return self }
+        var record = self
+        record.conversation.messages[index].content = text
+        record.conversation.messages[index].members["content"] = nil
+        return record
     }
 }
 
@@ -203,23 +225,22 @@ extension ExampleBuilder {
         guard let names = task.choices else { throw .noChoices(record.place) }
         guard let answerStart = draft.answerStart, answerStart > 0, let correct = names.firstIndex(of: task.answer)
         else { throw .nothingToScore(record.place) }
-        var prompt = Array(draft.tokens[..<answerStart])
-        var choices: [[Int32]] = []
-        for name in names {
-            let text = TaskChoices.completion(draft.answer, replacing: task.answer, by: name)
-            if case .chat(let messages, let field) = record.content {
-                let said = try lastAnswer(text, in: messages, field: field, at: record.place)
-                choices.append(encoder.encode(said, after: prompt))
-            } else {
-                choices.append(encoder.encode(text, after: prompt) + ending)
-            }
+        let texts = names.map { TaskChoices.completion(draft.answer, replacing: task.answer, by: $0) }
+        var (prompt, choices) = (Array(draft.tokens[..<answerStart]), [[Int32]]())
+        if case .chat(let conversation) = record.content {
+            (prompt, choices) = try Self.parted(
+                texts.map { text throws(DataError) in
+                    try self.draft(of: conversation.answering(text), at: record.place)
+                })
+        } else {
+            choices = texts.map { ended(encoder.encode($0, after: prompt)) }
         }
-        guard choices.allSatisfy({ !$0.isEmpty }) else { throw .nothingToScore(record.place) }
+        guard !prompt.isEmpty, choices.allSatisfy({ !$0.isEmpty }) else { throw .nothingToScore(record.place) }
         let longest = choices.reduce(0) { max($0, $1.count) }
-        let kept = startCount(of: draft)
-        let cut = try cutLength(promptCount: answerStart, answerCount: longest, startCount: kept, record.place)
+        let kept = min(startCount(of: draft), prompt.count)
+        let cut = try cutLength(promptCount: prompt.count, answerCount: longest, startCount: kept, record.place)
         // The first token of a choice has to be predicted from something.
-        if cut == answerStart { throw .nothingToScore(record.place) }
+        if cut == prompt.count { throw .nothingToScore(record.place) }
         if cut > 0 { prompt.removeSubrange(kept..<kept + cut) }
         if let limit = options.limit, prompt.count + longest > limit {
             throw .sequenceTooLong(record.place, length: prompt.count + longest, limit: limit)
@@ -227,5 +248,15 @@ extension ExampleBuilder {
         let item = ChoiceItem(
             prompt: prompt, choices: choices, names: names, correct: correct, line: record.place.line)
         return (item, cut > 0)
+    }
+    /// Conversations that differ in their last answer, parted where the first of their answers begins: each is written
+    /// and tokenized whole, so that its answer has the tokens which training sees.
+    private static func parted(_ drafts: [Draft]) -> (prompt: [Int32], choices: [[Int32]]) {
+        let wholes = drafts.map { draft in
+            draft.tokens.prefix((draft.isSaid.lastIndex(of: true) ?? -1) + 1)
+        }
+        var count = drafts.reduce(Int.max) { min($0, $1.answerStart ?? 0) }
+        for whole in wholes { count = zip(whole.prefix(count), wholes[0]).prefix { $0 == $1 }.count }
+        return (Array(wholes[0].prefix(count)), wholes.map { Array($0.dropFirst(count)) })
     }
 }

@@ -11,6 +11,9 @@ package struct LoadingOptions: Sendable, Equatable {
     /// Whether records with an `answer` also give choice items, and must have possible answers.
     package var collectsChoices: Bool
 
+    /// Tokens that end a text or a turn beside the tokenizer's own: what has one at its end gets no other.
+    package var endTokens: Set<Int32> = []
+
     /// Options with the program's defaults.
     ///
     /// - Precondition: `maxLength` and `limit` are positive where given.

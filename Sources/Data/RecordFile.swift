@@ -1,7 +1,13 @@
 import CheckpointIO
 
-/// A file of records: a JSON array or JSON lines, either also compressed by Zstandard.
+/// A file of records: a JSON array or JSON lines, either also compressed by Zstandard or gzip.
 enum RecordFile {
+    /// What stands for standard input in place of a file's path.
+    static let standardInput = "-"
+
+    /// What a file is called in messages.
+    static func displayName(_ path: String) -> String { path == standardInput ? "standard input" : path }
+
     /// Bytes of records that are read at most, compressed or not: more is surely not meant to be held in memory.
     private static let byteLimit = 64 << 30
     /// What a Zstandard frame starts with (RFC 8878, section 3.1.1).
@@ -16,21 +22,32 @@ enum RecordFile {
     static func forEachRecord(
         of path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
     ) throws(DataError) {
-        let bytes = try read(path)
+        let name = displayName(path)
+        let bytes = try read(path, name: name)
         let start = bytes.starts(with: byteOrderMark) ? byteOrderMark.count : 0
-        guard let first = bytes[start...].first(where: { !isSpace($0) }) else { throw .empty(file: path) }
+        if let (kind, remedy) = OtherFormat.find(in: bytes, path: path) {
+            throw .otherKind(file: name, kind: kind, remedy: remedy)
+        }
+        guard let first = bytes[start...].first(where: { !isSpace($0) }) else { throw .empty(file: name) }
         switch first {
-        case UInt8(ascii: "["): try forEachElement(of: bytes[start...], path, body)
-        case UInt8(ascii: "{"): try forEachLine(of: bytes[start...], path, body)
-        default: throw .notRecords(file: path, firstByte: first)
+        case UInt8(ascii: "["): try forEachElement(of: bytes[start...], name, body)
+        case UInt8(ascii: "{"): try forEachLine(of: bytes[start...], name, body)
+        default: throw .notRecords(file: name, firstByte: first)
         }
     }
 
-    private static func read(_ path: String) throws(DataError) -> [UInt8] {
+    private static func read(_ path: String, name: String) throws(DataError) -> [UInt8] {
         do throws(CheckpointError) {
-            if path.hasSuffix(".zst") { return try Zstd.decompress(file: path, limit: byteLimit) }
-            let bytes = try readSmallFile(path, limit: byteLimit)
-            return bytes.starts(with: zstandardMark) ? try Zstd.decompress(file: path, limit: byteLimit) : bytes
+            let bytes =
+                path == standardInput
+                ? try readStandardInput(name: name, limit: byteLimit) : try readFileOrPipe(path, limit: byteLimit)
+            if path.hasSuffix(".zst") || bytes.starts(with: zstandardMark) {
+                return try Zstd.decompress(bytes, path: name, limit: byteLimit)
+            }
+            if path.hasSuffix(".gz") || bytes.starts(with: Gzip.mark) {
+                return try Gzip.decompress(bytes, path: name, limit: byteLimit)
+            }
+            return bytes
         } catch {
             throw .file(error)
         }

@@ -18,25 +18,18 @@ enum TaskChoices {
         return entries
     }
 
-    /// `output` with `answer` replaced by `choice`; `choice` itself where `output` does not contain the answer.
+    /// `output` with the last occurrence of `answer` replaced by `choice`; `choice` itself where `output` does not
+    /// contain the answer.
     ///
-    /// An occurrence inside a longer word (`answer1` in `answer10`, `A` in `Answer`) is left alone unless there are no
+    /// An occurrence inside a longer word (`answer1` in `answer10`, `A` in `Answer`) counts only where there are no
     /// others: some scripts put no space between words.
     static func completion(_ output: String, replacing answer: String, by choice: String) -> String {
         let text = Array(output.utf8)
-        let pattern = Array(answer.utf8)
-        let occurrences = ranges(of: pattern, in: text)
-        if occurrences.isEmpty { return choice }
-        let whole = occurrences.filter { isWholeWord($0, in: text) }
-        var result: [UInt8] = []
-        var position = 0
-        for range in whole.isEmpty ? occurrences : whole {
-            result += text[position..<range.lowerBound]
-            result += choice.utf8
-            position = range.upperBound
+        let occurrences = ranges(of: Array(answer.utf8), in: text)
+        guard let meant = occurrences.last(where: { isWholeWord($0, in: text) }) ?? occurrences.last else {
+            return choice
         }
-        result += text[position...]
-        return String(decoding: result, as: UTF8.self)
+        return String(decoding: text[..<meant.lowerBound] + choice.utf8 + text[meant.upperBound...], as: UTF8.self)
     }
 
     /// Where `pattern` stands in `text`, without overlaps; nowhere for an empty pattern.

@@ -11,8 +11,9 @@ struct TrainingRecord: Equatable {
         case completion(prompt: String, completion: String)
         /// `{"instruction", "input"?, "output", "system"?, "history"?}`: alpaca's form.
         case instruction(InstructionRecord)
-        /// `{"messages": [{"role", "content"}]}` or `{"conversations": [{"from", "value"}]}`.
-        case chat([ChatMessage], field: String)
+        /// `{"messages": [{"role", "content"}]}` or `{"conversations": [{"from", "value"}]}`, `{"prompt": [...],
+        /// "completion": [...]}`, or a system text beside a prompt and a completion.
+        case chat(ChatRecord)
     }
 
     /// The question that the record's answer can be scored by.
@@ -63,8 +64,7 @@ extension TrainingRecord {
             throw .notAnObject(place, found: value.kindInWords)
         }
         let reader = FieldReader(object: object, place: place)
-        for field in ["images", "image"] {
-            guard let value = object[field], !value.isNull, value != .array([]), value != .string("") else { continue }
+        for field in ["images", "image", "videos", "video", "audios", "audio"] where reader.means(field) {
             throw .images(place, field: field)
         }
         content = try Self.content(of: reader)
@@ -73,8 +73,16 @@ extension TrainingRecord {
     }
 
     private static func content(of reader: FieldReader) throws(DataError) -> Content {
-        if reader.has("messages") { return try chat(of: reader, field: "messages", "role", "content") }
-        if reader.has("conversations") { return try chat(of: reader, field: "conversations", "from", "value") }
+        for field in ["messages", "conversations"] where reader.has(field) {
+            return .chat(try ChatRecord(reader, field: field))
+        }
+        if reader.has("prompt"), reader.has("completion"), reader.object["prompt"]?.arrayValue != nil {
+            return .chat(try ChatRecord(reader, prompt: "prompt", completion: "completion"))
+        }
+        for field in chatFields where reader.means(field) {
+            throw .unusableField(
+                reader.place, field: field, problem: "means something beside 'messages' or 'conversations' alone")
+        }
         if reader.has("instruction"), reader.has("output") {
             return .instruction(
                 InstructionRecord(
@@ -82,16 +90,32 @@ extension TrainingRecord {
                     output: try reader.string("output"), system: try reader.optionalString("system") ?? "",
                     history: try history(of: reader)))
         }
-        if reader.has("prompt"), reader.has("completion") {
-            return .completion(prompt: try reader.string("prompt"), completion: try reader.string("completion"))
+        if reader.means("history") {
+            throw .unusableField(
+                reader.place, field: "history", problem: "means something beside 'instruction' and 'output' alone")
         }
-        if reader.has("text") { return .text(try reader.string("text")) }
+        if reader.has("prompt"), reader.has("completion") {
+            let (prompt, completion) = (try reader.string("prompt"), try reader.string("completion"))
+            guard reader.means("system") else { return .completion(prompt: prompt, completion: completion) }
+            return .chat(
+                try ChatRecord(reader, system: reader.string("system"), prompt: prompt, completion: completion))
+        }
+        if reader.has("text") {
+            if reader.means("system") {
+                throw .unusableField(
+                    reader.place, field: "system", problem: "has no place beside 'text'; write it into the text")
+            }
+            return .text(try reader.string("text"))
+        }
         for (first, second) in [("instruction", "output"), ("prompt", "completion")] {
             if reader.has(first) { throw .missingField(reader.place, field: second, presentField: first) }
             if reader.has(second) { throw .missingField(reader.place, field: first, presentField: second) }
         }
         throw .unknownForm(reader.place, fields: reader.object.keys)
     }
+
+    /// What is heeded beside a conversation alone.
+    private static let chatFields = ["tools", "functions", "function_call", "documents", "chat_template_kwargs"]
 
     private static func history(of reader: FieldReader) throws(DataError) -> [(instruction: String, output: String)] {
         guard let value = reader.object["history"], !value.isNull else { return [] }
@@ -112,37 +136,6 @@ extension TrainingRecord {
         }
         return history
     }
-
-    private static func chat(
-        of reader: FieldReader, field: String, _ speakerField: String, _ textField: String
-    ) throws(DataError) -> Content {
-        let value = reader.object[field]!
-        guard let turns = value.arrayValue else {
-            throw .wrongType(reader.place, field: field, expected: "a list of messages", found: value.kindInWords)
-        }
-        guard !turns.isEmpty else {
-            throw .wrongType(reader.place, field: field, expected: "at least one message", found: "an empty list")
-        }
-        var messages: [ChatMessage] = []
-        for (index, turn) in turns.enumerated() {
-            let name = "\(field)[\(index)]"
-            guard let object = turn.objectValue else {
-                throw .wrongType(reader.place, field: name, expected: "an object", found: turn.kindInWords)
-            }
-            let message = FieldReader(object: object, place: reader.place, prefix: name + ".")
-            let speaker = try message.requiredString(speakerField, of: name)
-            guard let role = roles[speaker] else {
-                throw .unknownRole(reader.place, field: "\(name).\(speakerField)", role: speaker)
-            }
-            messages.append(ChatMessage(role: role, content: try message.requiredString(textField, of: name)))
-        }
-        return .chat(messages, field: field)
-    }
-
-    /// The roles of chat templates by the names that data sets give them.
-    private static let roles = [
-        "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant",
-    ]
 
     private static func task(of reader: FieldReader, content: Content) throws(DataError) -> Task? {
         guard let value = reader.object["answer"], !value.isNull else { return nil }
@@ -202,37 +195,7 @@ extension TrainingRecord.Content {
         case .text: ""
         case .completion(let prompt, _): prompt
         case .instruction(let record): record.instruction
-        case .chat(let messages, _): messages.last { $0.role == "user" }?.content ?? ""
+        case .chat(let record): record.conversation.messages.last { $0.role == "user" }?.content ?? ""
         }
-    }
-}
-
-/// Reads fields of one object; errors name them with `prefix` before them.
-private struct FieldReader {
-    let object: JSONObject
-    let place: RecordPlace
-    var prefix = ""
-
-    func has(_ field: String) -> Bool { object[field] != nil }
-
-    /// A field that is there.
-    func string(_ field: String) throws(DataError) -> String {
-        let value = object[field] ?? .null
-        guard let text = value.stringValue else {
-            throw .wrongType(place, field: prefix + field, expected: "a string", found: value.kindInWords)
-        }
-        return text
-    }
-
-    /// A field that may be absent or null.
-    func optionalString(_ field: String) throws(DataError) -> String? {
-        guard let value = object[field], !value.isNull else { return nil }
-        return try string(field)
-    }
-
-    /// A field that must be there because `owner` is.
-    func requiredString(_ field: String, of owner: String) throws(DataError) -> String {
-        guard has(field) else { throw .missingField(place, field: prefix + field, presentField: owner) }
-        return try string(field)
     }
 }

@@ -61,6 +61,17 @@ package enum Parameter: Sendable, Hashable {
     /// Whether the thresholds alone are trained.
     case thresholdsOnly
 
+    /// How tau is updated.
+    case tauUpdate
+    /// How alpha_k of equation 20 behaves.
+    case tauSchedule
+
+    /// Records to train or to measure on.
+    case data
+    /// Records to evaluate on while training.
+    case evaluationData
+    /// How accuracy is measured.
+    case evaluationMode
     /// Records that are used.
     case recordLimit
     /// Most tokens that are generated.
@@ -115,6 +126,10 @@ package enum Parameter: Sendable, Hashable {
         case .thresholdStep: "s"
         case .rankingRule: "rule"
         case .recordLimit: "limit"
+        case .data: "dataPaths"
+        case .evaluationData: "evaluationPaths"
+        case .evaluationMode: "mode"
+        case .tauSchedule: "tauFollowsSchedule"
         case .mergedType: "dtype"
         case .tensorType: "type"
         default: "\(self)"

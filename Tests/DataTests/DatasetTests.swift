@@ -158,4 +158,27 @@ struct DatasetTests {
         }
         #expect(packed.examples == plain.examples && packed.examples.count == 64)
     }
+
+    @Test func filesAreReadOneAfterTheOther() throws {
+        try withTemporaryFolder { folder in
+            let paths = (0..<3).map { "\(folder)/\($0).json" }
+            for (index, path) in paths.enumerated() {
+                try #"{"prompt": "\#(index)", "completion": " good", "answer": "good", "choices": ["good", "bad"]}"#
+                    .write(toFile: path, atomically: true, encoding: .utf8)
+            }
+            let tokenizer = try tinyTokenizer()
+            let options = LoadingOptions(collectsChoices: true)
+            let singles = try paths.map { try Dataset.load(path: $0, tokenizer: tokenizer, options: options) }
+            for order in [[0, 1, 2], [2, 0, 1], [1, 1]] {
+                let data = try Dataset.load(paths: order.map { paths[$0] }, tokenizer: tokenizer, options: options)
+                #expect(data.examples == order.flatMap { singles[$0].examples })
+                #expect(data.choiceItems == order.flatMap { singles[$0].choiceItems })
+                #expect(data.prefix(1).choiceItems == singles[order[0]].choiceItems)
+            }
+            #expect(Dataset.name(of: [paths[0], "-"]) == "0.json + standard input")
+            #expect(throws: DataError.twice(file: "standard input")) {
+                try Dataset.load(paths: ["-", "-"], tokenizer: tokenizer)
+            }
+        }
+    }
 }

@@ -106,6 +106,44 @@ struct RecordFileTests {
         #expect(try records("{}\n[1]\n").map(\.line) == [1, 2])
     }
 
+    @Test func filesOfOtherFormsAreNamedWithTheRemedy() throws {
+        for (bytes, name, kind, remedy) in [
+            (Array("PAR1....".utf8), "plain", "a Parquet file", "pandas.read_parquet(sys.argv[1])"),
+            (Array("ARROW1\0\0".utf8), "data.arrow", "an Arrow file", "read_feather"),
+            ([0xFF, 0xFF, 0xFF, 0xFF, 0x10], "plain", "an Arrow stream", "datasets.Dataset.from_file"),
+            (Array("a,b\n1,2\n".utf8), "data.CSV", "a CSV table", "read_csv(sys.argv[1])"),
+            (Array("a\tb\n".utf8), "data.tsv", "a table with tabs", "sep='\\t'"),
+            (Array("PK\u{3}\u{4}".utf8), "data.xlsx", "a ZIP archive", "unzip -p"),
+            (Array("BZh91AY".utf8), "data.jsonl.bz2", "compressed by bzip2", "bzcat"),
+            ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00], "plain", "compressed by xz", "xzcat"),
+            (Array("- text: a\n".utf8), "data.yaml", "a YAML text", "yaml.safe_load"),
+            (Array("SQLite format 3\0".utf8), "data.db", "an SQLite database", "sqlite3 -json"),
+        ] as [([UInt8], String, String, String)] {
+            let sentence = try refusal(bytes, name: name)
+            #expect(sentence.hasPrefix(": is \(kind), not JSON; ") && sentence.contains(remedy), "\(sentence)")
+        }
+        #expect(try refusal(Array("a,b\n".utf8), name: "my data.csv").contains("my data.csv' > records.jsonl"))
+        // What the file holds counts, not its name.
+        #expect(try records(Array("{}".utf8), name: "x.csv").count == 1)
+    }
+
+    @Test func pipeIsReadToItsEnd() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/pipe"
+            #expect(mkfifo(path, 0o600) == 0)
+            let text = lines
+            let writer = Thread {
+                guard let file = fopen(path, "w") else { return }
+                fputs(text, file)
+                fclose(file)
+            }
+            writer.start()
+            var found: [Int] = []
+            try RecordFile.forEachRecord(of: path) { (_, place) throws(DataError) in found.append(place.line) }
+            #expect(found == [1, 3, 4])
+        }
+    }
+
     @Test func missingFileIsNamedAsMissing() throws {
         let error = #expect(throws: DataError.self) {
             try RecordFile.forEachRecord(of: "/nowhere/train.json") { (_, _) throws(DataError) in }

@@ -28,8 +28,14 @@ func tinyTokenizer(
     }
 }
 
-/// The tiny tokenizer with the ChatML template and its two marks as the special tokens 2048 and 2049.
-func chatTokenizer() throws -> Tokenizer {
+/// The ChatML template.
+let chatML =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    + "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+/// The tiny tokenizer with a chat template, ChatML's unless given, and ChatML's two marks as the special tokens 2048 and
+/// 2049.
+func chatTokenizer(template: String = chatML, eosToken: String = "<|im_end|>") throws -> Tokenizer {
     try tinyTokenizer(
         changing: { object in
             var added = object["added_tokens"]?.arrayValue ?? []
@@ -44,11 +50,8 @@ func chatTokenizer() throws -> Tokenizer {
             object["added_tokens"] = .array(added)
         },
         configuration: { object in
-            object["eos_token"] = .string("<|im_end|>")
-            object["chat_template"] = .string(
-                "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-                    + "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
-                    + "{{ '<|im_start|>assistant\n' }}{% endif %}")
+            object["eos_token"] = .string(eosToken)
+            object["chat_template"] = .string(template)
         })
 }
 

@@ -67,15 +67,14 @@ struct TrainingRecordTests {
             {"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"},
                                {"from": "gpt", "value": "A"}], "images": []}
             """#)
-        guard case .chat(let first, "messages") = messages.content,
-            case .chat(let second, "conversations") = conversations.content
-        else {
+        guard case .chat(let first) = messages.content, case .chat(let second) = conversations.content else {
             Issue.record("both are chat records")
             return
         }
-        #expect(first.map(\.role) == ["system", "user", "assistant"])
-        #expect(first.map(\.content) == ["S", "U", "A"])
-        #expect(second.map(\.role) == first.map(\.role) && second.map(\.content) == first.map(\.content))
+        #expect(first.field == "messages" && second.field == "conversations")
+        #expect(first.conversation.messages.map(\.role) == ["system", "user", "assistant"])
+        #expect(first.conversation.messages.map(\.content) == ["S", "U", "A"])
+        #expect(first.conversation == second.conversation)
     }
 
     @Test func recordWithFieldsOfSeveralFormsTakesTheFirstThatIsWhole() throws {
@@ -131,7 +130,10 @@ struct TrainingRecordTests {
         try expectRefusal(#"{"messages": ["hi"]}"#, "the field 'messages[0]' is a string; an object is needed")
         try expectRefusal(
             #"{"messages": [{"role": "user", "content": ["hi"]}]}"#,
-            "the field 'messages[0].content' is a list; a string is needed")
+            "the field 'messages[0].content[0]' is a string; an object with 'type' and 'text' is needed")
+        try expectRefusal(
+            #"{"messages": [{"role": "user", "content": 5}]}"#,
+            "the field 'messages[0].content' is a number; a string is needed")
         try expectRefusal(
             #"{"instruction": "a", "output": "b", "history": [["c"]]}"#,
             "the field 'history[0]' is a list of 1; a pair [instruction, output] of strings is needed")
@@ -142,8 +144,17 @@ struct TrainingRecordTests {
 
     @Test func unknownSpeakerIsNamed() throws {
         try expectRefusal(
-            #"{"conversations": [{"from": "human", "value": "a"}, {"from": "tool", "value": "b"}]}"#,
-            "the field 'conversations[1].from' is 'tool'; system, user and assistant (human and gpt) are known")
+            #"{"conversations": [{"from": "human", "value": "a"}, {"from": "bot", "value": "b"}]}"#,
+            "the field 'conversations[1].from' is 'bot'; system, user, assistant and tool (human, gpt and observation) "
+                + "are known")
+    }
+
+    @Test func namesOfShareGPTsSpeakersAreNoneOfOpenAIs() throws {
+        for role in ["human", "gpt", "function", ""] {
+            try expectRefusal(
+                #"{"messages": [{"role": "\#(role)", "content": "a"}]}"#,
+                "the field 'messages[0].role' is '\(role)'; system, developer, user, assistant and tool are known")
+        }
     }
 
     @Test func imagesAreRefusedAsUnsupported() throws {
