@@ -52,4 +52,36 @@ struct AnswerExtractionTests {
     @Test func textBeyondASCIIIsSearched() {
         #expect(AnswerExtraction(choices: ["真", "假"]).answer(in: "答案是假的") == "假")
     }
+
+    /// A letter stands in most texts without being an answer.
+    @Test(arguments: [
+        ("The Answer is B", "B"), ("A good question. The correct answer is: (C).", "C"), ("ANSWER: D", "D"),
+        ("answer is **A**", "A"), ("B", "B"), ("(B)", "B"), ("B.\nA is wrong", "B"), ("I think\nC\n", "C"),
+        ("The answer is\nB", "B"), ("My answer: \"D\", not A", "D"), ("Answer:\n\nA", "A"),
+    ])
+    func letterCountsWhereItIsSaidToBeTheAnswer(text: String, expected: String) {
+        #expect(AnswerExtraction(choices: ["A", "B", "C", "D"]).answer(in: text) == expected)
+    }
+
+    @Test(arguments: [
+        "A cat", "The Answer", "Answer", "I like B", "answer is bad", "the answer is Because", "B or C?", "",
+    ])
+    func letterElsewhereIsNoAnswer(text: String) {
+        #expect(AnswerExtraction(choices: ["A", "B", "C", "D"]).answer(in: text) == nil)
+    }
+
+    @Test func digitsAreTakenAsLettersAre() {
+        let extraction = AnswerExtraction(choices: ["1", "2"])
+        #expect(extraction.answer(in: "There are 2 reasons, so the answer is 1.") == "1")
+        #expect(extraction.answer(in: "12") == nil)
+    }
+
+    @Test func wordsCountAsWholeWords() {
+        let extraction = AnswerExtraction(choices: ["no", "yes"])
+        #expect(extraction.answer(in: "I do not know, nor did I; yes") == "yes")
+        #expect(extraction.answer(in: "yesterday, no") == "no")
+        #expect(extraction.answer(in: "piano") == nil)
+        #expect(AnswerExtraction(choices: ["été", "hiver"]).answer(in: "l'été") == "été")
+        #expect(AnswerExtraction(choices: ["t", "hiver"]).answer(in: "été") == nil)
+    }
 }
