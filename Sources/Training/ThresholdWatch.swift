@@ -22,6 +22,8 @@ struct ThresholdWatch {
     var gates: [Gate]
     /// Whether r has been compared with what tau can reach.
     var hasComparedRatios = false
+    /// The median of the gates' mean r when they were compared; nil before, and where no gate had one.
+    private(set) var medianRatio: Float?
 
     /// - Parameter rateSum: alpha_k of equation 20 summed over the run: the number of steps where it is 1 throughout.
     init(_ settings: ThresholdSettings, totalSteps: Int, rateSum: Double, moduleCount: Int) {
@@ -59,8 +61,8 @@ struct ThresholdWatch {
                 return gate.step.meanRatio
             }.sorted()
             let outOfReach = ratios.filter { Double($0) > reach }.count
-            if !ratios.isEmpty, outOfReach * 2 > ratios.count {
-                let median = ratios[ratios.count / 2]
+            medianRatio = ratios.isEmpty ? nil : ratios[ratios.count / 2]
+            if let median = medianRatio, outOfReach * 2 > ratios.count {
                 let wanted = 1.5 * Double(median) / Double(totalSteps)
                 warnings.append(
                     "s x steps = \(shortText(reach)) cannot reach the r of most modules (median of their means now "

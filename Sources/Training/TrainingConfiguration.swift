@@ -53,8 +53,18 @@ package struct TrainingConfiguration: Sendable, Equatable {
     private static let stepLimit = 1 << 50
 
     /// The optimizer steps of a run over `exampleCount` examples, which is positive: an epoch's last step takes what is
-    /// left. Throws `badSetting` for counts below 1, epochs that are not above 0, and more steps than can be counted.
+    /// left. Throws `badSetting` for counts below 1, epochs that are not above 0,
+    /// more steps than can be counted, and a warm-up that is longer than the run.
     package func stepCount(exampleCount: Int) throws(TrainingError) -> Int {
+        let steps = try plannedStepCount(exampleCount: exampleCount)
+        guard warmupSteps <= steps else {
+            throw .badSetting(
+                .warmupSteps, expected: "at most the run's \(steps) steps", found: String(warmupSteps))
+        }
+        return steps
+    }
+
+    private func plannedStepCount(exampleCount: Int) throws(TrainingError) -> Int {
         for (parameter, value) in [(Parameter.batchSize, batchSize), (.accumulation, accumulation)] where value < 1 {
             throw .badSetting(parameter, expected: "at least 1", found: String(value))
         }

@@ -47,6 +47,7 @@ package final class TrainingLoop {
     private let group: any ProcessGroup
     private var order: DataOrder
     private var watch: ThresholdWatch
+    private var divergence: DivergenceWatch
 
     /// Steps of the whole run.
     package let totalSteps: Int
@@ -97,12 +98,23 @@ package final class TrainingLoop {
             ? (0..<totalSteps).reduce(0) { [schedule] in $0 + schedule.factor(at: $1) } : Double(totalSteps)
         watch = ThresholdWatch(
             configuration.thresholds, totalSteps: totalSteps, rateSum: rates, moduleCount: adapter.projections.count)
+        divergence = DivergenceWatch(
+            learningRate: configuration.trainsThresholdsOnly ? 0 : configuration.learningRate,
+            vocabularySize: model.configuration.vocabularySize)
     }
 
     /// Runs to the end. Throws `interrupted` where `shouldStop` says so, after saving, and `notFinite`.
     package func run(_ callbacks: TrainingCallbacks) throws {
         while step < totalSteps {
-            let report = try takeStep()
+            let report: StepReport
+            do {
+                report = try takeStep()
+            } catch let error as TrainingError {
+                if case .notFinite = error, let warning = divergence.warning(ofNotFiniteAfter: step) {
+                    try callbacks.report(.warning(warning))
+                }
+                throw error
+            }
             try callbacks.report(.step(report))
             for warning in report.warnings { try callbacks.report(.warning(warning)) }
             let isLast = step == totalSteps
@@ -177,7 +189,18 @@ package final class TrainingLoop {
             learningRate: configuration.learningRate * factor, gradientNorm: norm, tokens: sums.tokens,
             scoredTokens: sums.scored, seconds: elapsed.inSeconds, sparsity: meanStepSparsity(ranks),
             tauRange: taus.isEmpty ? nil : taus.min()!...taus.max()!,
-            warnings: watch.look(at: adapter.projections, ranks: ranks, step: step))
+            warnings: warnings(loss: sums.meanLoss, ranks))
+    }
+
+    /// What the user should know after a step. Advice for thresholds is of no use to a run that diverges.
+    private func warnings(loss: Double, _ ranks: [Int]) -> [Wording] {
+        let isFirstLook = !watch.hasComparedRatios
+        var watched = watch
+        let advice = watched.look(at: adapter.projections, ranks: ranks, step: step)
+        let ratio = isFirstLook && watched.hasComparedRatios ? watched.medianRatio : nil
+        watch = watched
+        let warning = divergence.look(loss: loss, medianRatio: ratio)
+        return divergence.hasDiverged ? [warning].compactMap { $0 } : advice
     }
 
     /// Passes the batches forward and backward, and gives the sums of all processes; the gates get theirs. The loss is
