@@ -13,6 +13,12 @@ package struct PatternEntry<Value: Sendable & Equatable>: Sendable, Equatable {
         self.value = value
     }
 
+    /// Whether the pattern, which is known to compile, matches one of `paths`.
+    package func matches(anyOf paths: [String]) -> Bool {
+        let table = PatternTable([self])
+        return paths.contains { table.first(matching: $0) != nil }
+    }
+
     /// Whether the pattern is made of letters, digits, underscores and dots alone, as names and paths are.
     var isPlain: Bool {
         !pattern.isEmpty

@@ -33,8 +33,8 @@ public struct ComputeOptions: Sendable {
         }
     }
 
-    /// More threads than help any machine.
-    private static let threadLimit = 1024
+    /// More threads than help this machine: a few for each processor, so that results of a larger one can be had again.
+    private static var threadLimit: Int { max(32, 4 * ComputeContext.availableThreads) }
 
     /// A context for these options. Throws `badValue`.
     package func makeContext() throws(WorkflowError) -> ComputeContext {

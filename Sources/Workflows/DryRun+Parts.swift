@@ -55,7 +55,8 @@ func rehearsePacking(
 /// must hold the checkpoints that are kept and the one that is being saved.
 package func dryRun(of request: TrainRequest) throws -> DryRun {
     _ = try TrainingOutput.plan(request)
-    let inputs = [request.dataPath, request.evaluationPath].compactMap { $0 }
+    try request.check()
+    let inputs = request.dataPaths + request.evaluationPaths
     if !request.resumes {
         try checkOutput(request.outputPath, keeps: [request.basePath, request.adapterPath] + inputs)
     }
@@ -64,10 +65,15 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     let adapter = try AdapterDirectory.read(request.adapterPath).validated(against: base.linearModules)
     try adapter.check(base: try base.fingerprint(), basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)
+    try request.check(method: adapter.configuration)
     let tokenizer = try Tokenizer.load(modelPath: request.basePath)
     var loading = request.loading
     loading.limit = configuration.maximumPositions
-    for path in inputs { _ = try Dataset.load(path: path, tokenizer: tokenizer, options: loading) }
+    let data = try Dataset.load(paths: request.dataPaths, tokenizer: tokenizer, options: loading)
+    _ = try request.training.stepCount(exampleCount: data.examples.count)
+    if !request.evaluationPaths.isEmpty {
+        _ = try Dataset.load(paths: request.evaluationPaths, tokenizer: tokenizer, options: loading)
+    }
 
     let rehearsal = OutputRehearsal()
     // A run's directory is looked at by its own rules, which were followed above.

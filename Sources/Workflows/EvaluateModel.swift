@@ -20,14 +20,14 @@ public struct EvaluateRequest: Sendable {
     public var basePath: String
     /// The adapter; nil for the bare base.
     public var adapterPath: String?
-    /// Records to evaluate on.
-    public var dataPath: String
+    /// Files of records to evaluate on, in this order; `-` is standard input. At least one.
+    public var dataPaths: [String]
     /// How accuracy is measured.
     public var mode = EvaluationMode.choice
     /// Records that are used, from the first; nil for all.
     public var limit: Int?
-    /// The most tokens that are generated for a record.
-    public var newTokenLimit = 32
+    /// The most tokens that are generated for a record, with `mode` at `generate`; nil for 32.
+    public var newTokenLimit: Int?
     /// How records become examples.
     package var loading = LoadingOptions()
     /// How to compute.
@@ -37,7 +37,13 @@ public struct EvaluateRequest: Sendable {
     public init(basePath: String, adapterPath: String? = nil, dataPath: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
-        self.dataPath = dataPath
+        dataPaths = [dataPath]
+    }
+
+    /// The first file of records; setting it makes it the only one.
+    public var dataPath: String {
+        get { dataPaths.first ?? "" }
+        set { dataPaths = [newValue] }
     }
 }
 
@@ -67,6 +73,9 @@ public struct EvaluateReport: Sendable {
     /// Mean sparsity of the modules that have a rank; nil without gates.
     public var meanSparsity: Double?
 }
+
+/// Tokens that are generated for a record unless the request says otherwise.
+private let standardNewTokenLimit = 32
 
 /// The parts of an evaluation, for progress.
 public enum EvaluatePhase: String, Sendable {
@@ -107,15 +116,27 @@ private func evaluate(
     if let limit = request.limit, limit < 1 {
         throw WorkflowError.badValue(.recordLimit, expected: "at least 1", found: String(limit))
     }
-    guard request.newTokenLimit >= 1 else {
-        throw WorkflowError.badValue(
-            .newTokenLimit, expected: "at least 1", found: String(request.newTokenLimit))
+    if let limit = request.newTokenLimit {
+        guard limit >= 1 else {
+            throw WorkflowError.badValue(.newTokenLimit, expected: "at least 1", found: String(limit))
+        }
+        guard request.mode == .generate else {
+            throw WorkflowError.conflict(
+                "\(.newTokenLimit) is for \(.evaluationMode, "generate"), which writes answers")
+        }
     }
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
     loading.collectsChoices = true
-    let data = try Dataset.load(path: request.dataPath, tokenizer: session.tokenizer, options: loading)
+    loading.endTokens = session.endTokens
+    let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
         .prefix(request.limit ?? .max)
+    if request.mode == .generate, data.choiceItems.isEmpty {
+        throw WorkflowError.unsuitableData(
+            path: Dataset.name(of: request.dataPaths),
+            problem: "none of the \(data.examples.count) records has an 'answer', which \(.evaluationMode, "generate") "
+                + "looks for in generated text")
+    }
     let (examples, items) = (data.examples, data.choiceItems)
     let start = ContinuousClock.now
 
@@ -142,7 +163,8 @@ private func evaluate(
             report.correct = try scoreChoices(session.model, items, progress: answerProgress).correct
         case .generate:
             report.correct = try countGeneratedAnswers(
-                session, items, limit: request.newTokenLimit, progress: answerProgress)
+                session, items, endTokens: data.conversationCount > 0 ? session.chatEndTokens : session.endTokens,
+                limit: request.newTokenLimit ?? standardNewTokenLimit, progress: answerProgress)
         }
     }
     if let configuration = gated?.configuration {
@@ -156,12 +178,12 @@ private func evaluate(
 
 /// Records whose greedily generated text holds the right answer, by LLM-Adapters' extraction.
 private func countGeneratedAnswers(
-    _ session: ModelSession, _ items: [ChoiceItem], limit: Int, progress: (Int) throws -> Void
+    _ session: ModelSession, _ items: [ChoiceItem], endTokens: Set<Int32>, limit: Int, progress: (Int) throws -> Void
 ) throws -> Int {
     var correct = 0
     for (index, item) in items.enumerated() {
         let result = try generate(
-            session.model, prompt: item.prompt, limit: limit, endTokens: session.endTokens, .greedy)
+            session.model, prompt: item.prompt, limit: limit, endTokens: endTokens, .greedy)
         let text = session.tokenizer.decode(result.tokens)
         if AnswerExtraction(choices: item.names).isCorrect(text, expected: item.names[item.correct]) { correct += 1 }
         try progress(index + 1)

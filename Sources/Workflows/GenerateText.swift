@@ -19,12 +19,14 @@ public struct GenerateRequest: Sendable {
     public var system: String?
     /// The most tokens to generate.
     public var limit = 128
-    /// What logits are divided by before the softmax, 0 or more; 0 takes the likeliest token always.
-    public var temperature = 0.0
-    /// Only the likeliest so many tokens may be chosen, at least 1; nil for all.
+    /// What logits are divided by before the softmax, 0 or more; 0 takes the likeliest token always. Nil for what the
+    /// model's `generation_config.json` says, which is 0 unless its `do_sample` is true.
+    public var temperature: Double?
+    /// Only the likeliest so many tokens may be chosen, at least 1; nil for what that file says, or else all.
     public var topK: Int?
-    /// Only the likeliest tokens that together have this probability may be chosen, above 0 and at most 1.
-    public var topP = 1.0
+    /// Only the likeliest tokens that together have this probability may be chosen, above 0 and at most 1; nil for what
+    /// that file says, or else 1.
+    public var topP: Double?
     /// What the random choices follow from.
     public var seed: UInt64 = 0
     /// How to compute.
@@ -46,6 +48,8 @@ public struct GenerateReport: Sendable {
     package var result: GenerationResult
     /// Seconds of the prompt and the generation, loading left out.
     public var seconds: Double
+    /// What came of the model's `generation_config.json`, a sentence each.
+    public var notes: [String] = []
 }
 
 /// Continues a text; `receive` is handed each piece as soon as its characters are whole, and returns false to stop.
@@ -56,22 +60,16 @@ package func generateText(
     if request.system != nil, !request.isChat {
         throw WorkflowError.conflict("a system message belongs to a chat")
     }
-    let sampling = try SamplingOptions(
-        temperature: request.temperature, topK: request.topK, topP: request.topP, seed: request.seed)
+    // What the request says is wrong before anything is read.
+    _ = try SamplingOptions(
+        temperature: request.temperature ?? 0, topK: request.topK, topP: request.topP ?? 1, seed: request.seed)
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+    let sampling = try session.generation.sampling(for: request)
     let encoder = SequenceEncoder(tokenizer: session.tokenizer)
     let prompt: [Int32]
     if request.isChat {
-        var messages = [ChatMessage(role: "user", content: request.prompt)]
-        if let system = request.system { messages.insert(ChatMessage(role: "system", content: system), at: 0) }
-        guard let template = session.tokenizer.chatTemplate else {
-            throw WorkflowError.unsuitableData(
-                path: request.basePath,
-                problem: session.tokenizer.chatTemplateProblem.map { Wording($0) }
-                    ?? "the model has no chat template; leave \(.chat) out")
-        }
-        prompt = encoder.encode(try template.render(messages, addingGenerationPrompt: true)).tokens
+        prompt = encoder.encode(try chatPrompt(request, session)).tokens
     } else {
         prompt = encoder.encodeStart(request.prompt)
     }
@@ -79,7 +77,8 @@ package func generateText(
     let start = ContinuousClock.now
     let result = try session.overUnchangedBase {
         try generate(
-            session.model, prompt: prompt, limit: request.limit, endTokens: session.endTokens, sampling
+            session.model, prompt: prompt, limit: request.limit,
+            endTokens: request.isChat ? session.chatEndTokens : session.endTokens, sampling
         ) { token in
             let piece = text.append(token)
             return piece.isEmpty ? true : try receive(piece)
@@ -90,5 +89,24 @@ package func generateText(
     let elapsed = ContinuousClock.now - start
     return GenerateReport(
         promptTokens: prompt.count, result: result,
-        seconds: elapsed.inSeconds)
+        seconds: elapsed.inSeconds, notes: session.generation.notes(on: request, sampling))
+}
+
+/// The prompt as a user's message in the model's chat template, the system message before it.
+private func chatPrompt(_ request: GenerateRequest, _ session: ModelSession) throws -> [ChatSegment] {
+    guard let template = session.tokenizer.chatTemplate else {
+        throw WorkflowError.unsuitableData(
+            path: request.basePath,
+            problem: session.tokenizer.chatTemplateProblem.map { Wording($0) }
+                ?? "the model has no chat template; leave \(.chat) out")
+    }
+    let user = ChatMessage(role: "user", content: request.prompt)
+    let bare = try? template.render([user], addingGenerationPrompt: true)
+    guard let system = request.system else { return try template.render([user], addingGenerationPrompt: true) }
+    let first = ChatMessage(role: "system", content: system)
+    let prompt = try template.render([first, user], addingGenerationPrompt: true)
+    guard system.isEmpty || prompt != bare else {
+        throw WorkflowError.conflict("the model's chat template does not write a system message")
+    }
+    return prompt
 }

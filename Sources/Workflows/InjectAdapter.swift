@@ -93,6 +93,8 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
+    try request.checkSelectors(configuration, match, in: base.linearModules, head: head)
+    try request.checkRanks(configuration, match)
     // What peft's form of the kind would pass over is said by the modules' paths.
     let heeded = kind.settings.selectorsInPEFT
     // So is what peft would find otherwise: it asks a model's classes what is linear.

@@ -16,6 +16,8 @@ package final class ModelSession {
     package let model: any Model
     /// Text to tokens.
     package let tokenizer: Tokenizer
+    /// What the model's `generation_config.json` says.
+    let generation: GenerationDefaults
     /// The adapter as its directory has it; nil for the bare base.
     package private(set) var directory: AdapterDirectory?
     /// The adapter in the model.
@@ -29,6 +31,7 @@ package final class ModelSession {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
         try checkpoint.checkRuns()
+        generation = try GenerationDefaults(beside: checkpoint.checkpoint)
         if let adapterPath {
             let read = try AdapterDirectory.read(adapterPath)
             directory = try read.validated(against: checkpoint.linearModules)
@@ -54,8 +57,16 @@ package final class ModelSession {
         return try outcome.get()
     }
 
-    /// Tokens that end a text: the configuration's and the tokenizer's.
+    /// Tokens that end a text: the configuration's, the tokenizer's and those of `generation_config.json`.
     package var endTokens: Set<Int32> {
-        Set(model.configuration.eosTokenIDs.map(Int32.init) + [tokenizer.eosTokenID].compactMap { $0 })
+        Set(
+            model.configuration.eosTokenIDs.compactMap(Int32.init(exactly:)) + generation.endTokens
+                + [tokenizer.eosTokenID].compactMap { $0 })
+    }
+
+    /// Tokens that end an answer in a chat: those that end a text, and the one by which the chat template ends a turn.
+    package var chatEndTokens: Set<Int32> {
+        let end = tokenizer.chatTemplate?.endOfTurn.map { tokenizer.encode($0) } ?? []
+        return end.count == 1 && tokenizer.isSpecial(end[0]) ? endTokens.union(end) : endTokens
     }
 }

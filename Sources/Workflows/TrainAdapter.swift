@@ -14,10 +14,10 @@ public struct TrainRequest: Sendable {
     public var basePath: String
     /// The adapter to start from.
     public var adapterPath: String
-    /// Records to train on.
-    public var dataPath: String
-    /// Records to evaluate on; nil for none.
-    public var evaluationPath: String?
+    /// Files of records to train on, in this order; `-` is standard input. At least one.
+    public var dataPaths: [String]
+    /// Files of records to evaluate on, in this order; empty for none.
+    public var evaluationPaths: [String] = []
     /// The run's directory.
     public var outputPath: String
     /// How records become examples.
@@ -34,13 +34,27 @@ public struct TrainRequest: Sendable {
     public var replaces = false
     /// Checkpoints to keep, the newest; at least 1.
     public var keptCheckpoints = 3
+    /// Settings of thresholds that were given, which a dense adapter has no use for.
+    package var givenThresholdSettings: [Parameter] = []
 
     /// A request with the program's defaults.
     public init(basePath: String, adapterPath: String, dataPath: String, outputPath: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
-        self.dataPath = dataPath
+        dataPaths = [dataPath]
         self.outputPath = outputPath
+    }
+
+    /// The first file of records to train on; setting it makes it the only one.
+    public var dataPath: String {
+        get { dataPaths.first ?? "" }
+        set { dataPaths = [newValue] }
+    }
+
+    /// The first file of records to evaluate on; setting it makes it the only one, nil none.
+    public var evaluationPath: String? {
+        get { evaluationPaths.first }
+        set { evaluationPaths = newValue.map { [$0] } ?? [] }
     }
 }
 
@@ -99,22 +113,24 @@ private func train(
     aside: inout String?
 ) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
-    let paths = [request.basePath, request.adapterPath, request.dataPath] + [request.evaluationPath].compactMap { $0 }
+    let paths = [request.basePath, request.adapterPath] + request.dataPaths + request.evaluationPaths
     if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
     guard let adapter = session.adapter, let directory = session.directory else {
         preconditionFailure("a session with an adapter path has an adapter")
     }
+    try request.check(method: adapter.configuration)
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
-    let data = try Dataset.load(path: request.dataPath, tokenizer: session.tokenizer, options: loading)
-    let evaluation = try request.evaluationPath.map {
-        try Dataset.load(path: $0, tokenizer: session.tokenizer, options: loading)
-    }
+    loading.endTokens = session.endTokens
+    let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
+    let evaluation =
+        request.evaluationPaths.isEmpty
+        ? nil : try Dataset.load(paths: request.evaluationPaths, tokenizer: session.tokenizer, options: loading)
     let evaluationExamples = evaluation.map { Array($0.examples.prefix(request.evaluationLimit ?? .max)) }
     let loop = try TrainingLoop(
-        session.model, adapter, examples: data.examples, source: request.dataPath, request.training)
+        session.model, adapter, examples: data.examples, source: Dataset.name(of: request.dataPaths), request.training)
     let inputs = RunInputs(
         base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data, adapter: directory,
         dtype: session.context.dtype, threads: session.context.threadCount)
@@ -123,6 +139,7 @@ private func train(
             examples: data.examples.count, tokens: data.tokenCount, scored: data.scoredCount,
             truncated: data.truncatedCount,
             steps: loop.totalSteps))
+    if let warning = data.endlessWarning { try progress(.warning(TrainWarning(wording: warning))) }
     try progress(
         .ready(
             parameters: adapter.thresholds.count
@@ -173,8 +190,8 @@ private func train(
     try adapter.finishRun()
 
     let (source, examples) =
-        evaluationExamples.map { (request.evaluationPath!, $0) }
-        ?? (request.dataPath, Array(data.examples.prefix(statisticsRecordLimit)))
+        evaluationExamples.map { (Dataset.name(of: request.evaluationPaths), $0) }
+        ?? (Dataset.name(of: request.dataPaths), Array(data.examples.prefix(statisticsRecordLimit)))
     try progress(.measuring(source: source, examples: examples.count))
     let (measured, statistics) = try session.overUnchangedBase {
         try measureGates(session, adapter, examples, source: source) { _ in
@@ -213,11 +230,10 @@ package func measureGates(
     let collector = StatisticsCollector(collectingInnerSums: true)
     let result = try evaluateLoss(
         session.model, examples, observer: adapter.configuration.isGated ? collector : nil, progress: progress)
-    let name = lastPathComponent(source)
     return (
         result,
         AdapterStatistics(
-            source: "\(examples.count) records of \(name) (\(result.tokens) tokens)", modules: collector.statistics)
+            source: "\(examples.count) records of \(source) (\(result.tokens) tokens)", modules: collector.statistics)
     )
 }
 
@@ -227,11 +243,11 @@ private func tuned(
     _ request: TrainRequest, _ report: TrainReport, evaluation: Int?
 ) throws -> AdapterDirectory {
     var training = request.training.json
-    training["data"] = .string(request.dataPath)
+    training["data"] = Dataset.record(of: request.dataPaths)
     training["optimizer_steps"] = .integer(report.steps)
     training["final_loss"] = .real(report.finalLoss)
     if evaluation != nil {
-        training["evaluation_data"] = request.evaluationPath.map { .string($0) }
+        training["evaluation_data"] = Dataset.record(of: request.evaluationPaths)
         training["evaluation_loss"] = .real(report.measured.meanLoss)
     }
     training["training_seconds"] = .real(report.trainingSeconds)
@@ -290,5 +306,21 @@ struct RunInputs {
             hash.add(endMark)
         }
         return hash.value
+    }
+}
+
+extension Dataset {
+    /// Files of records as a run's record names them: one by its path, several in a list.
+    fileprivate static func record(of paths: [String]) -> JSONValue {
+        paths.count == 1 ? .string(paths[0]) : .array(paths.map { .string($0) })
+    }
+
+    /// What to say of conversations that do not teach a model to stop; nil where all do.
+    fileprivate var endlessWarning: Wording? {
+        guard endlessCount > 0 else { return nil }
+        let which = endlessCount == conversationCount ? "all" : "\(endlessCount) of"
+        return Wording(
+            "the model's chat template teaches no end: it writes none behind the last answer of \(which) "
+                + "\(conversationCount) conversations, so there the model does not learn to stop")
     }
 }

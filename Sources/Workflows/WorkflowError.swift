@@ -26,6 +26,8 @@ package enum WorkflowError: WordedError, Equatable {
     case unfinishedReplacement(cause: Wording, status: ExitStatus, aside: String)
     /// A name or pattern selects nothing of what is at `path`.
     case matchesNothing(path: String, what: String, reason: String?, nearest: [String])
+    /// A value of a parameter that selects nothing of what it is to select from.
+    case selectsNothing(Parameter, value: String, reason: String, nearest: [String])
     /// A signal asked for an end before there was a result.
     case interrupted(String)
     /// Sound, but more than this program can do.
@@ -58,6 +60,8 @@ package enum WorkflowError: WordedError, Equatable {
         case .matchesNothing(let path, let what, let reason, let nearest):
             "\(path): \(what) matches nothing" + (reason.map { ": \($0)" } ?? "")
                 + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
+        case .selectsNothing(let parameter, let value, let reason, let nearest):
+            "\(parameter, value) \(reason)" + (nearest.isEmpty ? "" : "; nearest: \(nearest.joined(separator: ", "))")
         case .doesNotFit(let path, let needed, let available):
             "\(path): would need \(needed) bytes, but the disk has room for \(available)"
         case .doesNotFitMemory(let path, let needed, let available):
@@ -72,7 +76,7 @@ package enum WorkflowError: WordedError, Equatable {
         case .badValue, .conflict, .foreignOption, .twoNames, .unknownName: .usage
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
-        case .unsuitableData, .resumeMismatch, .matchesNothing: .badData
+        case .unsuitableData, .resumeMismatch, .matchesNothing, .selectsNothing: .badData
         case .unfinishedReplacement(_, let status, _): status
         case .interrupted: .interrupted
         case .unsupported: .unsupported

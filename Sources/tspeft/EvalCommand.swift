@@ -17,8 +17,10 @@ struct EvalCommand: ParsableCommand {
     @Option(help: "The adapter; the bare base without.")
     var adapter: String?
 
-    @Option(help: ArgumentHelp("Records to evaluate on.", valueName: "file"))
-    var data: String
+    @Option(
+        parsing: .singleValue,
+        help: ArgumentHelp("Records to evaluate on; may be repeated, - for standard input.", valueName: "file"))
+    var data: [String]
 
     @Option(help: "How accuracy is measured: choice or generate.")
     var mode = EvaluationMode.choice
@@ -26,8 +28,10 @@ struct EvalCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Use only the first records.", valueName: "count"))
     var limit: Int?
 
-    @Option(help: ArgumentHelp("Most tokens generated for a record.", valueName: "tokens"))
-    var maxNewTokens = 32
+    @Option(
+        help: ArgumentHelp(
+            "Most tokens generated for a record, with --mode generate. (default: 32)", valueName: "tokens"))
+    var maxNewTokens: Int?
 
     @Flag(help: "Print JSON.")
     var json = false
@@ -46,7 +50,8 @@ struct EvalCommand: ParsableCommand {
     }
 
     func run() throws {
-        var request = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: data)
+        var request = EvaluateRequest(basePath: base, adapterPath: adapter, dataPath: "")
+        request.dataPaths = data
         request.mode = mode
         request.limit = limit
         request.newTokenLimit = maxNewTokens

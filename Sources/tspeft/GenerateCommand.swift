@@ -5,7 +5,10 @@ struct GenerateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate",
         abstract: "Continue a text, with or without an adapter.",
-        discussion: "Greedy unless --temperature is given. Text goes to stdout as it comes.")
+        discussion: """
+            Greedy unless --temperature is given or the model's generation_config.json asks for samples (do_sample), \
+            whose temperature, top_k and top_p then hold. Its end tokens end a text too. Text goes to stdout as it comes.
+            """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
     var base: String
@@ -25,11 +28,12 @@ struct GenerateCommand: ParsableCommand {
     @Option(name: [.customShort("n"), .long], help: ArgumentHelp("Most tokens to generate.", valueName: "tokens"))
     var maxTokens = 128
 
-    @Option(help: "Divides the logits; 0 takes the likeliest token always.")
-    var temperature = 0.0
+    @Option(help: "Divides the logits; 0 takes the likeliest token always. (default: the model's, else 0)")
+    var temperature: Double?
 
-    @Option(help: "Choose among the likeliest tokens that together have this probability.")
-    var topP = 1.0
+    @Option(
+        help: "Choose among the likeliest tokens that together have this probability. (default: the model's, else 1)")
+    var topP: Double?
 
     @Option(help: "Choose among so many of the likeliest tokens.")
     var topK: Int?
@@ -66,6 +70,7 @@ struct GenerateCommand: ParsableCommand {
             return Terminal.resultText(piece)
         }
         Terminal.result()
+        for note in report.notes { Terminal.note(note) }
         let count = report.tokens.count
         Terminal.note(
             "\(report.promptTokens) + \(count) tokens in \(durationText(report.seconds)), "

@@ -8,7 +8,7 @@ struct TrainCommand: ParsableCommand {
         commandName: "train",
         abstract: "Train an adapter and its thresholds.",
         discussion: """
-            Records are a JSON array or JSON lines, also as .zst: {"text"}, {"prompt", "completion"}, alpaca \
+            Records are a JSON array or JSON lines, also as .zst or .gz: {"text"}, {"prompt", "completion"}, alpaca \
             {"instruction", "input", "output"}, {"messages"} or {"conversations"}. Only what the model is to say is \
             scored, unless --train-on-prompt is given.
 
@@ -24,11 +24,15 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "The adapter to start from, a directory of inject.")
     var adapter: String
 
-    @Option(help: ArgumentHelp("Records to train on.", valueName: "file"))
-    var data: String
+    @Option(
+        parsing: .singleValue,
+        help: ArgumentHelp(
+            "Records to train on; may be repeated, files in order, - for standard input.", valueName: "file"))
+    var data: [String]
 
-    @Option(help: ArgumentHelp("Records to evaluate on.", valueName: "file"))
-    var evalData: String?
+    @Option(
+        parsing: .singleValue, help: ArgumentHelp("Records to evaluate on; may be repeated.", valueName: "file"))
+    var evalData: [String] = []
 
     @Option(help: ArgumentHelp("Use only the first records of --eval-data.", valueName: "count"))
     var evalLimit: Int?
@@ -72,17 +76,17 @@ struct TrainCommand: ParsableCommand {
     @Option(help: ArgumentHelp("lambda, the price of an active token (equation 15). (default: 4.5e-5)"))
     var lambda: Double?
 
-    @Option(help: "Decay of the mean of tau's gradient.")
-    var tauBeta1 = 0.9
+    @Option(help: "Decay of the mean of tau's gradient. (default: 0.9)")
+    var tauBeta1: Double?
 
-    @Option(help: "Decay of the mean of its square.")
-    var tauBeta2 = 0.98
+    @Option(help: "Decay of the mean of its square. (default: 0.98)")
+    var tauBeta2: Double?
 
-    @Option(help: "How tau is updated: adam (equations 16 to 20) or plain.")
-    var tauUpdate = ThresholdUpdate.adam
+    @Option(help: "How tau is updated: adam (equations 16 to 20) or plain. (default: adam)")
+    var tauUpdate: ThresholdUpdate?
 
-    @Option(help: "alpha_k of equation 20: constant 1, or follow the learning rate's schedule.")
-    var tauSchedule = TauSchedule.constant
+    @Option(help: "alpha_k of equation 20: constant 1, or follow the learning rate's schedule. (default: constant)")
+    var tauSchedule: TauSchedule?
 
     @Option(help: "Train this alone: tau, with the adapter as it is. (default: both)")
     var only: TrainedPart?
@@ -135,7 +139,8 @@ struct TrainCommand: ParsableCommand {
                 throw ValidationError("\(name) must be 0 or more, not \(value)")
             }
         }
-        for (name, value) in [("--tau-beta1", tauBeta1), ("--tau-beta2", tauBeta2)] where !(0..<1).contains(value) {
+        for (name, value) in [("--tau-beta1", tauBeta1), ("--tau-beta2", tauBeta2)] {
+            guard let value, !(0..<1).contains(value) else { continue }
             throw ValidationError("\(name) must be at least 0 and below 1, not \(value)")
         }
         try checkCounts([
@@ -157,7 +162,8 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func request() throws -> TrainRequest {
-        var request = TrainRequest(basePath: base, adapterPath: adapter, dataPath: data, outputPath: output)
+        var request = TrainRequest(basePath: base, adapterPath: adapter, dataPath: "", outputPath: output)
+        request.dataPaths = data
         if let settings = try preset.settings { try request.apply(settings) }
         var training = request.training
         if let epochs { training.length = .epochs(epochs) }
@@ -169,12 +175,6 @@ struct TrainCommand: ParsableCommand {
         training.warmupSteps = warmup
         training.optimizer.weightDecay = weightDecay
         training.gradientClipping = clip
-        training.thresholds.stepSize = s ?? training.thresholds.stepSize
-        training.thresholds.lambda = lambda ?? training.thresholds.lambda
-        training.thresholds.beta1 = tauBeta1
-        training.thresholds.beta2 = tauBeta2
-        training.thresholds.update = tauUpdate
-        training.thresholdsFollowSchedule = tauSchedule == .follow
         training.trainsThresholdsOnly = only == .tau
         training.seed = seed
         training.shuffles = !noShuffle
@@ -182,7 +182,8 @@ struct TrainCommand: ParsableCommand {
         training.checkpointInterval = saveEvery
         training.logInterval = logEvery
         request.training = training
-        request.evaluationPath = evalData
+        setThresholds(of: &request)
+        request.evaluationPaths = evalData
         request.evaluationLimit = evalLimit
         request.loading = loading.options
         request.compute = compute.options
@@ -190,6 +191,16 @@ struct TrainCommand: ParsableCommand {
         request.replaces = force
         request.keptCheckpoints = keepCheckpoints
         return request
+    }
+
+    /// Only what is given counts as given: a dense adapter refuses it.
+    private func setThresholds(of request: inout TrainRequest) {
+        if let s { request.s = s }
+        if let lambda { request.lambda = lambda }
+        if let tauBeta1 { request.tauBeta1 = tauBeta1 }
+        if let tauBeta2 { request.tauBeta2 = tauBeta2 }
+        if let tauUpdate { request.tauUpdate = tauUpdate == .plain ? .plain : .adam }
+        if let tauSchedule { request.tauFollowsSchedule = tauSchedule == .follow }
     }
 
     private func printResult(_ report: TrainReport) {

@@ -101,8 +101,8 @@ import Testing
         Mistake(train + " --data records.json --resume", 66, "no run to resume"),
         // Options.
         Mistake("eval BASE --data records.json --threads 0", 64, "--threads", "not 0"),
-        Mistake("eval BASE --data records.json --threads 3000000000", 64, "--threads", "1024"),
-        Mistake("generate BASE -p hello -n 4 --threads 1025", 64, "--threads", "1024"),
+        Mistake("eval BASE --data records.json --threads 3000000000", 64, "--threads", "between 1 and"),
+        Mistake("generate BASE -p hello -n 4 --threads 1025", 64, "--threads", "between 1 and"),
         Mistake("train BASE --adapter adapter --data records.json --epochs 1e30 -o new", 64, "--epochs", "1e+30"),
         Mistake("frobnicate tuned", 64, "'frobnicate'", "rank-modules"),
     ]

@@ -10,7 +10,7 @@ import Testing
             let program = Program(folder: folder)
             let outcome = try program.run(
                 ["train", TinyRun.base, "--adapter", run.path("adapter"), "--data", run.path("records.json")]
-                    + ["-o", "out", "--dry-run"] + TinyRun.training)
+                    + ["--eval-data", run.path("records.json"), "-o", "out", "--dry-run"] + TinyRun.training)
             #expect(outcome.status == 0 && outcome.errors.isEmpty, "\(outcome.errors)")
             #expect(try names(in: folder).isEmpty)
             let checkpoint = try #require(names(in: run.path("tuned")).first { $0.hasPrefix("checkpoint-") })

@@ -55,7 +55,7 @@ import Testing
             let prompt = try #require(prompts.first)
             let outcome = try Program(folder: folder).run([
                 "generate", "base", "--prompt", try #require(prompt["text"] as? String), "-n", "24", "--no-echo",
-                "--dtype", "f32", "--threads", "1",
+                "--temperature", "0", "--dtype", "f32", "--threads", "1",
             ])
             #expect(outcome.status == 0, "\(outcome.errors)")
             #expect(outcome.output == (prompt["greedyText"] as? String).map { $0 + "\n" })

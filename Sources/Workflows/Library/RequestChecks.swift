@@ -1,4 +1,6 @@
+import Adapters
 import TensorCore
+import Training
 
 /// A number of a request, and what it must be.
 private struct Requirement {
@@ -44,7 +46,24 @@ extension TrainRequest {
             .count(.warmupSteps, warmupSteps, least: 0), .count(.evaluationInterval, evaluationInterval),
             .count(.checkpointInterval, checkpointInterval), .count(.evaluationLimit, evaluationLimit),
             .count(.maxLength, maxLength, least: 2),
+            .count(.data, dataPaths.count),
         ])
+        guard evaluationPaths.isEmpty else {
+            let standardInput = (dataPaths + evaluationPaths).count { $0 == "-" }
+            guard standardInput <= 1 else { throw .conflict("standard input can be read once only") }
+            return
+        }
+        for (parameter, value) in [
+            (Parameter.evaluationInterval, evaluationInterval), (.evaluationLimit, evaluationLimit),
+        ] where value != nil {
+            throw .conflict("\(parameter) needs \(.evaluationData), the records to evaluate on")
+        }
+    }
+
+    /// Throws `conflict` for settings that the adapter's method has no use for.
+    func check(method: AdapterConfiguration) throws(WorkflowError) {
+        guard !method.isGated, let given = givenThresholdSettings.first else { return }
+        throw .conflict("\(given) is for a gated adapter; \(method.methodName) has no thresholds")
     }
 }
 

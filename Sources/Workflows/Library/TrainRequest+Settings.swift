@@ -93,37 +93,55 @@ extension TrainRequest {
     /// larger one to reach the ratios of the tokens.
     public var s: Double {
         get { training.thresholds.stepSize }
-        set { training.thresholds.stepSize = newValue }
+        set {
+            training.thresholds.stepSize = newValue
+            givenThresholdSettings.append(.thresholdStep)
+        }
     }
 
     /// lambda, the price of an active token (equation 15), 0 or more; the paper's 4.5e-5 unless given.
     public var lambda: Double {
         get { training.thresholds.lambda }
-        set { training.thresholds.lambda = newValue }
+        set {
+            training.thresholds.lambda = newValue
+            givenThresholdSettings.append(.lambda)
+        }
     }
 
     /// Decay of the mean of tau's gradient (equation 16), in 0..<1; 0.9 unless given.
     public var tauBeta1: Double {
         get { training.thresholds.beta1 }
-        set { training.thresholds.beta1 = newValue }
+        set {
+            training.thresholds.beta1 = newValue
+            givenThresholdSettings.append(.tauBeta1)
+        }
     }
 
     /// Decay of the mean of its square (equation 17), in 0..<1; 0.98 unless given.
     public var tauBeta2: Double {
         get { training.thresholds.beta2 }
-        set { training.thresholds.beta2 = newValue }
+        set {
+            training.thresholds.beta2 = newValue
+            givenThresholdSettings.append(.tauBeta2)
+        }
     }
 
     /// How thresholds are updated; by equations 16 to 20 unless given.
     public var tauUpdate: ThresholdUpdate {
         get { training.thresholds.update == .plain ? .plain : .adam }
-        set { training.thresholds.update = newValue == .plain ? .plain : .adam }
+        set {
+            training.thresholds.update = newValue == .plain ? .plain : .adam
+            givenThresholdSettings.append(.tauUpdate)
+        }
     }
 
     /// Whether alpha_k of equation 20 follows the learning rate's schedule; constant 1 unless given.
     public var tauFollowsSchedule: Bool {
         get { training.thresholdsFollowSchedule }
-        set { training.thresholdsFollowSchedule = newValue }
+        set {
+            training.thresholdsFollowSchedule = newValue
+            givenThresholdSettings.append(.tauSchedule)
+        }
     }
 
     /// Whether the thresholds alone are trained and the adapter stays as it is; not unless given.

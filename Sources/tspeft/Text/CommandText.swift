@@ -99,8 +99,8 @@ extension TrainRequest {
         let standard = TrainingConfiguration()
         var line = CommandText("train", basePath)
         line.add("--adapter", adapterPath)
-        line.add("--data", dataPath)
-        line.add("--eval-data", evaluationPath)
+        for path in dataPaths { line.add("--data", path) }
+        for path in evaluationPaths { line.add("--eval-data", path) }
         line.add("--eval-limit", evaluationLimit.map(String.init))
         if training.length != standard.length {
             switch training.length {
@@ -143,10 +143,10 @@ extension EvaluateRequest {
         let standard = EvaluateRequest(basePath: basePath, dataPath: dataPath)
         var line = CommandText("eval", basePath)
         line.add("--adapter", adapterPath)
-        line.add("--data", dataPath)
+        for path in dataPaths { line.add("--data", path) }
         line.add("--mode", mode.rawValue, default: standard.mode.rawValue)
         line.add("--limit", limit.map(String.init))
-        line.add("--max-new-tokens", newTokenLimit, default: standard.newTokenLimit)
+        line.add("--max-new-tokens", newTokenLimit.map(String.init))
         line.add(loading)
         line.add(compute)
         return line.text

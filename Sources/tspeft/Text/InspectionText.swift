@@ -200,7 +200,7 @@ enum InspectionText {
         func value(_ key: String) -> Double? { training[key]?.doubleValue }
         var parts: [String] = []
         if let steps = training["optimizer_steps"]?.intValue {
-            parts.append("\(grouped(steps)) steps" + (training["data"]?.stringValue.map { " on \($0)" } ?? ""))
+            parts.append("\(grouped(steps)) steps" + (files(training["data"]).map { " on \($0)" } ?? ""))
         }
         if let size = training["batch_size"]?.intValue { parts.append("\(size) examples a pass") }
         if let rate = value("learning_rate") {
@@ -216,9 +216,14 @@ enum InspectionText {
         if let loss = value("final_loss") { losses.append("\(fixed(loss, digits)) at the end") }
         if let loss = value("evaluation_loss") {
             losses.append(
-                fixed(loss, digits) + (training["evaluation_data"]?.stringValue.map { " over \($0)" } ?? ""))
+                fixed(loss, digits) + (files(training["evaluation_data"]).map { " over \($0)" } ?? ""))
         }
         if !losses.isEmpty { facts.add("loss", losses.joined(separator: ", ")) }
+    }
+
+    /// Files of records as a run's record names them: one, or a list.
+    private static func files(_ value: JSONValue?) -> String? {
+        value?.stringValue ?? value?.arrayValue?.compactMap(\.stringValue).joined(separator: ", ")
     }
 
     private static func history(_ event: JSONValue) -> String {
