@@ -11,6 +11,8 @@ public struct ChildResult: Sendable {
     public let peakResidentBytes: Int
     /// Its largest resident memory that is no file's, bytes, looked at every few milliseconds.
     public let peakAnonymousBytes: Int
+    /// The largest part of files that it had mapped and in memory, bytes, looked at as often.
+    public let peakFileBytes: Int
     /// Seconds from start to end.
     public let wallSeconds: Double
     /// User and system seconds of all its threads.
@@ -53,38 +55,43 @@ public func runChild(_ command: [String], environment: [String: String] = [:]) t
     var usage = rusage()
     while wait4(child, &status, 0, &usage) < 0, errno == EINTR {}
     let elapsed = ContinuousClock.now - start
-    let anonymous = watch.stop()
+    let peaks = watch.stop()
     let seconds = { (time: timeval) in Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
     return ChildResult(
         status: status & 0x7F == 0 ? status >> 8 & 0xFF : 128 + (status & 0x7F),
         output: String(decoding: output, as: UTF8.self), peakResidentBytes: Int(usage.ru_maxrss) * 1024,
-        peakAnonymousBytes: anonymous,
+        peakAnonymousBytes: peaks.anonymous, peakFileBytes: peaks.file,
         wallSeconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18,
         processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
-/// Looks at a process's anonymous memory as long as it runs.
+/// Looks at a process's memory by kind as long as it runs.
 private final class MemoryWatch: Sendable {
-    private let state = Mutex((peak: 0, isOver: false))
+    private let state = Mutex((anonymous: 0, file: 0, isOver: false))
 
     init(_ process: pid_t) {
         Thread.detachNewThread {
             while !self.state.withLock({ $0.isOver }) {
                 let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
-                let line = status.split(separator: "\n").first { $0.hasPrefix("RssAnon:") }
-                let pages = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
-                if let bytes = pages.flatMap({ Int($0) }).map({ $0 * 1024 }) {
-                    self.state.withLock { $0.peak = max($0.peak, bytes) }
+                func bytes(_ name: String) -> Int {
+                    let line = status.split(separator: "\n").first { $0.hasPrefix(name + ":") }
+                    let pages = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
+                    return (pages.flatMap { Int($0) } ?? 0) * 1024
+                }
+                let (anonymous, file) = (bytes("RssAnon"), bytes("RssFile"))
+                self.state.withLock {
+                    $0.anonymous = max($0.anonymous, anonymous)
+                    $0.file = max($0.file, file)
                 }
                 usleep(3000)
             }
         }
     }
 
-    func stop() -> Int {
+    func stop() -> (anonymous: Int, file: Int) {
         state.withLock {
             $0.isOver = true
-            return $0.peak
+            return ($0.anonymous, $0.file)
         }
     }
 }

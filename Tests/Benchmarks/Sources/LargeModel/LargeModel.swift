@@ -26,11 +26,16 @@ struct LargeModel {
     }
 
     func run() throws {
-        let checkpoint = LargeCheckpoint(folder: options.base)
-        if !FileManager.default.fileExists(atPath: options.base + "/model.safetensors.index.json") {
+        let checkpoint = MadeModel.llama8B
+        if !MadeModel.isMade(in: options.base) {
             let start = ContinuousClock.now
-            try checkpoint.write(tokenizerFrom: options.tokenizer)
+            try checkpoint.write(to: options.base)
             note("wrote \(checkpoint.bytes >> 20) MiB in \(ContinuousClock.now - start)")
+        }
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            let target = options.base + "/" + name
+            guard !FileManager.default.fileExists(atPath: target) else { continue }
+            try FileManager.default.copyItem(atPath: options.tokenizer + "/" + name, toPath: target)
         }
         let work = options.base + "-run-\(getpid())"
         try FileManager.default.createDirectory(atPath: work, withIntermediateDirectories: true)

@@ -10,7 +10,7 @@ struct MergeRates {
     private struct Contestant {
         let name: String
         /// Whether what it makes is compared with ours.
-        var makesCheckpoint = true
+        var isPeer = false
         /// The program and its arguments, given where the output goes.
         let command: (_ output: String) -> [String]
         /// Whether it takes part in cold runs too.
@@ -18,44 +18,23 @@ struct MergeRates {
     }
 
     func run() throws {
+        try makeInputs()
         let folder = options.work + "/merge-rates-\(getpid())"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        var contestants = [
-            Contestant(
-                name: "cp -r, sync -f",
-                command: { ["sh", "-c", "cp -r \"$0\" \"$1\" && sync -f \"$1\"", options.base, $0] }, runsCold: true),
-            Contestant(
-                name: "tspeft merge",
-                command: { [options.tspeft, "merge", options.base, "--adapter", options.adapter, "-o", $0] },
-                runsCold: true),
-        ]
-        for script in options.peers {
-            contestants.append(
-                Contestant(name: (script as NSString).lastPathComponent) {
-                    [options.python, script, "--base", options.base, "--adapter", options.adapter, "--out", $0]
-                })
-        }
-        let ours = folder + "/ours"
-        try make(contestants[1], ours)
         let bytes = try inputs().reduce(0) { $0 + (try size($1)) }
-        // What the disk itself takes for as many bytes, past the kernel's memory: nobody who syncs can be faster.
-        contestants.append(
-            Contestant(name: "the disk (dd, direct)", makesCheckpoint: false) {
-                [
-                    "sh", "-c",
-                    "mkdir \"$0\" && dd if=/dev/zero of=\"$0\"/zeros bs=16M count=\(bytes >> 24) oflag=direct "
-                        + "conv=fsync status=none", $0,
-                ]
-            })
+        let contestants = contestants(bytes: bytes)
+        let ours = folder + "/ours"
+        // A copy of it is kept only where others are held against it.
+        if !options.peers.isEmpty { try make(contestants[1], ours) }
         print(
             "\(bytes >> 20) MiB, adapter in F32 or as it is; median of \(options.rounds) alternating rounds, "
                 + "of which \"x copy\" and \"x tspeft\" are the median ratios within a round")
         print(
-            "| way | seconds (min to max) | x copy | x tspeft | processor s | anonymous MiB "
-                + "| values that differ from ours |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
-        for isCold in [false, true] {
+            "| way | seconds (min to max) | x copy | x tspeft | processor s | anonymous MiB | mapped MiB "
+                + "| resident MiB | values that differ from ours |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for isCold in options.runsCold ? [false, true] : [false] {
             let ways = contestants.filter { !isCold || $0.runsCold }
             var results = [[ChildResult]](repeating: [], count: ways.count)
             var differences = [String](repeating: "-", count: ways.count)
@@ -64,26 +43,81 @@ struct MergeRates {
                     try setCache(cold: isCold)
                     let output = folder + "/output"
                     results[index].append(try make(way, output))
-                    if index > 1, way.makesCheckpoint, differences[index] == "-" {
-                        differences[index] = try compare(output, ours)
-                    }
+                    if way.isPeer, differences[index] == "-" { differences[index] = try compare(output, ours) }
                     try FileManager.default.removeItem(atPath: output)
                     sync()
                 }
             }
             for (index, way) in ways.enumerated() {
-                let seconds = results[index].map(\.wallSeconds)
-                let ratios = results[...1].map { other in
-                    median(zip(seconds, other.map(\.wallSeconds)).map { $0 / $1 })
-                }
-                print(
-                    "| \(way.name)\(isCold ? ", cold" : "") | "
-                        + String(format: "%.2f (%.2f to %.2f)", median(seconds), seconds.min()!, seconds.max()!)
-                        + String(format: " | %.2f | %.2f", ratios[0], ratios[1])
-                        + String(format: " | %.2f", median(results[index].map(\.processorSeconds)))
-                        + " | \((results[index].map(\.peakAnonymousBytes).max() ?? 0) >> 20) | \(differences[index]) |")
+                printRow(
+                    way.name + (isCold ? ", cold" : ""), results[index], Array(results[...1]), differences[index])
             }
         }
+    }
+
+    /// The model that is asked for, and an adapter on it.
+    private func makeInputs() throws {
+        guard let model = options.made else { return }
+        if !MadeModel.isMade(in: options.base) { try model.write(to: options.base) }
+        guard !FileManager.default.fileExists(atPath: options.adapter) else { return }
+        try SafetensorsMaker().writeLoRA(
+            on: model.weights(of: options.adapted.modules), rank: options.adapted.rank, to: options.adapter)
+    }
+
+    /// Everything that is timed: the copy first, then ours.
+    private func contestants(bytes: Int) -> [Contestant] {
+        var contestants = [
+            Contestant(
+                name: "cp -r, sync -f",
+                command: { ["sh", "-c", "cp -r \"$0\" \"$1\" && sync -f \"$1\"", options.base, $0] }, runsCold: true)
+        ]
+        let programs = [("", options.tspeft)] + (options.before.map { [(" of \($0)", $0)] } ?? [])
+        for (suffix, program) in programs {
+            contestants.append(
+                Contestant(
+                    name: "tspeft merge" + suffix,
+                    command: { [program, "merge", options.base, "--adapter", options.adapter, "-o", $0] },
+                    runsCold: suffix.isEmpty))
+        }
+        for (suffix, program) in programs where options.converts {
+            contestants.append(
+                Contestant(name: "tspeft convert --type f16" + suffix) {
+                    [program, "convert", options.base, "--type", "f16", "-o", $0]
+                })
+        }
+        for script in options.peers {
+            contestants.append(
+                Contestant(name: (script as NSString).lastPathComponent, isPeer: true) {
+                    [options.python, script, "--base", options.base, "--adapter", options.adapter, "--out", $0]
+                })
+        }
+        guard options.timesDisk else { return contestants }
+        // What the disk itself takes for as many bytes, past the kernel's memory: nobody who syncs can be faster.
+        contestants.append(
+            Contestant(name: "the disk (dd, direct)") {
+                [
+                    "sh", "-c",
+                    "mkdir \"$0\" && dd if=/dev/zero of=\"$0\"/zeros bs=16M count=\(bytes >> 24) oflag=direct "
+                        + "conv=fsync status=none", $0,
+                ]
+            })
+        return contestants
+    }
+
+    /// - Parameter others: the copy's runs, and ours.
+    private func printRow(
+        _ name: String, _ runs: [ChildResult], _ others: [[ChildResult]], _ difference: String
+    ) {
+        let seconds = runs.map(\.wallSeconds)
+        let ratios = others.map { other in median(zip(seconds, other.map(\.wallSeconds)).map { $0 / $1 }) }
+        func most(_ bytes: KeyPath<ChildResult, Int>) -> Int { (runs.map { $0[keyPath: bytes] }.max() ?? 0) >> 20 }
+        print(
+            "| \(name) | "
+                + String(format: "%.2f (%.2f to %.2f)", median(seconds), seconds.min()!, seconds.max()!)
+                + String(format: " | %.2f | %.2f", ratios[0], ratios[1])
+                + String(format: " | %.2f", median(runs.map(\.processorSeconds)))
+                + " | \(most(\.peakAnonymousBytes)) | \(most(\.peakFileBytes)) | \(most(\.peakResidentBytes)) "
+                + "| \(difference) |")
     }
 
     @discardableResult
