@@ -104,6 +104,8 @@ final class StreamWork: Sendable {
             let target = item.range.lowerBound
             let stored = start + piece.part.lowerBound..<start + piece.part.upperBound
             try item.output.copy(stored, of: file, to: target + piece.part.lowerBound, scratch: workspace.bytes)
+            // Between file systems it went through the mapping.
+            if !file.isPacked { file.finish(stored) }
             return target + piece.part.lowerBound..<target + piece.part.upperBound
         case .made(let rows):
             let make = try makers.get(piece.item, rows.begin)

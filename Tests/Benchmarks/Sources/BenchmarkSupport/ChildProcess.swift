@@ -65,26 +65,33 @@ public func runChild(_ command: [String], environment: [String: String] = [:]) t
         processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
-/// Looks at a process's memory by kind as long as it runs.
+/// Looks at a process's memory by kind as long as it runs, without taking much of a processor from it.
 private final class MemoryWatch: Sendable {
     private let state = Mutex((anonymous: 0, file: 0, isOver: false))
 
     init(_ process: pid_t) {
         Thread.detachNewThread {
+            let status = open("/proc/\(process)/status", O_RDONLY | O_CLOEXEC)
+            defer { close(status) }
+            var text = [CChar](repeating: 0, count: 4096)
             while !self.state.withLock({ $0.isOver }) {
-                let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
-                func bytes(_ name: String) -> Int {
-                    let line = status.split(separator: "\n").first { $0.hasPrefix(name + ":") }
-                    let pages = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first
-                    return (pages.flatMap { Int($0) } ?? 0) * 1024
-                }
-                let (anonymous, file) = (bytes("RssAnon"), bytes("RssFile"))
+                let count = pread(status, &text, text.count - 1, 0)
+                text[max(0, count)] = 0
+                let (anonymous, file) = (Self.bytes("RssAnon:", in: text), Self.bytes("RssFile:", in: text))
                 self.state.withLock {
                     $0.anonymous = max($0.anonymous, anonymous)
                     $0.file = max($0.file, file)
                 }
-                usleep(3000)
+                usleep(5000)
             }
+        }
+    }
+
+    /// The number of kilobytes behind `name`, in bytes; 0 where it is not there.
+    private static func bytes(_ name: String, in text: [CChar]) -> Int {
+        text.withUnsafeBufferPointer { text in
+            guard let place = strstr(text.baseAddress!, name) else { return 0 }
+            return strtol(place + name.utf8.count, nil, 10) * 1024
         }
     }
 
