@@ -43,7 +43,7 @@ package struct PEFTField: Sendable {
     }
 
     /// Whether `value` is null, false or empty.
-    static func isInert(_ value: JSONValue) -> Bool {
+    package static func isInert(_ value: JSONValue) -> Bool {
         switch value {
         case .null, .bool(false): true
         case .string(let text): text.isEmpty
@@ -81,7 +81,7 @@ package struct PEFTField: Sendable {
             harmless("auto_mapping"),
             harmless(PEFTNames.fanInFanOut, .bool(false)),
             harmless("inference_mode", .bool(true)),
-            harmless("peft_version", nil),
+            harmless(PEFTNames.versionField, nil),
             harmless("revision"),
             harmless("runtime_config", nil),
         ]

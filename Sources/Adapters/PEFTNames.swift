@@ -70,6 +70,9 @@ package enum PEFTNames {
     /// The field of tokens whose rows of an embedding are trained.
     package static let tokensField = "trainable_token_indices"
 
+    /// The field of the version of peft that wrote a configuration; 0.18 is the first that does.
+    package static let versionField = "peft_version"
+
     /// What `peft_type` of a gated adapter begins with, so that peft refuses it instead of running it dense.
     package static let gatedPrefix = "TS_"
 

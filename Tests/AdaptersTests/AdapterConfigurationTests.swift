@@ -1,4 +1,5 @@
 import CheckpointIO
+import Models
 import TestSupport
 import Testing
 
@@ -134,5 +135,17 @@ import Testing
         let error = #expect(throws: AdapterError.self) { try AdapterKind.named("loha") }
         #expect(error?.exitStatus == .usage)
         #expect(error?.description.contains("ts-lora") == true)
+    }
+
+    /// 0.19 exchanged A and B of packed experts; what was written on the way to it could be either.
+    @Test(arguments: [
+        ("0.21.2", ExpertFactors.byModule), ("0.19.0", .byModule), ("1.0.0", .byModule), ("0.20.0.dev0", .byModule),
+        ("0.19.0.dev0", .unknown), ("0.18.2.dev0@1f2e", .unknown), ("0.18.1", .alongFirstAxis),
+        ("0.17.1", .alongFirstAxis), ("0.17.0.dev0", .alongFirstAxis), ("newest", .unknown), ("", .unknown),
+    ])
+    func versionTellsHowFactorsOfExpertsLie(_ version: String, _ factors: ExpertFactors) throws {
+        let configuration = try Self.configuration(["peft_version": .string(version)])
+        #expect(configuration.expertFactors == factors)
+        #expect(try Self.configuration([:]).expertFactors == .unknown)
     }
 }

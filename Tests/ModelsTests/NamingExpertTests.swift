@@ -92,6 +92,58 @@ import Testing
         #expect(error == .unclearOrientation(name: Self.stem, tensor: "\(Self.stem).down_proj", size: 4))
     }
 
+    /// Up to 0.18 peft let A run along the first axis of what is in memory; since 0.19 it asks the module, and Llama 4's
+    /// does not say that its experts are transposed.
+    @Test(arguments: [
+        ("qwen3_moe", ExpertFactors.byModule, false), ("qwen3_moe", .alongFirstAxis, true),
+        ("gpt_oss", .byModule, true), ("gpt_oss", .alongFirstAxis, true), ("gpt_oss", .unknown, true),
+        ("llama4_text", .byModule, false), ("llama4_text", .alongFirstAxis, true), ("qwen3_vl_moe", .byModule, true),
+    ])
+    func aSquareMatrixIsTurnedAsItsWriterMeantIt(_ type: String, _ factors: ExpertFactors, _ transposed: Bool) throws {
+        var files = base(["\(Self.stem).down_proj": [2, 4, 4]], type)
+        files.expertFactors = factors
+        let places = try files.places(of: packed("down_proj", 2), outputSize: 4, inputSize: 4)
+        #expect(places[1] == [
+            MatrixPlace(tensor: "\(Self.stem).down_proj", expert: 1, isTransposed: transposed, rows: 0..<4)
+        ])
+    }
+
+    @Test func aSquareMatrixIsRefusedWhereItsWriterIsNotKnown() {
+        let tensor = "\(Self.stem).down_proj"
+        let several: [(String, ExpertFactors)] = [
+            ("qwen3_moe", .unknown), ("llama4_text", .unknown), ("qwen3_vl_moe", .alongFirstAxis),
+        ]
+        for (type, factors) in several {
+            var files = base([tensor: [2, 4, 4]], type)
+            files.expertFactors = factors
+            let error = refusal { _ = try files.places(of: packed("down_proj", 2), outputSize: 4, inputSize: 4) }
+            #expect(error == .unclearFactors(name: Self.stem, tensor: tensor))
+            #expect(error?.exitStatus == .unsupported)
+            // Shapes tell where there is a choice of one.
+            files = base([tensor: [2, 4, 3]], type)
+            files.expertFactors = factors
+            #expect(throws: Never.self) {
+                _ = try files.places(of: packed("down_proj", 2), outputSize: 4, inputSize: 3)
+            }
+        }
+    }
+
+    /// A square matrix whose rows lie in several tensors is not taken apart the other way.
+    @Test func exchangedFactorsOfExpertsApartAreRefused() {
+        let tensors: KeyValuePairs = [
+            "\(Self.stem).0.gate_proj.weight": [2, 4], "\(Self.stem).0.up_proj.weight": [2, 4],
+            "\(Self.stem).0.down_proj.weight": [4, 2],
+        ]
+        for (factors, isRefused) in [(ExpertFactors.byModule, false), (.alongFirstAxis, true), (.unknown, true)] {
+            var files = base(tensors, "qwen3_moe")
+            files.expertFactors = factors
+            let error = refusal {
+                _ = try files.places(of: packed("gate_up_proj", 1), outputSize: 4, inputSize: 4)
+            }
+            #expect((error == .unclearFactors(name: Self.stem, tensor: "\(Self.stem).0.gate_proj.weight")) == isRefused)
+        }
+    }
+
     @Test func shapesTellWhichParameterIsMeant() throws {
         let files = base(["\(Self.stem).gate_up_proj": [2, 6, 4], "\(Self.stem).down_proj": [2, 4, 3]])
         let down = try files.places(of: packed(nil, 2), outputSize: 4, inputSize: 3)

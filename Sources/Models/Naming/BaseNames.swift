@@ -28,6 +28,8 @@ package struct BaseNames: Sendable {
     /// Modules under which packed tensors lie.
     let packedStems: Set<String>
     let near: NearNames
+    /// How the adapter's factors of packed experts lie, which its writer's version tells.
+    package var expertFactors = ExpertFactors.byModule
     /// What the patterns of an adapter's names may mean, likelier readings in earlier lists.
     private var readings: [String: [[Reading]]] = [:]
 

@@ -61,6 +61,7 @@ struct ExpertProbe {
                 guard places.count == count else {
                     throw NamingError.wrongExpertCount(name: probe.name, expected: count, found: places.count)
                 }
+                if update.rows == update.columns { try checkFactors(places[0]) }
                 if !fitting.contains(where: { $0.places == places }) { fitting.append((role.names[0], places)) }
             } catch {
                 problem = problem ?? error
@@ -178,6 +179,7 @@ struct ExpertProbe {
                 throw .unclearOrientation(name: probe.name, tensor: tensor, size: whole)
             }
             transposed = known
+            if slice.expert == nil { transposed = known != (try areExchanged(tensor)) }
         }
         if let expert = slice.expert, expert >= shape[0] {
             throw .missingExpert(name: probe.name, tensor: tensor, count: shape[0])
@@ -186,6 +188,24 @@ struct ExpertProbe {
         let offset = (slice.half ?? 0) * rows.count
         return experts.map {
             [MatrixPlace(tensor: tensor, expert: $0, isTransposed: transposed, rows: rows, offset: offset)]
+        }
+    }
+
+    /// Whether B A of a square update of experts is the transpose of their update; throws `.unclearFactors`.
+    private func areExchanged(_ tensor: String) throws(NamingError) -> Bool {
+        guard let isExchanged = probe.base.expertFactors.areExchanged(modelTypes: probe.base.modelTypes) else {
+            throw .unclearFactors(name: probe.name, tensor: tensor)
+        }
+        return isExchanged
+    }
+
+    /// Throws `.unclearFactors` for a square update that lies in several tensors, or beside another in one, and may be the
+    /// transpose of what is meant.
+    private func checkFactors(_ places: [MatrixPlace]) throws(NamingError) {
+        guard let place = places.first, let shape = shapes[place.tensor] else { return }
+        if shape.count == 3, places.count == 1, place.offset == 0, shape[1] == shape[2] { return }
+        if try areExchanged(place.tensor) {
+            throw .unclearFactors(name: probe.name, tensor: place.tensor)
         }
     }
 

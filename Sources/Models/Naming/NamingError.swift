@@ -18,6 +18,8 @@ package enum NamingError: ReportableError, Equatable {
     case quantized(name: String, tensor: String)
     /// A square matrix that neither its shape nor the model's type tells the orientation of.
     case unclearOrientation(name: String, tensor: String, size: Int)
+    /// A square matrix of experts of which nothing tells whether the adapter means it or its transpose.
+    case unclearFactors(name: String, tensor: String)
     /// The base has no head of its own.
     case tiedHead(name: String, embedding: String)
     /// The adapter does not say which of these parameters an update is for, and the shapes do not either.
@@ -47,6 +49,10 @@ package enum NamingError: ReportableError, Equatable {
         case .unclearOrientation(let name, let tensor, let size):
             "'\(name)': tensor '\(tensor)' is square (\(size) by \(size)), and nothing tells whether it is stored as "
                 + "[out, in] or [in, out]"
+        case .unclearFactors(let name, let tensor):
+            "'\(name)': the experts' matrices in tensor '\(tensor)' are square, and peft exchanged A and B of such ones up "
+                + "to 0.18: by 'peft_version' of the adapter's configuration nothing tells, for this model, which way they "
+                + "are meant"
         case .tiedHead(let name, let embedding):
             "'\(name)': the base has no output head of its own; it is tied to the embedding '\(embedding)'"
         case .unclearParameter(let module, let candidates):
@@ -59,7 +65,7 @@ package enum NamingError: ReportableError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .groupedConvolution, .interleaved, .quantized: .unsupported
+        case .groupedConvolution, .interleaved, .quantized, .unclearFactors: .unsupported
         default: .badData
         }
     }

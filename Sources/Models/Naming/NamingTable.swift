@@ -135,6 +135,10 @@ enum NamingTable {
     static let transposedExperts: Set<String> = [
         "gpt_oss", "qwen3_vl_moe", "qwen3_vl_moe_text", "llama4", "llama4_text", "aria", "aria_text",
     ]
+    /// Those of them whose modules do not say so, for which peft takes them for [experts, out, in].
+    static let unmarkedExperts: Set<String> = ["llama4", "llama4_text"]
+    /// Those of them that transformers 5 holds in memory as [experts, out, in], and 4 did not.
+    static let turnedExperts: Set<String> = ["qwen3_vl_moe", "qwen3_vl_moe_text"]
     /// Model types whose packed experts are stored [experts, out, in].
     static let plainExperts: Set<String> = [
         "mixtral", "minimax", "minimax_m2", "qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text",
