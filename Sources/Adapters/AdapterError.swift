@@ -37,6 +37,10 @@ package enum AdapterError: ReportableError, Equatable {
     case untargetedModule(String, adapter: String, targets: String)
     /// An adapter's targets match modules of the base for which it has no tensors.
     case modulesWithoutTensors(adapter: String, count: Int, first: String, found: Int)
+    /// An adapter lacks tensors of the base that a field of its configuration calls for.
+    case missingParts(adapter: String, field: String, count: Int, first: String)
+    /// A row of an embedding is trained that the base does not have: it has `count` of them.
+    case noSuchToken(file: String, tensor: String, token: Int, count: Int)
     /// A tensor's shape disagrees with the configuration, its partner or the base.
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
     /// The same where what is expected are axes whose extents only the base tells.
@@ -88,6 +92,13 @@ package enum AdapterError: ReportableError, Equatable {
             "\(adapter): its target_modules match \(count) modules of this base that it has no tensors of (it has them of "
                 + "\(found) others), first '\(first)': it belongs to another base, or a part of it is missing; if neither "
                 + "is so, list its modules in target_modules"
+        case .missingParts(let adapter, let field, let count, let first):
+            "\(adapter): its '\(field)' calls for '\(first)'"
+                + (count > 1 ? " and \(count - 1) more" : "")
+                + " of this base, which it does not have: a part of it is missing, or it belongs to another base"
+        case .noSuchToken(let file, let tensor, let token, let count):
+            "\(file): tensor '\(tensor)' has a row for token \(token), and the base's embedding has \(count) tokens, 0 to "
+                + "\(count - 1)"
         case .wrongShape(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
         case .wrongAxes(let file, let tensor, let expected, let found):
@@ -109,7 +120,7 @@ package enum AdapterError: ReportableError, Equatable {
         case .missingFile: .missingInput
         case .untargetedSelection, .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor,
             .wrongShape, .wrongAxes, .notFinite,
-            .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors:
+            .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors, .missingParts, .noSuchToken:
             .badData
         }
     }

@@ -2,7 +2,7 @@ import Models
 
 /// Which modules an adapter wraps, as peft's `target_modules` (or `exclude_modules`) says it.
 package enum TargetSpecification: Sendable, Equatable {
-    /// Every linear module but the output head.
+    /// Every linear module but the output head, as transformers 5 has them in memory: without experts and routers.
     case allLinear
     /// A regular expression that the whole path must match.
     case expression(String)
@@ -194,7 +194,7 @@ package struct TargetMatch: Sendable {
     ) throws(AdapterError) -> [(target: String, modules: [LinearModule])] {
         switch targets {
         case .allLinear:
-            return [(TargetSpecification.allLinearName, candidates.filter { $0.path != outputHead })]
+            return [(TargetSpecification.allLinearName, candidates.filter { $0.path != outputHead && !$0.isOfMixture })]
         case .expression(let pattern):
             let expression = try PathExpression(pattern)
             return [(pattern, candidates.filter { expression.matchesWhole($0.path) })]

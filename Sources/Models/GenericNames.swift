@@ -56,7 +56,7 @@ struct GenericNames {
     }
 
     /// What GraniteMoE and JetMoE call the matrices of their experts.
-    private static let packedExperts = ["input_linear", "output_linear"]
+    static let packedExperts = ["input_linear", "output_linear"]
 
     private var isMatrix: Bool { record.shape.count == 2 && record.elementCount > 0 }
 

@@ -30,6 +30,9 @@ struct GenericTensors {
         let embedding = Self.embedding(names, facts)
         let head = Self.head(names, embedding, facts)
         let transposed = isGGUF ? [] : Self.transposed(names, checkpoint, facts)
+        let mixture = MixtureModules(
+            names.lazy.filter { $0.layer != nil }.map { $0.isWeight || $0.isBias ? $0.module : $0.name },
+            modelType: facts.modelType)
         var specifications: [TensorSpecification] = []
         specifications.reserveCapacity(names.count + 1)
         for name in names {
@@ -46,6 +49,7 @@ struct GenericTensors {
                 ggufRows: counterpart?.form.rows ?? .asInHuggingFace,
                 tiedTo: role == .outputHead ? try Self.tied(record, to: embedding, checkpoint, facts) : nil,
                 isTransposed: role == .projection && transposed.contains(name.name))
+            tensor.isOfMixture = tensor.role == .projection && mixture.contain(name.module)
             if let form = counterpart?.form { (tensor.ggufColumns, tensor.ggufValues) = (form.columns, form.values) }
             specifications.append(tensor)
         }

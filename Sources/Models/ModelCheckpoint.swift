@@ -12,13 +12,18 @@ package struct LinearModule: Sendable, Equatable {
     package let inputSize: Int
     /// Whether a bias is added.
     package let hasBias: Bool
+    /// Whether it is an expert's or a router's, which in memory is no linear layer: `all-linear` does not mean it.
+    package let isOfMixture: Bool
 
     /// A layer; see the properties.
-    package init(path: String, outputSize: Int, inputSize: Int, hasBias: Bool = false) {
+    package init(
+        path: String, outputSize: Int, inputSize: Int, hasBias: Bool = false, isOfMixture: Bool = false
+    ) {
         self.path = path
         self.outputSize = outputSize
         self.inputSize = inputSize
         self.hasBias = hasBias
+        self.isOfMixture = isOfMixture
     }
 }
 

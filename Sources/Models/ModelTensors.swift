@@ -55,7 +55,7 @@ package struct ModelTensors: Sendable {
             else { return nil }
             return LinearModule(
                 path: tensor.module, outputSize: shape.outputSize, inputSize: shape.inputSize,
-                hasBias: biased.contains(tensor.module))
+                hasBias: biased.contains(tensor.module), isOfMixture: tensor.isOfMixture)
         }
     }
 

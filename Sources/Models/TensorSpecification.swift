@@ -38,6 +38,9 @@ package struct TensorSpecification: Sendable, Equatable {
     package let tiedTo: String?
     /// Whether a linear module's weight is stored as [inputSize, outputSize], as GPT-2's `Conv1D` has it.
     package var isTransposed = false
+    /// Whether it is the weight of a mixture's expert or router, which files hold as a linear module's and a model in memory
+    /// packed with others, or as a parameter of the router's.
+    package var isOfMixture = false
     /// The order of its columns in GGUF files, and what they hold for its values.
     package var ggufColumns = RowOrder.asInHuggingFace
     package var ggufValues = GGUFValueForm.same

@@ -45,6 +45,14 @@ import Testing
         #expect(paths(match) == Self.llama.map(\.path).filter { $0 != "lm_head" })
     }
 
+    @Test func allLinearLeavesExpertsAndRoutersToTheirNames() throws {
+        let modules = Self.llama + [
+            LinearModule(path: "layers.0.experts.0.up_proj", outputSize: 4, inputSize: 8, isOfMixture: true)
+        ]
+        #expect(try !paths(TargetMatch(.allLinear, in: modules)).contains("layers.0.experts.0.up_proj"))
+        #expect(try paths(TargetMatch(.names(["up_proj"]), in: modules)).contains("layers.0.experts.0.up_proj"))
+    }
+
     @Test func excludedModulesAreTakenOut() throws {
         let byName = try TargetMatch(.allLinear, excluding: .names(["mlp.up_proj", "o_proj"]), in: Self.llama)
         #expect(byName.modules.count == 10)

@@ -198,9 +198,28 @@ struct GenericModelTests {
         let found = modules.filter { !$0.path.contains("block_sparse_moe") }
         #expect(Set(found.map { "\($0.path) \($0.outputSize) \($0.inputSize)" }) == expected)
         #expect(modules.count - found.count == (name == "mixtral" ? 2 * (3 * 3 + 1) : 0))
+        #expect(modules.allSatisfy { $0.isOfMixture == $0.path.contains("block_sparse_moe") })
         #expect(model.specifications.outputHead?.module == known["head"]?.stringValue)
         #expect(model.specifications.embedding?.shape == [40, 16])
         for tensor in model.checkpoint.tensors { #expect(model.shape(of: tensor.name) == tensor.shape) }
+    }
+
+    /// Beside packed experts and under other names too; what a mixture has beside them is linear.
+    @Test func expertsAndRoutersAreNoLinearLayersInMemory() throws {
+        let names = [
+            "model.layers.0.mlp.gate", "model.layers.0.mlp.shared_expert.gate_proj",
+            "model.layers.0.mlp.shared_expert_gate", "model.layers.1.mlp.experts.0.up_proj",
+            "model.layers.1.mlp.experts.1.up_proj", "model.layers.1.mlp.gate", "model.layers.2.mlp.gate",
+            "model.layers.2.block_sparse_moe.router.layer", "model.layers.2.block_sparse_moe.gate",
+        ]
+        let packed = ["model.layers.0.mlp.experts.down_proj", "model.layers.2.block_sparse_moe.input_linear.weight"]
+        let shapes = names.map { ($0 + ".weight", [2, 4]) } + packed.map { ($0, [2, 4, 3]) }
+        func mixture(_ type: String) throws -> [String] {
+            try openModel(shapes, configuration: "{\"model_type\": \"\(type)\"}").linearModules
+                .filter(\.isOfMixture).map(\.path)
+        }
+        #expect(try mixture("qwen2_moe") == [names[0], names[3], names[4], names[5], names[7], names[8]])
+        #expect(try mixture("llama4_text") == [names[3], names[4]])
     }
 
     private func openSmall(_ model: SmallModel) throws -> ModelCheckpoint {

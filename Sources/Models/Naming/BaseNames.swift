@@ -55,9 +55,10 @@ package struct BaseNames: Sendable {
     }
 
     /// The same names, with each prefix that the adapter could mean in several ways read in the one way that fits all of
-    /// `matrices`, where there is exactly one.
-    package func fitted(to matrices: [SizedMatrix]) -> BaseNames {
+    /// `matrices`, where there is exactly one; `factors` are those of the adapter.
+    package func fitted(to matrices: [SizedMatrix], factors: ExpertFactors = .byModule) -> BaseNames {
         var copy = self
+        copy.expertFactors = factors
         var groups: [String: [(pattern: String, numbers: [Substring], matrix: SizedMatrix)]] = [:]
         // Most names are those of the base as they are.
         for matrix in matrices where shapes["\(matrix.matrix.path).weight"] == nil {

@@ -77,7 +77,8 @@ struct AdapterPlacement {
             let size = try Self.size(of: modules[place], adapter, base, names)
             return SizedMatrix(.linear(path: modules[place]), outputSize: size.output, inputSize: size.input)
         }
-        let names = names.fitted(to: matrices + adapter.extras.updates.map(\.sizedMatrix))
+        let names = names.fitted(
+            to: matrices + adapter.extras.updates.map(\.sizedMatrix), factors: adapter.configuration.expertFactors)
         updates = try team.map(modules.count, grain: Self.modulesOfAPart) { place in
             let (module, matrix) = (modules[place], matrices[place])
             var update = try Self.update(.module(module), module, matrix, names)
@@ -99,11 +100,18 @@ struct AdapterPlacement {
             update.changesBias = matrix.bias != nil
             updates.append(update)
         }
-        try TargetCoverage(adapter, base: base).check(updates)
-        try place(adapter, base, names)
+        let targets = TargetCoverage(adapter, base: base, names: names)
+        try targets.check(updates)
+        let placed = try place(adapter, base, names)
+        try ValueCoverage(adapter, base: base, names: names, targets: targets, placed: placed)
+            .check(updates, rows: rows)
     }
 
-    private mutating func place(_ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames) throws {
+    /// Places values and rows; the values as they were placed, those of the base's own among them.
+    private mutating func place(
+        _ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames
+    ) throws -> [ValueCoverage.Placed] {
+        var placed: [ValueCoverage.Placed] = []
         func add(_ name: String, _ tensor: AdapterTensor, isOwnCopy: Bool) throws {
             let (source, target): (String?, String) =
                 switch try names.tensor(for: name) {
@@ -111,6 +119,7 @@ struct AdapterPlacement {
                 case .tied(let head, let embedding): (embedding, head)
                 case .new(let name): (nil, name)
                 }
+            placed.append((name, target))
             // peft writes an embedding or a head that has an update as it is, too.
             if !isOwnCopy, let source, source == target, try base.holdsExactly(tensor, in: source) { return }
             values.append(Value(tensor: tensor, source: source, target: target, isOwnCopy: isOwnCopy))
@@ -128,6 +137,7 @@ struct AdapterPlacement {
             case .new: throw NamingError.unknown(name: name, nearest: [], cause: .otherModel)
             }
         }
+        return placed
     }
 
     private static func update(

@@ -108,13 +108,19 @@ package struct CheckpointMerge: Sendable {
                     found: value.tensor.shape)
             }
         }
-        if let rows = tensor.rows,
-            record.shape.count != 2 || rows.rows.values.shape.last != record.shape[1]
-                || rows.rows.tokens.contains(where: { $0 < 0 || $0 >= record.shape[0] })
-        {
-            throw AdapterError.wrongShape(
-                file: plan.parts[0].name, tensor: rows.rows.values.name,
-                expected: [rows.rows.tokens.count] + record.shape.dropFirst(), found: rows.rows.values.shape)
+        if let rows = tensor.rows?.rows { try check(rows, of: record) }
+    }
+
+    /// Throws `AdapterError.wrongShape` and `.noSuchToken` for rows that a tensor does not have.
+    private func check(_ rows: AdapterExtras.TokenRows, of record: TensorRecord) throws(AdapterError) {
+        let name = plan.parts[0].name
+        guard record.shape.count == 2, rows.values.shape.last == record.shape[1] else {
+            throw .wrongShape(
+                file: name, tensor: rows.values.name, expected: [rows.tokens.count] + record.shape.dropFirst(),
+                found: rows.values.shape)
+        }
+        if let token = rows.tokens.first(where: { $0 < 0 || $0 >= record.shape[0] }) {
+            throw .noSuchToken(file: name, tensor: rows.values.name, token: token, count: record.shape[0])
         }
     }
 

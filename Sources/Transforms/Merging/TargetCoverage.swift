@@ -5,15 +5,20 @@ import Models
 /// in silence, and leaves modules untrained whose tensors are not there.
 ///
 /// Which modules a model has in memory is not known from its files alone. What is asked is therefore:
-/// each module that the adapter has is one that its targets match, by its own names; and no module of the base lies
-/// beside those that it has (in the same list of layers) and is matched, but left out.
+/// each module that the adapter has is one that its targets match, by its own names; and no module of the base is
+/// matched, but left out, that
+/// - lies beside those that it has, in the same list of layers;
+/// - lies outside of all layers and is matched by a name that matches none of the adapter's modules, or is a convolution;
+/// - is the embedding or the output head, where the targets are an expression.
 struct TargetCoverage {
     private let adapter: AdapterDirectory
     private let base: ModelCheckpoint
+    private let names: BaseNames
 
-    init(_ adapter: AdapterDirectory, base: ModelCheckpoint) {
+    init(_ adapter: AdapterDirectory, base: ModelCheckpoint, names: BaseNames) {
         self.adapter = adapter
         self.base = base
+        self.names = names
     }
 
     /// Throws `AdapterError.untargetedModule` and `.modulesWithoutTensors`. An expression that does not compile here
@@ -26,7 +31,9 @@ struct TargetCoverage {
             if let stray = adapter.modules.first(where: { !matched.contains($0) && !isInside(matched, $0) }) {
                 throw .untargetedModule(stray, adapter: adapter.displayName, targets: configuration.targets.summary)
             }
-            let missing = try configuration.matchedPaths(modulesBeside(updates)) + (try matricesBeside(updates))
+            let missing =
+                try configuration.matchedPaths(modulesBeside(updates) + modulesOutside(updates))
+                + (try matricesBeside(updates))
             if let first = missing.first {
                 throw .modulesWithoutTensors(
                     adapter: adapter.displayName, count: missing.count, first: first, found: adapter.modules.count)
@@ -59,15 +66,58 @@ struct TargetCoverage {
             guard name.hasSuffix(weight), !isUnread(name), !changed.contains(name),
                 let list = Self.list(of: name),
                 lists.contains(list), haveExperts || !name.contains(Self.experts),
-                let shape = base.shape(of: name), shape.count == 2
+                let shape = base.shape(of: name), shape.count == 2 || isConvolution(name, shape)
             else { return nil }
-            return LinearModule(path: String(name.dropLast(weight.count)), outputSize: shape[0], inputSize: shape[1])
+            return LinearModule(
+                path: String(name.dropLast(weight.count)), outputSize: shape[0], inputSize: shape[1],
+                isOfMixture: base.specifications[name]?.isOfMixture ?? false)
+        }
+    }
+
+    /// Whether a tensor is a convolution's that targets may mean: `all-linear` leaves them out.
+    private func isConvolution(_ name: String, _ shape: [Int]) -> Bool {
+        shape.count > 2 && adapter.configuration.targets != .allLinear && base.specifications[name]?.role != .experts
+    }
+
+    /// Modules of the base outside of all layers that no update changes and no value replaces.
+    ///
+    /// A name of a list that matches modules of the adapter says nothing of others that bear it: a bare model has no
+    /// pooler, whose layer is called as those of the layers are. One that matches none of them is of a module that is
+    /// left out.
+    private func modulesOutside(_ updates: [AdapterPlacement.Update]) -> [LinearModule] {
+        let configuration = adapter.configuration
+        guard configuration.targets != .allLinear else { return [] }
+        let paths = adapter.modules + adapter.extras.updates.map(\.path)
+        var idle: [String]?
+        if case .names(let names) = configuration.targets {
+            idle = names.filter { name in !paths.contains { TargetMatch.name(name, matches: $0) } }
+        }
+        let changed = Set(updates.flatMap { $0.places.joined().map(\.tensor) + [$0.untiedHead].compactMap { $0 } })
+        func isMeant(_ path: String, _ name: String, _ shape: [Int]) -> Bool {
+            if isConvolution(name, shape) { return true }
+            if let idle { return idle.contains { TargetMatch.name($0, matches: path) } }
+            let role = base.specifications[name]?.role
+            return role == .embedding || role == .outputHead
+        }
+        let weight = CheckpointNames.weight(of: "")
+        var candidates = base.tensorNames
+        if let head = names.tiedHead?.head, base.shape(of: head) == nil { candidates.append(head) }
+        return candidates.compactMap { name in
+            guard name.hasSuffix(weight), Self.list(of: name) == nil, !changed.contains(name), !isUnread(name) else {
+                return nil
+            }
+            let path = String(name.dropLast(weight.count))
+            let shape = base.shape(of: name) ?? []
+            guard shape.count != 1, isMeant(path, name, shape),
+                !configuration.modulesToSave.contains(where: { TargetMatch.name($0, matches: path) })
+            else { return nil }
+            return LinearModule(path: path, outputSize: 1, inputSize: 1)
         }
     }
 
     /// Whether a tensor lies in layers that no model loads: those that predict further tokens, by name or because
     /// `config.json` counts fewer layers.
-    private func isUnread(_ name: String) -> Bool {
+    func isUnread(_ name: String) -> Bool {
         if name.hasPrefix(Self.predictionHeads) { return true }
         guard let count = base.layerCount, let list = Self.list(of: name), Self.bodies.contains(where: list.hasSuffix)
         else { return false }
@@ -112,7 +162,7 @@ struct TargetCoverage {
     }
 
     /// A name with a star for each number.
-    private static func kind(of name: String) -> String {
+    static func kind(of name: String) -> String {
         name.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "*" : $0 }.joined(separator: ".")
     }
 
