@@ -26,6 +26,11 @@ package func placeInput(_ start: UnsafePointer<UInt8>?, _ count: Int, as name: S
     place(UnsafeRawBufferPointer(start: start, count: count), as: name)
 }
 
+/// Writes bytes to the file `name` in the same folder; the folder.
+package func placeBytes(_ bytes: [UInt8], as name: String) -> String {
+    bytes.withUnsafeBytes { place($0, as: name) }
+}
+
 /// Copies a file of the repository's `Fixtures` into the folder that the input is in, once.
 package func placeFixture(_ path: String, as name: String) -> String {
     let target = folder + "/" + name
