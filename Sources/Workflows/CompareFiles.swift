@@ -67,7 +67,8 @@ package struct FileComparison: Sendable {
 /// Compares the tensors of two paths, A and B: checkpoints of either layout, files of tensors, or adapters.
 ///
 /// Names are compared as they stand; those of a Hugging Face model and a GGUF one by Hugging Face's, with the rows of
-/// queries and keys in its order. `pattern` restricts the comparison to names that match it (see `TensorRequest`).
+/// queries and keys, and all else that the table of names knows to lie otherwise, in its order; values that GGUF holds in
+/// another form (1 + w) are compared in that. `pattern` restricts the comparison to names that match it (see `TensorRequest`).
 /// Throws what opening the files throws, and `matchesNothing` where the pattern matches no name of either.
 package func compareFiles(_ before: String, _ after: String, tensors pattern: String? = nil) throws -> FileComparison {
     let sides = (try ComparedSide(before), try ComparedSide(after))
@@ -102,7 +103,7 @@ private func compare(
         names.append(tensor.name)
         pairs.append(
             TensorPair(
-                before: tensor.record, after: other.record, storedRows: (tensor.storedRow, other.storedRow)))
+                before: tensor.record, after: other.record, forms: (tensor.form, other.form)))
     }
     let outcomes = try TensorPair.compare(pairs, before: before.source, after: after.source)
     let entries = zip(names, zip(pairs, outcomes)).map { name, result in
@@ -131,7 +132,7 @@ private struct ComparedSide {
     struct Tensor {
         let name: String
         let record: TensorRecord
-        let storedRow: (@Sendable (Int) -> Int)?
+        var form = GGUFForm.same
     }
 
     let path: String
@@ -146,14 +147,14 @@ private struct ComparedSide {
             let file = try AdapterFiles(path).tensors(PEFTNames.tensorFile)
             source = file
             model = nil
-            tensors = file.tensors.map { Tensor(name: $0.name, record: $0, storedRow: nil) }
+            tensors = file.tensors.map { Tensor(name: $0.name, record: $0) }
         } else {
             // The same files as the model's, if there is one.
             let model = try? ModelCheckpoint.open(path)
             let checkpoint = try model?.checkpoint ?? Checkpoint.open(path)
             source = checkpoint
             self.model = model
-            tensors = checkpoint.tensors.map { Tensor(name: $0.name, record: $0, storedRow: nil) }
+            tensors = checkpoint.tensors.map { Tensor(name: $0.name, record: $0) }
         }
     }
 
@@ -172,11 +173,9 @@ private struct ComparedSide {
                 // No part of the model, such as a layer too many: its rows are compared as they stand.
                 let path = model.architecture.flatMap { type(of: $0).modulePath(ofGGUFWeight: tensor.name) }
                 let name = path.map(CheckpointNames.weight(of:)) ?? tensor.name
-                return Tensor(name: name, record: tensor.record, storedRow: nil)
+                return Tensor(name: name, record: tensor.record)
             }
-            let order = known.ggufRows
-            let storedRow: @Sendable (Int) -> Int = { order.gguf($0) }
-            return Tensor(name: known.name, record: tensor.record, storedRow: order.isPermuted ? storedRow : nil)
+            return Tensor(name: known.name, record: tensor.record, form: known.ggufForm)
         }
         return ComparedSide(path: path, source: source, model: model, tensors: translated)
     }

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Foundation
+import Models
 import TensorCore
 import TestSupport
 import Testing
@@ -205,13 +206,43 @@ import Testing
             let (a, b) = (
                 try SafetensorsFile.open(folder + "/a.safetensors"), try SafetensorsFile.open(folder + "/b.safetensors")
             )
-            let stored: @Sendable (Int) -> Int = { order.firstIndex(of: $0)! }
+            let form = GGUFForm(rows: .rotaryPairs(headSize: 6))
             let outcomes = try TensorPair.compare(
                 [
-                    TensorPair(before: a.tensors[0], after: b.tensors[0], storedRows: (nil, stored)),
+                    TensorPair(before: a.tensors[0], after: b.tensors[0], forms: (.same, form)),
                     TensorPair(before: a.tensors[0], after: b.tensors[0]),
                 ], before: a, after: b)
             #expect(differsByNothing(outcomes[0]) && !differsByNothing(outcomes[1]))
+        }
+    }
+
+    /// Columns that lie elsewhere, 1 + w in the place of w; and a value that is another for all that.
+    @Test func columnsAndValuesOfGGUFsFormAreComparedInIt() throws {
+        try withTemporaryFolder { folder in
+            let form = GGUFForm(
+                columns: .transposedGroups(first: 0, groupCount: 2, groupSize: 3, headSize: 1), values: .plusOne)
+            let plain = randomValues(5 * 6, seed: 3, in: -1e-3...1e-3)
+            var stored = plain
+            for row in 0..<5 {
+                for column in 0..<6 { stored[row * 6 + form.columns.gguf(column)] = plain[row * 6 + column] + 1 }
+            }
+            var changed = stored
+            changed[17] += 0.5
+            for (name, values) in [("a", plain), ("b", stored), ("c", changed)] {
+                try SafetensorsWriter.write(
+                    [(name: "w", shape: [5, 6], values: values)], to: folder + "/\(name).safetensors")
+            }
+            let files = try ["a", "b", "c"].map { try SafetensorsFile.open(folder + "/\($0).safetensors") }
+            func outcome(_ place: Int, _ forms: (GGUFForm, GGUFForm)) throws -> TensorPair.Outcome {
+                let pair = TensorPair(before: files[0].tensors[0], after: files[place].tensors[0], forms: forms)
+                return try TensorPair.compare([pair], before: files[0], after: files[place])[0]
+            }
+            #expect(differsByNothing(try outcome(1, (.same, form))))
+            guard case .compared(let found) = try outcome(2, (.same, form)) else {
+                Issue.record("not compared")
+                return
+            }
+            #expect(found.differing == 1 && found.largest == 0.5)
         }
     }
 }

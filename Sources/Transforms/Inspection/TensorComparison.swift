@@ -1,6 +1,7 @@
 import CKernels
 import CheckpointIO
 import Glibc
+import Models
 import Threads
 
 /// How the values of one tensor differ from another's of the same shape.
@@ -43,20 +44,23 @@ package struct TensorPair: Sendable {
     package let before: TensorRecord
     /// The second, B, of the same shape.
     package let after: TensorRecord
-    /// Where row r of the tensor is stored, in A and in B; nil where rows stand in order.
-    package let storedRows: (before: (@Sendable (Int) -> Int)?, after: (@Sendable (Int) -> Int)?)
+    /// How A and B hold the tensor.
+    package let forms: (before: GGUFForm, after: GGUFForm)
 
     /// A pair; see the properties.
     package init(
-        before: TensorRecord, after: TensorRecord,
-        storedRows: (before: (@Sendable (Int) -> Int)?, after: (@Sendable (Int) -> Int)?) = (nil, nil)
+        before: TensorRecord, after: TensorRecord, forms: (before: GGUFForm, after: GGUFForm) = (.same, .same)
     ) {
         self.before = before
         self.after = after
-        self.storedRows = storedRows
+        self.forms = forms
     }
 
-    fileprivate var isPermuted: Bool { storedRows.before != nil || storedRows.after != nil }
+    fileprivate var isPermuted: Bool { forms.before != .same || forms.after != .same }
+    /// Whether rows have to be put together before they can be compared.
+    fileprivate var rebuildsRows: Bool {
+        [forms.before, forms.after].contains { $0.columns.isPermuted || $0.values != .same }
+    }
 
     /// Whether equal bytes would mean equal tensors.
     fileprivate var bytesTell: Bool { before.encoding == after.encoding && !isPermuted }
@@ -142,8 +146,8 @@ package struct TensorPair: Sendable {
         let width = rowWidth
         guard width > 0 else { return [] }
         return (elements.lowerBound / width..<elements.upperBound / width).map { row in
-            let left = (storedRows.before?(row) ?? row) * width
-            let right = (storedRows.after?(row) ?? row) * width
+            let left = forms.before.rows.gguf(row) * width
+            let right = forms.after.rows.gguf(row) * width
             return (left..<left + width, right..<right + width)
         }
     }
@@ -194,6 +198,15 @@ private final class ComparisonWorker {
         guard pair.hasNumbers else { return .unreadable }
         var sum = TensorComparison()
         for (one, other) in pair.storedStretches(elements) {
+            if pair.rebuildsRows {
+                // One side's value is held against what the other's would be in its form: the way back has roundings.
+                let x = row(a.bytes(of: one), pair.before.encoding, pair.forms.before, pair.forms.after.values)
+                let y = row(b.bytes(of: other), pair.after.encoding, pair.forms.after, pair.forms.before.values)
+                var difference = tspeft_difference()
+                kernels.difference_f32(x, y, x.count, &difference)
+                sum.add(TensorComparison(difference))
+                continue
+            }
             for begin in stride(from: 0, to: one.count, by: DecodingBuffer.capacity) {
                 let end = min(begin + DecodingBuffer.capacity, one.count)
                 sum.add(
@@ -203,6 +216,24 @@ private final class ComparisonWorker {
             }
         }
         return .compared(sum)
+    }
+
+    /// A stored row with its columns in order, each value as `values` makes it.
+    private func row(
+        _ bytes: UnsafeRawBufferPointer, _ encoding: TensorEncoding, _ form: GGUFForm, _ values: GGUFValueForm
+    ) -> [Float] {
+        let group = encoding.group
+        var stored: [Float] = []
+        let unit = DecodingBuffer.capacity / group.elements * group.bytes
+        for start in stride(from: 0, to: bytes.count, by: unit) {
+            let part = UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + unit, bytes.count)])
+            if encoding.fitsFloat {
+                stored += left.floats(part, encoding)
+            } else {
+                stored += left.doubles(part, encoding).lazy.map { Float($0) }
+            }
+        }
+        return stored.indices.map { values.gguf(stored[form.columns.gguf($0)]) }
     }
 
     private func difference(
