@@ -111,6 +111,9 @@ package struct AdapterConfiguration: Sendable {
         throw .unsupportedModule(module.path, source: source, reason: reason + "; " + remedy)
     }
 
+    /// Whether a merge scales the bias of the module at `path` with its weight.
+    package func scalesBias(of path: String) -> Bool { kind.method.scalesBias(of: path, self) }
+
     /// The factor on the update (NUMERICS, "Adapter updates M(x)").
     package func scaling(for path: String) -> Float { settings.scaling(for: path) }
 

@@ -22,7 +22,10 @@ extension AdapterDirectory {
     /// checked as `validated(against:)` does. Else the adapter as it is, whose names are to be looked up.
     package func named(as base: ModelCheckpoint) throws(AdapterError) -> AdapterDirectory {
         // A merge can give an output head that is the embedding a weight of its own.
-        let linear = base.specifications.linearModules(withTiedHead: true)
+        // A merge can scale a bias together with its layer's output, which a forward pass leaves as it is.
+        let linear = base.specifications.linearModules(withTiedHead: true).map {
+            LinearModule(path: $0.path, outputSize: $0.outputSize, inputSize: $0.inputSize)
+        }
         let known = Set(linear.map(\.path))
         guard base.graphProblem == nil, extras.isEmpty,
             modules.allSatisfy({ known.contains($0) || known.contains(Self.withoutLanguageModel($0)) })

@@ -68,6 +68,9 @@ package protocol AdapterMethod: AnyObject {
     /// Why an adapter of this configuration cannot be at a module, as a part of a sentence; nil where it can.
     static func obstacle(at module: LinearModule, _ configuration: AdapterConfiguration) -> String?
 
+    /// Whether a merge scales a module's bias by the rows' factors of a `.scaled` change, as the weight.
+    static func scalesBias(of module: String, _ configuration: AdapterConfiguration) -> Bool
+
     /// The tensors of a new adapter at one module, so initialised that M(x) = 0, as peft does it.
     ///
     /// - Parameters:
@@ -128,6 +131,8 @@ extension AdapterMethod {
     package static var sharedRoles: [AdapterTensorRole] { [] }
 
     package static func obstacle(at module: LinearModule, _ configuration: AdapterConfiguration) -> String? { nil }
+
+    package static func scalesBias(of module: String, _ configuration: AdapterConfiguration) -> Bool { false }
 
     package static func initialSharedTensors(
         _ modules: [LinearModule], _ configuration: AdapterConfiguration, _ stream: RandomStream

@@ -138,7 +138,8 @@ package struct IA3Settings: MethodSettings {
 ///     M(x) = (l - 1) * (W0 x),  l [outputSize, 1]        M(x) = W0 ((l - 1) * x),  l [1, inputSize]
 ///
 /// A layer's bias is not in M: as DoRA does, we leave it as it is. peft scales it together with the output, so a dense
-/// IA3, which peft shares with us, is refused where an output with a bias is scaled. M(x) of scaled inputs is a product
+/// IA3, which peft shares with us, is not computed with where an output with a bias is scaled; a merge scales the bias.
+/// M(x) of scaled inputs is a product
 /// as wide as the layer for every token, as the gate asks for its size.
 package final class IA3: AdapterMethod {
     private let l: AdapterParameter
@@ -189,6 +190,10 @@ package final class IA3: AdapterMethod {
             !configuration.own(IA3Settings.self).scalesInput(module.path)
         else { return nil }
         return "it scales the output of a layer with a bias: peft would scale the bias too, which is not supported"
+    }
+
+    package static func scalesBias(of module: String, _ configuration: AdapterConfiguration) -> Bool {
+        !configuration.isGated && !configuration.own(IA3Settings.self).scalesInput(module)
     }
 
     package init(_ site: AdapterSite) throws {

@@ -89,6 +89,13 @@ package struct AdapterExtras: Sendable {
         package let tokens: [Int]
         /// [tokens, width].
         package let values: AdapterTensor
+
+        /// Rows; see the properties.
+        package init(path: String, tokens: [Int], values: AdapterTensor) {
+            self.path = path
+            self.tokens = tokens
+            self.values = values
+        }
     }
 
     /// A tensor of the model.

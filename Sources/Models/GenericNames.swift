@@ -55,6 +55,14 @@ struct GenericNames {
             || Self.packedExperts.contains(where: { last == $0 })
     }
 
+    /// Whether it is a linear module's weight in packed integers, as GPTQ, AWQ, compressed-tensors, HQQ and bitsandbytes
+    /// (4 bits, in one column) have it.
+    var isQuantized: Bool {
+        guard record.shape.count == 2, Self.isPacked(record.encoding) else { return false }
+        if isWeight { return record.shape[1] == 1 && record.encoding == .plain(.u8) }
+        return PlaceProbe.packedWeights.contains { self.name.hasSuffix("." + $0) }
+    }
+
     /// What GraniteMoE and JetMoE call the matrices of their experts.
     static let packedExperts = ["input_linear", "output_linear"]
 

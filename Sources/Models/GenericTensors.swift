@@ -80,6 +80,7 @@ struct GenericTensors {
         if name.isLinear { return .projection }
         if name.isNorm { return .norm }
         if name.isExperts { return .experts }
+        if name.isQuantized { return .quantized }
         if name.isBias, all.contains(CheckpointNames.weight(of: name.module)) { return .bias }
         return .other
     }
@@ -189,13 +190,7 @@ struct GenericConfiguration {
 
     /// The path of a head that is not in the files.
     var headPath: String {
-        switch modelType {
-        case "whisper": "proj_out"
-        case "bert", "mobilebert": "cls.predictions.decoder"
-        case "albert": "predictions.decoder"
-        case "roberta", "xlm-roberta", "camembert", "mpnet": "lm_head.decoder"
-        case "distilbert": "vocab_projector"
-        default: ModulePart.outputHead.path
-        }
+        let usual = modelType == "mobilebert" ? "cls.predictions.decoder" : ModulePart.outputHead.path
+        return TiedHeads.of(modelType)?.module ?? usual
     }
 }

@@ -12,6 +12,8 @@ package enum TensorRole: String, Sendable {
     case bias
     /// The matrices of a layer's experts in one tensor, [experts, ...], which no adapter wraps.
     case experts
+    /// The weight of a linear module as another program quantized it, in blocks of integers; no adapter wraps it.
+    case quantized
     /// What no architecture speaks of: a convolution, a table, a buffer.
     case other
 }

@@ -46,9 +46,10 @@ import Testing
     }
 
     @Test func allLinearLeavesExpertsAndRoutersToTheirNames() throws {
-        let modules = Self.llama + [
-            LinearModule(path: "layers.0.experts.0.up_proj", outputSize: 4, inputSize: 8, isOfMixture: true)
-        ]
+        let modules =
+            Self.llama + [
+                LinearModule(path: "layers.0.experts.0.up_proj", outputSize: 4, inputSize: 8, isOfMixture: true)
+            ]
         #expect(try !paths(TargetMatch(.allLinear, in: modules)).contains("layers.0.experts.0.up_proj"))
         #expect(try paths(TargetMatch(.names(["up_proj"]), in: modules)).contains("layers.0.experts.0.up_proj"))
     }

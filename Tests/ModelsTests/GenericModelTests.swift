@@ -222,6 +222,24 @@ struct GenericModelTests {
         #expect(try mixture("llama4_text") == [names[3], names[4]])
     }
 
+    @Test func quantizedWeightsAreToldFromOtherIntegers() throws {
+        try withTemporaryFolder { folder in
+            let header = """
+                {"a.0.q.qweight":{"dtype":"I32","shape":[1,2],"data_offsets":[0,8]},\
+                "a.0.q.g_idx":{"dtype":"I32","shape":[2],"data_offsets":[8,16]},\
+                "a.0.q.qzeros":{"dtype":"I32","shape":[1,1],"data_offsets":[16,20]},\
+                "a.0.k.weight":{"dtype":"U8","shape":[4,1],"data_offsets":[20,24]}}
+                """
+            try writeFile(
+                folder + "/model.safetensors",
+                safetensorsFile(header: header, data: [UInt8](repeating: 1, count: 24)))
+            let model = try ModelCheckpoint.open(folder)
+            let quantized = model.specifications.all.filter { $0.role == .quantized }
+            #expect(quantized.map(\.name).sorted() == ["a.0.k.weight", "a.0.q.qweight"])
+            #expect(model.linearModules.isEmpty)
+        }
+    }
+
     private func openSmall(_ model: SmallModel) throws -> ModelCheckpoint {
         try withTemporaryFolder { folder in
             try model.write(to: folder)

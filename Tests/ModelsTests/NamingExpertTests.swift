@@ -103,9 +103,10 @@ import Testing
         var files = base(["\(Self.stem).down_proj": [2, 4, 4]], type)
         files.expertFactors = factors
         let places = try files.places(of: packed("down_proj", 2), outputSize: 4, inputSize: 4)
-        #expect(places[1] == [
-            MatrixPlace(tensor: "\(Self.stem).down_proj", expert: 1, isTransposed: transposed, rows: 0..<4)
-        ])
+        #expect(
+            places[1] == [
+                MatrixPlace(tensor: "\(Self.stem).down_proj", expert: 1, isTransposed: transposed, rows: 0..<4)
+            ])
     }
 
     @Test func aSquareMatrixIsRefusedWhereItsWriterIsNotKnown() {

@@ -31,8 +31,11 @@ import Testing
             named: "model.embed_tokens"),
         Gap(fixture: "lora-save-classifier", without: "dense.weight", named: "'classifier.dense.weight'"),
         Gap(fixture: "lora-save-classifier", without: "out_proj.bias", named: "'classifier.out_proj.bias'"),
-        Gap(fixture: "lora-bias-all", without: "1.self_attn.k_proj.bias", named: "'model.layers.1.self_attn.k_proj.bias'"),
-        Gap(fixture: "lora-bias-all", without: "0.self_attn.q_proj.base_layer", named: "layers.0.self_attn.q_proj.bias"),
+        Gap(
+            fixture: "lora-bias-all", without: "1.self_attn.k_proj.bias",
+            named: "'model.layers.1.self_attn.k_proj.bias'"),
+        Gap(
+            fixture: "lora-bias-all", without: "0.self_attn.q_proj.base_layer", named: "layers.0.self_attn.q_proj.bias"),
         Gap(
             fixture: "lora-tokens-tied", without: "nothing",
             fields: [
@@ -93,7 +96,9 @@ import Testing
         try withTemporaryFolder { folder in
             let names = ["model.layers.0.input_layernorm.weight", "model.layers.1.input_layernorm.weight"]
             for count in 1...2 {
-                let added = names.prefix(count).map { ("base_model.model." + $0, [32], [Float](repeating: 2, count: 32)) }
+                let added = names.prefix(count).map {
+                    ("base_model.model." + $0, [32], [Float](repeating: 2, count: 32))
+                }
                 try Self.write(
                     Gap(
                         fixture: "lora-tokens-tied", without: "nothing",
@@ -114,9 +119,85 @@ import Testing
         }
     }
 
+    /// Of a module that the files hold in one tensor with another: its rows of weight and bias are replaced, and what is
+    /// beside them stays, or has an update of its own.
+    @Test func savedPartOfATensorTakesItsRows() throws {
+        try withTemporaryFolder { folder in
+            let path = "dinov2.encoder.layer.0.mlp."
+            let (weight, bias) = ([Float](repeating: 3, count: 48 * 32), [Float](repeating: 5, count: 48))
+            try Self.write(
+                Gap(
+                    fixture: "names-dinov2-gate", without: "nothing",
+                    fields: ["modules_to_save": .array([.string("up_proj")])], named: ""),
+                adding: [
+                    ("base_model.model.\(path)up_proj.weight", [48, 32], weight),
+                    ("base_model.model.\(path)up_proj.bias", [48], bias),
+                ], to: folder + "/adapter")
+            let source = fixture("any-merge/names-dinov2-gate")
+            let base = try ModelCheckpoint.open(source + "/base")
+            let adapter = try AdapterDirectory.read(folder + "/adapter", takingExtras: true)
+            _ = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/out")
+            let merged = try ModelCheckpoint.open(folder + "/out")
+            let expected = try SafetensorsFile.open(source + "/expected.safetensors")
+            let whole = try merged.floats(path + "weights_in.weight")
+            let gate = try expected.floats(of: #require(expected.record(path + "weights_in.weight")))[..<(48 * 32)]
+            let old = try base.floats(path + "weights_in.weight")
+            #expect(whole[(48 * 32)...] == weight[...])
+            #expect(zip(whole, gate).allSatisfy { abs($0 - $1) <= 0x1p-7 * max(abs($0), abs($1)) })
+            #expect(whole[..<(48 * 32)] != old[..<(48 * 32)])
+            let biases = try merged.floats(path + "weights_in.bias")
+            #expect(biases[48...] == bias[...])
+            #expect(try biases[..<48] == base.floats(path + "weights_in.bias")[..<48])
+        }
+    }
+
+    /// What an adapter has of the base itself beside its update, as peft writes it of heads, takes no weight.
+    @Test func halfOfAnUpdateOfATiedHeadIsAdded() throws {
+        try withTemporaryFolder { folder in
+            let source = fixture("any-merge/lora-head-tied")
+            let base = try ModelCheckpoint.open(source + "/base")
+            let adapter = try AdapterDirectory.read(source + "/adapter", takingExtras: true)
+            _ = try CheckpointMerge(base: base, adapters: [WeightedAdapter(adapter, weight: 0.5)])
+                .write(to: folder + "/out", as: .plain(.f32))
+            let half = try Checkpoint.open(folder + "/out").floats(
+                of: Checkpoint.open(folder + "/out")
+                    .requiredRecord("lm_head.weight"))
+            let expected = try SafetensorsFile.open(source + "/expected.safetensors")
+            let whole = try expected.floats(of: #require(expected.record("lm_head.weight")))
+            let old = try base.floats("model.embed_tokens.weight")
+            for (index, value) in half.enumerated() {
+                let size = max(abs(old[index]), abs(whole[index]))
+                #expect(abs(value - (old[index] + whole[index]) / 2) <= 0x1p-7 * size, "\(index)")
+            }
+        }
+    }
+
+    /// In packed parameters, embeddings and values as in linear layers.
+    @Test(arguments: [
+        ("moe-gpt-oss", "experts.lora_B"), ("lora-embed-tied", "lora_embedding_A"), ("lora-tokens-tied", "trainable"),
+        ("lora-bias-all", "k_proj.bias"), ("lora-conv2d", "projection.lora_A"),
+    ])
+    func numberThatIsNoneIsRefusedWhereverItIs(_ name: String, _ tensor: String) throws {
+        try withTemporaryFolder { folder in
+            for (place, bad) in [Float.nan, .infinity].enumerated() {
+                let path = folder + "/\(place)"
+                try Self.write(Gap(fixture: name, without: "nothing", named: ""), spoiling: (tensor, bad), to: path)
+                let error = #expect(throws: AdapterError.self) {
+                    _ = try AdapterDirectory.read(path, takingExtras: true)
+                }
+                guard case .notFinite(_, let found, let index) = error else {
+                    Issue.record("\(String(describing: error))")
+                    continue
+                }
+                #expect(found.contains(tensor) && index == 1)
+            }
+        }
+    }
+
     /// Writes the adapter that a gap leaves of its fixture's.
     private static func write(
-        _ gap: Gap, adding: [(name: String, shape: [Int], values: [Float])] = [], to path: String
+        _ gap: Gap, adding: [(name: String, shape: [Int], values: [Float])] = [],
+        spoiling: (tensor: String, value: Float)? = nil, to path: String
     ) throws {
         let source = fixture("any-merge/\(gap.fixture)/adapter")
         let text = try readSmallFile(source + "/adapter_config.json", limit: 1 << 16)
@@ -130,7 +211,12 @@ import Testing
             try directory.writer("adapter_model.safetensors"),
             entries: kept.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }
                 + adding.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) })
-        for values in try kept.map({ try file.floats(of: $0) }) + adding.map(\.values) {
+        let own = try kept.map { tensor in
+            var values = try file.floats(of: tensor)
+            if let spoiling, tensor.name.contains(spoiling.tensor) { values[1] = spoiling.value }
+            return values
+        }
+        for values in own + adding.map(\.values) {
             try encoded(values, .f32).withUnsafeBytes { try writer.append($0) }
         }
         try writer.finish()

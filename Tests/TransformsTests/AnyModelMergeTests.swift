@@ -9,7 +9,7 @@ import Testing
 @testable import Transforms
 
 /// Merging what peft wrote into files of many families, held against peft's own merge
-/// (Tests/Scripts/make_merge_cases.py).
+/// (Tests/Scripts/make_merge_cases.py, make_untied_merge_cases.py).
 @Suite struct AnyModelMergeTests {
     static let merging = [
         "arch-albert", "arch-gpt_bigcode", "lora-dora-gpt2", "lora-fan-in-wrong", "lora-conv2d", "lora-embed-tied",
@@ -17,7 +17,8 @@ import Testing
         "moe-qwen3-files-2d", "moe-qwen3-each-expert-files-3d",
         "moe-qwen3-router", "moe-granite", "moe-qwen3-vl-hub", "moe-gpt-oss", "names-dinov2-gate",
         "names-bert-bare-base-lora", "names-vit-old-adapter", "names-compiled",
-        "files-mxfp4-attention",
+        "files-mxfp4-attention", "ia3-gpt2", "moe-llama4-square", "untied-bart-head", "untied-bert-embedding",
+        "untied-distilbert-embedding", "untied-roberta-head", "untied-whisper-embedding",
     ]
     static let refused = [
         "lora-conv2d-groups", "files-fp8-target", "wrong-bert-more-layers", "wrong-half", "names-clip-text-adapter",

@@ -252,13 +252,19 @@ import Testing
 }
 
 extension MethodMergeTests {
-    @Test func denseIA3BesideABiasIsRefusedAndAGatedOneLeavesTheBias() throws {
+    /// As peft merges the one; the other is ours.
+    @Test func denseIA3ScalesTheBiasOfAnOutputAndAGatedOneLeavesIt() throws {
         try withTemporaryFolder { folder in
             let base = try OddModel.base(in: folder, hasBias: true)
-            let error = try #require(throws: AdapterError.self) {
-                try CheckpointMerge(base: base, adapter: OddModel.adapter(.ia3))
+            let dense = try OddModel.adapter(.ia3)
+            _ = try CheckpointMerge(base: base, adapter: dense).write(to: folder + "/dense")
+            let scaled = try ModelCheckpoint.open(folder + "/dense")
+            for (module, scales) in [("self_attn.q_proj", true), ("self_attn.k_proj", false)] {
+                let path = "model.layers.0." + module
+                let factors = scales ? dense.tensor(path, PEFTNames.ia3L)?.values : nil
+                let old = try base.floats(path + ".bias")
+                #expect(try scaled.floats(path + ".bias") == zip(old, factors ?? old.map { _ in 1 }).map(*))
             }
-            #expect(error.exitStatus == .unsupported && error.description.contains("bias"))
             let gated = try OddModel.adapter(.ia3, activeShare: 1)
             _ = try CheckpointMerge(base: base, adapter: gated).write(to: folder + "/merged")
             let merged = try ModelCheckpoint.open(folder + "/merged")

@@ -40,7 +40,7 @@ final class Decoder: Model {
             trainedHead = weight
             head = FrozenLinear(weight: weight.rounded, bias: head.bias)
         case .embedding: trainedEmbedding = weight
-        case .projection, .norm, .bias, .experts, .other:
+        case .projection, .norm, .bias, .experts, .quantized, .other:
             preconditionFailure("'\(module.module)' cannot be trained whole")
         }
     }

@@ -27,6 +27,7 @@ extension BaseNames {
     func isHead(_ path: String) -> Bool {
         let components = NamePath.components(path)
         guard let last = components.last, NamePath.split(path).rest.isEmpty else { return false }
+        if let known = tiedHeadKind { return path == known.module }
         return NameWords.heads.contains(last) || path.hasSuffix("predictions.decoder")
     }
 
@@ -37,6 +38,7 @@ extension BaseNames {
 
     /// What a head would be called beside the base's names.
     func headName(_ key: String) -> String {
+        if let known = tiedHeadKind { return known.module + ".weight" }
         for family in families where modelTypes.isEmpty == false {
             if let name = family.filesName(of: key) { return name }
         }

@@ -23,6 +23,8 @@ package struct BaseNames: Sendable {
     let saysTied: Bool?
     /// Whether the model's class has an output head; nil where no class is named.
     let isHeaded: Bool?
+    /// The output head of the model type, where it is tied under a name of its own.
+    let tiedHeadKind: TiedHead?
     /// Whether layers that bear `Conv1D`'s names are stored [in, out], as their biases tell.
     let conv1DEvidence: Bool?
     /// Modules under which packed tensors lie.
@@ -49,6 +51,7 @@ package struct BaseNames: Sendable {
         let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
         isHeaded =
             classes.isEmpty ? nil : classes.contains { name in NameWords.headedClasses.contains { name.hasSuffix($0) } }
+        tiedHeadKind = isHeaded == false ? nil : TiedHeads.of(modelType)
         packedStems = ExpertProbe.packedStems(among: tensors)
         near = NearNames()
         conv1DEvidence = Conv1DModules.evidence(among: tensors, shapes: shapes)
@@ -145,7 +148,7 @@ extension BaseNames {
     }
 
     /// What `probe` finds under the readings of `path`: the likeliest for which it finds anything.
-    private func resolve<Value: Equatable>(
+    func resolve<Value: Equatable>(
         _ path: String, probe: (String) throws(NamingError) -> Value?
     ) throws(NamingError) -> Value? {
         if mayHold(path), let found = try probe(path) { return found }

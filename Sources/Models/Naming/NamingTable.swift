@@ -36,6 +36,7 @@ enum NamingTable {
                 Rule("stages.#.blocks.#", "encoder.block.#.#"),
                 Rule("stages.#.patch_embeddings", "encoder.patch_embeddings.#"),
                 Rule("attention.sequence_reduction.sequence_reduction", "attention.self.sr"),
+                Rule("decode_head.linear_projections", "decode_head.linear_c"),
             ]),
         NamingFamily(
             ["mixtral", "minimax", "minimax_m2", "minimax_m3_vl"], experts + [Rule("mlp", "block_sparse_moe")]),

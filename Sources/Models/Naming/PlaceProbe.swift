@@ -14,7 +14,7 @@ struct PlaceProbe {
     let name: String
 
     /// Suffixes of tensors that hold a linear layer's weight in blocks, by which such a layer is known.
-    private static let packedWeights = ["qweight", "weight_packed", "qweight_packed", "w_q", "weight_blocks"]
+    static let packedWeights = ["qweight", "weight_packed", "qweight_packed", "w_q", "weight_blocks"]
 
     /// What lies beside a weight in bitsandbytes' 4 bits.
     private static let scales = [".absmax", ".quant_map"]
@@ -109,7 +109,7 @@ struct PlaceProbe {
         of fusion: NamingFamily.Fusion, _ path: String, _ update: UpdateSize
     ) throws(NamingError) -> [MatrixPlace]? {
         for (index, part) in fusion.parts.enumerated() {
-            guard let stem = stem(of: path, suffix: part) else { continue }
+            guard let stem = Self.stem(of: path, suffix: part) else { continue }
             let tensor = NamePath.path(stem, fusion.whole) + ".weight"
             guard let shape = base.shapes[tensor] else { continue }
             guard shape.count == 2, shape[1] == update.columns,
@@ -124,7 +124,7 @@ struct PlaceProbe {
     private func parts(
         of fusion: NamingFamily.Fusion, _ path: String, _ update: UpdateSize
     ) throws(NamingError) -> [MatrixPlace]? {
-        guard let stem = stem(of: path, suffix: fusion.whole) else { return nil }
+        guard let stem = Self.stem(of: path, suffix: fusion.whole) else { return nil }
         var places: [MatrixPlace] = []
         var start = 0
         for part in fusion.parts {
@@ -143,7 +143,7 @@ struct PlaceProbe {
 
     /// The row at which a part of `size` rows begins: parts of one size, or a first one and two of another size (queries,
     /// keys and values); nil where the sizes do not add up.
-    private static func offset(of index: Int, among count: Int, size: Int, total: Int) -> Int? {
+    static func offset(of index: Int, among count: Int, size: Int, total: Int) -> Int? {
         if size * count == total { return index * size }
         guard count == 3, size < total else { return nil }
         if index == 0 { return (total - size) % 2 == 0 ? 0 : nil }
@@ -151,7 +151,7 @@ struct PlaceProbe {
     }
 
     /// `path` without `suffix` and the dot before it; nil where it does not end so.
-    private func stem(of path: String, suffix: String) -> String? {
+    static func stem(of path: String, suffix: String) -> String? {
         path == suffix ? "" : path.hasSuffix("." + suffix) ? String(path.dropLast(suffix.utf8.count + 1)) : nil
     }
 }

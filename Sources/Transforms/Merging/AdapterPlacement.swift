@@ -83,15 +83,15 @@ struct AdapterPlacement {
             let (module, matrix) = (modules[place], matrices[place])
             var update = try Self.update(.module(module), module, matrix, names)
             update.bias = names.existing(CheckpointNames.bias(of: module))
-            update.changesBias = adapter.tensor(module, PEFTNames.loraBias) != nil
+            update.changesBias =
+                adapter.tensor(module, PEFTNames.loraBias) != nil
+                || update.bias != nil && adapter.configuration.scalesBias(of: module)
             if let bias = update.bias, update.changesBias, base.shape(of: bias) != [matrix.outputSize] {
                 throw NamingError.wrongShape(
                     name: module, tensor: bias, update: [matrix.outputSize], found: base.shape(of: bias) ?? [])
             }
             try adapter.checkMethod(
-                at: LinearModule(
-                    path: module, outputSize: matrix.outputSize, inputSize: matrix.inputSize,
-                    hasBias: update.bias != nil))
+                at: LinearModule(path: module, outputSize: matrix.outputSize, inputSize: matrix.inputSize))
             return update
         }
         for (index, matrix) in adapter.extras.updates.enumerated() {
@@ -112,7 +112,13 @@ struct AdapterPlacement {
         _ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames
     ) throws -> [ValueCoverage.Placed] {
         var placed: [ValueCoverage.Placed] = []
+        let untied = Set(updates.compactMap(\.untiedHead))
         func add(_ name: String, _ tensor: AdapterTensor, isOwnCopy: Bool) throws {
+            if let count = tensor.shape.first, let (whole, first) = names.fusedRows(of: name, count: count) {
+                placed.append((name, whole))
+                let rows = AdapterExtras.TokenRows(path: name, tokens: Array(first..<first + count), values: tensor)
+                return self.rows.append(Rows(tensor: whole, rows: rows))
+            }
             let (source, target): (String?, String) =
                 switch try names.tensor(for: name) {
                 case .existing(let tensor): (tensor, tensor)
@@ -121,7 +127,8 @@ struct AdapterPlacement {
                 }
             placed.append((name, target))
             // peft writes an embedding or a head that has an update as it is, too.
-            if !isOwnCopy, let source, source == target, try base.holdsExactly(tensor, in: source) { return }
+            let isUpdated = source == target || untied.contains(target)
+            if !isOwnCopy, let source, isUpdated, try base.holdsExactly(tensor, in: source) { return }
             values.append(Value(tensor: tensor, source: source, target: target, isOwnCopy: isOwnCopy))
         }
         for tensor in adapter.savedModules {
@@ -143,11 +150,7 @@ struct AdapterPlacement {
     private static func update(
         _ subject: Update.Subject, _ name: String, _ matrix: SizedMatrix, _ names: BaseNames
     ) throws -> Update {
-        if case .linear(let path) = matrix.matrix, names.existing(CheckpointNames.weight(of: path)) == nil,
-            path.hasSuffix("head") || path.hasSuffix("proj_out") || path.hasSuffix("embed_out")
-                || path.hasSuffix("decoder"),
-            case .tied(let head, let embedding) = try? names.tensor(for: CheckpointNames.weight(of: path))
-        {
+        if case .linear(let path) = matrix.matrix, let (head, embedding) = names.tie(ofHead: path) {
             let place = MatrixPlace(tensor: embedding, rows: 0..<matrix.outputSize)
             return Update(subject: subject, name: name, places: [[place]], untiedHead: head)
         }
@@ -163,6 +166,11 @@ struct AdapterPlacement {
         let own = adapter.size(of: module)
         if let output = own.output, let input = own.input { return (output, input) }
         let weight = CheckpointNames.weight(of: module)
+        if let output = own.output, let (tensor, _) = names.fusedRows(of: weight, count: output),
+            let input = base.shape(of: tensor)?.last
+        {
+            return (output, input)
+        }
         let tensor: String
         switch try names.tensor(for: weight) {
         case .existing(let name), .tied(_, let name): tensor = name

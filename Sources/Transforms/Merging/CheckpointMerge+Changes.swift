@@ -13,7 +13,12 @@ extension CheckpointMerge {
     /// What is done to a tensor of the plan behind values that take its place; nil for a copy. Throws what reading the
     /// base throws.
     func change(of tensor: MergePlan.Tensor) throws -> TensorChange? {
-        if tensor.role == .bias { return .offset(offsets(of: tensor)) }
+        if tensor.role == .bias {
+            if let first = tensor.contributions.first, case .scaled(let change) = weightChange(first, of: tensor) {
+                return .scaled(change)
+            }
+            return .offset(offsets(of: tensor))
+        }
         var blocks: [TensorChange.Block] = []
         for contribution in tensor.contributions { blocks.append(try block(contribution, of: tensor)) }
         let change = TensorChange.sum(of: blocks, rowCount: matrixShape(of: tensor).rows)

@@ -161,7 +161,7 @@ extension CheckpointMerge {
     }
 
     /// Tokens of the output, where they are others than the base's.
-    private var newVocabularySize: Int? {
+    var newVocabularySize: Int? {
         plan.tensors.lazy.compactMap { tensor -> Int? in
             guard let source = tensor.source, let value = tensor.value,
                 value.tensor.shape != self.base.shape(of: source)

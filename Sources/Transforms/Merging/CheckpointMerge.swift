@@ -74,10 +74,8 @@ package struct CheckpointMerge: Sendable {
             let shape = plan.tensor(specification.name).map(outputShape) ?? base.shape(of: specification.name)
             return shape?.first.map { (specification.name, $0) }
         }
-        guard let first = rows.first, let other = rows.first(where: { $0.count != first.count }),
-            plan.tensors.contains(where: {
-                $0.value.map { $0.tensor.shape } ?? nil != $0.source.flatMap(base.shape) && $0.value != nil
-            })
+        guard newVocabularySize != nil, let first = rows.first,
+            let other = rows.first(where: { $0.count != first.count })
         else { return }
         throw TransformError.unusableTensor(
             base: base.checkpoint.path, tensor: other.name,
@@ -114,7 +112,7 @@ package struct CheckpointMerge: Sendable {
     /// Throws `AdapterError.wrongShape` and `.noSuchToken` for rows that a tensor does not have.
     private func check(_ rows: AdapterExtras.TokenRows, of record: TensorRecord) throws(AdapterError) {
         let name = plan.parts[0].name
-        guard record.shape.count == 2, rows.values.shape.last == record.shape[1] else {
+        guard !record.shape.isEmpty, rows.values.shape.dropFirst() == record.shape.dropFirst() else {
             throw .wrongShape(
                 file: name, tensor: rows.values.name, expected: [rows.tokens.count] + record.shape.dropFirst(),
                 found: rows.values.shape)

@@ -235,7 +235,7 @@ package struct MergePlan: Sendable {
         let module = Module(
             module: path, tensors: update.tensors, factor: replacement.factor,
             expectedError: replacement.expectedError * abs(weighted.weight), omission: omission,
-            bias: omission == nil && change.bias != nil ? update.bias : nil)
+            bias: omission == nil && (change.bias != nil || update.changesBias) ? update.bias : nil)
         return (module, omission == nil && Float(replacement.factor * weighted.weight) != 0 && change.isMoving)
     }
 

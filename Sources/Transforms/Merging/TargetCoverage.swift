@@ -62,14 +62,18 @@ struct TargetCoverage {
             haveExperts = haveExperts || path.contains(Self.experts)
             for place in update.places.joined() { if let list = Self.list(of: place.tensor) { lists.insert(list) } }
         }
+        // The targets mean what the adapter's own modules are called.
+        let usesMemoryNames = adapter.modules.contains(where: names.isMemoryName)
         return base.tensorNames.compactMap { name in
             guard name.hasSuffix(weight), !isUnread(name), !changed.contains(name),
                 let list = Self.list(of: name),
                 lists.contains(list), haveExperts || !name.contains(Self.experts),
                 let shape = base.shape(of: name), shape.count == 2 || isConvolution(name, shape)
             else { return nil }
+            let path = String(name.dropLast(weight.count))
             return LinearModule(
-                path: String(name.dropLast(weight.count)), outputSize: shape[0], inputSize: shape[1],
+                path: usesMemoryNames ? names.memoryName(of: path) ?? path : path, outputSize: shape[0],
+                inputSize: shape[1],
                 isOfMixture: base.specifications[name]?.isOfMixture ?? false)
         }
     }
@@ -88,14 +92,15 @@ struct TargetCoverage {
         let configuration = adapter.configuration
         guard configuration.targets != .allLinear else { return [] }
         let paths = adapter.modules + adapter.extras.updates.map(\.path)
-        var idle: [String]?
+        var idle: Set<String>?
         if case .names(let names) = configuration.targets {
-            idle = names.filter { name in !paths.contains { TargetMatch.name(name, matches: $0) } }
+            // An adapter may name each of many thousand modules by its whole path.
+            idle = Set(names).subtracting(paths.flatMap(Self.endings))
         }
         let changed = Set(updates.flatMap { $0.places.joined().map(\.tensor) + [$0.untiedHead].compactMap { $0 } })
         func isMeant(_ path: String, _ name: String, _ shape: [Int]) -> Bool {
             if isConvolution(name, shape) { return true }
-            if let idle { return idle.contains { TargetMatch.name($0, matches: path) } }
+            if let idle { return !idle.isEmpty && Self.endings(of: path).contains(where: idle.contains) }
             let role = base.specifications[name]?.role
             return role == .embedding || role == .outputHead
         }
@@ -159,6 +164,11 @@ struct TargetCoverage {
             }
         }
         return missing + (try adapter.configuration.matchedPaths(candidates))
+    }
+
+    /// What a name of a list of targets may be to mean a path: the path, and all that stands behind one of its dots.
+    private static func endings(of path: String) -> [String] {
+        [path] + path.indices.filter { path[$0] == "." }.map { String(path[path.index(after: $0)...]) }
     }
 
     /// A name with a star for each number.

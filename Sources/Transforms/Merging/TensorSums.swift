@@ -69,10 +69,14 @@ struct TensorSums {
     /// Adds rows that take others' place; throws as for values.
     mutating func add(_ rows: AdapterPlacement.Rows, of adapter: String) throws {
         let place = place(of: rows.tensor, rows.tensor, .replaced)
-        guard tensors[place].rows == nil, tensors[place].contributions.isEmpty else {
-            throw Self.twice(rows.tensor, adapter)
+        guard tensors[place].contributions.isEmpty else { throw Self.twice(rows.tensor, adapter) }
+        guard let others = tensors[place].rows else {
+            tensors[place].rows = rows
+            return
         }
-        tensors[place].rows = rows
+        // Parts of a tensor that holds several modules.
+        guard let both = others.joined(with: rows) else { throw Self.twice(rows.tensor, adapter) }
+        tensors[place].rows = both
     }
 
     private static func twice(_ tensor: String, _ adapter: String) -> TransformError {
@@ -101,7 +105,7 @@ struct TensorSums {
         let changed = places[embedding].map { tensors[$0] }
         if let place = places[head], own != nil {
             if try isStillTied(tensors[place], changed, base) { return remove(head) }
-            return try base.checkUntying(head: head, embedding: embedding)
+            return try untie(head, embedding, base, names)
         }
         guard let changed, !changed.contributions.isEmpty || changed.value?.isOwnCopy == true, places[head] == nil
         else {
@@ -113,11 +117,37 @@ struct TensorSums {
                 "the embedding has other tokens than the base, and the adapter lacks the rows of the output head, "
                     + "which was tied to it")
         }
-        try base.checkUntying(head: head, embedding: embedding)
+        try untie(head, embedding, base, names)
         untiesStoredHead = base.record(of: head) != nil
         guard !untiesStoredHead else { return }
         places[head] = tensors.count
         tensors.append(MergePlan.Tensor(source: embedding, target: head, role: .copied))
+    }
+
+    /// Gives what was tied together with the head tensors of its own: a bias as it is in the output, the embeddings of a
+    /// model's halves as the base has them. Throws `TransformError.unsupported` where it is not known what that is, or
+    /// the embedding that the halves read changes too: which of the three is meant is not known then.
+    private mutating func untie(
+        _ head: String, _ embedding: String, _ base: ModelCheckpoint, _ names: BaseNames
+    ) throws {
+        guard base.architecture == nil, let copies = names.copiesTied(with: head) else {
+            return try base.checkUntying(head: head, embedding: embedding)
+        }
+        for (name, original) in copies where base.record(of: name) == nil && places[name] == nil {
+            var copy = MergePlan.Tensor(source: original, target: name, role: .copied)
+            if let place = places[original] {
+                guard original != embedding, let value = tensors[place].value, tensors[place].contributions.isEmpty
+                else {
+                    throw base.untyingRefusal(
+                        embedding, "encoder and decoder read it too, and which of them the update is of is not known")
+                }
+                copy.role = .replaced
+                copy.value = AdapterPlacement.Value(
+                    tensor: value.tensor, source: original, target: name, isOwnCopy: value.isOwnCopy)
+            }
+            places[name] = tensors.count
+            tensors.append(copy)
+        }
     }
 
     /// Whether a head that an adapter holds is what the embedding is in the output, so that the two stay one.
@@ -140,6 +170,20 @@ struct TensorSums {
     }
 }
 
+extension AdapterPlacement.Rows {
+    /// These rows and others of the same tensor; nil where some are the same.
+    fileprivate func joined(with other: AdapterPlacement.Rows) -> AdapterPlacement.Rows? {
+        let tokens = rows.tokens + other.rows.tokens
+        guard Set(tokens).count == tokens.count, rows.values.shape.dropFirst() == other.rows.values.shape.dropFirst()
+        else { return nil }
+        let values = AdapterTensor(
+            name: rows.values.name, shape: [tokens.count] + rows.values.shape.dropFirst(),
+            values: rows.values.values + other.rows.values.values)
+        return AdapterPlacement.Rows(
+            tensor: tensor, rows: AdapterExtras.TokenRows(path: rows.path, tokens: tokens, values: values))
+    }
+}
+
 extension ModelCheckpoint {
     /// The output head that is the embedding, and the embedding: of a known graph, of files that hold both, and of models
     /// whose class has a head.
@@ -150,6 +194,12 @@ extension ModelCheckpoint {
             return (head.name, embedding)
         }
         return names.tiedHead
+    }
+
+    /// Why a head stays the embedding.
+    fileprivate func untyingRefusal(_ embedding: String, _ reason: String) -> TransformError {
+        .unsupported(
+            path: checkpoint.path, reason: "the output head cannot be untied from '\(embedding)': \(reason)")
     }
 
     /// Types whose encoder and decoder read the embedding by its one name.
@@ -167,16 +217,12 @@ extension ModelCheckpoint {
         let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
         let type = configuration?["model_type"]?.stringValue ?? ""
         let module = head.split(separator: ".").dropLast().last.map(String.init) ?? ""
-        func refusal(_ reason: String) -> TransformError {
-            .unsupported(
-                path: checkpoint.path, reason: "the output head cannot be untied from '\(embedding)': \(reason)")
-        }
+        func refusal(_ reason: String) -> TransformError { untyingRefusal(embedding, reason) }
         if embedding.hasSuffix("shared.weight"), !Self.sharing.contains(type) {
             throw refusal("encoder and decoder of a '\(type)' would lose the embedding that they share")
         }
         let isMasked = classes.contains { $0.hasSuffix("ForMaskedLM") || $0.hasSuffix("ForPreTraining") }
-        let isPlain = Self.plainHeads.contains(module) || type == "whisper" && module == "proj_out"
-        guard !isMasked, isPlain, type != "whisper" || module == "proj_out" else {
+        guard !isMasked, Self.plainHeads.contains(module) else {
             throw refusal("what else a '\(type)' ties with it is not known")
         }
     }

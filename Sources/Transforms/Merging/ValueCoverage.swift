@@ -33,7 +33,7 @@ struct ValueCoverage {
         _ updates: [AdapterPlacement.Update], rows: [AdapterPlacement.Rows]
     ) throws(AdapterError) {
         try require(missingModules(), by: "modules_to_save")
-        try require(missingBiases(updates), by: "bias")
+        try require(missingBiases(updates, rows), by: "bias")
         try require(missingTokens(rows), by: PEFTNames.tokensField)
     }
 
@@ -98,16 +98,22 @@ struct ValueCoverage {
 
     /// Biases of adapted layers, and such as the adapter holds in other layers. Older versions of peft lost all that `lora_only`
     /// trained, so nothing is asked where there is none.
-    private func missingBiases(_ updates: [AdapterPlacement.Update]) -> [String] {
+    private func missingBiases(
+        _ updates: [AdapterPlacement.Update], _ rows: [AdapterPlacement.Rows]
+    ) -> [String] {
         let mode = adapter.configuration.otherFields[Self.biasField]?.stringValue ?? "none"
         guard mode != "none" else { return [] }
         let biases = held.filter { $0.hasSuffix(Self.bias) }
         guard !biases.isEmpty || mode == "all" else { return [] }
-        var missing: [String] = []
-        for bias in updates.compactMap(\.bias) where !held.contains(bias) && !missing.contains(bias) {
-            missing.append(bias)
-        }
+        var seen: Set<String> = []
+        var missing = updates.compactMap(\.bias).filter { !held.contains($0) && seen.insert($0).inserted }
         guard mode == "all" else { return missing }
+        // One half of a bias that two modules have in one tensor calls for the other.
+        var counts: [String: Int] = [:]
+        for part in rows where part.tensor.hasSuffix(Self.bias) {
+            counts[part.tensor, default: 0] += part.rows.tokens.count
+        }
+        missing += counts.filter { base.shape(of: $0.key)?.first ?? 0 > $0.value }.map(\.key).sorted()
         let kinds = Set(biases.map(TargetCoverage.kind))
         let known = held.union(missing)
         return missing

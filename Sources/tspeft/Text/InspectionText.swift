@@ -75,6 +75,7 @@ enum InspectionText {
         case .outputHead: "output head"
         case .embedding: "embedding of tokens"
         case .experts: "experts"
+        case .quantized: "linear, quantized"
         case .norm: "norm"
         case .bias: "bias"
         case .other, nil: ""
