@@ -74,10 +74,10 @@ enum Fuzz {
         var header = JSONObject()
         var offset = 0
         for entry in entries {
-            header[entry.name] = [
+            header[entry.name] = .object([
                 "dtype": .string(entry.dtype.rawValue), "shape": .array(entry.shape.map { .integer($0) }),
                 "data_offsets": .array([.integer(offset), .integer(offset + entry.byteCount)]),
-            ]
+            ])
             offset += entry.byteCount
         }
         let text = Array(JSONValue.object(header).text().utf8)
