@@ -13,15 +13,19 @@ package struct Dataset: Sendable {
     private let choiceRecords: [Int]
     /// The places in `examples` of the records that were truncated to `maxLength`.
     private let truncatedRecords: [Int]
-    /// Whether each conversation's last scored turn has an end, by its place in `examples`.
-    private let endsOfTurns: [(record: Int, isThere: Bool)]
+    /// What ends each conversation's last scored turn, by its place in `examples`.
+    private let turnEnds: [(record: Int, end: TurnEnd)]
 
     /// How many records were truncated to `maxLength`.
     package var truncatedCount: Int { truncatedRecords.count }
     /// How many of the records are conversations.
-    package var conversationCount: Int { endsOfTurns.count }
+    package var conversationCount: Int { turnEnds.count }
     /// How many of these score no end behind the last of the assistant's turns, and so do not teach a model to stop.
-    package var endlessCount: Int { endsOfTurns.count { !$0.isThere } }
+    package var endlessCount: Int { turnEnds.count { $0.end == .none } }
+    /// A mark that ends an answer and is none of the model's end tokens; nil where there is none.
+    package var foreignEnd: String? {
+        turnEnds.lazy.compactMap { if case .other(let mark) = $0.end { mark } else { nil } }.first
+    }
     /// How many tokens the examples have.
     package var tokenCount: Int { examples.reduce(0) { $0 + $1.tokens.count } }
     /// How many of the tokens are scored.
@@ -53,7 +57,7 @@ package struct Dataset: Sendable {
         var choiceItems: [ChoiceItem] = []
         var choiceRecords: [Int] = []
         var truncatedRecords: [Int] = []
-        var endsOfTurns: [(record: Int, isThere: Bool)] = []
+        var turnEnds: [(record: Int, end: TurnEnd)] = []
         for path in paths {
             let builder = try ExampleBuilder(
                 encoder: encoder, options: options, file: RecordFile.displayName(path))
@@ -64,13 +68,13 @@ package struct Dataset: Sendable {
                     choiceRecords.append(examples.count)
                 }
                 if result.isTruncated { truncatedRecords.append(examples.count) }
-                if let isThere = result.endsTurn { endsOfTurns.append((examples.count, isThere)) }
+                if let end = result.turnEnd { turnEnds.append((examples.count, end)) }
                 examples.append(result.example)
             }
         }
         return Dataset(
             paths: paths, examples: examples, choiceItems: choiceItems, choiceRecords: choiceRecords,
-            truncatedRecords: truncatedRecords, endsOfTurns: endsOfTurns)
+            truncatedRecords: truncatedRecords, turnEnds: turnEnds)
     }
 
     /// The first `count` records alone, at least one; all where there are no more.
@@ -80,7 +84,7 @@ package struct Dataset: Sendable {
         return Dataset(
             paths: paths, examples: Array(examples.prefix(count)), choiceItems: Array(choiceItems.prefix(kept.count)),
             choiceRecords: Array(kept), truncatedRecords: Array(truncatedRecords.prefix { $0 < count }),
-            endsOfTurns: Array(endsOfTurns.prefix { $0.record < count }))
+            turnEnds: Array(turnEnds.prefix { $0.record < count }))
     }
 
     /// What files of records are called where they are told of: their names without folders, several joined by `+`.

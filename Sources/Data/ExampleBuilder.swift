@@ -1,5 +1,15 @@
 import Tokenization
 
+/// What ends the last of the assistant's turns that is scored.
+enum TurnEnd: Sendable, Equatable {
+    /// One of the model's end tokens.
+    case modelsOwn
+    /// A mark that is none of these.
+    case other(String)
+    /// Nothing.
+    case none
+}
+
 /// Makes examples and choice items from records: templates, tokens, masks, truncation, checks.
 struct ExampleBuilder {
     /// What one record gave.
@@ -8,8 +18,8 @@ struct ExampleBuilder {
         let choiceItem: ChoiceItem?
         /// Whether the example or the choice item was truncated.
         let isTruncated: Bool
-        /// Whether the last thing that the model is to say ends as a turn does; nil for what is no conversation.
-        let endsTurn: Bool?
+        /// What ends the last thing that the model is to say; nil for what is no conversation.
+        let turnEnd: TurnEnd?
     }
 
     /// A record as tokens, whole and before masking.
@@ -64,18 +74,22 @@ struct ExampleBuilder {
         }
         guard example.scored.contains(true) else { throw .nothingToScore(record.place) }
         guard options.collectsChoices, let task = record.task else {
-            return Result(example: example, choiceItem: nil, isTruncated: isCut, endsTurn: endsTurn(draft))
+            return Result(example: example, choiceItem: nil, isTruncated: isCut, turnEnd: turnEnd(draft))
         }
         let (item, isItemCut) = try choiceItem(of: draft, task, record)
         return Result(
-            example: example, choiceItem: item, isTruncated: isCut || isItemCut, endsTurn: endsTurn(draft))
+            example: example, choiceItem: item, isTruncated: isCut || isItemCut, turnEnd: turnEnd(draft))
     }
 
-    private func endsTurn(_ draft: Draft) -> Bool? {
+    private func turnEnd(_ draft: Draft) -> TurnEnd? {
         guard let said = draft.lastSaid, let last = draft.isSaid.lastIndex(of: true) else { return nil }
         let token = draft.tokens[last]
-        if ends.contains(token) || encoder.tokenizer.isSpecial(token) { return true }
-        return encoder.tokenizer.chatTemplate?.endOfTurn.map { said.hasSuffix($0) } ?? false
+        if ends.contains(token) { return .modelsOwn }
+        if encoder.tokenizer.isSpecial(token) {
+            return .other(encoder.tokenizer.decode([token], skippingSpecialTokens: false))
+        }
+        let end = encoder.tokenizer.chatTemplate?.endOfTurn
+        return end.map { said.hasSuffix($0) } ?? false ? end.map { .other($0) } : TurnEnd.none
     }
 }
 

@@ -122,6 +122,9 @@ struct GenerationDefaults: Sendable, Equatable {
             if request.topK == nil, let topK { taken.append("top-k \(topK)") }
             if request.topP == nil, let topP, topP < 1 { taken.append("top-p \(topP)") }
         }
+        if options.temperature == 0, request.topK != nil || request.topP != nil {
+            notes.append("at temperature 0 the likeliest token is taken, whatever top-k and top-p say")
+        }
         if !taken.isEmpty { notes.append("as \(source) says: \(taken.joined(separator: ", "))") }
         if !unheeded.isEmpty {
             notes.append("\(source) asks for \(unheeded.joined(separator: ", ")), which is not heeded")

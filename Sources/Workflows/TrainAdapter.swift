@@ -139,7 +139,7 @@ private func train(
             examples: data.examples.count, tokens: data.tokenCount, scored: data.scoredCount,
             truncated: data.truncatedCount,
             steps: loop.totalSteps))
-    if let warning = data.endlessWarning { try progress(.warning(TrainWarning(wording: warning))) }
+    for warning in data.endWarnings { try progress(.warning(TrainWarning(wording: warning))) }
     try progress(
         .ready(
             parameters: adapter.thresholds.count
@@ -315,12 +315,21 @@ extension Dataset {
         paths.count == 1 ? .string(paths[0]) : .array(paths.map { .string($0) })
     }
 
-    /// What to say of conversations that do not teach a model to stop; nil where all do.
-    fileprivate var endlessWarning: Wording? {
-        guard endlessCount > 0 else { return nil }
-        let which = endlessCount == conversationCount ? "all" : "\(endlessCount) of"
-        return Wording(
-            "the model's chat template teaches no end: it writes none behind the last answer of \(which) "
-                + "\(conversationCount) conversations, so there the model does not learn to stop")
+    /// What to say of conversations after which the model will not stop.
+    fileprivate var endWarnings: [Wording] {
+        var warnings: [Wording] = []
+        if endlessCount > 0 {
+            let which = endlessCount == conversationCount ? "all" : "\(endlessCount) of"
+            warnings.append(
+                Wording(
+                    "the model's chat template teaches no end: it writes none behind the last answer of \(which) "
+                        + "\(conversationCount) conversations, so there the model does not learn to stop"))
+        }
+        if let foreignEnd {
+            let start: Wording = "answers end with '\(foreignEnd)', which is none of the model's end tokens: "
+            let chat: Wording = "generate \(.chat, true) stops there, but what goes by those tokens alone does not "
+            warnings.append(start + chat + "(eos_token_id of config.json or generation_config.json names them)")
+        }
+        return warnings
     }
 }

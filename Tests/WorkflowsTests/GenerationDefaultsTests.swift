@@ -69,6 +69,8 @@ import Testing
                 "generation_config.json asks for repetition_penalty 1.1, which is not heeded",
             ])
         #expect(try withModel(nil) { try generateText(request($0)) { _ in true }.notes }.isEmpty)
+        let idle = try withModel(nil) { try generateText(request($0) { $0.topP = 0.5 }) { _ in true }.notes }
+        #expect(idle == ["at temperature 0 the likeliest token is taken, whatever top-k and top-p say"])
     }
 
     @Test func evaluationNeverSamples() throws {
