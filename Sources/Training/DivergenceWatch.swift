@@ -5,12 +5,12 @@ import TensorCore
 struct DivergenceWatch {
     /// Steps in a row whose losses are all compared with the first.
     private static let window = 3
-    /// How far they must lie above the first step's loss: by one nat, and by this factor or at a blind guess.
+    /// How far they must lie above the first step's loss: by this factor, and by one nat at least.
     private static let growth = 1.5
     /// The share of a blind guess's loss, ln(vocabulary), that they must reach: below, hard examples may do it.
     private static let leastShare = 0.6
-    /// The share from which on a model guesses blindly.
-    private static let blindShare = 0.98
+    /// How near to a blind guess's loss a model's lies that gives every token the same chance, whatever it reads.
+    private static let blindness = 0.01
     /// r, the size of an update against the projection's own output, above which an adapter drowns what it adapts.
     private static let largestRatio: Float = 10
 
@@ -34,9 +34,9 @@ struct DivergenceWatch {
         firstLoss = first
         recent = recent.suffix(Self.window - 1) + [loss]
         guard !hasDiverged, learningRate > 0 else { return nil }
-        let grown = min(Self.growth * first, Self.blindShare * blindLoss)
-        let bound = max(Self.leastShare * blindLoss, grown, first + 1)
-        if recent.count == Self.window, recent.allSatisfy({ $0 > bound }) {
+        let bound = max(Self.leastShare * blindLoss, Self.growth * first, first + 1)
+        let isBlind = blindLoss > first + 1 && recent.allSatisfy { abs($0 - blindLoss) < Self.blindness }
+        if recent.count == Self.window, isBlind || recent.allSatisfy({ $0 > bound }) {
             hasDiverged = true
             return "the run diverges: the loss was \(Self.hundredths(first)) at its first step and is "
                 + "\(Self.hundredths(loss)) now; " + advice

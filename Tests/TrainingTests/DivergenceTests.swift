@@ -27,6 +27,7 @@ import Testing
         #expect(warnings([0.4, 0.3, 2.5, 2.9, 2.2, 0.4, 0.2, 3.9, 0.3]).isEmpty)
         // ln 2048 is 7.62: such a model guesses blindly.
         #expect(warnings([5.3, 7.6246, 7.6246, 7.6246])[4]?.contains("is 7.62 now") == true)
+        #expect(warnings([5.3, 7.7, 7.5, 7.65, 7.7]).isEmpty)
         #expect(warnings([7.7, 8.1, 7.9, 8.3, 7.6, 8.4]).isEmpty)
         #expect(warnings([3, 15, 2.9, 16, 17, 2.8]).isEmpty)
     }
