@@ -27,6 +27,8 @@ import Testing
             }
             let twice = try program.shell("\(eval) --data - --data - < all.jsonl")
             #expect(twice.status == 65 && twice.errors.contains("standard input can be read once only"))
+            let alone = try program.shell("mkfifo q; \(eval) --data q")
+            #expect(alone.status == 65 && alone.errors.contains("q: is a pipe that nothing writes to"))
             let bad = try program.shell("echo x | \(eval) --data -")
             #expect(bad.status == 65 && bad.errors.contains("standard input: starts with 'x'"))
         }
