@@ -1,7 +1,7 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-/// Every room of the house is one target; arrows point downwards only (see the list in README.md).
+/// Every room of the house is one target; arrows point downwards only (see the list in docs/house.md).
 let package = Package(
     name: "tspeft",
     products: [

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The README's table: dense LoRA, TS-LoRA, pruned and retrained, and merged on ARC-Easy, with the paper's CSR settings.
+# The table in docs/benchmarks.md: dense LoRA, TS-LoRA, pruned and retrained, and merged on ARC-Easy, with the paper's
+# CSR settings.
 #
 #     Tests/Scripts/arc_easy_table.sh MODEL ARC_EASY_FOLDER OUTPUT_FOLDER
 #

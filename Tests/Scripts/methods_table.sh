@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The README's table of methods: each of the ten trained for one epoch of ARC-Easy from the same seed, then evaluated.
+# The table of methods in docs/benchmarks.md: each of the ten trained for one epoch of ARC-Easy from the
+# same seed, then evaluated.
 #
 #     Tests/Scripts/methods_table.sh MODEL ARC_EASY_FOLDER OUTPUT_FOLDER
 #
