@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// What an AdaLoRA is set to: its sizes, and when and how it moves its ranks; peft's names in parentheses.
 package struct AdaLoRASettings: MethodSettings {
@@ -29,7 +30,7 @@ package struct AdaLoRASettings: MethodSettings {
     /// Steps of the run that trained it (`total_step`); nil before any.
     package var totalSteps: Int?
     /// The ranks that each module has kept of its first ones, by path (`rank_pattern`); empty before any was taken.
-    package var keptRanks: [String: [Bool]] = [:]
+    package var keptRanks: NameTable<[Bool]> = [:]
 
     /// peft's defaults.
     package init() {}
@@ -163,14 +164,14 @@ package struct AdaLoRASettings: MethodSettings {
         Float((scale > 0 ? scale : Double(initialRank)) / (Double(initialRank) + 1e-5))
     }
 
-    package func restricted(to kept: Set<String>) -> AdaLoRASettings {
+    package func restricted(to kept: NameSet) -> AdaLoRASettings {
         var copy = self
         copy.keptRanks = keptRanks.filter { kept.contains($0.key) }
         return copy
     }
 
     package func renamed(_ names: [(old: String, new: String)]) -> AdaLoRASettings {
-        var copy = restricted(to: Set(names.map(\.new)))
+        var copy = restricted(to: NameSet(names.map(\.new)))
         for (old, new) in names { copy.keptRanks[new] = keptRanks[old] }
         return copy
     }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 extension AdapterConfiguration {
     /// Reads the content of an `adapter_config.json`; `file` is its path for messages.
@@ -78,7 +79,7 @@ extension AdapterConfiguration {
         var other = JSONObject()
         let fields = kind.settings.fields
         for (name, value) in object.members {
-            if let field = fields.first(where: { $0.name == name }) {
+            if let field = fields.first(where: { $0.name.hasSameBytes(as: name) }) {
                 if field.isUnderstood { continue }
                 guard field.accepts(value, takingExtras: takingExtras) else {
                     throw .unsupportedField(file: file, field: name, value: value.text(), remedy: field.remedy)

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Models
+import TensorCore
 
 /// What an adapter is: its method's settings and its targets. The content of `adapter_config.json`.
 ///
@@ -162,7 +163,7 @@ package struct AdapterConfiguration: Sendable {
 
     /// The same adapter over exactly `modules`, each named by its whole path.
     package func restricted(to modules: [String]) -> AdapterConfiguration {
-        var copy = with(settings.restricted(to: Set(modules)))
+        var copy = with(settings.restricted(to: NameSet(modules)))
         copy.targets = .names(modules)
         copy.excluded = nil
         copy.layersToTransform = nil

@@ -9,12 +9,12 @@ struct AdapterContents {
     /// The method's tensors, those shared and those of `modules_to_save`, by the keys that we write.
     private(set) var tensors: [(name: String, record: TensorRecord)] = []
     /// The gates' thresholds, by module.
-    private(set) var thresholds: [String: TensorRecord] = [:]
-    private var attentionOutputs: Set<String> = []
-    private var updates: [String: [String: TensorRecord]] = [:]
+    private(set) var thresholds: NameTable<TensorRecord> = [:]
+    private var attentionOutputs: NameSet = []
+    private var updates: NameTable<NameTable<TensorRecord>> = [:]
     private var updateOrder: [String] = []
     /// The modules that have linear updates.
-    private(set) var modules: Set<String> = []
+    private(set) var modules: NameSet = []
     private var values: [Record] = []
     private var originals: [Record] = []
     private var rows: [Record] = []
@@ -24,8 +24,8 @@ struct AdapterContents {
     private let parameters: ParameterTargets
 
     /// The shapes of the method's tensors.
-    var shapes: [String: [Int]] {
-        Dictionary(tensors.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
+    var shapes: NameTable<[Int]> {
+        NameTable(tensors.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// Sorts the tensors of `file`. Throws `AdapterError.unsupportedTensor` for one that no adapter of this kind has,
@@ -46,9 +46,9 @@ struct AdapterContents {
         parameters = ParameterTargets(
             takingExtras ? configuration.otherFields : [:], packed: Self.packed(records, keys.lazy.map(\.key), settings)
         )
-        let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
-        var places: [String: TensorRecord] = [:]
-        var convolutions: Set<String> = []
+        let shared = NameSet(configuration.kind.method.sharedRoles.map(\.suffix))
+        var places: NameTable<TensorRecord> = [:]
+        var convolutions: NameSet = []
         for (record, key) in zip(records, keys) where settings != nil && record.shape.count > 2 {
             convolutions.insert(key.key.path)
         }
@@ -97,9 +97,9 @@ struct AdapterContents {
     /// The modules whose A has a multiple of the configured rank as rows, as packed parameters have it.
     private static func packed(
         _ records: [TensorRecord], _ keys: some Sequence<AdapterKey>, _ settings: (any LowRankSettings)?
-    ) -> Set<String> {
+    ) -> NameSet {
         guard let settings else { return [] }
-        return Set(
+        return NameSet(
             zip(records, keys).compactMap { record, key in
                 guard key.part == .factor(suffix: PEFTNames.loraA), let rows = record.shape.first else { return nil }
                 let rank = max(1, settings.numbers.rank(for: key.path))
@@ -108,14 +108,14 @@ struct AdapterContents {
     }
 
     /// The key of a tensor that all modules share; a raw state dict has the adapter's name behind it.
-    private static func shared(_ name: String, _ shared: Set<String>) -> String? {
+    private static func shared(_ name: String, _ shared: NameSet) -> String? {
         if shared.contains(name) { return name }
         let bare = name.split(separator: ".").dropLast().joined(separator: ".")
         return shared.contains(bare) ? bare : nil
     }
 
     private static func add(
-        _ key: String, _ record: TensorRecord, to places: inout [String: TensorRecord], _ file: String
+        _ key: String, _ record: TensorRecord, to places: inout NameTable<TensorRecord>, _ file: String
     ) throws(AdapterError) {
         guard places.updateValue(record, forKey: key) == nil else {
             throw .unknownTensor(
@@ -134,7 +134,7 @@ struct AdapterContents {
     }
 
     /// Whether a factor belongs to an embedding, a convolution or a parameter.
-    private func isExtra(_ key: AdapterKey, _ suffix: String, _ convolutions: Set<String>) -> Bool {
+    private func isExtra(_ key: AdapterKey, _ suffix: String, _ convolutions: NameSet) -> Bool {
         guard settings != nil else { return false }
         return suffix == PEFTNames.embeddingA || suffix == PEFTNames.embeddingB || convolutions.contains(key.path)
             || parameters.have(key.path)
@@ -278,9 +278,9 @@ private struct ParameterTargets {
     ]
 
     /// Modules that hold several matrices, as the shapes of their factors tell.
-    private let packed: Set<String>
+    private let packed: NameSet
 
-    init(_ fields: JSONObject, packed: Set<String>) {
+    init(_ fields: JSONObject, packed: NameSet) {
         self.packed = packed
         let texts = fields[PEFTNames.parametersField]?.arrayValue?.compactMap(\.stringValue) ?? []
         entries = texts.map { text in
@@ -295,7 +295,7 @@ private struct ParameterTargets {
     /// Throws `AdapterError.missingTensor` where a module has factors of some of its parameters, and not of all that are
     /// named: the inner ones are those of the first, so nothing else tells which are there.
     func checkComplete(_ paths: [String], file: String) throws(AdapterError) {
-        let known = Set(paths)
+        let known = NameSet(paths)
         for path in paths where have(path) {
             let module = Self.module(path)
             var inner = module
@@ -355,7 +355,7 @@ private struct TokenIndices {
     private let lists: [(module: String?, tokens: [Int])]
 
     init(_ value: JSONValue?) {
-        func integers(_ value: JSONValue) -> [Int] { value.arrayValue?.compactMap(\.intValue) ?? [] }
+        func integers(_ value: JSONValue) -> [Int] { value.arrayValue?.map { $0.integer(in: .tokenIDs) ?? -1 } ?? [] }
         if let object = value?.objectValue {
             lists = object.members.map { ($0.key, integers($0.value)) }
         } else {

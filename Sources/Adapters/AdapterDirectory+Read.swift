@@ -12,9 +12,12 @@ extension AdapterDirectory {
     ///
     /// - Parameter takingExtras: whether what can be merged alone (`AdapterExtras`) is taken up. The values of such an
     ///   adapter stay in its file, unless that is packed, until they are asked for; see `checkUnchanged`.
+    /// - Parameter takingAnyValues: whether numbers that are NaN or infinite are no error: to look at the adapter.
     ///
     /// Throws `AdapterError` for what is wrong with an adapter, `CheckpointError` for files that cannot be read.
-    package static func read(_ path: String, takingExtras: Bool = false) throws -> AdapterDirectory {
+    package static func read(
+        _ path: String, takingExtras: Bool = false, takingAnyValues: Bool = false
+    ) throws -> AdapterDirectory {
         let files = try AdapterFiles(path)
         let configuration = try configuration(in: files, takingExtras: takingExtras)
         let record = try AdapterRecord.read(in: files)
@@ -33,7 +36,7 @@ extension AdapterDirectory {
         // Before any value is read: a wrong file should not cost its size in memory.
         let shapes = contents.shapes
         for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
-        let staysInFile = takingExtras && !tensorFile.file.isPacked
+        let staysInFile = takingExtras && !tensorFile.file.isPacked || takingAnyValues
         func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
             if staysInFile {
                 let stored = AdapterTensor(name, storedIn: tensorFile, record)
@@ -41,7 +44,7 @@ extension AdapterDirectory {
                 return stored
             }
             let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))
-            try checkFinite(values, file: tensorPath)
+            if !takingAnyValues { try checkFinite(values, file: tensorPath) }
             return values
         }
         let team = ThreadTeam(staysInFile ? ThreadTeam.available : 1)
@@ -95,7 +98,11 @@ extension AdapterDirectory {
         let file = files.place(of: PEFTNames.configurationFile)
         guard files.has(PEFTNames.configurationFile) else {
             throw AdapterError.missingFile(
-                file, remedy: "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
+                file,
+                remedy: cacheSnapshots(files.path).map {
+                    "\(files.path) is a folder of the Hugging Face cache; name a snapshot in it: "
+                        + $0.joined(separator: ", ")
+                } ?? "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
         }
         return try AdapterConfiguration(
             json: try json(PEFTNames.configurationFile, in: files), file: file, takingExtras: takingExtras)
@@ -114,9 +121,9 @@ extension AdapterDirectory {
 
     /// The modules in the recorded order, or by name with numbers compared as numbers.
     private static func ordered(
-        _ found: Set<String>, by recorded: [String]?, file: String
+        _ found: NameSet, by recorded: [String]?, file: String
     ) throws(AdapterError) -> [String] {
-        guard let recorded else { return PathOrder.sorted(found) }
+        guard let recorded else { return PathOrder.sorted(Array(found)) }
         if let missing = recorded.first(where: { !found.contains($0) }) {
             throw .missingTensor(file: file, tensor: PEFTNames.key(missing, ".*"))
         }

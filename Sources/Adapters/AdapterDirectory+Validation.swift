@@ -1,4 +1,5 @@
 import Models
+import TensorCore
 
 extension AdapterDirectory {
     /// Checks every tensor against the base's modules and gives the adapter with its modules in the base's order, under
@@ -12,7 +13,7 @@ extension AdapterDirectory {
         let named = try withNames(of: linearModules)
         try named.checkShapes(linearModules)
         try named.checkTargets(linearModules)
-        let positions = Dictionary(
+        let positions = NameTable(
             linearModules.enumerated().map { ($1.path, $0) }, uniquingKeysWith: { first, _ in first })
         let order = named.modules.sorted { positions[$0]! < positions[$1]! }
         return try named.restricted(to: order, configuration: named.configuration)
@@ -26,9 +27,9 @@ extension AdapterDirectory {
         let linear = base.specifications.linearModules(withTiedHead: true).map {
             LinearModule(path: $0.path, outputSize: $0.outputSize, inputSize: $0.inputSize)
         }
-        let known = Set(linear.map(\.path))
+        let known = NameSet(linear.map(\.path))
         guard base.graphProblem == nil, extras.isEmpty,
-            modules.allSatisfy({ known.contains($0) || known.contains(Self.withoutLanguageModel($0)) })
+            modules.allSatisfy({ known.contains(Self.name(of: $0, in: known)) })
         else { return self }
         return try validated(against: linear)
     }
@@ -63,7 +64,7 @@ extension AdapterDirectory {
 
     /// Throws `.unknownModule`, `.unsupportedModule` and `.wrongShape`.
     private func checkShapes(_ linearModules: [LinearModule]) throws(AdapterError) {
-        let sizes = Dictionary(
+        let sizes = NameTable(
             linearModules.map { ($0.path, $0) }, uniquingKeysWith: { first, _ in first })
         for module in modules {
             guard let entry = sizes[module] else {
@@ -77,7 +78,7 @@ extension AdapterDirectory {
                     rank: configuration.rank(for: module), outputSize: entry.outputSize,
                     inputSize: entry.inputSize)
                 guard tensor.shape == expected else {
-                    throw .wrongShape(
+                    throw .otherModel(
                         file: displayName, tensor: tensor.name, expected: expected, found: tensor.shape)
                 }
             }
@@ -87,16 +88,16 @@ extension AdapterDirectory {
     /// Throws where the modules with tensors are not those that the targets match. An expression that does not compile
     /// here cannot be asked; the tensors' names stand then.
     private func checkTargets(_ linearModules: [LinearModule]) throws(AdapterError) {
-        let matched: Set<String>
+        let matched: NameSet
         do {
-            matched = Set(try configuration.matchedPaths(linearModules))
+            matched = NameSet(try configuration.matchedPaths(linearModules))
         } catch .badExpression {
             return
         }
         if let stray = modules.first(where: { !matched.contains($0) }) {
             throw .untargetedModule(stray, adapter: displayName, targets: configuration.targets.summary)
         }
-        let found = Set(modules)
+        let found = NameSet(modules)
         let missing = linearModules.map(\.path).filter { matched.contains($0) && !found.contains($0) }
         if let first = missing.first {
             throw .modulesWithoutTensors(
@@ -108,12 +109,12 @@ extension AdapterDirectory {
     /// Llama as `language_model` (`language_model.model.layers.0` or, since transformers 4.52,
     /// `model.language_model.layers.0`), and a component of that name which the base does not have is left out.
     private func withNames(of linearModules: [LinearModule]) throws(AdapterError) -> AdapterDirectory {
-        let known = Set(linearModules.map(\.path))
+        let known = NameSet(linearModules.map(\.path))
         let names = modules.map { module in
-            (old: module, new: known.contains(module) ? module : Self.withoutLanguageModel(module))
+            (old: module, new: Self.name(of: module, in: known))
         }
         guard names.contains(where: { $0.old != $0.new }), names.allSatisfy({ known.contains($0.new) }),
-            Set(names.map(\.new)).count == names.count, statistics == nil
+            NameSet(names.map(\.new)).count == names.count, statistics == nil
         else { return self }
         let suffixes = configuration.tensorSuffixes
         let renamed = names.flatMap { name in
@@ -131,11 +132,18 @@ extension AdapterDirectory {
         var result = try AdapterDirectory(
             configuration: configuration.renamed(names), modules: names.map(\.new),
             tensors: renamed + sharedTensors + saved,
-            thresholds: Dictionary(
+            thresholds: NameTable(
                 uniqueKeysWithValues: names.compactMap { name in threshold(name.old).map { (name.new, $0) } }),
             origin: origin.ofCopy)
         (result.mapping, result.fileTensorCount) = (mapping, fileTensorCount)
         return result
+    }
+
+    /// The base's name of a module: its own, without `language_model`, or with the `model` that an adapter of the bare
+    /// model lacks; its own again where the base has none of these.
+    private static func name(of module: String, in known: NameSet) -> String {
+        let plain = withoutLanguageModel(module)
+        return [module, plain, "model." + module, "model." + plain].first(where: known.contains) ?? plain
     }
 
     private static func withoutLanguageModel(_ path: String) -> String {

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Models
+import TensorCore
 
 /// What gated modules did over a named set of tokens.
 package struct AdapterStatistics: Sendable, Equatable {
@@ -7,13 +8,13 @@ package struct AdapterStatistics: Sendable, Equatable {
     package let source: String
     /// One entry a module, in the order of the directory's modules.
     package let modules: [ModuleStatistics]
-    private let places: [String: Int]
+    private let places: NameTable<Int>
 
     /// The statistics of a pass over `source`.
     package init(source: String, modules: [ModuleStatistics]) {
         self.source = source
         self.modules = modules
-        places = Dictionary(modules.enumerated().map { ($1.module, $0) }, uniquingKeysWith: { first, _ in first })
+        places = NameTable(modules.enumerated().map { ($1.module, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// Tokens that each module saw (the most, should they differ).
@@ -77,7 +78,7 @@ package struct AdapterDirectory: Sendable {
     /// What it holds that can be merged alone; nothing unless it was asked for.
     package let extras: AdapterExtras
     /// Tau of each module; empty for a dense adapter.
-    package private(set) var thresholds: [String: Float]
+    package private(set) var thresholds: NameTable<Float>
     /// What the gates did; nil before any pass, and for a dense adapter.
     package var statistics: AdapterStatistics?
 
@@ -86,7 +87,7 @@ package struct AdapterDirectory: Sendable {
     /// The file where values stay until they are asked for; nil where they are in memory.
     var mapping: MappedFile?
 
-    private let tensorIndex: [String: Int]
+    private let tensorIndex: NameTable<Int>
 
     /// Puts an adapter together and checks it.
     ///
@@ -96,20 +97,20 @@ package struct AdapterDirectory: Sendable {
     /// has a finite tau, and nothing else is there.
     package init(
         configuration: AdapterConfiguration, modules: [String], tensors: [AdapterTensor],
-        extras: AdapterExtras = AdapterExtras(), thresholds: [String: Float] = [:],
+        extras: AdapterExtras = AdapterExtras(), thresholds: NameTable<Float> = [:],
         statistics: AdapterStatistics? = nil, origin: AdapterOrigin = AdapterOrigin()
     ) throws(AdapterError) {
-        let (known, file) = (Set(modules), origin.file)
+        let (known, file) = (NameSet(modules), origin.file)
         guard known.count == modules.count, !modules.isEmpty || !extras.isEmpty else {
             throw .malformed(
                 file: file, what: "the list of modules", expected: "names, each once",
                 found: modules.isEmpty ? "an empty list" : "one twice")
         }
-        let byName = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = NameTable(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
         let shared = try Self.shared(byName, ordered, modules: modules, configuration: configuration, file: file)
-        let saved = try Self.saved(tensors, not: Set((ordered + shared).map(\.name)), configuration, file: file)
-        try Self.refuseStrangers(tensors, known: Set((ordered + shared + saved).map(\.name)), file: file)
+        let saved = try Self.saved(tensors, not: NameSet((ordered + shared).map(\.name)), configuration, file: file)
+        try Self.refuseStrangers(tensors, known: NameSet((ordered + shared + saved).map(\.name)), file: file)
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
         self.origin = origin
@@ -121,7 +122,7 @@ package struct AdapterDirectory: Sendable {
         self.extras = extras
         self.thresholds = thresholds
         self.statistics = statistics
-        tensorIndex = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($1.name, $0) })
+        tensorIndex = NameTable(uniqueKeysWithValues: ordered.enumerated().map { ($1.name, $0) })
     }
 
     /// `AdapterOrigin.base` of its origin.
@@ -149,7 +150,7 @@ package struct AdapterDirectory: Sendable {
 
     /// A tensor that all modules share.
     package func shared(_ key: String) -> AdapterTensor {
-        guard let tensor = sharedTensors.first(where: { $0.name == key }) else {
+        guard let tensor = sharedTensors.first(where: { $0.name.hasSameBytes(as: key) }) else {
             preconditionFailure("shared tensor '\(key)' was checked")
         }
         return tensor
@@ -170,14 +171,14 @@ package struct AdapterDirectory: Sendable {
     package func restricted(
         to kept: [String], configuration: AdapterConfiguration
     ) throws(AdapterError) -> AdapterDirectory {
-        let known = Set(modules)
+        let known = NameSet(modules)
         for module in kept where !known.contains(module) {
             throw .unknownModule(
                 module, source: displayName, nearest: NearestNames.find(module, in: modules))
         }
         let suffixes = configuration.tensorSuffixes
-        let chosen = Set(kept)
-        let entries = Dictionary(
+        let chosen = NameSet(kept)
+        let entries = NameTable(
             (statistics?.modules ?? []).map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
         var result = try AdapterDirectory(
             configuration: configuration, modules: kept,
@@ -203,7 +204,7 @@ package struct AdapterDirectory: Sendable {
 extension AdapterDirectory {
     /// The tensors of every module in order, checked one against the other.
     private static func ordered(
-        _ tensors: [String: AdapterTensor], modules: [String], configuration: AdapterConfiguration, file: String
+        _ tensors: NameTable<AdapterTensor>, modules: [String], configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [AdapterTensor] {
         let shapes = tensors.mapValues(\.shape)
         var ordered: [AdapterTensor] = []
@@ -224,7 +225,7 @@ extension AdapterDirectory {
     ///
     /// Throws `.missingTensor` and `.wrongShape`.
     static func checkedKeys(
-        of module: String, _ shapes: [String: [Int]], _ configuration: AdapterConfiguration, file: String
+        of module: String, _ shapes: NameTable<[Int]>, _ configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [String] {
         var keys: [String] = []
         var extents: [AdapterTensorRole.Dimension: Int] = [.one: 1]
@@ -259,7 +260,7 @@ extension AdapterDirectory {
 
     /// The shared tensors in order, each at least as large as the modules need it.
     private static func shared(
-        _ tensors: [String: AdapterTensor], _ ordered: [AdapterTensor], modules: [String],
+        _ tensors: NameTable<AdapterTensor>, _ ordered: [AdapterTensor], modules: [String],
         configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [AdapterTensor] {
         var shared: [AdapterTensor] = []
@@ -289,7 +290,7 @@ extension AdapterDirectory {
 
     /// The tensors of layers that are saved whole, those of each name of `modulesToSave` in the order of the file.
     private static func saved(
-        _ tensors: [AdapterTensor], not known: Set<String>, _ configuration: AdapterConfiguration, file: String
+        _ tensors: [AdapterTensor], not known: NameSet, _ configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) -> [AdapterTensor] {
         var saved: [AdapterTensor] = []
         for name in configuration.modulesToSave {
@@ -299,7 +300,7 @@ extension AdapterDirectory {
             guard !own.isEmpty || configuration.isAssumed(name, having: tensors) else {
                 throw .missingTensor(file: file, tensor: PEFTNames.key(name, PEFTNames.weight))
             }
-            for tensor in own where !saved.contains(where: { $0.name == tensor.name }) {
+            for tensor in own where !saved.contains(where: { $0.name.hasSameBytes(as: tensor.name) }) {
                 guard !tensor.shape.contains(0), elementCount(shape: tensor.shape) == tensor.elementCount else {
                     throw .wrongAxes(
                         file: file, tensor: tensor.name, expected: "the layer's own shape", found: tensor.shape)
@@ -312,9 +313,9 @@ extension AdapterDirectory {
     }
 
     private static func refuseStrangers(
-        _ tensors: [AdapterTensor], known: Set<String>, file: String
+        _ tensors: [AdapterTensor], known: NameSet, file: String
     ) throws(AdapterError) {
-        var seen: Set<String> = []
+        var seen: NameSet = []
         for tensor in tensors {
             guard known.contains(tensor.name) else {
                 throw .unknownTensor(file: file, tensor: tensor.name, reason: "belongs to none of the modules")
@@ -326,7 +327,7 @@ extension AdapterDirectory {
     }
 
     private static func check(
-        _ statistics: AdapterStatistics?, known: Set<String>, configuration: AdapterConfiguration, file: String
+        _ statistics: AdapterStatistics?, known: NameSet, configuration: AdapterConfiguration, file: String
     ) throws(AdapterError) {
         for entry in statistics?.modules ?? [] {
             guard known.contains(entry.module) else {
@@ -343,7 +344,7 @@ extension AdapterDirectory {
     }
 
     private static func check(
-        _ thresholds: [String: Float], modules: [String], isGated: Bool, file: String
+        _ thresholds: NameTable<Float>, modules: [String], isGated: Bool, file: String
     ) throws(AdapterError) {
         guard isGated else {
             guard let stray = thresholds.keys.min() else { return }
@@ -356,7 +357,7 @@ extension AdapterDirectory {
             guard let tau = thresholds[module] else { throw .missingTensor(file: file, tensor: key) }
             guard tau.isFinite else { throw .notFinite(file: file, tensor: key, index: 0) }
         }
-        let known = Set(modules)
+        let known = NameSet(modules)
         if let stray = thresholds.keys.filter({ !known.contains($0) }).min() {
             throw .unknownTensor(
                 file: file, tensor: PEFTNames.key(stray, PEFTNames.tau), reason: "belongs to none of the modules")

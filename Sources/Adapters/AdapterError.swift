@@ -43,6 +43,8 @@ package enum AdapterError: ReportableError, Equatable {
     case noSuchToken(file: String, tensor: String, token: Int, count: Int)
     /// A tensor's shape disagrees with the configuration, its partner or the base.
     case wrongShape(file: String, tensor: String, expected: [Int], found: [Int])
+    /// A tensor does not fit the base that has a module of its name.
+    case otherModel(file: String, tensor: String, expected: [Int], found: [Int])
     /// The same where what is expected are axes whose extents only the base tells.
     case wrongAxes(file: String, tensor: String, expected: String, found: [Int])
     /// A tensor holds NaN or an infinity.
@@ -101,6 +103,9 @@ package enum AdapterError: ReportableError, Equatable {
                 + "\(count - 1)"
         case .wrongShape(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
+        case .otherModel(let file, let tensor, let expected, let found):
+            "\(file): tensor '\(tensor)' has shape \(found), and the base needs \(expected): the adapter is probably of "
+                + "another model"
         case .wrongAxes(let file, let tensor, let expected, let found):
             "\(file): tensor '\(tensor)' has shape \(found), expected \(expected)"
         case .notFinite(let file, let tensor, let index):
@@ -119,7 +124,7 @@ package enum AdapterError: ReportableError, Equatable {
             .unsupported
         case .missingFile: .missingInput
         case .untargetedSelection, .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor,
-            .wrongShape, .wrongAxes, .notFinite,
+            .wrongShape, .otherModel, .wrongAxes, .notFinite,
             .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors, .missingParts, .noSuchToken:
             .badData
         }

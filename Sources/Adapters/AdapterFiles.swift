@@ -16,7 +16,7 @@ package struct AdapterFiles: Sendable {
     /// The files at `path`; throws `missing` where nothing is, and what opening a pack throws.
     package init(_ path: String) throws(CheckpointError) {
         let kind = pathKind(path)
-        guard kind != .nothing else { throw .missing(path: path) }
+        guard kind != .nothing else { throw .nothing(at: path) }
         self.path = path
         pack = try FilePack.isPack(path) ? try FilePack.open(path) : nil
         guard kind != .regularFile || pack != nil else {

@@ -49,10 +49,10 @@ package final class InjectedAdapter {
     ///   - source: what to call the adapter in errors.
     package init(
         into model: any Model, _ configuration: AdapterConfiguration, tensors: [AdapterTensor],
-        thresholds: [String: Float], source: String
+        thresholds: NameTable<Float>, source: String
     ) throws {
         let context = model.context
-        var unused = Dictionary(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var unused = NameTable(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let method = configuration.kind.method
         sharedTensors = method.sharedRoles.compactMap { unused.removeValue(forKey: $0.suffix) }
         guard sharedTensors.count == method.sharedRoles.count else {
@@ -61,7 +61,7 @@ package final class InjectedAdapter {
         }
         let shared = SharedTensors(sharedTensors, context)
         let suffixes = configuration.tensorSuffixes
-        let adapted = Set(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module })
+        let adapted = NameSet(tensors.compactMap { PEFTNames.split($0.name, suffixes: suffixes)?.module })
         var wrapped: [GatedProjection] = []
         try model.replaceProjections { projection in
             let path = projection.path
@@ -146,8 +146,8 @@ package final class InjectedAdapter {
     }
 
     /// tau by module; empty for a dense adapter.
-    package var thresholds: [String: Float] {
-        Dictionary(
+    package var thresholds: NameTable<Float> {
+        NameTable(
             uniqueKeysWithValues: projections.compactMap { projection in
                 projection.gate.map { (projection.path, $0.tau) }
             })

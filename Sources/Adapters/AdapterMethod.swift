@@ -183,7 +183,7 @@ package protocol AdapterSchedule: AnyObject {
     func restore(_ state: [AdapterTensor]) -> Bool
 
     /// The rank of each module by its path, where ranks move.
-    var ranks: [String: Int] { get }
+    var ranks: NameTable<Int> { get }
 
     /// Brings the modules into the form in which they are saved after the last step, and gives the configuration that
     /// goes with it.
@@ -192,12 +192,12 @@ package protocol AdapterSchedule: AnyObject {
 
 /// Frozen tensors that the modules of an adapter share, and what methods derive from them.
 package final class SharedTensors {
-    private let stored: [String: Tensor]
-    private var derived: [String: Tensor] = [:]
+    private let stored: NameTable<Tensor>
+    private var derived: NameTable<Tensor> = [:]
 
     /// Shared tensors by their keys, F32.
     init(_ tensors: [AdapterTensor], _ context: ComputeContext) {
-        var stored: [String: Tensor] = [:]
+        var stored: NameTable<Tensor> = [:]
         for tensor in tensors {
             let value = context.tensor(tensor.shape, .f32)
             value.copy(from: tensor.values)

@@ -35,7 +35,7 @@ struct AdapterRecord: Sendable {
         func wrong(_ what: String, _ expected: String) -> AdapterError {
             .malformed(file: file, what: what, expected: expected, found: json[what]?.text() ?? "nothing")
         }
-        guard let format = json["format"]?.intValue else { throw wrong("format", "a number") }
+        guard let format = json["format"]?.integer(in: .settings) else { throw wrong("format", "a number") }
         guard format == Self.format else {
             throw AdapterError.unsupportedField(
                 file: file, field: "format", value: "\(format)", remedy: "use a newer tspeft")
@@ -115,7 +115,17 @@ extension AdapterRecord {
             throw AdapterError.missingFile(path, remedy: "\(PEFTNames.recordFile) has statistics, which need it")
         }
         let tensors = try files.tensors(PEFTNames.statisticsFile)
-        return AdapterStatistics(source: source, modules: try entries.map { try module($0, tensors) })
+        var seen = NameSet()
+        let modules = try entries.map { entry in
+            let read = try module(entry, tensors)
+            guard seen.insert(read.module).inserted else {
+                throw AdapterError.malformed(
+                    file: file, what: "statistics", expected: "each module once",
+                    found: "'\(read.module)' twice")
+            }
+            return read
+        }
+        return AdapterStatistics(source: source, modules: modules)
     }
 
     private func module(_ json: JSONValue, _ tensors: SafetensorsFile) throws -> ModuleStatistics {
@@ -124,7 +134,7 @@ extension AdapterRecord {
                 file: file, what: "statistics", expected: "entries with a module", found: json.text())
         }
         func count(_ key: String) throws(AdapterError) -> Int {
-            guard let value = json[key]?.intValue, value >= 0 else { throw wrong(key, "a count", json[key]) }
+            guard let value = json[key]?.integer(in: .counts) else { throw wrong(key, "a count", json[key]) }
             return value
         }
         func sum(_ key: String) throws(AdapterError) -> Double {
@@ -158,11 +168,17 @@ extension AdapterRecord {
             throw AdapterError.wrongShape(
                 file: tensors.path, tensor: record.name, expected: [ModuleStatistics.binCount], found: record.shape)
         }
-        return try tensors.withBytes(of: record) { bytes in
+        let counts = try tensors.withBytes(of: record) { bytes in
             (0..<ModuleStatistics.binCount).map {
                 Int(Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)))
             }
         }
+        guard counts.allSatisfy(ClosedRange.counts.contains) else {
+            throw AdapterError.malformed(
+                file: tensors.path, what: "tensor '\(record.name)'", expected: "counts of tokens",
+                found: "a number below 0 or too large")
+        }
+        return counts
     }
 
     private func sums(of module: String, _ suffix: String, _ tensors: SafetensorsFile) throws -> [Double]? {

@@ -156,6 +156,6 @@ extension UnsafeRawBufferPointer {
 
 extension AdapterTensor: Equatable {
     package static func == (left: AdapterTensor, right: AdapterTensor) -> Bool {
-        left.name == right.name && left.shape == right.shape && left.values == right.values
+        left.name.hasSameBytes(as: right.name) && left.shape == right.shape && left.values == right.values
     }
 }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// Reads typed fields of a configuration; null counts as absent.
 package struct FieldReader: Sendable {
@@ -39,7 +40,7 @@ package struct FieldReader: Sendable {
 
     func integer(_ name: String) throws(AdapterError) -> Int? {
         guard let value = value(name) else { return nil }
-        guard let number = value.intValue else { throw wrong(name, "an integer", value) }
+        guard let number = value.integer(in: .settings) else { throw wrong(name, "an integer", value) }
         return number
     }
 
@@ -67,8 +68,8 @@ package struct FieldReader: Sendable {
 
     func integers(_ name: String) throws(AdapterError) -> [Int]? {
         guard let value = value(name) else { return nil }
-        if let number = value.intValue { return [number] }
-        let numbers = value.arrayValue?.compactMap(\.intValue)
+        if let number = value.integer(in: .settings) { return [number] }
+        let numbers = value.arrayValue?.compactMap { $0.integer(in: .settings) }
         guard let numbers, numbers.count == value.arrayValue?.count else {
             throw wrong(name, "an integer or a list of integers", value)
         }
@@ -90,7 +91,9 @@ package struct FieldReader: Sendable {
     func integerPattern(_ name: String) throws(AdapterError) -> [PatternEntry<Int>] {
         var entries: [PatternEntry<Int>] = []
         for (pattern, value) in try members(name) {
-            guard let number = value.intValue else { throw wrong(name, "integers by module pattern", value) }
+            guard let number = value.integer(in: .settings) else {
+                throw wrong(name, "integers by module pattern", value)
+            }
             entries.append(.init(pattern, number))
         }
         return entries

@@ -87,7 +87,7 @@ package struct IA3Settings: MethodSettings {
         switch feedforward {
         case .names(let names): names.contains { path.hasSuffix($0) }
         // `check` has compiled it.
-        case .expression(let pattern): (try? PathExpression(pattern))?.matchesWhole(path) ?? false
+        case .expression(let pattern): (try? PathExpression(pattern).matchesWhole(path)) ?? false
         case .allLinear: false
         }
     }
@@ -96,7 +96,7 @@ package struct IA3Settings: MethodSettings {
     package var dropout: Double { 0 }
     package func scaling(for path: String) -> Float { 1 }
 
-    package func restricted(to kept: Set<String>) -> IA3Settings {
+    package func restricted(to kept: NameSet) -> IA3Settings {
         IA3Settings(feedforward: .names(kept.filter(scalesInput).sorted()))
     }
 

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// LoRA's or DoRA's update of what is no linear layer: an embedding, a convolution, or parameters of a module, such as
 /// the packed weights of experts (peft's `target_parameters`). It can be merged, but is not trained here.
 package struct MatrixUpdate: Sendable {
@@ -117,7 +119,7 @@ package struct AdapterExtras: Sendable {
     /// Output projections inside torch's MultiheadAttention, to whose weight peft 0.21 adds the update twice, in its
     /// forward pass as in its merge: once as part of the attention, once as a layer of its own. An adapter that was
     /// trained so means that.
-    package var attentionOutputs: Set<String> = []
+    package var attentionOutputs: NameSet = []
 
     /// Whether there is nothing.
     package var isEmpty: Bool { updates.isEmpty && values.isEmpty && originals.isEmpty && rows.isEmpty }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// What a kind of adapter is set to, and everything about the kind that is no computation: its names, its fields in
 /// `adapter_config.json`, its options, its checks, what there is to say of it. Each kind has one in its own file, and
@@ -55,7 +56,7 @@ package protocol MethodSettings: Sendable, Equatable {
     /// The factor on the update (NUMERICS, "Adapter updates M(x)").
     func scaling(for path: String) -> Float
     /// What is said of modules by their paths, for the `kept` ones alone.
-    func restricted(to kept: Set<String>) -> Self
+    func restricted(to kept: NameSet) -> Self
     /// What is said by patterns or paths, said for each module by its new path.
     func renamed(_ names: [(old: String, new: String)]) -> Self
 
@@ -79,7 +80,7 @@ extension MethodSettings {
     package func check(targets: TargetSpecification) throws(AdapterError) {}
     package func rank(for path: String) -> Int? { rank }
     package var alpha: Double? { nil }
-    package func restricted(to kept: Set<String>) -> Self { self }
+    package func restricted(to kept: NameSet) -> Self { self }
     package func renamed(_ names: [(old: String, new: String)]) -> Self { self }
     package func torchSettings(for module: String) -> JSONObject { [:] }
 

@@ -6,7 +6,9 @@ enum ModelCard {
     /// The card of `adapter`.
     static func text(of adapter: AdapterDirectory) -> String {
         let configuration = adapter.configuration
-        let base = configuration.baseModelPath
+        // A path of the machine that it was made on means nothing elsewhere, and is nobody's business.
+        let base = configuration.baseModelPath.flatMap { isLocal($0) ? nil : $0 }
+        let baseName = configuration.baseModelPath.map(publicName)
         var lines = ["---"]
         if let base { lines.append("base_model: \(JSONValue.string(base).text())") }
         lines.append("library_name: \(configuration.isGated ? "tspeft" : "peft")")
@@ -15,7 +17,7 @@ enum ModelCard {
         if let base { lines.append("- \(JSONValue.string("base_model:adapter:" + base).text())") }
         lines.append("- \(configuration.methodName)")
         if configuration.isGated { lines.append("- token-sparse") }
-        lines += ["---", "", "# \(configuration.methodName) adapter" + (base.map { " for \($0)" } ?? ""), ""]
+        lines += ["---", "", "# \(configuration.methodName) adapter" + (baseName.map { " for \($0)" } ?? ""), ""]
         lines += table(of: adapter)
         lines += [""] + usage(of: adapter)
         if let training = adapter.training?.objectValue, training.count > 0 { lines += [""] + self.training(training) }
@@ -25,6 +27,21 @@ enum ModelCard {
         }
         lines += ["", "Written by tspeft \(ToolVersion.current).", ""]
         return lines.joined(separator: "\n")
+    }
+
+    /// Whether a base is named by a path of this machine: the name of a model on the Hub has no leading slash or dot, one
+    /// slash at most, and is no folder here.
+    private static func isLocal(_ path: String) -> Bool {
+        let slashes = path.utf8.count { $0 == UInt8(ascii: "/") }
+        return slashes > 1 || path.hasPrefix("/") || path.hasPrefix(".") || path.hasPrefix("~")
+            || path.hasSuffix("/") || pathKind(path) != .nothing
+    }
+
+    /// A text that may be a path, as others may see it: of a path its last part.
+    private static func publicName(_ text: String) -> String {
+        guard text.utf8.contains(UInt8(ascii: "/")), isLocal(text), !text.utf8.contains(UInt8(ascii: " "))
+        else { return text }
+        return lastPathComponent(text)
     }
 
     private static func table(of adapter: AdapterDirectory) -> [String] {
@@ -64,7 +81,7 @@ enum ModelCard {
     }
 
     private static func usage(of adapter: AdapterDirectory) -> [String] {
-        let base = adapter.configuration.baseModelPath ?? "BASE"
+        let base = adapter.configuration.baseModelPath.map(publicName) ?? "BASE"
         var lines = ["## Use", ""]
         if adapter.configuration.isGated {
             lines += [
@@ -78,9 +95,10 @@ enum ModelCard {
             lines += ["This is a plain peft adapter; peft loads it, and so does tspeft:"]
         }
         lines += [
-            "", "`tspeft generate` continues a text with it, `tspeft merge` writes a checkpoint that needs no adapter.",
-            "Each takes the base, which is", "", "    \(base)", "",
-            "and this directory as its adapter; `tspeft help merge` says how.",
+            "",
+            "Generating continues a text with it, merging writes a checkpoint that needs no adapter. Both take the base,",
+            "\(base), and this directory as the adapter. How to say that is told by", "",
+            "    tspeft help generate", "    tspeft help merge",
         ]
         return lines
     }
@@ -93,7 +111,9 @@ enum ModelCard {
             }
         }
         return ["## Training", "", "| | |", "|---|---|"]
-            + plain.map { "| \(escaped($0.key)) | \(escaped($0.value.stringValue ?? $0.value.text())) |" }
+            + plain.map {
+                "| \(escaped($0.key)) | \(escaped($0.value.stringValue.map(publicName) ?? $0.value.text())) |"
+            }
     }
 
     /// The last components of the modules' paths, each once.
@@ -111,7 +131,7 @@ enum ModelCard {
         return members.compactMap { member in
             switch member.value {
             case .object, .array: nil
-            default: "\(member.key): \(member.value.stringValue ?? member.value.text())"
+            default: "\(member.key): \(member.value.stringValue.map(publicName) ?? member.value.text())"
             }
         }.joined(separator: ", ")
     }

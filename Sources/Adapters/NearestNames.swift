@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Names of a base that a mistyped target may have meant.
 package enum NearestNames {
     /// Names offered at most.
@@ -7,7 +9,7 @@ package enum NearestNames {
     /// dotted one the paths' endings with as many components; ties in the base's order.
     package static func find(_ target: String, in paths: [String]) -> [String] {
         let depth = max(1, target.split(separator: ".").count)
-        var seen: Set<String> = []
+        var seen: NameSet = []
         var names: [(name: String, distance: Int)] = []
         for path in paths {
             let name = path.split(separator: ".").suffix(depth).joined(separator: ".")

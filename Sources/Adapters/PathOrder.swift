@@ -1,3 +1,5 @@
+import TensorCore
+
 /// The order of modules by their paths: component by component, numbers as numbers, all else as text.
 enum PathOrder {
     /// What a component is among all that there are, so that thousands of paths are compared by integers.

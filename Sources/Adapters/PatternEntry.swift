@@ -42,9 +42,20 @@ package struct PatternEntry<Value: Sendable & Equatable>: Sendable, Equatable {
 }
 
 extension Array {
-    /// Throws `.badExpression` for a pattern that does not compile.
+    /// Throws `.badExpression` for a pattern that does not compile, and where all together would take too long.
     func check<Value>() throws(AdapterError) where Element == PatternEntry<Value> {
-        for entry in self where !entry.isPlain { _ = try entry.expression }
+        // Steps of the expressions, each of which is held against every module.
+        let limit = 1 << 15
+        var size = 0
+        for entry in self where !entry.isPlain {
+            size += try entry.expression.size
+            guard size <= limit else {
+                throw .badExpression(
+                    entry.pattern,
+                    reason: "it and the patterns before it have more than \(limit) steps, and each module is held "
+                        + "against all of them")
+            }
+        }
     }
 
     /// The entries as peft writes them; of a pattern that is there twice, the first, which counts.

@@ -78,7 +78,7 @@ final class PatternTable<Value: Sendable & Equatable>: Sendable {
             // `check` has compiled every pattern, so this one compiles.
             guard let expression = expressions[place] ?? (try? entries[place].expression) else { return false }
             expressions[place] = expression
-            return expression.matchesWhole(path)
+            return (try? expression.matchesWhole(path)) ?? false
         }
     }
 

@@ -107,10 +107,11 @@ package final class RankAllocator: AdapterSchedule {
         }
     }
 
-    package var ranks: [String: Int] {
-        Dictionary(
+    package var ranks: NameTable<Int> {
+        NameTable(
             uniqueKeysWithValues: methods.map { method in
-                (method.path, method.e.value.toArray().count { $0 != 0 })
+                // E starts at zero, and stays there while the learning rate is; no rank has been taken away yet.
+                (method.path, kept.isEmpty ? method.e.value.rows : method.e.value.toArray().count { $0 != 0 })
             })
     }
 
@@ -135,7 +136,7 @@ package final class RankAllocator: AdapterSchedule {
     }
 
     package func restore(_ state: [AdapterTensor]) -> Bool {
-        let byName = Dictionary(state.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = NameTable(state.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var masks: [[Bool]] = []
         for (item, method) in methods.enumerated() {
             for (parameter, average) in zip(method.parameters, averages[item]) {

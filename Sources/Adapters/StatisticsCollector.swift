@@ -4,7 +4,7 @@ import TensorCore
 /// Sums what the gates of an adapter do over a set of tokens into `ModuleStatistics`: run passes that it observes, read
 /// `statistics`. Rows that are no tokens are left out.
 package final class StatisticsCollector: GateObserver {
-    private var sums: [String: ModuleStatistics] = [:]
+    private var sums: NameTable<ModuleStatistics> = [:]
     private var order: [String] = []
     private let collectsInnerSums: Bool
 

@@ -1,4 +1,5 @@
 import Models
+import TensorCore
 
 /// Which modules an adapter wraps, as peft's `target_modules` (or `exclude_modules`) says it.
 package enum TargetSpecification: Sendable, Equatable {
@@ -118,18 +119,18 @@ package struct TargetMatch: Sendable {
         }
         if hits.isEmpty { throw .matchesNothing(target: targets.summary, nearest: []) }
 
-        let matched = Set(hits.flatMap { $0.modules.map(\.path) })
-        let kept: Set<String>
+        let matched = NameSet(hits.flatMap { $0.modules.map(\.path) })
+        let kept: NameSet
         if let selection {
             for module in selection where !matched.contains(module) {
                 let source = "module selection"
                 let known = linearModules.map(\.path)
-                throw known.contains(module)
+                throw NameSet(known).contains(module)
                     ? .untargetedSelection(module, source: source, targets: targets.summary)
                     : .unknownModule(module, source: source, nearest: NearestNames.find(module, in: known))
             }
             if selection.isEmpty { throw .matchesNothing(target: "an empty module selection", nearest: []) }
-            kept = Set(selection)
+            kept = NameSet(selection)
         } else {
             kept = matched
         }
@@ -156,22 +157,23 @@ package struct TargetMatch: Sendable {
     package init(having modules: [LinearModule]) {
         self.modules = modules
         var names: [String] = []
-        for module in modules where !names.contains(Self.lastComponent(module)) {
+        var known = NameSet()
+        for module in modules where known.insert(Self.lastComponent(module)).inserted {
             names.append(Self.lastComponent(module))
         }
         rows = names.map { name in
-            let found = modules.filter { Self.lastComponent($0) == name }
+            let found = modules.filter { Self.lastComponent($0).hasSameBytes(as: name) }
             return Row(target: name, moduleCount: found.count, shapes: Self.shapes(of: found))
         }
     }
 
     private static func lastComponent(_ module: LinearModule) -> String {
-        String(module.path.split(separator: ".").last ?? "")
+        module.path.utf8.split(separator: UInt8(ascii: ".")).last.map { String(Substring($0)) } ?? ""
     }
 
     /// Whether a list entry of `target_modules` matches a path.
     package static func name(_ name: String, matches path: String) -> Bool {
-        path == name || path.hasSuffix("." + name)
+        path.hasSameBytes(as: name) || path.endsInBytes(of: "." + name)
     }
 
     private static func candidates(
@@ -183,7 +185,7 @@ package struct TargetMatch: Sendable {
             throw .badSetting(name: "excluded modules", expected: "names or an expression", found: "'all-linear'")
         case .expression(let pattern):
             let expression = try PathExpression(pattern)
-            return modules.filter { !expression.matchesWhole($0.path) }
+            return try filter(modules) { (path) throws(AdapterError) in try !expression.matchesWhole(path) }
         case .names(let names):
             return modules.filter { module in !names.contains { name($0, matches: module.path) } }
         }
@@ -194,36 +196,60 @@ package struct TargetMatch: Sendable {
     ) throws(AdapterError) -> [(target: String, modules: [LinearModule])] {
         switch targets {
         case .allLinear:
-            return [(TargetSpecification.allLinearName, candidates.filter { $0.path != outputHead && !$0.isOfMixture })]
+            return [
+                (
+                    TargetSpecification.allLinearName,
+                    candidates.filter { !$0.path.hasSameBytes(as: outputHead) && !$0.isOfMixture }
+                )
+            ]
         case .expression(let pattern):
             let expression = try PathExpression(pattern)
-            return [(pattern, candidates.filter { expression.matchesWhole($0.path) })]
+            return [
+                (
+                    pattern,
+                    try filter(candidates) { (path) throws(AdapterError) in try expression.matchesWhole(path) }
+                )
+            ]
         case .names(let names):
-            let exact = Set(names)
+            let exact = NameSet(names)
             let found = modules(endingIn: exact, candidates)
-            return names.map { entry in
+            var hits: [(target: String, modules: [LinearModule])] = []
+            for entry in names {
                 // As in peft, the layer list does not apply to a module that is listed by its whole path.
-                (entry, (found[entry] ?? []).filter { exact.contains($0.path) || layers.admits($0.path) })
+                let modules = try filter(found[entry] ?? []) { (path) throws(AdapterError) in
+                    if exact.contains(path) { return true }
+                    return try layers.admits(path)
+                }
+                hits.append((entry, modules))
             }
+            return hits
         }
     }
 
     /// The modules that each of `names` matches. A list may name each of many thousand modules, so that each path's
     /// endings are looked up among the names and not each name among the paths.
     private static func modules(
-        endingIn names: Set<String>, _ candidates: [LinearModule]
-    ) -> [String: [LinearModule]] {
-        var found: [String: [LinearModule]] = [:]
+        endingIn names: NameSet, _ candidates: [LinearModule]
+    ) -> NameTable<[LinearModule]> {
+        var found: NameTable<[LinearModule]> = [:]
         for module in candidates {
             var ending = module.path[...]
             while true {
                 let name = String(ending)
                 if names.contains(name) { found[name, default: []].append(module) }
-                guard let dot = ending.firstIndex(of: ".") else { break }
-                ending = ending[ending.index(after: dot)...]
+                guard let dot = ending.utf8.firstIndex(of: UInt8(ascii: ".")) else { break }
+                ending = ending[ending.utf8.index(after: dot)...]
             }
         }
         return found
+    }
+
+    private static func filter(
+        _ modules: [LinearModule], _ isWanted: (String) throws(AdapterError) -> Bool
+    ) throws(AdapterError) -> [LinearModule] {
+        var kept: [LinearModule] = []
+        for module in modules where try isWanted(module.path) { kept.append(module) }
+        return kept
     }
 
     private static func shapes(of modules: [LinearModule]) -> [Shape] {
@@ -255,10 +281,10 @@ private struct LayerFilter {
         self.expressions = expressions
     }
 
-    func admits(_ path: String) -> Bool {
+    func admits(_ path: String) throws(AdapterError) -> Bool {
         guard let layers else { return true }
         for expression in expressions {
-            if let digits = expression.lastGroup(in: path) { return Int(digits).map(layers.contains) ?? false }
+            if let digits = try expression.lastGroup(in: path) { return Int(digits).map(layers.contains) ?? false }
         }
         return false
     }

@@ -1,4 +1,5 @@
 import Models
+import TensorCore
 
 /// Layers that are trained and saved whole beside the adapter (`modules_to_save`).
 extension AdapterConfiguration {
@@ -8,7 +9,7 @@ extension AdapterConfiguration {
     /// Throws `ModelError.notTrainableWhole` for a name that the model has not, `AdapterError.missingTensor`, and
     /// `.wrongShape`.
     func wholeModules(
-        takenFrom tensors: inout [String: AdapterTensor], of model: ModelTensors, source: String
+        takenFrom tensors: inout NameTable<AdapterTensor>, of model: ModelTensors, source: String
     ) throws -> [(module: TensorSpecification, tensor: AdapterTensor)] {
         var found: [(module: TensorSpecification, tensor: AdapterTensor)] = []
         for name in modulesToSave {
@@ -34,7 +35,7 @@ extension AdapterDirectory {
     package func wholeModules(
         of base: ModelCheckpoint
     ) throws -> [(module: TensorSpecification, tensor: AdapterTensor)] {
-        var tensors = Dictionary(savedModules.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        var tensors = NameTable(savedModules.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let found = try configuration.wholeModules(
             takenFrom: &tensors, of: base.specifications, source: displayName)
         if let stray = tensors.keys.min() {

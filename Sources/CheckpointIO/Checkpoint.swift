@@ -31,7 +31,7 @@ package final class Checkpoint: TensorSource, Sendable {
     /// The mapped tensor files, as `files` lists them; an output made from them rechecks them at its end
     /// (`MappedFile.checkUnchanged`).
     package let mappings: [MappedFile]
-    private let index: [String: Int]
+    private let index: NameTable<Int>
 
     private static let configurationByteLimit = 16 << 20
 
@@ -42,7 +42,8 @@ package final class Checkpoint: TensorSource, Sendable {
     /// and the errors of the formats.
     package static func open(_ path: String) throws(CheckpointError) -> Checkpoint {
         switch try checkedPathKind(path) {
-        case .nothing, .regularFile, .other: return try openFile(path)
+        case .nothing: throw .nothing(at: path)
+        case .regularFile, .other: return try openFile(path)
         case .directory: return try openDirectory(path)
         }
     }
@@ -120,7 +121,7 @@ package final class Checkpoint: TensorSource, Sendable {
     private static func openFiles(_ names: [String], in directory: String) throws(CheckpointError) -> [SafetensorsFile]
     {
         var files: [SafetensorsFile] = []
-        var fileOfTensor: [String: String] = [:]
+        var fileOfTensor: NameTable<String> = [:]
         for (position, name) in names.enumerated() {
             let file = try SafetensorsFile.open(joinedPath(directory, name), fileIndex: position)
             files.append(file)
@@ -141,11 +142,11 @@ package final class Checkpoint: TensorSource, Sendable {
         of index: ShardIndex, in directory: String
     ) throws(CheckpointError) -> [SafetensorsFile] {
         var files: [SafetensorsFile] = []
-        var shardOfTensor: [String: String] = [:]
+        var shardOfTensor: NameTable<String> = [:]
         for (position, shard) in index.shards.enumerated() {
             let path = joinedPath(directory, shard)
             guard pathKind(path) != .nothing else {
-                let tensor = index.entries.first { $0.shard == shard }!.tensor
+                let tensor = index.entries.first { $0.shard.hasSameBytes(as: shard) }!.tensor
                 throw .malformed(
                     file: index.path, problem: "the shard '\(shard)' (with tensor '\(tensor)') is not there")
             }
@@ -159,7 +160,7 @@ package final class Checkpoint: TensorSource, Sendable {
             }
             files.append(file)
         }
-        for (tensor, shard) in index.entries where shardOfTensor[tensor] != shard {
+        for (tensor, shard) in index.entries where !(shardOfTensor[tensor]?.hasSameBytes(as: shard) ?? false) {
             throw .badTensor(
                 file: index.path, tensor: tensor, expected: "the index puts it into '\(shard)'",
                 found: shardOfTensor[tensor].map { "is in '\($0)'" } ?? "is in no shard")
@@ -204,6 +205,10 @@ package final class Checkpoint: TensorSource, Sendable {
 
     /// What a directory without a model may be instead.
     private static func hint(for directory: String, having names: [String]) -> Wording? {
+        if let snapshots = cacheSnapshots(directory) {
+            return "it is a folder of the Hugging Face cache; name a snapshot in it: "
+                + "\(snapshots.isEmpty ? "none was downloaded" : snapshots.joined(separator: ", "))"
+        }
         if names.contains("adapter_config.json") {
             return "it is an adapter directory; name the base model and pass the adapter as \(.adapter)"
         }
@@ -232,8 +237,8 @@ package final class Checkpoint: TensorSource, Sendable {
     package var fileStem: String {
         if let indexPath { return String(lastPathComponent(indexPath).dropLast(ModelFiles.indexEnding.count)) }
         guard case .huggingFace = layout else { return "model" }
-        let stems = Set(files.map { ModelFiles.stem(lastPathComponent($0)) })
-        guard let stem = stems.first, stems.count == 1 else { return "model" }
+        let stems = NameSet(files.map { ModelFiles.stem(lastPathComponent($0)) })
+        guard stems.count == 1, let stem = stems.first(where: { _ in true }) else { return "model" }
         return stem
     }
 

@@ -5,6 +5,10 @@ import TensorCore
 package enum CheckpointError: WordedError, Equatable {
     /// Nothing is at `path`.
     case missing(path: String)
+    /// Nothing is at `path`, which looks like the name of a model on the Hugging Face Hub.
+    case hubName(path: String)
+    /// `path` is a pointer of Git LFS to a file of this size, which was not fetched.
+    case largeFilePointer(path: String, size: String)
     /// `path` exists, but the system refuses to open or read it; `code` is its errno.
     case unreadable(path: String, code: Int32)
     /// `path` is a directory, a device or a pipe where a regular file is needed.
@@ -41,6 +45,11 @@ package enum CheckpointError: WordedError, Equatable {
     package var wording: Wording {
         switch self {
         case .missing(let path): "\(path): no such file or directory"
+        case .hubName(let path):
+            "\(path): no such file or directory; if it is a model on the Hugging Face Hub, download it first: "
+                + "hf download \(path) --local-dir \(lastPathComponent(path))"
+        case .largeFilePointer(let path, let size):
+            "\(path): is a Git LFS pointer and not the file that it stands for (\(size)); fetch that with 'git lfs pull'"
         case .unreadable(let path, let code): "\(path): cannot be read: \(systemMessage(code))"
         case .notRegularFile(let path): "\(path): is not a regular file"
         case .noModel(let directory, let hint): "\(directory): holds no model: \(hint)"
@@ -69,15 +78,41 @@ package enum CheckpointError: WordedError, Equatable {
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .missing, .missingWeights: .missingInput
-        // Files in memory fall under the limit on the size of files too.
-        case .unreadable(_, let code): code == EIO || code == EFBIG ? .inputOutput : .missingInput
+        case .missing, .missingWeights, .hubName, .largeFilePointer: .missingInput
+        case .unreadable(_, let code): Self.diskFailures.contains(code) ? .inputOutput : .missingInput
         case .notRegularFile, .noModel, .malformed, .badTensor, .missingTensor, .tooLarge: .badData
         case .unsupported, .unsupportedEncoding: .unsupported
         case .outputExists, .cannotCreate: .cannotCreate
         case .inputLost, .inputChanged, .writeFailed, .notPutBack: .inputOutput
         }
     }
+}
+
+extension CheckpointError {
+    /// The error for a path where nothing is: with the way to download it, where it looks like the name of a model or an
+    /// adapter on the Hub and its first part is no folder here.
+    package static func nothing(at path: String) -> CheckpointError {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        let endings = [".gguf", ".safetensors", ".zst", ".json", ".jsonl", ".bin", ".txt"]
+        func isName(_ part: Substring) -> Bool {
+            !part.isEmpty && !part.hasPrefix(".")
+                && part.unicodeScalars.allSatisfy {
+                    $0.isASCII && ($0.properties.isAlphabetic || "0123456789._-".unicodeScalars.contains($0))
+                }
+        }
+        guard parts.count == 2, parts.allSatisfy(isName), !endings.contains(where: { path.hasSuffix($0) }),
+            pathKind(String(parts[0])) == .nothing
+        else { return .missing(path: path) }
+        return .hubName(path: path)
+    }
+}
+
+extension CheckpointError {
+    /// What a disk or the system's limits say, rather than the path: a full quota among them, which may be met when what
+    /// was just written is opened to be read. Files in memory fall under the limit on the size of files.
+    private static let diskFailures: Set<Int32> = [
+        EIO, EFBIG, ENOSPC, EDQUOT, ENOMEM, EMFILE, ENFILE, ETIMEDOUT, ESTALE,
+    ]
 }
 
 /// The system's words for an errno.

@@ -41,3 +41,10 @@ func entryNames(_ descriptor: Int32, path: String) throws(CheckpointError) -> [[
         if name != [dot, 0], name != [dot, dot, 0] { names.append(name) }
     }
 }
+
+/// The snapshots in a folder of the Hugging Face cache (`models--organization--name`), as paths; nil for another folder.
+package func cacheSnapshots(_ directory: String) -> [String]? {
+    let snapshots = joinedPath(directory, "snapshots")
+    guard pathKind(snapshots) == .directory, pathKind(joinedPath(directory, "refs")) == .directory else { return nil }
+    return directoryEntries(snapshots).sorted().prefix(3).map { joinedPath(snapshots, $0) }
+}

@@ -290,7 +290,25 @@ func openRegularFile(_ path: String) throws(CheckpointError) -> (descriptor: Int
         close(descriptor)
         throw .notRegularFile(path: path)
     }
+    if let size = pointedSize(descriptor, byteCount: Int(status.st_size)) {
+        close(descriptor)
+        throw .largeFilePointer(path: path, size: size)
+    }
     return (descriptor, FileIdentity(status))
+}
+
+/// What a pointer of Git LFS says of the size of the file that it stands for, a text such as "4400216480 bytes"; nil
+/// for any other file.
+private func pointedSize(_ descriptor: Int32, byteCount: Int) -> String? {
+    // The specification: a pointer has less than 1024 bytes, and this is its first line.
+    guard byteCount > 0, byteCount < 1024 else { return nil }
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    guard retryingOnInterrupt({ pread(descriptor, &bytes, byteCount, 0) }) == byteCount,
+        bytes.starts(with: Array("version https://git-lfs.github.com/spec/".utf8))
+    else { return nil }
+    let lines = bytes.split(separator: UInt8(ascii: "\n"))
+    let size = lines.first { $0.starts(with: Array("size ".utf8)) }?.dropFirst(5)
+    return size.map { String(decoding: $0.prefix(20), as: UTF8.self) + " bytes" } ?? "unknown size"
 }
 
 /// Repeats a system call as long as a signal interrupts it.

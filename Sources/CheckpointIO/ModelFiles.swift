@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Which of a directory's files hold the tensors of its model. The first of these that is there:
 ///
 /// 1. `model.safetensors`.
@@ -52,7 +54,7 @@ enum ModelFiles: Equatable {
 
     /// The safetensors files among `names`; a packed one only where the same file is not there unpacked.
     private static func unpackedFirst(_ names: [String]) -> [String] {
-        let all = Set(names)
+        let all = NameSet(names)
         return names.filter { name in
             name.hasSuffix(ending) || name.hasSuffix(SafetensorsZstd.suffix) && !all.contains(unpacked(name))
         }
@@ -65,13 +67,13 @@ enum ModelFiles: Equatable {
 
     /// `names` without what is left out.
     private static func weights(_ names: [String], ending: String) -> [String] {
-        func stem(_ name: String) -> Substring { unpacked(name).dropLast(ending.count) }
+        func stem(_ name: String) -> String { String(unpacked(name).dropLast(ending.count)) }
         let candidates = names.filter { name in !notWeights.contains { name.hasPrefix($0) } }
-        let stems = Set(candidates.map(stem))
+        let stems = NameSet(candidates.map(stem))
         let plain = candidates.filter { name in
             let stem = stem(name)
             guard let dot = stem.lastIndex(of: ".") else { return true }
-            return !stems.contains(stem[..<dot])
+            return !stems.contains(String(stem[..<dot]))
         }
         let others = plain.filter { !$0.hasPrefix(mistral) }
         return others.isEmpty ? plain : others
@@ -87,7 +89,8 @@ enum ModelFiles: Equatable {
             let whole = unpackedStem(name)
             let parts = whole.split(separator: "-", omittingEmptySubsequences: false)
             guard parts.count >= 4, parts[parts.count - 2] == "of", let number = Int(parts[parts.count - 3]),
-                let count = Int(parts[parts.count - 1]), number >= 0, count > 0
+                ClosedRange.sizesOrNone.contains(number),
+                let count = Int(parts[parts.count - 1]), ClosedRange.sizes.contains(count)
             else { return nil }
             stem = whole[..<parts[parts.count - 3].startIndex]
             self.number = number
@@ -107,7 +110,7 @@ enum ModelFiles: Equatable {
     /// Throws `malformed` where one of `names`, files without an index, says by its number that there are others and one
     /// of these is missing.
     static func checkNumbers(_ names: [String], in directory: String) throws(CheckpointError) {
-        var known: [String: Set<Int>] = [:]
+        var known: NameTable<Set<Int>> = [:]
         let numbered = names.compactMap { name in Numbered(name).map { (name, $0) } }
         for (_, file) in numbered { known["\(file.stem)\(file.count)", default: []].insert(file.number) }
         for (name, file) in numbered {

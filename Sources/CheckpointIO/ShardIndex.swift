@@ -1,3 +1,5 @@
+import TensorCore
+
 /// The checked contents of a `model.safetensors.index.json`: which tensor lies in which shard.
 package struct ShardIndex {
     /// The name of an index file.
@@ -61,6 +63,6 @@ package struct ShardIndex {
         }
         self.path = path
         self.entries = entries
-        shards = Set(entries.map(\.shard)).sorted()
+        shards = NameSet(entries.map(\.shard)).sorted()
     }
 }

@@ -19,7 +19,8 @@ package enum TensorFileHeader: Sendable, Equatable {
         if file.withBytes({ $0.starts(with: "GGUF".utf8) }) {
             self = .gguf(
                 version: Int(first >> 32),
-                alignment: checkpoint.metadata?[GGUFHeader.alignmentKey]?.intValue ?? GGUFHeader.defaultAlignment)
+                alignment: checkpoint.metadata?[GGUFHeader.alignmentKey]?.integer(in: .sizes)
+                    ?? GGUFHeader.defaultAlignment)
         } else {
             let isHeader = file.withBytes { $0.count > 8 && $0[8] == UInt8(ascii: "{") }
             guard isHeader, first <= UInt64(SafetensorsHeader.byteLimit) else { return nil }

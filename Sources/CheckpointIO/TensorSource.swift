@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Named tensors in mapped files: one safetensors file, or all files of a checkpoint.
 package protocol TensorSource {
     /// The path as it was given, for errors.
@@ -64,7 +66,7 @@ extension TensorSource {
 
 extension [TensorRecord] {
     /// The place of each name; of equal names the first.
-    var placesByName: [String: Int] {
-        Dictionary(enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    var placesByName: NameTable<Int> {
+        NameTable(enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     }
 }

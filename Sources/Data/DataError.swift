@@ -62,6 +62,8 @@ package enum DataError: WordedError, Equatable {
     case answerTooLong(RecordPlace, length: Int, maxLength: Int)
     /// A record has more tokens than the model has positions.
     case sequenceTooLong(RecordPlace, length: Int, limit: Int)
+    /// A record has a token that the model's embedding has no row for.
+    case tokenBeyondVocabulary(RecordPlace, token: String, id: Int, rows: Int)
     /// No token of a record is to be predicted from one before it.
     case nothingToScore(RecordPlace)
 
@@ -136,6 +138,11 @@ package enum DataError: WordedError, Equatable {
             """
         case .sequenceTooLong(let place, let length, let limit):
             "\(place): the record has \(length) tokens; the model allows \(limit); pass \(.maxLength, limit) or less"
+        case .tokenBeyondVocabulary(let place, let token, let id, let rows):
+            """
+            \(place): the record has the token '\(token)' with id \(id), but the model's embedding has \(rows) rows; resize \
+            the embedding, or take the token out of the record or the tokenizer
+            """
         case .nothingToScore(let place):
             "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"
         }

@@ -73,10 +73,13 @@ struct ExampleBuilder {
             throw .sequenceTooLong(record.place, length: example.tokens.count, limit: limit)
         }
         guard example.scored.contains(true) else { throw .nothingToScore(record.place) }
+        try checkVocabulary(example.tokens, record.place)
         guard options.collectsChoices, let task = record.task else {
             return Result(example: example, choiceItem: nil, isTruncated: isCut, turnEnd: turnEnd(draft))
         }
         let (item, isItemCut) = try choiceItem(of: draft, task, record)
+        for choice in item.choices { try checkVocabulary(choice, record.place) }
+        try checkVocabulary(item.prompt, record.place)
         return Result(
             example: example, choiceItem: item, isTruncated: isCut || isItemCut, turnEnd: turnEnd(draft))
     }
@@ -90,6 +93,18 @@ struct ExampleBuilder {
         }
         let end = encoder.tokenizer.chatTemplate?.endOfTurn
         return end.map { said.hasSuffix($0) } ?? false ? end.map { .other($0) } : TurnEnd.none
+    }
+}
+
+// MARK: - Checks
+
+extension ExampleBuilder {
+    /// Throws `tokenBeyondVocabulary` for the first token that the model's embedding has no row for.
+    private func checkVocabulary(_ tokens: [Int32], _ place: RecordPlace) throws(DataError) {
+        guard let rows = options.vocabularySize, let token = tokens.first(where: { $0 < 0 || Int($0) >= rows })
+        else { return }
+        throw .tokenBeyondVocabulary(
+            place, token: encoder.tokenizer.spelling(of: token), id: Int(token), rows: rows)
     }
 }
 

@@ -8,6 +8,8 @@ package struct LoadingOptions: Sendable, Equatable {
     package var maxLength: Int?
     /// The model's positions: a longer sequence, after truncation, is an error; nil for no check.
     package var limit: Int?
+    /// The rows of the model's embedding: a token beyond them is an error; nil for no check.
+    package var vocabularySize: Int?
     /// Whether records with an `answer` also give choice items, and must have possible answers.
     package var collectsChoices: Bool
 

@@ -23,13 +23,13 @@ package struct BaseFingerprint: Sendable, Equatable {
     package let digest: String
     /// Names of the tensors whose rows stand in another order in the other kind of checkpoint, where a checkpoint at
     /// hand tells; no part of what identifies it.
-    private let reordered: Set<String>
+    private let reordered: NameSet
 
     /// Pieces and bytes of each that are sampled of a tensor, evenly spread from its first byte to its last.
     private static let pieceCount = 64
     private static let pieceSize = 64
 
-    init(entries: [Entry], reordered: Set<String> = []) {
+    init(entries: [Entry], reordered: NameSet = []) {
         self.reordered = reordered
         let sorted = entries.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         self.entries = sorted
@@ -79,8 +79,8 @@ package struct BaseFingerprint: Sendable, Equatable {
     /// not.
     package func difference(from other: BaseFingerprint) -> String? {
         if self == other { return nil }
-        let found = Dictionary(other.entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        let names = Set(entries.map(\.name))
+        let found = NameTable(other.entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let names = NameSet(entries.map(\.name))
         if let missing = entries.first(where: { found[$0.name] == nil }) {
             return "it has no tensor '\(missing.name)'"
         }
@@ -137,7 +137,7 @@ extension BaseFingerprint {
             guard let name = tensor["name"]?.stringValue, let encoding = tensor["encoding"]?.stringValue,
                 let hash = tensor["hash"]?.stringValue, let extents = tensor["shape"]?.arrayValue
             else { throw .badFingerprint(problem: "a tensor needs 'name', 'shape', 'encoding' and 'hash'") }
-            let shape = extents.compactMap(\.intValue)
+            let shape = extents.compactMap { $0.integer(in: .sizesOrNone) }
             guard shape.count == extents.count else {
                 throw .badFingerprint(problem: "the shape of tensor '\(name)' is not a list of integers")
             }
@@ -170,7 +170,7 @@ extension ModelCheckpoint {
             for mapping in checkpoint.mappings { mapping.giveBackPages() }
             return BaseFingerprint(
                 entries: entries,
-                reordered: Set(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
+                reordered: NameSet(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
         }
     }
 

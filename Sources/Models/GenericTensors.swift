@@ -1,5 +1,6 @@
 import CheckpointIO
 import Glibc
+import TensorCore
 
 /// What the tensors of any checkpoint are to their model, as far as names and shapes tell: for a model whose graph is not
 /// known. Every tensor goes by the name that it has in the file, in the order of the files; in a GGUF file of an
@@ -26,7 +27,7 @@ struct GenericTensors {
         let facts = GenericConfiguration(checkpoint.configuration)
         let (ggufNames, counterparts) = Self.counterparts(checkpoint)
         let names = checkpoint.tensors.map { GenericNames($0, name: counterparts[$0.name]?.name) }
-        let all = Set(names.map(\.name))
+        let all = NameSet(names.map(\.name))
         let embedding = Self.embedding(names, facts)
         let head = Self.head(names, embedding, facts)
         let transposed = isGGUF ? [] : Self.transposed(names, checkpoint, facts)
@@ -39,9 +40,9 @@ struct GenericTensors {
             let record = name.record
             let counterpart = counterparts[record.name]
             let role: TensorRole =
-                name.name == embedding?.name
+                embedding?.name.hasSameBytes(as: name.name) == true
                 ? .embedding
-                : name.name == head?.name
+                : head?.name.hasSameBytes(as: name.name) == true
                     ? .outputHead : ggufNames != nil && counterpart == nil ? .other : Self.role(name, all)
             var tensor = TensorSpecification(
                 name: name.name, ggufName: isGGUF ? record.name : nil, module: name.module, part: name.part,
@@ -68,15 +69,15 @@ struct GenericTensors {
 
     /// The table of names of a GGUF file, and what it says of each of the file's tensors, by the file's names. None
     /// where a tensor's own name is another's by the table.
-    private static func counterparts(_ checkpoint: Checkpoint) -> (GGUFNames?, [String: GGUFCounterpart]) {
+    private static func counterparts(_ checkpoint: Checkpoint) -> (GGUFNames?, NameTable<GGUFCounterpart>) {
         guard let names = GGUFNames(of: checkpoint) else { return (nil, [:]) }
-        var counterparts: [String: GGUFCounterpart] = [:]
+        var counterparts: NameTable<GGUFCounterpart> = [:]
         for tensor in checkpoint.tensors { counterparts[tensor.name] = names.counterpart(of: tensor) }
         let isClear = counterparts.values.allSatisfy { checkpoint.record($0.name) == nil }
         return (names, isClear ? counterparts : [:])
     }
 
-    private static func role(_ name: GenericNames, _ all: Set<String>) -> TensorRole {
+    private static func role(_ name: GenericNames, _ all: NameSet) -> TensorRole {
         if name.isLinear { return .projection }
         if name.isNorm { return .norm }
         if name.isExperts { return .experts }
@@ -132,8 +133,8 @@ struct GenericTensors {
     /// The weights that are stored as [inputSize, outputSize].
     private static func transposed(
         _ names: [GenericNames], _ checkpoint: Checkpoint, _ facts: GenericConfiguration
-    ) -> Set<String> {
-        var found: Set<String> = []
+    ) -> NameSet {
+        var found: NameSet = []
         var transposedParts: Set<Substring> = []
         var plainParts: Set<Substring> = []
         var open: [GenericNames] = []
@@ -172,7 +173,7 @@ struct GenericConfiguration {
     init(_ json: JSONValue?) {
         // Models of several kinds of input keep their language model's values in an object of its own.
         let places = [json, json?["text_config"], json?["llm_config"], json?["decoder"]].compactMap { $0 }
-        vocabularySize = places.lazy.compactMap { $0["vocab_size"]?.intValue }.first
+        vocabularySize = places.lazy.compactMap { $0["vocab_size"]?.integer(in: .sizes) }.first
         tying = places.lazy.compactMap { $0["tie_word_embeddings"]?.boolValue }.first
         modelType = json?["model_type"]?.stringValue ?? ""
         className = json?["architectures"]?.arrayValue?.first?.stringValue ?? ""

@@ -7,19 +7,40 @@ package final class KeyValueCache {
     package let capacity: Int
     /// Tokens held.
     package private(set) var count = 0
-    private let layers: [(keys: Tensor, values: Tensor)]
+    private var layers: [(keys: Tensor, values: Tensor)]
+    private let context: ComputeContext
+    /// Tokens of the first room that is taken.
+    private static let firstRoom = 64
 
     /// Room for `capacity` tokens of a model with `layerCount` layers whose keys and values are `width` wide.
     package init(capacity: Int, layerCount: Int, width: Int, _ context: ComputeContext) {
         self.capacity = capacity
+        self.context = context
+        let room = min(capacity, Self.firstRoom)
         layers = (0..<layerCount).map { _ in
-            (context.tensor([capacity, width]), context.tensor([capacity, width]))
+            (context.tensor([room, width]), context.tensor([room, width]))
         }
+    }
+
+    /// Makes room for `rows` tokens in a layer: twice as much as there is, or more, so that memory follows what is
+    /// generated and not what may be.
+    private func reserve(_ rows: Int, layer: Int) {
+        let held = layers[layer]
+        guard rows > held.keys.rows else { return }
+        let room = min(capacity, max(rows, 2 * held.keys.rows))
+        let bytes = count * held.keys.rowByteCount
+        let grown = [held.keys, held.values].map { old in
+            let new = context.tensor([room, old.columns])
+            new.address.copyMemory(from: old.address, byteCount: bytes)
+            return new
+        }
+        layers[layer] = (grown[0], grown[1])
     }
 
     /// Copies the new tokens' keys and values of one layer behind those held, and gives the whole.
     func append(layer: Int, keys: Tensor, values: Tensor) -> (keys: Tensor, values: Tensor) {
         precondition(count + keys.rows <= capacity, "the cache is full")
+        reserve(count + keys.rows, layer: layer)
         let held = layers[layer]
         let bytes = keys.rowByteCount
         (held.keys.address + count * bytes).copyMemory(from: keys.address, byteCount: keys.rows * bytes)

@@ -1,8 +1,10 @@
+import TensorCore
+
 /// The matrices of a mixture of experts that transformers 5 does not hold as linear layers: the experts of a layer lie in
 /// packed parameters, and a router beside them keeps its weight as a parameter of its own, whatever the files say.
 struct MixtureModules {
     /// Modules that have experts.
-    private let owners: Set<String>
+    private let owners: NameSet
     private let hasLinearRouter: Bool
 
     private static let experts: Substring = "experts"
@@ -11,11 +13,11 @@ struct MixtureModules {
     /// GraniteMoE's router within its module of experts.
     private static let innerRouter: [Substring] = ["router", "layer"]
     /// Model types whose router is a linear layer for all that.
-    private static let linearRouters: Set<String> = ["llama4", "llama4_text"]
+    private static let linearRouters: NameSet = ["llama4", "llama4_text"]
 
     /// The experts among modules of these paths.
     init(_ modules: some Sequence<String>, modelType: String) {
-        var owners: Set<String> = []
+        var owners: NameSet = []
         for module in modules {
             let parts = NamePath.components(module)
             if let place = parts.firstIndex(of: Self.experts) {

@@ -1,6 +1,7 @@
 import CheckpointIO
 import Compute
 import Synchronization
+import TensorCore
 
 /// A linear layer of a model: its path, and the shape [outputSize, inputSize] of its weight.
 package struct LinearModule: Sendable, Equatable {
@@ -48,9 +49,9 @@ package final class ModelCheckpoint: Sendable {
     /// them.
     package let unknownTensors: [String]
     /// The model's tensors.
-    private let records: [String: TensorRecord]
+    private let records: NameTable<TensorRecord>
     /// All others, by the checkpoint's own names.
-    private let others: [String: TensorRecord]
+    private let others: NameTable<TensorRecord>
     private let knownFingerprint = Mutex<BaseFingerprint?>(nil)
 
     /// Opens what `Checkpoint.open` opens.
@@ -88,8 +89,8 @@ package final class ModelCheckpoint: Sendable {
         let isGGUF = checkpoint.layout == .gguf
         var names: [String] = []
         var unknown: [String] = []
-        var records: [String: TensorRecord] = [:]
-        var others: [String: TensorRecord] = [:]
+        var records: NameTable<TensorRecord> = [:]
+        var others: NameTable<TensorRecord> = [:]
         for tensor in checkpoint.tensors {
             let found = isGGUF ? tensors[gguf: tensor.name] : tensors[tensor.name]
             // A head that is tied all the same is the embedding, and no tensor of its own.
@@ -117,7 +118,7 @@ package final class ModelCheckpoint: Sendable {
         self.checkpoint = checkpoint
         graph = .failure(problem)
         specifications = tensors.specifications
-        records = Dictionary(tensors.records.map { ($0.name, $0.record) }, uniquingKeysWith: { first, _ in first })
+        records = NameTable(tensors.records.map { ($0.name, $0.record) }, uniquingKeysWith: { first, _ in first })
         others = [:]
         tensorNames = tensors.records.map(\.name)
         unknownTensors = []

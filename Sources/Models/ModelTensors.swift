@@ -1,20 +1,22 @@
+import TensorCore
+
 /// All tensors of a model as its architecture specifies them, and what follows from that: names, linear modules, modules
 /// that can be trained whole.
 package struct ModelTensors: Sendable {
     /// Every tensor, in the order of computation.
     package let all: [TensorSpecification]
-    private let places: [String: Int]
-    private let ggufPlaces: [String: Int]
-    private let modulePlaces: [String: Int]
+    private let places: NameTable<Int>
+    private let ggufPlaces: NameTable<Int>
+    private let modulePlaces: NameTable<Int>
 
     /// Every tensor of a model.
     package init(of architecture: any Architecture) { self.init(architecture.specifications()) }
 
     init(_ all: [TensorSpecification]) {
         self.all = all
-        func places(_ key: (TensorSpecification) -> String?) -> [String: Int] {
+        func places(_ key: (TensorSpecification) -> String?) -> NameTable<Int> {
             let pairs = all.enumerated().compactMap { place, tensor in key(tensor).map { ($0, place) } }
-            return Dictionary(pairs, uniquingKeysWith: { first, _ in first })
+            return NameTable(pairs, uniquingKeysWith: { first, _ in first })
         }
         self.places = places(\.name)
         ggufPlaces = places(\.ggufName)
@@ -48,7 +50,7 @@ package struct ModelTensors: Sendable {
     ///
     /// - Parameter withTiedHead: whether an output head that is the embedding counts as well.
     package func linearModules(withTiedHead: Bool = false) -> [LinearModule] {
-        let biased = Set(all.filter { $0.role == .bias }.map(\.module))
+        let biased = NameSet(all.filter { $0.role == .bias }.map(\.module))
         return all.compactMap { tensor in
             guard tensor.role == .projection || tensor.role == .outputHead && (withTiedHead || tensor.tiedTo == nil),
                 let shape = tensor.linearShape
@@ -66,7 +68,11 @@ package struct ModelTensors: Sendable {
     /// The weight of the module to be trained whole that `name` means, its path or the end of it. Throws
     /// `ModelError.notTrainableWhole`.
     package func wholeModule(named name: String) throws(ModelError) -> TensorSpecification {
-        guard let module = wholeModules.first(where: { $0.module == name || $0.moduleName == name }) else {
+        guard
+            let module = wholeModules.first(where: {
+                $0.module.hasSameBytes(as: name) || $0.moduleName.hasSameBytes(as: name)
+            })
+        else {
             throw .notTrainableWhole(module: name, trainable: wholeModules.map(\.moduleName))
         }
         return module

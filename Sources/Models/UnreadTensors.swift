@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// Why a tensor that belongs to a model's layers would not be read by its graph.
 package enum UnreadCause: Sendable, Equatable {
@@ -61,7 +62,7 @@ extension ModelCheckpoint {
             throw .badConfiguration(
                 file: joinedPath(directory, "config.json"), key: "eos_token_id", expected: expected, found: "\(beyond)")
         case .gguf:
-            let key = ModelFields.ggufEndTokenKeys.first { checkpoint.metadata?[$0]?.intValue == beyond }
+            let key = ModelFields.ggufEndTokenKeys.first { checkpoint.metadata?[$0]?.integer(in: .anything) == beyond }
             throw .badConfiguration(
                 file: checkpoint.path, key: key ?? ModelConfiguration.ggufEndTokensKey, expected: expected,
                 found: "\(beyond)")

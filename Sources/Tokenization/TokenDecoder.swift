@@ -101,12 +101,17 @@ struct TokenDecoder: Sendable, Equatable {
 
     private static func strip(_ character: [UInt8], start: Int, stop: Int, from token: [UInt8]) -> [UInt8] {
         var range = 0..<token.count
-        for _ in 0..<start where range.count >= character.count && token.hasBytes(character, at: range.lowerBound) {
+        var left = start
+        while left > 0, range.count >= character.count, token.hasBytes(character, at: range.lowerBound) {
             range = range.lowerBound + character.count..<range.upperBound
+            left -= 1
         }
-        for _ in 0..<stop where range.count >= character.count {
+        left = stop
+        while left > 0, range.count >= character.count {
             let place = range.upperBound - character.count
-            if token.hasBytes(character, at: place) { range = range.lowerBound..<place }
+            guard token.hasBytes(character, at: place) else { break }
+            range = range.lowerBound..<place
+            left -= 1
         }
         return Array(token[range])
     }

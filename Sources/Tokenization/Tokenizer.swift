@@ -157,6 +157,9 @@ package final class Tokenizer: Sendable {
         normalizedTexts[id] ?? parts.tokens[id].map { Array($0) }
     }
 
+    /// A token as the vocabulary spells it; empty for an id without one.
+    package func spelling(of id: Int32) -> String { parts.tokens[id].map { String(decoding: $0, as: UTF8.self) } ?? "" }
+
     /// Whether a token is special: no text of its own, left out by `decode`.
     package func isSpecial(_ id: Int32) -> Bool { specialTokens.contains(id) }
 

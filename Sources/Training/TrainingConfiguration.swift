@@ -86,6 +86,19 @@ package struct TrainingConfiguration: Sendable, Equatable {
         }
     }
 
+    /// The last steps, at most `last` of them, after which a run of `steps` steps saves a checkpoint, rising.
+    package func savedSteps(of steps: Int, last: Int) -> [Int] {
+        var saved = [steps]
+        if let interval = checkpointInterval, interval > 0 {
+            var step = (steps - 1) / interval * interval
+            while step > 0, saved.count < last {
+                saved.append(step)
+                step -= interval
+            }
+        }
+        return saved.reversed()
+    }
+
     /// What decides the result, for the file: two runs with equal JSON (and equal inputs) give equal adapters.
     package var json: JSONObject {
         var object: JSONObject = [

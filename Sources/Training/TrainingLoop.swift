@@ -296,6 +296,15 @@ package final class TrainingLoop {
             throw .stateMismatch(
                 path: source, what: key, saved: state.configuration[key]!.text(), given: "not there")
         }
+        guard state.step <= totalSteps else {
+            throw .badState(
+                path: source, problem: "it was saved after step \(state.step), and the run has \(totalSteps) steps")
+        }
+        // A step takes at least one example, so that no more epochs than steps have passed.
+        guard state.position.epoch <= state.step else {
+            throw .badState(
+                path: source, problem: "it was saved in epoch \(state.position.epoch) after step \(state.step)")
+        }
         guard state.tensors.map(\.name) == optimizer.slots.map(\.parameter.name),
             state.moments.count == optimizer.slots.count,
             zip(state.tensors, optimizer.slots).allSatisfy({ $0.shape == $1.parameter.value.shape })

@@ -124,23 +124,23 @@ package struct TrainingState {
     ) throws(TrainingError) {
         func field<T>(_ value: T?, _ name: String) throws(TrainingError) -> T {
             guard let value else {
-                throw .badState(path: source, problem: "'\(name)' is missing or has the wrong type")
+                throw .badState(path: source, problem: "'\(name)' is missing, has the wrong type or cannot be")
             }
             return value
         }
-        step = try field(record["step"]?.intValue, "step")
+        step = try field(record["step"]?.integer(in: .steps), "step")
         position = DataOrder.Position(
-            epoch: try field(record["epoch"]?.intValue, "epoch"),
-            index: try field(record["next_example"]?.intValue, "next_example"))
+            epoch: try field(record["epoch"]?.integer(in: .steps), "epoch"),
+            index: try field(record["next_example"]?.integer(in: .steps), "next_example"))
         configuration = try field(record["configuration"]?.objectValue, "configuration")
         var thresholds: [Threshold] = []
         for entry in try field(record["thresholds"]?.arrayValue, "thresholds") {
             // A Float goes through its shortest text, which Float reads back exactly.
-            guard case .number(let tau)? = entry["tau"], let tau = Float(tau) else {
+            guard case .number(let tau)? = entry["tau"], let tau = Float(tau), tau.isFinite else {
                 throw .badState(path: source, problem: "'tau' is missing or has the wrong type")
             }
             // Older states lack what warnings rest on; such a run is watched afresh.
-            let silentSteps = try field((entry["silent_steps"] ?? .integer(0)).intValue, "silent_steps")
+            let silentSteps = try field((entry["silent_steps"] ?? .integer(0)).integer(in: .steps), "silent_steps")
             guard silentSteps >= 0, silentSteps <= step else {
                 throw .badState(path: source, problem: "'silent_steps' is not from 0 to the run's \(step) steps")
             }
@@ -150,7 +150,7 @@ package struct TrainingState {
                     optimizer: ThresholdOptimizer(
                         mean: try field(entry["mean"]?.doubleValue, "mean"),
                         meanSquare: try field(entry["mean_square"]?.doubleValue, "mean_square"),
-                        stepCount: try field(entry["steps"]?.intValue, "steps")),
+                        stepCount: try field(entry["steps"]?.integer(in: 0...step), "steps")),
                     silentSteps: silentSteps,
                     isReported: try field((entry["reported"] ?? .bool(false)).boolValue, "reported")))
         }

@@ -40,7 +40,7 @@ func adoptAdapter(
     let directory = try AdapterDirectory(
         configuration: configuration, modules: adapter.modules, tensors: adapter.allTensors,
         thresholds: configuration.isGated
-            ? Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0, 0) }) : [:],
+            ? NameTable(uniqueKeysWithValues: adapter.modules.map { ($0, 0) }) : [:],
         origin: AdapterOrigin(
             base: fingerprint, training: adapter.training,
             history: adapter.history + [
@@ -50,7 +50,7 @@ func adoptAdapter(
                 ])
             ]))
     try directory.write(to: output, rechecking: base.checkpoint.mappings)
-    let adapted = Set(directory.modules)
+    let adapted = NameSet(directory.modules)
     return InjectReport(
         match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),
         method: configuration.methodName, parameterCount: directory.parameterCount + directory.thresholds.count,

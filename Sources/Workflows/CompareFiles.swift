@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 import Transforms
 
 /// How two checkpoints, or two adapters, differ.
@@ -89,8 +90,8 @@ private func compare(
             path: before.path, what: request.words, reason: "nor does it in \(after.path)",
             nearest: NearestNames.find(pattern, in: before.tensors.map(\.name)))
     }
-    let others = Dictionary(right.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-    let known = Set(left.map(\.name))
+    let others = NameTable(right.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let known = NameSet(left.map(\.name))
     var reshaped: [FileComparison.Reshaped] = []
     var names: [String] = []
     var pairs: [TensorPair] = []

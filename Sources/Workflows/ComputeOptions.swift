@@ -18,6 +18,9 @@ public struct ComputeOptions: Sendable {
     /// Threads; nil for one a processor.
     public var threadCount: Int?
 
+    /// Is told what is worth knowing of a model when it is opened.
+    package var note: @Sendable (String) -> Void = { _ in }
+
     /// Options as given.
     public init(precision: Precision = .auto, threadCount: Int? = nil) {
         self.precision = precision

@@ -69,8 +69,9 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     let tokenizer = try Tokenizer.load(modelPath: request.basePath)
     var loading = request.loading
     loading.limit = configuration.maximumPositions
+    loading.vocabularySize = configuration.vocabularySize
     let data = try Dataset.load(paths: request.dataPaths, tokenizer: tokenizer, options: loading)
-    _ = try request.training.stepCount(exampleCount: data.examples.count)
+    let steps = try request.training.stepCount(exampleCount: data.examples.count)
     if !request.evaluationPaths.isEmpty {
         _ = try Dataset.load(paths: request.evaluationPaths, tokenizer: tokenizer, options: loading)
     }
@@ -79,9 +80,16 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     // A run's directory is looked at by its own rules, which were followed above.
     let place = joinedPath(parentDirectory(of: request.outputPath), ".tspeft-dry-run")
     let trained = request.training.trainsThresholdsOnly ? [] : adapter.tensors + adapter.savedModules
-    for name in [""] + (1...request.keptCheckpoints + 1).map({ "/checkpoint-\($0)" }) {
+    let logPath = request.outputPath + "/" + TrainingOutput.logFile
+    // About what an event takes, with what else a log has.
+    rehearsal.add(logPath, byteCount: 1024 + 512 * steps)
+    rehearsal.estimates(logPath)
+    let saved = request.training.savedSteps(of: steps, last: request.keptCheckpoints.addingSaturated(1))
+    for name in [""] + saved.map({ "/" + TrainingOutput.checkpointName($0) }) {
         let files = OutputRehearsal()
-        try adapter.write(to: OutputTarget(place, rehearsal: files))
+        var written = adapter
+        written.statistics = name.isEmpty ? adapter.statisticsOfARun : nil
+        try written.write(to: OutputTarget(place, rehearsal: files))
         for file in files.files {
             let path = request.outputPath + name + "/" + lastPathComponent(file.path)
             rehearsal.add(path, byteCount: file.byteCount)
@@ -95,6 +103,9 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
         }
         let path = request.outputPath + name + "/" + TrainingState.tensorFile
         rehearsal.add(path, byteCount: try SafetensorsWriter.layout(moments, file: path).byteCount)
+        let recordPath = request.outputPath + name + "/" + TrainingState.recordFile
+        rehearsal.add(recordPath, byteCount: 4096 + 256 * adapter.thresholds.count)
+        rehearsal.estimates(recordPath)
     }
     let context = try request.compute.makeContext()
     let weights = base.linearModules.reduce(0) { $0 + $1.outputSize * $1.inputSize }
@@ -108,4 +119,21 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
         rehearsal, outputPath: request.outputPath, whole: inputs + [request.adapterPath] + base.checkpoint.files,
         numbers: adapter.parameterCount,
         memoryOmission: "activations, which depend on the longest batch, come on top")
+}
+
+extension AdapterDirectory {
+    /// Statistics of the size that a run's have; nil for a dense adapter, whose gates nothing is told of.
+    fileprivate var statisticsOfARun: AdapterStatistics? {
+        guard configuration.isGated else { return nil }
+        return AdapterStatistics(
+            source: "records",
+            modules: modules.map { ModuleStatistics(module: $0, rank: configuration.rank(for: $0)) })
+    }
+}
+
+extension Int {
+    fileprivate func addingSaturated(_ other: Int) -> Int {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
 }

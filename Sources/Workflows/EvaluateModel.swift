@@ -127,6 +127,7 @@ private func evaluate(
     }
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
+    loading.vocabularySize = session.model.configuration.vocabularySize
     loading.collectsChoices = true
     loading.endTokens = session.endTokens
     let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)

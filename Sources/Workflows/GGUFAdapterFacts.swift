@@ -1,5 +1,6 @@
 import CheckpointIO
 import Models
+import TensorCore
 
 /// What an adapter in a GGUF file holds: llama.cpp's form, `<weight>.lora_a` [rank, inputSize] and `.lora_b`
 /// [outputSize, rank] beside each other.
@@ -40,7 +41,7 @@ package struct GGUFAdapterFacts: Sendable, Equatable {
         let key = "general.base_model.0."
         base = ["repo_url", "name", "url"].lazy.compactMap { metadata[key + $0]?.stringValue }.first
         var modules: [Module] = []
-        var paired: Set<String> = []
+        var paired: NameSet = []
         for tensor in checkpoint.tensors where tensor.name.hasSuffix(Self.suffixes.a) {
             let weight = String(tensor.name.dropLast(Self.suffixes.a.count))
             guard let other = checkpoint.record(weight + Self.suffixes.b), tensor.shape.count == 2,

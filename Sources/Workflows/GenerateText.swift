@@ -73,6 +73,7 @@ package func generateText(
     } else {
         prompt = encoder.encodeStart(request.prompt)
     }
+    try session.checkVocabulary(of: prompt)
     var text = TokenStream(session.tokenizer)
     let start = ContinuousClock.now
     let result = try session.overUnchangedBase {

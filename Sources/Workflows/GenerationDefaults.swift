@@ -88,7 +88,7 @@ struct GenerationDefaults: Sendable, Equatable {
         guard json.objectValue != nil else { throw .malformed(file: path, problem: "is no JSON object") }
         let ends = json["eos_token_id"].flatMap { $0.isNull ? nil : $0.arrayValue ?? [$0] } ?? []
         for end in ends {
-            guard let id = end.intValue.flatMap(Int32.init(exactly:)), id >= 0 else {
+            guard let id = end.integer(in: .tokenIDs).flatMap(Int32.init(exactly:)) else {
                 throw .malformed(
                     file: path, problem: "'eos_token_id' has \(end.text()); ids from 0 to \(Int32.max) are needed")
             }

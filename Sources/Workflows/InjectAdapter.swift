@@ -88,7 +88,7 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
     try base.refuseOtherModules(targets)
     let head = base.specifications.outputHead?.module
     let match = try configuration.match(base.linearModules, selection: selection?.modules, outputHead: head)
-    if let head, match.modules.contains(where: { $0.path == head }) {
+    if let head, match.modules.contains(where: { $0.path.hasSameBytes(as: head) }) {
         throw WorkflowError.unsupported(
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
@@ -118,7 +118,7 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
-        thresholds: Dictionary(uniqueKeysWithValues: thresholds),
+        thresholds: NameTable(uniqueKeysWithValues: thresholds),
         origin: AdapterOrigin(base: try base.fingerprint()))
     try directory.write(to: output, rechecking: base.checkpoint.mappings)
     return InjectReport(

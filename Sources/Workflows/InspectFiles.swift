@@ -134,7 +134,7 @@ private func inspectCheckpoint(_ checkpoint: Checkpoint, _ request: TensorReques
 }
 
 private func inspectAdapter(_ path: String, _ request: TensorRequest) throws -> AdapterInspection {
-    let adapter = try AdapterDirectory.read(path, takingExtras: true)
+    let adapter = try AdapterDirectory.read(path, takingExtras: true, takingAnyValues: true)
     let file = try AdapterFiles(path).tensors(PEFTNames.tensorFile)
     let statePath = joinedPath(path, TrainingState.recordFile)
     var step: Int?

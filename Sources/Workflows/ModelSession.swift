@@ -41,6 +41,7 @@ package final class ModelSession {
         tokenizer = try Tokenizer.load(modelPath: basePath)
         context = try compute.makeContext()
         model = try checkpoint.makeModel(context)
+        if let vocabularyNote { compute.note("\(basePath): \(vocabularyNote)") }
         if let directory {
             adapter = try InjectedAdapter(
                 into: model, directory.configuration, tensors: directory.allTensors, thresholds: directory.thresholds,
@@ -68,5 +69,28 @@ package final class ModelSession {
     package var chatEndTokens: Set<Int32> {
         let end = tokenizer.chatTemplate?.endOfTurn.map { tokenizer.encode($0) } ?? []
         return end.count == 1 && tokenizer.isSpecial(end[0]) ? endTokens.union(end) : endTokens
+    }
+
+    /// What to say at opening of a tokenizer that can give ids which the model's embedding has no row for; nil where it
+    /// cannot.
+    package var vocabularyNote: String? {
+        let rows = model.configuration.vocabularySize
+        guard tokenizer.vocabularySize > rows else { return nil }
+        let first = (rows..<tokenizer.vocabularySize).first { !tokenizer.spelling(of: Int32($0)).isEmpty }
+        return
+            "the tokenizer has ids up to \(tokenizer.vocabularySize - 1), but the model's embedding has \(rows) rows; "
+            + "input with a token beyond them"
+            + (first.map { ", such as '\(tokenizer.spelling(of: Int32($0)))'," } ?? "") + " is refused"
+    }
+
+    /// Throws `unsuitableData` for a prompt with a token that the model's embedding has no row for.
+    func checkVocabulary(of prompt: [Int32]) throws(WorkflowError) {
+        let rows = model.configuration.vocabularySize
+        guard let token = prompt.first(where: { $0 < 0 || Int($0) >= rows }) else { return }
+        throw .unsuitableData(
+            path: basePath,
+            problem:
+                "the prompt has the token '\(tokenizer.spelling(of: token))' with id \(Int(token)), but the model's "
+                + "embedding has \(rows) rows")
     }
 }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The log of a training run, `log.jsonl`, read from its end.
 struct RunLog {
@@ -21,7 +22,7 @@ struct RunLog {
         var losses: [Double] = []
         var wanted = step
         try visitFromEnd { event in
-            if event["event"]?.stringValue == "step", event["step"]?.intValue == wanted,
+            if event["event"]?.stringValue == "step", event["step"]?.integer(in: .steps) == wanted,
                 let loss = event["loss"]?.doubleValue
             {
                 losses.append(loss)

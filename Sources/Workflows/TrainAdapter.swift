@@ -81,6 +81,16 @@ public struct TrainReport: Sendable {
     public var productShare: Double
 }
 
+extension TrainReport {
+    /// Takes the figures of time that the end of a run's log has.
+    fileprivate mutating func takeTimes(of end: JSONValue) {
+        trainingSeconds = end["seconds"]?.doubleValue ?? trainingSeconds
+        tokensPerSecond = end["tokens_per_second"]?.doubleValue ?? tokensPerSecond
+        productShare = end["product_share"]?.doubleValue ?? productShare
+        peakTensorBytes = max(peakTensorBytes, end["peak_tensor_bytes"]?.integer(in: .byteCounts) ?? 0)
+    }
+}
+
 /// Records of the training file that the statistics take where there is no evaluation file (NUMERICS, "Sparsity").
 private let statisticsRecordLimit = 512
 
@@ -123,6 +133,7 @@ private func train(
     try request.check(method: adapter.configuration)
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
+    loading.vocabularySize = session.model.configuration.vocabularySize
     loading.endTokens = session.endTokens
     let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
     let evaluation =
@@ -205,11 +216,13 @@ private func train(
         try progress(TrainProgress(event))
     }
     let taus = adapter.thresholds.values
-    let report = TrainReport(
+    var report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
         gates: taus.isEmpty ? nil : (adapter.configuration.meanSparsity(statistics.modules), taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
+    // A finished run that was resumed keeps what it took.
+    if tally.tokens == 0, let end = try run.lastEnd() { report.takeTimes(of: end) }
     try run.logEnd([
         "steps": .integer(report.steps), "seconds": .real(report.trainingSeconds),
         "tokens_per_second": .real(report.tokensPerSecond), "product_share": .real(report.productShare),

@@ -236,6 +236,12 @@ final class RunDirectory {
         return pathKind(log.path) == .nothing ? [] : try log.losses(endingAt: step, count: count)
     }
 
+    /// What the run took, as the end of its log has it; nil where it has none.
+    func lastEnd() throws -> JSONValue? {
+        let log = RunLog(path: joinedPath(path, TrainingOutput.logFile))
+        return pathKind(log.path) == .nothing ? nil : try log.lastEvents(["end"])["end"]
+    }
+
     /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.
     /// Where that stays aside instead, since there are checkpoints to go on from, its path.
     func giveUp() -> String? {

@@ -13,7 +13,11 @@ struct ComputeArguments: ParsableArguments {
     @Option(help: "Threads; one a processor unless given.")
     var threads: Int?
 
-    var options: ComputeOptions { ComputeOptions(precision: dtype, threadCount: threads) }
+    var options: ComputeOptions {
+        var options = ComputeOptions(precision: dtype, threadCount: threads)
+        options.note = { Terminal.note("note: \($0)") }
+        return options
+    }
 }
 
 extension ComputeOptions.Precision: ExpressibleByArgument {}

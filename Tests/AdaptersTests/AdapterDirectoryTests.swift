@@ -195,7 +195,7 @@ struct SampleAdapter {
         let configuration = try SampleAdapter.configuration(gated: false)
         let paths = SampleAdapter.modules.map(\.path)
         func problem(
-            _ other: AdapterConfiguration? = nil, thresholds: [String: Float] = [:],
+            _ other: AdapterConfiguration? = nil, thresholds: NameTable<Float> = [:],
             _ change: (inout [AdapterTensor]) -> Void = { _ in }
         ) throws -> String {
             var tensors = SampleAdapter.tensors()

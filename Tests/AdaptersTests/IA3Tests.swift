@@ -1,5 +1,6 @@
 import CheckpointIO
 import Models
+import TensorCore
 import TestSupport
 import Testing
 
@@ -38,7 +39,7 @@ import Testing
         let expression = IA3Settings(feedforward: .expression(#".*\.mlp\.down_proj"#))
         #expect(Self.modules.map(expression.scalesInput) == [false, false, true])
         #expect(
-            expression.restricted(to: Set(Self.modules)) == IA3Settings(feedforward: .names([Self.modules[2]])))
+            expression.restricted(to: NameSet(Self.modules)) == IA3Settings(feedforward: .names([Self.modules[2]])))
     }
 
     @Test func feedforwardModulesMustBeTargets() throws {

@@ -169,7 +169,7 @@ import Testing
                 into: model, configuration,
                 tensors: try configuration.initialTensors(
                     modules, RandomStream(seed: 4), weights: checkpoint.weights(of:)),
-                thresholds: isGated ? Dictionary(uniqueKeysWithValues: modules.map { ($0.path, 0) }) : [:],
+                thresholds: isGated ? NameTable(uniqueKeysWithValues: modules.map { ($0.path, 0) }) : [:],
                 source: "test")
             #expect(adapter.projections.count == modules.count)
             let after = try AdaptedModel.logits(model, tokens)

@@ -95,6 +95,9 @@ private let brokenMetadata: [Broken] = [
     Broken("'general.alignment' is 0; it must be a power of two, and its type UINT32") {
         $0.add("general.alignment", integer: 0)
     },
+    Broken("'general.alignment' is 2147483648 bytes, which would stand before each tensor; at most 65536 are taken") {
+        $0.add("general.alignment", integer: 1 << 31)
+    },
     Broken("'general.alignment' is 48; it must be a power of two, and its type UINT32") {
         $0.add("general.alignment", integer: 48)
     },

@@ -70,7 +70,7 @@ package struct AdaptedModel {
         adapter = try InjectedAdapter(
             into: model, configuration, tensors: tensors,
             thresholds: settings.isGated
-                ? Dictionary(uniqueKeysWithValues: modules.map { ($0.path, settings.tau) }) : [:], source: "test")
+                ? NameTable(uniqueKeysWithValues: modules.map { ($0.path, settings.tau) }) : [:], source: "test")
     }
 
     /// The logits of every token of sequences laid end to end, [tokens, vocabulary].

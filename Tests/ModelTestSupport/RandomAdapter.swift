@@ -29,7 +29,7 @@ package func randomAdapter(
     }
     return try AdapterDirectory(
         configuration: configuration, modules: modules.map(\.path), tensors: tensors + saved,
-        thresholds: tau.map { tau in Dictionary(uniqueKeysWithValues: modules.map { ($0.path, tau) }) } ?? [:])
+        thresholds: tau.map { tau in NameTable(uniqueKeysWithValues: modules.map { ($0.path, tau) }) } ?? [:])
 }
 
 extension AdapterDirectory {

@@ -118,7 +118,7 @@ private final class GoldenRun {
         }
         let configuration = try AdapterConfiguration(json: .object(fields), file: "adapter_config.json")
         let file = try golden.tensors("adapter/adapter_model.safetensors")
-        let thresholds = Dictionary(
+        let thresholds = NameTable(
             uniqueKeysWithValues: taus.members.map { ($0.key, Float($0.value.doubleValue ?? .nan)) })
         adapter = try InjectedAdapter(
             into: model, configuration,

@@ -100,7 +100,7 @@ func goldenAdapter(gated: Bool = false, active: [Int] = [40], base: BaseFingerpr
         configuration: try AdapterConfiguration(
             old.settings, isGated: true, targets: old.targets),
         modules: dense.modules, tensors: dense.tensors,
-        thresholds: Dictionary(uniqueKeysWithValues: dense.modules.map { ($0, 0.1) }),
+        thresholds: NameTable(uniqueKeysWithValues: dense.modules.map { ($0, 0.1) }),
         statistics: AdapterStatistics(source: "dev.json", modules: entries),
         origin: AdapterOrigin(base: base))
 }

@@ -104,7 +104,7 @@ import Testing
             let base = try OddModel.base(in: folder)
             // With all of its tokens active a gate is none.
             let adapter = try OddModel.adapter(kind, activeShare: gated ? 1 : nil)
-            let thresholds = gated ? Dictionary(uniqueKeysWithValues: adapter.modules.map { ($0, Float(-1)) }) : [:]
+            let thresholds = gated ? NameTable(uniqueKeysWithValues: adapter.modules.map { ($0, Float(-1)) }) : [:]
             _ = try CheckpointMerge(base: base, adapter: adapter).write(to: folder + "/merged")
             let context = ComputeContext(dtype: .f32, threadCount: 1)
             let model = try base.makeModel(context)
@@ -138,7 +138,7 @@ import Testing
         try withTemporaryFolder { folder in
             let base = try OddModel.base(in: folder)
             let none = [false, false, false]
-            let kept = [
+            let kept: NameTable = [
                 OddModel.modules[0]: none, OddModel.modules[1]: [true, false, true],
                 OddModel.modules[2]: [true, true, true],
             ]
@@ -154,7 +154,7 @@ import Testing
                 #expect(isSame == (kept[module] == none))
             }
             let all = try OddModel.adapter(
-                .adalora, keptRanks: Dictionary(uniqueKeysWithValues: OddModel.modules.map { ($0, none) }))
+                .adalora, keptRanks: NameTable(uniqueKeysWithValues: OddModel.modules.map { ($0, none) }))
             let error = #expect(throws: TransformError.self) { try CheckpointMerge(base: base, adapter: all) }
             #expect(error?.description.contains("the rank of every module is 0") == true)
         }

@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import TensorCore
 import TestSupport
 import Testing
 
@@ -26,7 +27,7 @@ func gatedAdapter(active: [Int], statistics: Bool = true) throws -> AdapterDirec
                 AdapterTensor(name: PEFTNames.key(module, PEFTNames.loraB), shape: [2, 1], values: [1, Float(index)]),
             ]
         },
-        thresholds: Dictionary(uniqueKeysWithValues: modules.enumerated().map { ($1, Float($0) / 8) }),
+        thresholds: NameTable(uniqueKeysWithValues: modules.enumerated().map { ($1, Float($0) / 8) }),
         statistics: statistics ? AdapterStatistics(source: "dev.json", modules: entries) : nil,
         origin: AdapterOrigin(path: "tuned"))
 }

@@ -58,7 +58,7 @@ enum OddModel {
     /// - Parameter keptRanks: AdaLoRA's, by module.
     static func adapter(
         _ kind: AdapterKind, activeShare: Double? = nil, hasLoRABias: Bool = false, modules: [String] = modules,
-        keptRanks: [String: [Bool]] = [:], seed: UInt64 = 40, path: String? = nil
+        keptRanks: NameTable<[Bool]> = [:], seed: UInt64 = 40, path: String? = nil
     ) throws -> AdapterDirectory {
         var adaLoRA = AdaLoRASettings()
         adaLoRA.targetRank = rank
@@ -93,7 +93,7 @@ enum OddModel {
         }
         return try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors,
-            thresholds: activeShare == nil ? [:] : Dictionary(uniqueKeysWithValues: modules.map { ($0, 0.1) }),
+            thresholds: activeShare == nil ? [:] : NameTable(uniqueKeysWithValues: modules.map { ($0, 0.1) }),
             statistics: activeShare.map { share in
                 AdapterStatistics(
                     source: "dev.json",

@@ -22,6 +22,18 @@ import Tokenization
     }
 
     /// A byte-level vocabulary: 256 letters, one merge, two special tokens.
+    @Test func vocabularyThatContradictsItselfIsNotWritten() throws {
+        for (tokens, merges) in [
+            (["a", "b", "ab", "a"], ["a b"]), (["a", "b"], ["a b"]), (["a", "b", "ab"], ["a c"]),
+        ] {
+            var vocabulary = GGUFVocabulary(file: "x.gguf", model: "gpt2", tokens: tokens.map { Array($0.utf8) })
+            vocabulary.types = tokens.map { _ in .normal }
+            vocabulary.preTokenizer = "gpt-2"
+            vocabulary.merges = merges.map { Array($0.utf8) }
+            #expect(throws: TokenizationError.self) { try GGUFTokenizerExport(vocabulary).tokenizer() }
+        }
+    }
+
     private static func byteLevel(_ pre: String) throws -> GGUFVocabulary {
         let source = try Checkpoint.open(fixture("tiny-llama-gguf/tiny-llama-bf16.gguf"))
         var vocabulary = try GGUFVocabulary(try #require(source.metadata), file: source.path)

@@ -13,6 +13,8 @@ struct GGUFHeader {
     /// Where the metadata say what tensors' offsets are multiples of (bytes), and what they are where it does not.
     static let alignmentKey = "general.alignment"
     static let defaultAlignment = 32
+    /// The largest alignment: that of the largest pages. A copy has as many bytes of padding before each tensor.
+    private static let alignmentLimit: UInt32 = 1 << 16
     /// Bytes that a header may have, and all its keys together, pairs and tensors that it may state: so that what a
     /// file claims cannot cost more memory or time than it is worth. The headers of the largest vocabularies have 30
     /// MB, the models of the most experts 50,000 tensors, and nobody's keys a hundred thousand bytes.
@@ -81,7 +83,7 @@ struct GGUFHeader {
         _ file: MappedFile, _ reader: inout ByteReader, count: Int
     ) throws(CheckpointError) -> GGUFMetadata {
         var keys: [String] = []
-        var places: [String: GGUFMetadata.Place] = [:]
+        var places: NameTable<GGUFMetadata.Place> = [:]
         var keysByteCount = 0
         for index in 0..<count {
             let key = try reader.readString("metadata key \(index)", limit: keyByteLimit)
@@ -179,9 +181,15 @@ struct GGUFHeader {
     private static func alignment(_ file: String, _ metadata: GGUFMetadata) throws(CheckpointError) -> Int {
         guard let value = metadata[alignmentKey] else { return defaultAlignment }
         guard case .uint32(let alignment) = value, alignment > 0, alignment & (alignment - 1) == 0 else {
-            let found = value.intValue.map { "\($0)" } ?? "no number"
+            let found = value.integer(in: .anything).map { "\($0)" } ?? "no number"
             throw .malformed(
                 file: file, problem: "'\(alignmentKey)' is \(found); it must be a power of two, and its type UINT32")
+        }
+        guard alignment <= alignmentLimit else {
+            throw .malformed(
+                file: file,
+                problem: "'\(alignmentKey)' is \(alignment) bytes, which would stand before each tensor; at most "
+                    + "\(alignmentLimit) are taken")
         }
         return Int(alignment)
     }
@@ -239,7 +247,7 @@ extension GGUFHeader {
         _ entries: [Entry], file: String, fileIndex: Int, headerEnd: Int, fileEnd: Int, alignment: Int
     ) throws(CheckpointError) -> [TensorRecord] {
         let dataStart = (headerEnd + alignment - 1) / alignment * alignment
-        var names = Set<String>()
+        var names = NameSet()
         var tensors: [TensorRecord] = []
         for entry in entries {
             func failure(_ expected: String, _ found: String) -> CheckpointError {

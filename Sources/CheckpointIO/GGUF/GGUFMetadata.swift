@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A value of a GGUF file's metadata with its exact type.
 package enum GGUFValue: Sendable {
     case uint8(UInt8)
@@ -74,7 +76,7 @@ package struct GGUFMetadata: Sendable {
     package let keys: [String]
     /// The file, and where in it the bytes of each value lie.
     let file: MappedFile
-    let places: [String: Place]
+    let places: NameTable<Place>
 
     /// The bytes of a value in its file.
     struct Place: Sendable {
@@ -85,7 +87,7 @@ package struct GGUFMetadata: Sendable {
     }
 
     /// Metadata whose values were all checked.
-    init(keys: [String], file: MappedFile, places: [String: Place]) {
+    init(keys: [String], file: MappedFile, places: NameTable<Place>) {
         self.keys = keys
         self.file = file
         self.places = places

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Opening a model of one GGUF file or of several.
 extension GGUFSplit {
     /// The files of a model and what is in them.
@@ -102,8 +104,8 @@ extension GGUFSplit {
     private static func claim(of header: GGUFHeader, _ path: String) throws(CheckpointError) -> Claim? {
         func integer(_ key: String, in range: ClosedRange<Int>) throws(CheckpointError) -> Int? {
             guard let value = header.metadata[key] else { return nil }
-            guard let number = value.intValue, range.contains(number) else {
-                let found = value.intValue.map { "\($0)" } ?? "no integer"
+            guard let number = value.integer(in: range) else {
+                let found = value.integer(in: .anything).map { "\($0)" } ?? "no integer"
                 throw .malformed(
                     file: path,
                     problem: "'\(key)' is \(found); it must be from \(range.lowerBound) to \(range.upperBound)")
@@ -119,7 +121,7 @@ extension GGUFSplit {
     }
 
     private static func refuseRepeated(_ tensors: [TensorRecord], _ files: [MappedFile]) throws(CheckpointError) {
-        var partOfTensor: [String: Int] = [:]
+        var partOfTensor: NameTable<Int> = [:]
         for tensor in tensors {
             guard let other = partOfTensor.updateValue(tensor.fileIndex, forKey: tensor.name) else { continue }
             throw .badTensor(

@@ -56,8 +56,8 @@ package final class GGUFWriter {
         version: UInt32 = GGUFWriter.version, file: String
     ) throws(CheckpointError) -> TensorFileLayout {
         precondition(version == 2 || version == 3, "version \(version) is not known")
-        precondition(Set(metadata.map(\.key)).count == metadata.count, "a metadata key stands twice")
-        precondition(Set(entries.map(\.name)).count == entries.count, "a tensor stands twice among the entries")
+        precondition(NameSet(metadata.map(\.key)).count == metadata.count, "a metadata key stands twice")
+        precondition(NameSet(entries.map(\.name)).count == entries.count, "a tensor stands twice among the entries")
         let alignment = alignment(metadata)
         var header = Array("GGUF".utf8) + GGUFEncodedValue.littleEndianBytes(version)
         // Metadata may be long: they are not copied more than once.

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A JSON value. Objects keep the order of their keys and never hold a key twice; numbers keep their text, so that a
 /// 64-bit integer survives.
 package enum JSONValue: Sendable, Equatable {
@@ -51,21 +53,7 @@ package enum JSONValue: Sendable, Equatable {
 package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     /// The keys in order, each once.
     package private(set) var keys: [String] = []
-    private var values: [MemberName: JSONValue] = [:]
-
-    /// A key that compares and hashes as its UTF-8 bytes.
-    private struct MemberName: Hashable, Sendable {
-        let text: String
-
-        static func == (left: MemberName, right: MemberName) -> Bool {
-            left.text.utf8.elementsEqual(right.text.utf8)
-        }
-
-        func hash(into hasher: inout Hasher) {
-            var text = text
-            text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-        }
-    }
+    private var values: [ByteName: JSONValue] = [:]
 
     /// No members.
     package init() {}
@@ -82,17 +70,17 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     package var count: Int { keys.count }
 
     /// Key and value of each member in order.
-    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[MemberName(text: $0)]!) } }
+    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[ByteName($0)]!) } }
 
     /// The value of `key`; setting nil takes the member out, a new key goes to the end.
     package subscript(key: String) -> JSONValue? {
-        get { values[MemberName(text: key)] }
+        get { values[ByteName(key)] }
         set {
-            let wanted = MemberName(text: key)
+            let wanted = ByteName(key)
             if let newValue {
                 if values.updateValue(newValue, forKey: wanted) == nil { keys.append(key) }
             } else if values.removeValue(forKey: wanted) != nil {
-                keys.removeAll { MemberName(text: $0) == wanted }
+                keys.removeAll { ByteName($0) == wanted }
             }
         }
     }

@@ -11,7 +11,7 @@ package struct SafetensorsFile: TensorSource, Sendable {
     package let metadata: [(key: String, value: String)]
     /// The file's mapping.
     package let file: MappedFile
-    private let index: [String: Int]
+    private let index: NameTable<Int>
 
     /// Opens `path` and checks its header.
     package static func open(_ path: String) throws(CheckpointError) -> SafetensorsFile {

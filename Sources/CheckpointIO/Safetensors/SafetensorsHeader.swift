@@ -71,8 +71,7 @@ struct SafetensorsHeader {
     ) throws(CheckpointError) -> (metadata: [(key: String, value: String)], tensors: [TensorRecord]) {
         var metadata: [(key: String, value: String)] = []
         var tensors: [TensorRecord] = []
-        // Names are told apart as Swift's strings are, which is how tensors are looked up.
-        var names: Set<String> = []
+        var names: NameSet = []
         var namesByteCount = 0
         // The parser's closures may throw its own errors only; one of these is carried past them.
         var failure: CheckpointError?

@@ -1,4 +1,5 @@
 import Glibc
+import TensorCore
 import Threads
 
 /// A few files in one: a POSIX archive (`ustar`) in Zstandard frames with a seek table, so that `zstd -d` and `tar -x`
@@ -70,7 +71,7 @@ package final class FilePack: Sendable {
             guard header.paddedCount <= packed.byteCount - start else {
                 throw failure(position, "gives '\(header.name)' \(header.byteCount) bytes, more than there are")
             }
-            guard !entries.contains(where: { $0.name == header.name }) else {
+            guard !entries.contains(where: { $0.name.hasSameBytes(as: header.name) }) else {
                 throw failure(position, "names '\(header.name)' for the second time")
             }
             guard entries.count < Self.entryLimit else {
@@ -88,7 +89,7 @@ package final class FilePack: Sendable {
     }
 
     /// The file called `name`.
-    package func entry(_ name: String) -> Entry? { entries.first { $0.name == name } }
+    package func entry(_ name: String) -> Entry? { entries.first { $0.name.hasSameBytes(as: name) } }
 
     /// What messages call a file of the pack.
     package func displayPath(_ name: String) -> String { joinedPath(path, name) }
@@ -154,7 +155,8 @@ package final class FilePack: Sendable {
         _ names: [String], in directory: String, to output: AtomicFileWriter,
         level: Int = SeekableZstdWriter.defaultLevel, threadCount: Int = ThreadTeam.available
     ) throws(CheckpointError) {
-        precondition(names.count <= entryLimit && Set(names).count == names.count, "a pack has few files, each once")
+        precondition(
+            names.count <= entryLimit && NameSet(names).count == names.count, "a pack has few files, each once")
         let writer = SeekableZstdWriter(output, level: level, threadCount: threadCount)
         var files: [MappedFile] = []
         for name in names {

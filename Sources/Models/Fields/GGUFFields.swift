@@ -28,7 +28,7 @@ struct GGUFFields: FieldSource {
     private static func shown(_ value: GGUFValue) -> String {
         if let text = value.stringValue { return "'\(text.beginning(shownLimit))'" }
         if let count = value.elementCount { return "an array of \(count)" }
-        return value.intValue.map { "\($0)" } ?? value.doubleValue.map { "\($0)" } ?? "\(value)"
+        return value.integer(in: .anything).map { "\($0)" } ?? value.doubleValue.map { "\($0)" } ?? "\(value)"
     }
 
     /// Unicode scalars of a text that a message has room for.
@@ -37,14 +37,14 @@ struct GGUFFields: FieldSource {
     /// A size; an array of equal sizes, one a layer, counts as one.
     func positiveInteger(_ key: String) throws(ModelError) -> Int? {
         guard let value = metadata[key] else { return nil }
-        var integer = value.intValue
-        if let list = value.integerArray {
+        var integer = value.integer(in: .sizes)
+        if let list = value.integers(in: .anything) {
             guard let first = list.first, list.allSatisfy({ $0 == first }) else {
                 throw unsupported(key, "different from layer to layer", "layers of one shape")
             }
-            integer = Int(first)
+            integer = ClosedRange.sizes.contains(first) ? first : nil
         }
-        guard let integer, integer > 0, integer <= Int(Int32.max) else {
+        guard let integer else {
             throw bad(key, "an integer from 1 to \(Int32.max)", Self.shown(value))
         }
         return integer

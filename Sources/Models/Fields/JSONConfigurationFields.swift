@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The members of a configuration object, read with checks; absent and null are the same.
 struct JSONConfigurationFields: FieldSource {
@@ -61,7 +62,7 @@ struct JSONConfigurationFields: FieldSource {
     /// Sizes are bounded so that products of two fit an `Int`.
     func positiveInteger(_ key: String) throws(ModelError) -> Int? {
         guard let member = member(key) else { return nil }
-        guard let value = member.intValue, value > 0, value <= Int(Int32.max) else {
+        guard let value = member.integer(in: .sizes) else {
             throw bad(key, "an integer from 1 to \(Int32.max)", found(key))
         }
         return value
@@ -69,7 +70,7 @@ struct JSONConfigurationFields: FieldSource {
 
     /// A count, which may be none.
     func positiveIntegerOrZero(_ key: String) throws(ModelError) -> Int? {
-        member(key)?.intValue == 0 ? 0 : try positiveInteger(key)
+        member(key)?.integer(in: .sizesOrNone) == 0 ? 0 : try positiveInteger(key)
     }
 
     func positiveNumber(_ key: String) throws(ModelError) -> Double? {
@@ -86,7 +87,9 @@ struct JSONConfigurationFields: FieldSource {
         let elements = member.arrayValue ?? [member]
         var ids: [Int] = []
         for element in elements {
-            guard let id = element.intValue, id >= 0 else { throw bad(key, "a token id or a list of them", found(key)) }
+            guard let id = element.integer(in: .tokenIDs) else {
+                throw bad(key, "a token id or a list of them", found(key))
+            }
             ids.append(id)
         }
         return ids

@@ -1,5 +1,6 @@
 import CheckpointIO
 import Glibc
+import TensorCore
 
 /// The facts of a model as its checkpoint tells them, in `config.json` or in GGUF metadata: one reader for both, so that
 /// an architecture names each field once.
@@ -122,6 +123,12 @@ package struct ModelFields {
             let method = quantization["quant_method"]?.stringValue ?? "unnamed"
             throw json.unsupported("quantization_config", "'\(method)'", "F32, F16 and BF16 weights, or GGUF")
         }
+        if let quantization = json.member("quantization"), let bits = quantization["bits"]?.integer(in: .sizesOrNone) {
+            throw json.unsupported(
+                "quantization", "MLX's with \(bits) bits",
+                "F32, F16 and BF16 weights, or GGUF; take the model that it "
+                    + "was made of, or dequantize it with mlx_lm.convert --dequantize")
+        }
         let activation = try json.string("hidden_act") ?? "silu"
         guard activation == "silu" || activation == "swish" else {
             throw json.unsupported("hidden_act", "'\(activation)'", "silu")
@@ -133,7 +140,7 @@ package struct ModelFields {
     func refuseExpertsScalesAndWindows() throws(ModelError) {
         guard let gguf else { return }
         let prefix = gguf.prefix
-        if let experts = gguf.metadata[prefix + "expert_count"]?.intValue, experts > 0 {
+        if let experts = gguf.metadata[prefix + "expert_count"]?.integer(in: .anything), experts != 0 {
             throw gguf.unsupported(prefix + "expert_count", "\(experts)", "models without experts")
         }
         for key in ["attention.scale", "logit_scale", "residual_scale", "embedding_scale"].map({ prefix + $0 }) {

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The tokens that begin and end texts, as a checkpoint tells them.
 extension ModelFields {
@@ -7,7 +8,7 @@ extension ModelFields {
 
     /// The token that begins a text; `assumed` where `config.json` has not even the key.
     func bosTokenID(assumed: Int?) throws(ModelError) -> Int? {
-        if let gguf { return gguf.metadata["tokenizer.ggml.bos_token_id"]?.intValue }
+        if let gguf { return gguf.metadata["tokenizer.ggml.bos_token_id"]?.integer(in: .tokenIDs) }
         guard let json, json.hasKey("bos_token_id") else { return assumed }
         return try json.tokenIDs("bos_token_id").first
     }
@@ -22,14 +23,14 @@ extension ModelFields {
     private static func endTokenIDs(_ fields: GGUFFields, vocabularySize: Int) throws(ModelError) -> [Int] {
         let key = ModelConfiguration.ggufEndTokensKey
         if let value = fields.metadata[key] {
-            guard let count = value.elementCount, count <= vocabularySize, let ids = value.integerArray,
-                ids.allSatisfy({ $0 >= 0 && $0 < vocabularySize })
+            guard let count = value.elementCount, count <= vocabularySize, vocabularySize > 0,
+                let ids = value.integers(in: 0...vocabularySize - 1)
             else { throw fields.bad(key, "a list of token ids below \(vocabularySize)", "something else") }
-            return ids.map(Int.init)
+            return ids
         }
         var ends: [Int] = []
         for key in ggufEndTokenKeys {
-            if let id = fields.metadata[key]?.intValue, !ends.contains(id) { ends.append(id) }
+            if let id = fields.metadata[key]?.integer(in: .tokenIDs), !ends.contains(id) { ends.append(id) }
         }
         return ends
     }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The tensors of a GGUF file by Hugging Face's names and row order, for architectures without a graph.
 ///
@@ -13,8 +14,8 @@ package struct GGUFNames {
     package let expertsModelType: String?
     private let sizes: GGUFSizes
     private let layerPrefix: String
-    private let byGGUF: (outer: [String: Entry], layers: [String: Entry])
-    private let byName: (outer: [String: Entry], layers: [String: Entry])
+    private let byGGUF: (outer: NameTable<Entry>, layers: NameTable<Entry>)
+    private let byName: (outer: NameTable<Entry>, layers: NameTable<Entry>)
 
     /// A tensor of a row.
     private struct Entry {
@@ -48,8 +49,8 @@ package struct GGUFNames {
                 row.tensors.map { Entry(name: $0.name, gguf: $0.gguf, columns: $0.columns, row: row) }
             }
         }
-        func table(_ rows: [GGUFNameRow], _ key: (Entry) -> String) -> [String: Entry] {
-            Dictionary(uniqueKeysWithValues: entries(rows).map { (key($0), $0) })
+        func table(_ rows: [GGUFNameRow], _ key: (Entry) -> String) -> NameTable<Entry> {
+            NameTable(uniqueKeysWithValues: entries(rows).map { (key($0), $0) })
         }
         byGGUF = (table(outer, \.gguf), table(layers, \.gguf))
         byName = (table(outer, \.name), table(layers, \.name))
@@ -76,7 +77,7 @@ package struct GGUFNames {
 
     /// The entry under a name, and the layer that the name tells.
     private func entry(
-        _ name: String, _ prefix: String, _ table: (outer: [String: Entry], layers: [String: Entry])
+        _ name: String, _ prefix: String, _ table: (outer: NameTable<Entry>, layers: NameTable<Entry>)
     ) -> (Entry, layer: Int?)? {
         if let entry = table.outer[name] { return (entry, nil) }
         guard name.hasPrefix(prefix) else { return nil }

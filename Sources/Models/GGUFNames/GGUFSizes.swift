@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The sizes in a GGUF file's metadata on which the order of rows depends; nil where the file does not give them as
 /// positive numbers.
@@ -27,13 +28,13 @@ struct GGUFSizes {
     init(_ metadata: GGUFMetadata, prefix: String) {
         func value(_ key: String) -> GGUFValue? { metadata[prefix + key] }
         func size(_ key: String) -> Int? {
-            guard let size = value(key)?.intValue, size > 0, size <= Int(Int32.max) else { return nil }
+            guard let size = value(key)?.integer(in: .sizes) else { return nil }
             return size
         }
         func sizes(_ key: String) -> [Int]? {
             if let size = size(key) { return [size] }
             guard let value = value(key), let count = value.elementCount, count <= 1 << 16 else { return nil }
-            return value.integerArray?.map { Int($0) }
+            return value.integers(in: .sizesOrNone)
         }
         queryHeads = sizes("attention.head_count")
         // As llama.cpp has it, every head has keys of its own where nothing else is said.

@@ -1,6 +1,8 @@
+import TensorCore
+
 extension BaseNames {
     /// Ends of the names of input embeddings.
-    private static let embeddingNames: Set<String> = [
+    private static let embeddingNames: NameSet = [
         "embed_tokens", "wte", "word_embeddings", "embed_in", "shared", "tok_embeddings", "tokens_embed",
         "token_embedding",
         "embeddings", "word_embedding", "word_emb",
@@ -84,7 +86,7 @@ extension BaseNames {
             if let count = counts.max() { return number >= count ? .fewerLayers(count: count) : .otherModules }
         }
         if components.contains(where: NameWords.classifiers.contains) { return .classificationHead }
-        let known = Set(prefixes.layerCounts.keys.lazy.flatMap { NamePath.components($0).map(String.init) })
+        let known = NameSet(prefixes.layerCounts.keys.lazy.flatMap { NamePath.components($0).map(String.init) })
         if let part = components.first(where: { NameWords.isTower($0) && !known.contains(String($0)) }) {
             return .missingPart(String(part))
         }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 // How to use it: `BaseNames(tensors, modelType:, configuration:)` once a base, `.fitted(to:)` with all matrices of the
 // adapter (it settles between two readings of the adapter's prefix by which one fits all of them), then `places(of:)` or
@@ -11,7 +12,7 @@ import CheckpointIO
 /// added or left out (`PrefixIndex`). Where several tensors fit equally well, nothing is chosen.
 package struct BaseNames: Sendable {
     /// Shapes by name.
-    let shapes: [String: [Int]]
+    let shapes: NameTable<[Int]>
     /// `model_type`s, the whole model's first, then those of its parts.
     let modelTypes: [String]
     let prefixes: PrefixIndex
@@ -28,16 +29,16 @@ package struct BaseNames: Sendable {
     /// Whether layers that bear `Conv1D`'s names are stored [in, out], as their biases tell.
     let conv1DEvidence: Bool?
     /// Modules under which packed tensors lie.
-    let packedStems: Set<String>
+    let packedStems: NameSet
     let near: NearNames
     /// How the adapter's factors of packed experts lie, which its writer's version tells.
     package var expertFactors = ExpertFactors.byModule
     /// What the patterns of an adapter's names may mean, likelier readings in earlier lists.
-    private var readings: [String: [[Reading]]] = [:]
+    private var readings: NameTable<[[Reading]]> = [:]
 
     /// The base's tensors; `modelType` and `configuration` are those of `config.json`, nil where there is none.
     package init(_ tensors: [NamedShape], modelType: String?, configuration: JSONValue?) {
-        shapes = Dictionary(tensors.map { ($0.name, $0.shape) }, uniquingKeysWith: { first, _ in first })
+        shapes = NameTable(tensors.map { ($0.name, $0.shape) }, uniquingKeysWith: { first, _ in first })
         var types = modelType.map { [$0] } ?? []
         for (_, value) in configuration?.objectValue?.members ?? [] {
             if let type = value["model_type"]?.stringValue, !types.contains(type) { types.append(type) }
@@ -62,7 +63,7 @@ package struct BaseNames: Sendable {
     package func fitted(to matrices: [SizedMatrix], factors: ExpertFactors = .byModule) -> BaseNames {
         var copy = self
         copy.expertFactors = factors
-        var groups: [String: [(pattern: String, numbers: [Substring], matrix: SizedMatrix)]] = [:]
+        var groups: NameTable<[(pattern: String, numbers: [Substring], matrix: SizedMatrix)]> = [:]
         // Most names are those of the base as they are.
         for matrix in matrices where shapes["\(matrix.matrix.path).weight"] == nil {
             let (pattern, numbers) = NamePath.pattern(of: matrix.matrix.path)
@@ -70,7 +71,7 @@ package struct BaseNames: Sendable {
             groups[String(NamePath.split(pattern).prefix), default: []].append((pattern, numbers, matrix))
         }
         for group in groups.values {
-            let patterns = Set(group.map(\.pattern))
+            let patterns = NameSet(group.map(\.pattern))
             guard let several = copy.severalMeanings(among: group) else { continue }
             let fitting = several.filter { prefix in
                 group.allSatisfy { pattern, numbers, matrix in
@@ -196,7 +197,7 @@ extension BaseNames {
             lists.append(moved.flatMap { level < $0.count ? $0[level] : [] })
         }
         lists += borrowedReadings(of: pattern)
-        var seen: Set<String> = [pattern]
+        var seen: NameSet = [pattern]
         return lists.map { $0.filter { seen.insert($0.pattern).inserted } }.filter { !$0.isEmpty }
     }
 
@@ -222,11 +223,11 @@ extension BaseNames {
     /// The prefixes of which more than one fits the first matrix of a pattern equally well; nil where each fits one.
     private func severalMeanings(
         among group: [(pattern: String, numbers: [Substring], matrix: SizedMatrix)]
-    ) -> Set<String>? {
-        var seen: Set<String> = []
+    ) -> NameSet? {
+        var seen: NameSet = []
         for (pattern, numbers, matrix) in group where seen.insert(pattern).inserted {
             for list in readings[pattern] ?? [] {
-                let fitting = Set(list.filter { fits(matrix, $0, numbers) }.map(\.prefix))
+                let fitting = NameSet(list.filter { fits(matrix, $0, numbers) }.map(\.prefix))
                 if fitting.count > 1 { return fitting }
                 if fitting.count == 1 { break }
             }

@@ -1,7 +1,9 @@
+import TensorCore
+
 /// Which layers are `Conv1D` of transformers, whose weight is stored [in, out].
 package enum Conv1DModules {
     /// By model type, the last components of the paths of such layers.
-    private static let names: [String: Set<String>] = [
+    private static let names: NameTable<NameSet> = [
         "gpt2": ["c_attn", "q_attn", "c_proj", "c_fc"],
         "decision_transformer": ["c_attn", "q_attn", "c_proj", "c_fc"],
         "imagegpt": ["c_attn", "q_attn", "c_proj", "c_fc"],
@@ -11,9 +13,9 @@ package enum Conv1DModules {
         "clvp": ["c_proj", "c_fc"],
     ]
     /// Every name that such a layer has in any model type.
-    private static let allNames = names.values.reduce(into: Set<String>()) { $0.formUnion($1) }
+    private static let allNames = names.values.reduce(into: NameSet()) { $0.formUnion($1) }
     /// Model types that have linear layers of these names.
-    private static let linearTypes: Set<String> = [
+    private static let linearTypes: NameSet = [
         "gpt_bigcode", "gpt_neo", "gptj", "codegen", "starcoder2", "exaone", "exaone4", "qwen", "gpt_refact", "bark",
         "inkling2", "step3p7",
     ]
@@ -34,7 +36,7 @@ package enum Conv1DModules {
     }
 
     /// Whether layers of these names are stored [in, out], by one that is not square and has a bias; nil where there is none.
-    static func evidence(among tensors: [NamedShape], shapes: [String: [Int]]) -> Bool? {
+    static func evidence(among tensors: [NamedShape], shapes: NameTable<[Int]>) -> Bool? {
         for tensor in tensors where tensor.shape.count == 2 && tensor.shape[0] != tensor.shape[1] {
             let (module, last) = NamePath.parent(tensor.name)
             guard last == "weight", allNames.contains(NamePath.parent(module).last) else { continue }

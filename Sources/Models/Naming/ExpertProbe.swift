@@ -1,8 +1,10 @@
+import TensorCore
+
 /// Looks for the matrices of a mixture's experts: files hold a tensor for each expert, or all of one kind packed, gate and up
 /// together or apart.
 struct ExpertProbe {
     private let probe: PlaceProbe
-    private var shapes: [String: [Int]] { probe.base.shapes }
+    private var shapes: NameTable<[Int]> { probe.base.shapes }
 
     init(_ probe: PlaceProbe) { self.probe = probe }
 
@@ -281,8 +283,8 @@ struct ExpertProbe {
     }
 
     /// The modules under which packed tensors lie, `experts` beside those of granitemoe's names.
-    static func packedStems(among tensors: [NamedShape]) -> Set<String> {
-        var stems: Set<String> = []
+    static func packedStems(among tensors: [NamedShape]) -> NameSet {
+        var stems: NameSet = []
         for tensor in tensors where tensor.shape.count == 3 {
             let (parent, last) = NamePath.parent(tensor.name)
             let owner = last == "weight" ? NamePath.parent(parent).parent : parent

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// What is known of how model types name their modules in memory and in files; all else is found by the names themselves.
 enum NamingTable {
     private typealias Rule = NamingFamily.Rule
@@ -133,20 +135,20 @@ enum NamingTable {
     }
 
     /// Model types whose packed experts are stored [experts, in, out].
-    static let transposedExperts: Set<String> = [
+    static let transposedExperts: NameSet = [
         "gpt_oss", "qwen3_vl_moe", "qwen3_vl_moe_text", "llama4", "llama4_text", "aria", "aria_text",
     ]
     /// Those of them whose modules do not say so, for which peft takes them for [experts, out, in].
-    static let unmarkedExperts: Set<String> = ["llama4", "llama4_text"]
+    static let unmarkedExperts: NameSet = ["llama4", "llama4_text"]
     /// Those of them that transformers 5 holds in memory as [experts, out, in], and 4 did not.
-    static let turnedExperts: Set<String> = ["qwen3_vl_moe", "qwen3_vl_moe_text"]
+    static let turnedExperts: NameSet = ["qwen3_vl_moe", "qwen3_vl_moe_text"]
     /// Model types whose packed experts are stored [experts, out, in].
-    static let plainExperts: Set<String> = [
+    static let plainExperts: NameSet = [
         "mixtral", "minimax", "minimax_m2", "qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text",
         "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "glm4_moe", "glm4_moe_lite", "glm4v_moe",
         "olmoe", "flex_olmo", "hunyuan_v1_moe", "jamba", "lfm2_moe", "phimoe", "granitemoe", "granitemoeshared",
         "granitemoehybrid", "longcat_flash", "exaone_moe", "cohere2_moe", "nemotron_h", "solar_open", "afmoe",
     ]
     /// Model types whose packed gate and up projections lie in turn, one row of each.
-    static let interleavedExperts: Set<String> = ["gpt_oss"]
+    static let interleavedExperts: NameSet = ["gpt_oss"]
 }

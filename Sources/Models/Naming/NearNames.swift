@@ -1,4 +1,5 @@
 import Synchronization
+import TensorCore
 
 /// A name of the base that is near to one that it lacks, and what differs.
 package struct NearName: Sendable, Equatable, CustomStringConvertible {
@@ -34,14 +35,14 @@ final class NearNames: Sendable {
 
     private struct Memory {
         /// By the pattern of the base's modules, the numbers of one of them.
-        var patterns: [String: [Substring]] = [:]
+        var patterns: NameTable<[Substring]> = [:]
         /// By the pattern of a name, the patterns nearest to it.
-        var nearest: [String: [String]] = [:]
+        var nearest: NameTable<[String]> = [:]
     }
     private let memory = Mutex(Memory())
 
     /// The modules nearest to `name`: by pattern, each with the name's own numbers where the base has that.
-    func nearest(to name: String, among shapes: [String: [Int]]) -> [NearName] {
+    func nearest(to name: String, among shapes: NameTable<[Int]>) -> [NearName] {
         let wanted = NamePath.components(name)
         let (pattern, numbers) = NamePath.pattern(of: name)
         return memory.withLock { memory in
@@ -56,12 +57,12 @@ final class NearNames: Sendable {
         }
     }
 
-    private static func holds(_ module: String, _ shapes: [String: [Int]]) -> Bool {
+    private static func holds(_ module: String, _ shapes: NameTable<[Int]>) -> Bool {
         shapes["\(module).weight"] != nil || shapes[module] != nil
     }
 
-    private static func patterns(of shapes: [String: [Int]]) -> [String: [Substring]] {
-        var patterns: [String: [Substring]] = [:]
+    private static func patterns(of shapes: NameTable<[Int]>) -> NameTable<[Substring]> {
+        var patterns: NameTable<[Substring]> = [:]
         for name in shapes.keys.sorted() where patterns.count < patternLimit {
             let (module, last) = NamePath.parent(name)
             let (pattern, numbers) = NamePath.pattern(of: last == "weight" ? module : name)

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Sizes of an update: rows are the module's outputs, columns its inputs.
 struct UpdateSize: Equatable {
     let rows: Int
@@ -152,6 +154,8 @@ struct PlaceProbe {
 
     /// `path` without `suffix` and the dot before it; nil where it does not end so.
     static func stem(of path: String, suffix: String) -> String? {
-        path == suffix ? "" : path.hasSuffix("." + suffix) ? String(path.dropLast(suffix.utf8.count + 1)) : nil
+        path.hasSameBytes(as: suffix)
+            ? ""
+            : path.endsInBytes(of: "." + suffix) ? String(path.dropLast(suffix.utf8.count + 1)) : nil
     }
 }

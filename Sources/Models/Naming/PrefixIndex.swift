@@ -1,11 +1,13 @@
+import TensorCore
+
 /// The prefixes of a base's names (what stands before the number of a layer; of a module outside of layers its whole path),
 /// to find those that a prefix of an adapter may mean.
 struct PrefixIndex: Sendable {
     /// By prefix, the number of layers (one more than the largest; nil outside of layers).
-    private(set) var layerCounts: [String: Int?] = [:]
-    private var byReduced: [String: [String]] = [:]
-    private var bySuffix: [String: [String]] = [:]
-    private var byReducedSuffix: [String: [String]] = [:]
+    private(set) var layerCounts: NameTable<Int?> = [:]
+    private var byReduced: NameTable<[String]> = [:]
+    private var bySuffix: NameTable<[String]> = [:]
+    private var byReducedSuffix: NameTable<[String]> = [:]
     private let modelType: String?
 
     /// The prefixes of the paths of a base's modules.
@@ -55,7 +57,7 @@ struct PrefixIndex: Sendable {
         // A bare model's names say nothing of where in a larger model they lie: all that end so may be meant.
         var lists = isPlain ? [equal + added, dropped] : [equal, added + dropped]
         lists.append(remote(reduced))
-        var seen: Set<String> = [prefix]
+        var seen: NameSet = [prefix]
         return lists.map { $0.filter { seen.insert($0).inserted } }.filter { !$0.isEmpty }
     }
 

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// One turn of a conversation.
 package struct ChatMessage: Sendable, Equatable {
@@ -207,7 +208,7 @@ extension JinjaValue {
         switch value {
         case .null: self = .none
         case .bool(let value): self = .bool(value)
-        case .number(let text): self = value.intValue.map { .integer($0) } ?? .plain(text)
+        case .number(let text): self = value.integer(in: .anything).map { .integer($0) } ?? .plain(text)
         case .string(let text): self = .text(JinjaText(text, mark: mark))
         case .array(let values): self = .list(values.map { JinjaValue($0, mark: mark) })
         case .object(let object):

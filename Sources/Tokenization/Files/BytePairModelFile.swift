@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The `model` object of a `tokenizer.json`: a vocabulary, merges and switches.
 struct BytePairModelFile {
@@ -27,7 +28,7 @@ struct BytePairModelFile {
         let vocabulary = try fields.fields("vocab").object
         tokens = TokenTable(capacity: vocabulary.count)
         for (text, value) in vocabulary.members {
-            guard let id = value.intValue, id >= 0, id < TokenTable.idLimit else {
+            guard let id = value.integer(in: 0...TokenTable.idLimit - 1) else {
                 throw .malformed(
                     file: fields.file,
                     problem: "the id of token '\(text)' is not a whole number from 0 below \(TokenTable.idLimit)")

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// Making the vocabulary of a GGUF file from the tokenizer of a Hugging Face directory.
 extension GGUFVocabulary {
@@ -217,7 +218,9 @@ extension GGUFVocabulary {
                 guard let text = value?.stringValue ?? value?["content"]?.stringValue else { continue }
                 if let id = parts.tokens.id(of: Array(text.utf8)) { return Int(id) }
             }
-            return configuration?["\(name)_token_id"]?.intValue.flatMap { tokens.indices.contains($0) ? $0 : nil }
+            return configuration?["\(name)_token_id"]?.integer(in: .tokenIDs).flatMap {
+                tokens.indices.contains($0) ? $0 : nil
+            }
         }
         bosTokenID = id("bos") ?? parts.prefix.first.map(Int.init)
         eosTokenID = id("eos") ?? parts.suffix.first.map(Int.init)

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The tokenizer that a GGUF file carries under `tokenizer.ggml.*`, as plain arrays.
 package struct GGUFVocabulary: Sendable {
@@ -59,7 +60,7 @@ package struct GGUFVocabulary: Sendable {
         }
         func id(_ key: String) throws(TokenizationError) -> Int? {
             guard let value = metadata[key] else { return nil }
-            guard let id = value.intValue, id >= 0 else { throw wrong(key, "a token id") }
+            guard let id = value.integer(in: .tokenIDs) else { throw wrong(key, "a token id") }
             return id
         }
         func bool(_ key: String) throws(TokenizationError) -> Bool? {
@@ -83,11 +84,11 @@ package struct GGUFVocabulary: Sendable {
         self.init(file: file, model: model, tokens: texts.indices.map(texts.bytes(at:)))
         preTokenizer = metadata["tokenizer.ggml.pre"]?.stringValue
         if let value = metadata["tokenizer.ggml.token_type"] {
-            guard value.elementCount == tokens.count, let numbers = value.integerArray else {
+            guard value.elementCount == tokens.count, let numbers = value.integers(in: .settings) else {
                 throw wrong("tokenizer.ggml.token_type", "\(tokens.count) numbers")
             }
             for number in numbers {
-                guard let type = TokenType(rawValue: number) else {
+                guard let type = TokenType(rawValue: Int64(number)) else {
                     throw .unsupported(file: file, feature: "the token type \(number)")
                 }
                 types.append(type)

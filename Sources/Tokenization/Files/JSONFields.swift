@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// One object of a tokenizer file, read field by field; what is missing or wrong is an error that names its place.
 struct JSONFields {
@@ -64,7 +65,9 @@ struct JSONFields {
 
     /// A count or an id.
     func natural(_ key: String) throws(TokenizationError) -> Int {
-        guard let value = self[key]?.intValue, value >= 0 else { throw malformed(key, "a whole number from 0") }
+        guard let value = self[key]?.integer(in: .sizesOrNone) else {
+            throw malformed(key, "a whole number from 0 to \(Int32.max)")
+        }
         return value
     }
 

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// Reads Hugging Face's `tokenizer.json`.
 ///
@@ -33,11 +34,33 @@ struct TokenizerFile {
         for id in prefix + suffix where tokens[id] == nil {
             throw .malformed(file: root.file, problem: "'post_processor' adds token \(id), which does not exist")
         }
+        let steps = try root["decoder"] == nil ? [] : Self.decoderSteps(root.fields("decoder"))
+        try checkGrowth(
+            normalizers.map { if case .replace(let old, let new) = $0 { (old.count, new.count) } else { (1, 1) } },
+            "normalizer")
+        try checkGrowth(
+            steps.map { if case .replace(let old, let new) = $0 { (old.count, new.count) } else { (1, 1) } }, "decoder")
         return TokenizerParts(
             tokens: tokens, added: added, normalizers: normalizers, preTokenizers: preTokenizers,
-            model: .bytePair(try model.makeModel(isByteLevel: isByteLevel)),
-            decoder: TokenDecoder(steps: try root["decoder"] == nil ? [] : Self.decoderSteps(root.fields("decoder"))),
+            model: .bytePair(try model.makeModel(isByteLevel: isByteLevel)), decoder: TokenDecoder(steps: steps),
             prefix: prefix, suffix: suffix)
+    }
+
+    /// How many times as long as it was a text may become by replacing; the steps of known tokenizers treble it.
+    private static let growthLimit = 1000
+
+    /// Throws `malformed` where replacements, each of a text of so many bytes by one of so many, could make a text far
+    /// longer one after the other.
+    private func checkGrowth(_ replacements: [(old: Int, new: Int)], _ key: String) throws(TokenizationError) {
+        var growth = 1
+        for replacement in replacements {
+            growth *= max(1, (replacement.new + replacement.old - 1) / max(1, replacement.old))
+            guard growth <= Self.growthLimit else {
+                throw .malformed(
+                    file: root.file,
+                    problem: "the steps of '\(key)' can make a text more than \(Self.growthLimit) times as long")
+            }
+        }
     }
 
     // MARK: Added tokens
@@ -221,7 +244,7 @@ struct TokenizerFile {
             let name = try piece.fields("SpecialToken").string("id")
             let token = try fields.fields("special_tokens").fields(name)
             for value in try token.list("ids") {
-                guard let id = value.intValue, let id = Int32(exactly: id), id >= 0 else {
+                guard let id = value.integer(in: .tokenIDs), let id = Int32(exactly: id) else {
                     throw token.malformed("ids", "a list of token ids")
                 }
                 halves[halves.count - 1].append(id)

@@ -95,7 +95,7 @@ package struct AdapterExport: Sendable {
         }
         /// Where peft's form of the method is not ours at a module with a bias, which only the base tells.
         func checkDense(_ module: String) throws {
-            let linear = base?.linearModules.first { $0.path == module }
+            let linear = base?.linearModules.first { $0.path.hasSameBytes(as: module) }
             guard let reason = Self.denseObstacle(module, linear, adapter) else { return }
             let doubt =
                 linear == nil ? "only the base, which is not given, tells whether this layer has a bias; if so, " : ""

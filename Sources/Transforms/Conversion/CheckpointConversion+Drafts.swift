@@ -23,7 +23,7 @@ extension CheckpointConversion.Draft {
         tensors = checkpoint.tensors.map { record in
             ConvertedTensor(record, encoding: record.encoding.holdsReals ? wanted.map { .plain($0) } : nil)
         }
-        let kept = Set(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
+        let kept = NameSet(tensors.filter { wanted != nil && !$0.encoding.holdsReals }.map(\.encoding.description))
         if !kept.isEmpty { notes.append("tensors of \(kept.sorted().joined(separator: ", ")) keep their type") }
         headerPairs = Self.headerPairs(checkpoint)
         let isLone = checkpoint.path != directory && checkpoint.indexPath == nil
@@ -64,7 +64,7 @@ extension CheckpointConversion.Draft {
 
     /// What the headers of the input's files say, each key as the first file has it.
     private static func headerPairs(_ checkpoint: Checkpoint) -> [(key: String, value: String)] {
-        var keys: Set<String> = []
+        var keys: NameSet = []
         return checkpoint.headerMetadata.flatMap { metadata in metadata.filter { keys.insert($0.key).inserted } }
     }
 }
@@ -82,7 +82,9 @@ extension CheckpointConversion.Draft {
         }
         set(
             GGUFModelMetadata.alignmentKey,
-            source[GGUFModelMetadata.alignmentKey]?.intValue.flatMap(UInt32.init(exactly:)).map { .uint32($0) }
+            source[GGUFModelMetadata.alignmentKey]?.integer(in: .sizes).flatMap(UInt32.init(exactly:)).map {
+                .uint32($0)
+            }
         )
         guard let type else {
             tensors = checkpoint.tensors.map { ConvertedTensor($0) }
@@ -101,7 +103,8 @@ extension CheckpointConversion.Draft {
         if type.isQuantized {
             set(GGUFModelMetadata.quantizationVersionKey, .uint32(GGUFModelMetadata.quantizationVersion))
         }
-        let sources = Set(tensors.compactMap { $0.changedEncoding }.filter { $0.plainType == nil }.map(\.description))
+        let sources = NameSet(
+            tensors.compactMap { $0.changedEncoding }.filter { $0.plainType == nil }.map(\.description))
         if type.isQuantized, !sources.isEmpty {
             notes.append(
                 "quantized anew from \(sources.sorted().joined(separator: ", ")): the errors of both add up; the plain "
@@ -140,7 +143,7 @@ extension QuantizationMix.ModelFacts {
         let prefix = architecture
         func count(_ key: String) -> Int {
             let value = metadata["\(prefix).\(key)"]
-            return value?.intValue ?? value?.integerArray?.first.map(Int.init) ?? 0
+            return value?.integer(in: .sizesOrNone) ?? value?.integers(in: .sizesOrNone)?.first ?? 0
         }
         layerCount = count("block_count")
         headCount = count("attention.head_count")

@@ -127,7 +127,7 @@ package struct CheckpointConversion: Sendable {
 
     /// A GGUF file may name a tensor as another one is called in safetensors' header.
     private static func checkNames(_ tensors: [ConvertedTensor], _ checkpoint: Checkpoint) throws {
-        var seen: Set<String> = []
+        var seen: NameSet = []
         for tensor in tensors where !seen.insert(tensor.name).inserted {
             throw TransformError.unusableTensor(
                 base: checkpoint.path, tensor: tensor.name, reason: "would stand in the output twice")
@@ -200,7 +200,7 @@ package struct CheckpointConversion: Sendable {
     ) -> [TensorRecord]? {
         guard case .huggingFace = checkpoint.layout else { return nil }
         let records = tensors.compactMap { tensor -> TensorRecord? in
-            guard case .record(let record, .asStored) = tensor.source, record.name == tensor.name,
+            guard case .record(let record, .asStored) = tensor.source, record.name.hasSameBytes(as: tensor.name),
                 record.encoding == tensor.encoding
             else { return nil }
             return record
@@ -259,7 +259,7 @@ extension CheckpointConversion {
 
     /// Tensors and bytes of each encoding in the output, the largest share first.
     package var encodings: [(encoding: TensorEncoding, tensorCount: Int, byteCount: Int)] {
-        var totals: [String: (encoding: TensorEncoding, tensorCount: Int, byteCount: Int)] = [:]
+        var totals: NameTable<(encoding: TensorEncoding, tensorCount: Int, byteCount: Int)> = [:]
         for tensor in tensors {
             var total = totals[tensor.encoding.description] ?? (tensor.encoding, 0, 0)
             total.tensorCount += 1

@@ -22,7 +22,7 @@ extension CheckpointMerge {
             ofGGUF: base, dtype: type, tiedEmbeddings: base.hasTiedHead && !plan.untiesHead)
         for (name, text) in texts { try directory.write(name, text: text) }
 
-        var tallies: [String: ChangeTally] = [:]
+        var tallies: NameTable<ChangeTally> = [:]
         var files: [OutputTensorFile] = []
         var items: [TensorStream.Item] = []
         let shards = Self.shards(names.map { SafetensorsEntry(name: $0, dtype: type, shape: shape($0)) })

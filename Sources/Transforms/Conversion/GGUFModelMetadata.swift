@@ -86,7 +86,7 @@ enum GGUFModelMetadata {
     /// How `generation_config.json` recommends to sample, by llama.cpp's names.
     private static func sampling(_ generation: JSONValue?) -> Pairs {
         var pairs: Pairs = []
-        if let count = generation?["top_k"]?.intValue.flatMap(Int32.init(exactly:)) {
+        if let count = generation?["top_k"]?.integer(in: .sizesOrNone).flatMap(Int32.init(exactly:)) {
             pairs.append((topKey, .int32(count)))
         }
         for (name, key) in samplingNumbers {
@@ -142,7 +142,7 @@ enum GGUFModelMetadata {
         _ model: ModelConfiguration, _ generation: JSONValue?, _ vocabulary: GGUFVocabulary
     ) -> [Int] {
         let member = generation?["eos_token_id"]
-        let recommended = (member?.arrayValue ?? member.map { [$0] } ?? []).compactMap(\.intValue)
+        let recommended = (member?.arrayValue ?? member.map { [$0] } ?? []).compactMap { $0.integer(in: .tokenIDs) }
         var ends: [Int] = []
         for id in model.eosTokenIDs + recommended where vocabulary.tokens.indices.contains(id) && !ends.contains(id) {
             ends.append(id)

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import Tokenization
 
 /// The tokenizer of a GGUF file as the files that Hugging Face's libraries read: `tokenizer.json` with
@@ -12,7 +13,7 @@ struct GGUFTokenizerExport {
     init(_ metadata: GGUFMetadata, file: String) throws {
         self.init(
             try GGUFVocabulary(metadata, file: file),
-            paddingTokenID: metadata["tokenizer.ggml.padding_token_id"]?.intValue)
+            paddingTokenID: metadata["tokenizer.ggml.padding_token_id"]?.integer(in: .tokenIDs))
     }
 
     /// The tokenizer of a vocabulary.
@@ -22,15 +23,19 @@ struct GGUFTokenizerExport {
     }
 
     /// The text of `tokenizer.json`. Throws `TransformError.unsupported` for a model or pre-tokenizer that has no such
-    /// form here, and what `GGUFVocabulary.mergesByScore` throws.
+    /// form here, and what `GGUFVocabulary.mergesByScore` and `makeTokenizer` throw.
     func tokenizer() throws -> String {
+        let text: String
         switch vocabulary.model {
-        case "gpt2": try byteLevel()
-        case "llama": try scoredPieces()
+        case "gpt2": text = try byteLevel()
+        case "llama": text = try scoredPieces()
         default:
             throw TransformError.unsupported(
                 path: vocabulary.file, reason: "its tokenizer model '\(vocabulary.model)' cannot be written as JSON")
         }
+        // A vocabulary that contradicts itself, with a token twice or merges of none, would be a file that nothing opens.
+        _ = try vocabulary.makeTokenizer()
+        return text
     }
 
     /// `tokenizer_config.json`.

@@ -54,7 +54,7 @@ enum HuggingFaceConfiguration {
         of model: ModelConfiguration, paddingTokenID: Int?, metadata: GGUFMetadata
     ) -> JSONValue {
         var sampling: JSONObject = [:]
-        sampling["top_k"] = metadata[GGUFModelMetadata.topKey]?.intValue.map { .integer($0) }
+        sampling["top_k"] = metadata[GGUFModelMetadata.topKey]?.integer(in: .sizesOrNone).map { .integer($0) }
         for (name, key) in GGUFModelMetadata.samplingNumbers {
             sampling[name] = metadata[key]?.doubleValue.map { .real(Float($0)) }
         }

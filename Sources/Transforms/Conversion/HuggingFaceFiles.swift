@@ -42,7 +42,7 @@ enum HuggingFaceFiles {
             throw TransformError.unsupported(path: path, reason: "it has no metadata")
         }
         let architecture = try model.requireGraph(for: ModelCheckpoint.conversion)
-        let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.intValue
+        let paddingTokenID = metadata["tokenizer.ggml.padding_token_id"]?.integer(in: .tokenIDs)
         let configuration = try HuggingFaceConfiguration.config(
             of: architecture, dtype: dtype, tiedEmbeddings: tiedEmbeddings, paddingTokenID: paddingTokenID,
             recorded: metadata[GGUFModelMetadata.rotaryScalingKey]?.stringValue, file: path)

@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 
 /// mlx-lm's files: `adapters.safetensors` with `lora_a` [inputSize, rank], `lora_b` [rank, outputSize] and DoRA's `m`
 /// [outputSize] of each module, and `adapter_config.json`.

@@ -2,6 +2,7 @@ import CKernels
 import CheckpointIO
 import Glibc
 import Models
+import TensorCore
 import Threads
 
 /// How the values of one tensor differ from another's of the same shape.

@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 import Threads
 
 /// Where everything that an adapter holds goes in a base.
@@ -112,7 +113,7 @@ struct AdapterPlacement {
         _ adapter: AdapterDirectory, _ base: ModelCheckpoint, _ names: BaseNames
     ) throws -> [ValueCoverage.Placed] {
         var placed: [ValueCoverage.Placed] = []
-        let untied = Set(updates.compactMap(\.untiedHead))
+        let untied = NameSet(updates.compactMap(\.untiedHead))
         func add(_ name: String, _ tensor: AdapterTensor, isOwnCopy: Bool) throws {
             if let count = tensor.shape.first, let (whole, first) = names.fusedRows(of: name, count: count) {
                 placed.append((name, whole))
@@ -127,7 +128,7 @@ struct AdapterPlacement {
                 }
             placed.append((name, target))
             // peft writes an embedding or a head that has an update as it is, too.
-            let isUpdated = source == target || untied.contains(target)
+            let isUpdated = source?.hasSameBytes(as: target) == true || untied.contains(target)
             if !isOwnCopy, let source, isUpdated, try base.holdsExactly(tensor, in: source) { return }
             values.append(Value(tensor: tensor, source: source, target: target, isOwnCopy: isOwnCopy))
         }
@@ -186,7 +187,9 @@ struct AdapterPlacement {
 extension ModelCheckpoint {
     /// The output head that the files hold though it is tied to the embedding `tensor`; nil for none.
     func storedHead(of tensor: String) -> String? {
-        guard let head = specifications.outputHead, head.tiedTo == tensor, record(of: head.name) != nil else {
+        guard let head = specifications.outputHead, head.tiedTo?.hasSameBytes(as: tensor) == true,
+            record(of: head.name) != nil
+        else {
             return nil
         }
         return head.name
@@ -196,7 +199,10 @@ extension ModelCheckpoint {
     /// a checkpoint's alone, where that is known.
     var names: BaseNames {
         let gguf = GGUFNames(of: checkpoint)
-        let names = gguf == nil ? tensorNames + unknownTensors : tensorNames.filter { record(of: $0)?.name != $0 }
+        let names =
+            gguf == nil
+            ? tensorNames + unknownTensors
+            : tensorNames.filter { !(record(of: $0)?.name.hasSameBytes(as: $0) ?? false) }
         let tensors = names.map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }
         return BaseNames(
             tensors, modelType: modelType ?? gguf?.expertsModelType, configuration: checkpoint.configuration)

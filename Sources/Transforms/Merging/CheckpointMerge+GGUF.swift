@@ -49,7 +49,7 @@ extension CheckpointMerge {
     /// What the output holds. Throws `TransformError.unsupported` for a changed tensor whose type cannot be encoded or
     /// does not fit its rows.
     private func outputs(as type: TensorEncoding?) throws -> [Output] {
-        var changing: [String: MergePlan.Tensor] = [:]
+        var changing: NameTable<MergePlan.Tensor> = [:]
         func ggufName(_ name: String) -> String { base.specifications[name]?.ggufName ?? name }
         for tensor in plan.tensors {
             try checkHeld(tensor)
@@ -85,7 +85,7 @@ extension CheckpointMerge {
     /// of a tensor whose values the file holds in another form, which can only be replaced.
     private func checkHeld(_ tensor: MergePlan.Tensor) throws {
         let source = tensor.source ?? tensor.target
-        if source != tensor.target, base.specifications[tensor.target]?.ggufName == nil {
+        if !source.hasSameBytes(as: tensor.target), base.specifications[tensor.target]?.ggufName == nil {
             throw TransformError.unsupported(
                 path: base.checkpoint.path,
                 reason: "the merge gives '\(tensor.target)' a weight of its own, and GGUF files of this architecture "
@@ -149,7 +149,7 @@ extension CheckpointMerge {
     }
 
     private func report(of outputs: [Output], in file: String) throws -> MergeReport {
-        var changes: [String: (changedCount: Int, largestChange: Float)] = [:]
+        var changes: NameTable<(changedCount: Int, largestChange: Float)> = [:]
         var encodings: [String] = []
         var roundings: [TensorRounding] = []
         var swallowed: [Output] = []
@@ -167,7 +167,7 @@ extension CheckpointMerge {
         if !swallowed.isEmpty {
             report.advice = RoundingAdvice(
                 tensors: swallowed.map(\.entry.name),
-                encodings: Set(swallowed.map { "\($0.entry.encoding)" }).sorted(),
+                encodings: NameSet(swallowed.map { "\($0.entry.encoding)" }).sorted(),
                 dtype: try dtype(keeping: swallowed).map { "\($0)".lowercased() })
         }
         return report

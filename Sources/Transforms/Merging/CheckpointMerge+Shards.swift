@@ -11,7 +11,7 @@ extension CheckpointMerge {
     ]
 
     /// Files that would say something untrue beside a merged checkpoint: transformers loads an adapter that lies there.
-    private static let staleFiles: Set<String> = [
+    private static let staleFiles: NameSet = [
         MergeRecord.fileName, "adapter_config.json", "tspeft.json",
     ]
 
@@ -29,7 +29,7 @@ extension CheckpointMerge {
             return dtype ?? own ?? tensor.value?.tensor.storedType
         }
         var names: [String] = []
-        var tallies: [String: ChangeTally] = [:]
+        var tallies: NameTable<ChangeTally> = [:]
         var dtypes: [String] = []
         var sizeChange = 0
         var files: [OutputTensorFile] = []
@@ -134,7 +134,7 @@ extension CheckpointMerge {
         if let shard { for name in extras { map[name] = .string(shard) } }
         index["weight_map"] = .object(map)
         if sizeChange != 0, case .object(var metadata) = index["metadata"],
-            let size = metadata["total_size"]?.intValue
+            let size = metadata["total_size"]?.integer(in: .byteCounts)
         {
             metadata["total_size"] = .integer(size + sizeChange)
             index["metadata"] = .object(metadata)
@@ -178,14 +178,14 @@ extension ModelCheckpoint {
     /// A number of `config.json`, of the model or of its text model.
     func textModelField(_ name: String) -> Int? {
         let configuration = checkpoint.configuration
-        return configuration?[name]?.intValue ?? configuration?["text_config"]?[name]?.intValue
+        return configuration?[name]?.integer(in: .sizes) ?? configuration?["text_config"]?[name]?.integer(in: .sizes)
     }
 }
 
 extension JSONObject {
     /// Puts another number of tokens wherever the old one stands, in the text model's part too.
     fileprivate mutating func setVocabulary(_ count: Int, insteadOf old: Int) {
-        if self["vocab_size"]?.intValue == old { self["vocab_size"] = .integer(count) }
+        if self["vocab_size"]?.integer(in: .sizes) == old { self["vocab_size"] = .integer(count) }
         if case .object(var text) = self["text_config"] {
             text.setVocabulary(count, insteadOf: old)
             self["text_config"] = .object(text)

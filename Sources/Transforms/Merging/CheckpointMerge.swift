@@ -214,9 +214,17 @@ package struct CheckpointMerge: Sendable {
         return dtype
     }
 
+    /// Weights of the output that the base's files lack: rows of new tokens, and a head that was the embedding.
+    private var grownCount: Int {
+        plan.tensors.reduce(0) { sum, tensor in
+            let known = base.record(of: tensor.target)?.elementCount ?? 0
+            return sum + max(0, outputShape(of: tensor).reduce(1, *) - known)
+        }
+    }
+
     /// The report over measured changes by target tensor.
     func report(
-        _ changes: [String: (changedCount: Int, largestChange: Float)], files: [String], dtypes: [String],
+        _ changes: NameTable<(changedCount: Int, largestChange: Float)>, files: [String], dtypes: [String],
         dropped: [String]
     ) -> MergeReport {
         func outcome(_ target: String) -> MergeReport.Outcome {
@@ -238,7 +246,8 @@ package struct CheckpointMerge: Sendable {
             total: plan.tensors.reduce(into: MergeReport.Outcome()) {
                 if $1.role != .copied { $0.add(outcome($1.target)) }
             },
-            checkpointWeightCount: base.checkpoint.tensors.reduce(0) { $0 + $1.elementCount }, tensorFiles: files,
-            dtypes: Set(dtypes).sorted(), droppedTensors: dropped, account: account)
+            checkpointWeightCount: base.checkpoint.tensors.reduce(grownCount) { $0 + $1.elementCount },
+            tensorFiles: files,
+            dtypes: NameSet(dtypes).sorted(), droppedTensors: dropped, account: account)
     }
 }

@@ -1,5 +1,6 @@
 import Adapters
 import Models
+import TensorCore
 
 /// Which of the adapters' tensors a merge uses, and which of the base's it changes.
 package struct MergeAccount: Sendable, Equatable {
@@ -55,8 +56,8 @@ extension AdapterPlacement {
     }
 
     /// The tensors of an output that are not the base's.
-    fileprivate var targets: Set<String> {
-        var targets = Set(values.map(\.target) + rows.map(\.tensor))
+    fileprivate var targets: NameSet {
+        var targets = NameSet(values.map(\.target) + rows.map(\.tensor))
         for update in updates {
             if let head = update.untiedHead {
                 targets.insert(head)

@@ -125,7 +125,7 @@ package struct MergePlan: Sendable {
     package let parts: [Part]
     /// Every tensor that changes, once.
     let tensors: [Tensor]
-    private let places: [String: Int]
+    private let places: NameTable<Int>
 
     /// What becomes of the output's tensor `target`; nil for a copy of the base's.
     func tensor(_ target: String) -> Tensor? { places[target].map { tensors[$0] } }
@@ -309,7 +309,7 @@ package struct MergePlan: Sendable {
 extension AdapterPlacement.Update {
     /// The tensors that it changes, each once.
     fileprivate var tensors: [MergePlan.TensorPair] {
-        var seen: Set<String> = []
+        var seen: NameSet = []
         return places.joined().compactMap { place in
             guard seen.insert(place.tensor).inserted else { return nil }
             return MergePlan.TensorPair(source: place.tensor, target: untiedHead ?? place.tensor)

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// What a merge did, as measured on what was written.
 package struct MergeReport: Sendable {
     /// What became of tensors.
@@ -68,7 +70,7 @@ package struct MergeReport: Sendable {
     package let parts: [Part]
     /// What became of all tensors that were to change, each counted once.
     package let total: Outcome
-    /// Weights of the whole checkpoint.
+    /// Weights of the whole output.
     package let checkpointWeightCount: Int
     /// The files of the output's tensors, names in the directory.
     package let tensorFiles: [String]
@@ -86,11 +88,11 @@ package struct MergeReport: Sendable {
     package var advice: RoundingAdvice?
 
     /// Modules that an adapter has.
-    package var moduleCount: Int { Set(parts.flatMap { $0.modules.map(\.plan.module) }).count }
+    package var moduleCount: Int { NameSet(parts.flatMap { $0.modules.map(\.plan.module) }).count }
     /// Modules whose weights changed.
     package var mergedCount: Int {
         let merged = parts.flatMap { $0.modules.filter { $0.plan.omission == nil && $0.changedCount > 0 } }
-        return Set(merged.map(\.plan.module)).count
+        return NameSet(merged.map(\.plan.module)).count
     }
     /// Weights that changed.
     package var changedCount: Int { total.changedCount }

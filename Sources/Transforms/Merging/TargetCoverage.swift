@@ -1,5 +1,6 @@
 import Adapters
 import Models
+import TensorCore
 
 /// Whether the modules that an adapter has tensors of are those that its targets match: peft drops the tensors of others
 /// in silence, and leaves modules untrained whose tensors are not there.
@@ -27,7 +28,7 @@ struct TargetCoverage {
         let configuration = adapter.configuration
         do throws(AdapterError) {
             let own = adapter.modules.map { LinearModule(path: $0, outputSize: 1, inputSize: 1) }
-            let matched = Set(try configuration.matchedPaths(own))
+            let matched = NameSet(try configuration.matchedPaths(own))
             if let stray = adapter.modules.first(where: { !matched.contains($0) && !isInside(matched, $0) }) {
                 throw .untargetedModule(stray, adapter: adapter.displayName, targets: configuration.targets.summary)
             }
@@ -46,14 +47,14 @@ struct TargetCoverage {
 
     /// Whether a module is a part of a matched one with an update of its own, as the output of torch's
     /// MultiheadAttention is.
-    private func isInside(_ matched: Set<String>, _ module: String) -> Bool {
+    private func isInside(_ matched: NameSet, _ module: String) -> Bool {
         guard let dot = module.lastIndex(of: ".") else { return false }
         return matched.contains(String(module[..<dot]))
     }
 
     /// Modules of the base with a matrix that no update changes, in lists of layers where updates change some.
     private func modulesBeside(_ updates: [AdapterPlacement.Update]) -> [LinearModule] {
-        let changed = Set(updates.flatMap { $0.places.joined().map(\.tensor) })
+        let changed = NameSet(updates.flatMap { $0.places.joined().map(\.tensor) })
         let weight = CheckpointNames.weight(of: "")
         var lists: Set<Substring> = []
         var haveExperts = false
@@ -92,12 +93,12 @@ struct TargetCoverage {
         let configuration = adapter.configuration
         guard configuration.targets != .allLinear else { return [] }
         let paths = adapter.modules + adapter.extras.updates.map(\.path)
-        var idle: Set<String>?
+        var idle: NameSet?
         if case .names(let names) = configuration.targets {
             // An adapter may name each of many thousand modules by its whole path.
-            idle = Set(names).subtracting(paths.flatMap(Self.endings))
+            idle = NameSet(names).subtracting(paths.flatMap(Self.endings))
         }
-        let changed = Set(updates.flatMap { $0.places.joined().map(\.tensor) + [$0.untiedHead].compactMap { $0 } })
+        let changed = NameSet(updates.flatMap { $0.places.joined().map(\.tensor) + [$0.untiedHead].compactMap { $0 } })
         func isMeant(_ path: String, _ name: String, _ shape: [Int]) -> Bool {
             if isConvolution(name, shape) { return true }
             if let idle { return !idle.isEmpty && Self.endings(of: path).contains(where: idle.contains) }
@@ -139,8 +140,8 @@ struct TargetCoverage {
     /// Matrices of packed parameters, and of experts in packed tensors, that updates of others of their kind leave out:
     /// the same parameter in another layer, another expert.
     private func matricesBeside(_ updates: [AdapterPlacement.Update]) throws(AdapterError) -> [String] {
-        var changed: [String: Set<Int>] = [:]
-        var kinds: [String: AdapterPlacement.Update] = [:]
+        var changed: NameTable<Set<Int>> = [:]
+        var kinds: NameTable<AdapterPlacement.Update> = [:]
         for update in updates {
             for place in update.places.joined() {
                 changed[place.tensor, default: []].insert(place.expert ?? 0)

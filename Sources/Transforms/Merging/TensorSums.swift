@@ -1,12 +1,13 @@
 import Adapters
 import Models
+import TensorCore
 
 /// The tensors of an output that change, gathered from updates, values and rows of all adapters.
 struct TensorSums {
     /// In the order in which they came.
     private(set) var tensors: [MergePlan.Tensor] = []
     /// The place of each by its name in the output.
-    private(set) var places: [String: Int] = [:]
+    private(set) var places: NameTable<Int> = [:]
     /// Whether a head that the files hold, though it is tied to the embedding, stays as it is while the embedding changes.
     private(set) var untiesStoredHead = false
 
@@ -203,7 +204,7 @@ extension ModelCheckpoint {
     }
 
     /// Types whose encoder and decoder read the embedding by its one name.
-    private static let sharing: Set<String> = [
+    private static let sharing: NameSet = [
         "t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano",
     ]
     /// What the last part of the path of a head is that has no bias and no other name.

@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 
 /// Whether an adapter holds every value that its configuration calls for: all tensors of modules that were trained whole,
 /// in each layer that has such a module; the biases; the rows of each embedding of which tokens were trained.
@@ -13,7 +14,7 @@ struct ValueCoverage {
     private let names: BaseNames
     private let targets: TargetCoverage
     private let placed: [Placed]
-    private let held: Set<String>
+    private let held: NameSet
 
     /// - Parameter placed: everything that the adapter holds, what is the base's own among it.
     init(
@@ -25,7 +26,7 @@ struct ValueCoverage {
         self.names = names
         self.targets = targets
         self.placed = placed
-        held = Set(placed.map(\.target))
+        held = NameSet(placed.map(\.target))
     }
 
     /// Throws `AdapterError.missingParts`.
@@ -49,7 +50,7 @@ struct ValueCoverage {
     private func missingModules() -> [String] {
         let saved = adapter.configuration.modulesToSave
         guard !saved.isEmpty else { return [] }
-        var roots: Set<String> = []
+        var roots: NameSet = []
         for (name, target) in placed {
             for entry in saved { if let root = Self.root(of: entry, name, target) { roots.insert(root) } }
         }
@@ -105,11 +106,11 @@ struct ValueCoverage {
         guard mode != "none" else { return [] }
         let biases = held.filter { $0.hasSuffix(Self.bias) }
         guard !biases.isEmpty || mode == "all" else { return [] }
-        var seen: Set<String> = []
+        var seen: NameSet = []
         var missing = updates.compactMap(\.bias).filter { !held.contains($0) && seen.insert($0).inserted }
         guard mode == "all" else { return missing }
         // One half of a bias that two modules have in one tensor calls for the other.
-        var counts: [String: Int] = [:]
+        var counts: NameTable<Int> = [:]
         for part in rows where part.tensor.hasSuffix(Self.bias) {
             counts[part.tensor, default: 0] += part.rows.tokens.count
         }
@@ -136,7 +137,7 @@ struct ValueCoverage {
         guard let lists = field.objectValue else {
             return rows.isEmpty && placed.isEmpty ? [Self.tokenRows] : []
         }
-        let changed = Set(rows.map(\.tensor))
+        let changed = NameSet(rows.map(\.tensor))
         return lists.members.map(\.key).filter { entry in
             let weight = CheckpointNames.weight(of: entry)
             if rows.contains(where: { TargetMatch.name(entry, matches: $0.rows.path) }) { return false }

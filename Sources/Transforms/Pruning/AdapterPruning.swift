@@ -8,8 +8,8 @@ extension AdapterDirectory {
     ///
     /// Throws `AdapterError.unknownModule` for a selected module that the adapter does not have.
     package func pruned(to selection: ModuleSelection) throws(AdapterError) -> AdapterDirectory {
-        let chosen = Set(selection.modules)
-        let known = Set(modules)
+        let chosen = NameSet(selection.modules)
+        let known = NameSet(modules)
         if let stranger = selection.modules.first(where: { !known.contains($0) }) {
             throw .unknownModule(
                 stranger, source: displayName, nearest: NearestNames.find(stranger, in: modules))

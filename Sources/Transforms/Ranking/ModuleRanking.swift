@@ -1,4 +1,5 @@
 import Adapters
+import TensorCore
 
 /// The modules of a gated adapter in the order of a rule, those that matter most first.
 package struct ModuleRanking: Sendable {
@@ -49,7 +50,7 @@ package struct ModuleRanking: Sendable {
             throw AdapterError.missingStatistics(
                 adapter: adapter.displayName, module: nil, remedy: Self.statisticsRemedy)
         }
-        let byModule = Dictionary(
+        let byModule = NameTable(
             statistics.modules.map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
         var entries: [Entry] = []
         for (position, module) in adapter.modules.enumerated() {

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Sparsity by layer and projection, the form of Table 5 of arXiv 2511.16147.
 package struct SparsityTable: Sendable, Equatable {
     /// A row's label each: the layer's number, with what comes before it where the model has several lists of layers.
@@ -90,7 +92,7 @@ package struct SparsityTable: Sendable, Equatable {
         let deepest = parts.map(\.count).max() ?? 1
         for depth in 1...max(1, deepest) {
             let endings = parts.map { $0.suffix(depth).joined(separator: ".") }
-            if Set(endings).count == endings.count { return endings }
+            if NameSet(endings).count == endings.count { return endings }
         }
         return names
     }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// A choice of modules, as `rank-modules` writes it and `inject` and `prune` read it.
 ///
@@ -59,7 +60,7 @@ package struct ModuleSelection: Sendable, Equatable {
             throw .malformedSelection(file: file, problem: "it has no list 'modules'")
         }
         var modules: [String] = []
-        var seen: Set<String> = []
+        var seen: NameSet = []
         for element in elements {
             guard let module = element.stringValue, !module.isEmpty else {
                 throw .malformedSelection(file: file, problem: "'modules' holds \(element.text()), not a path")
@@ -73,7 +74,7 @@ package struct ModuleSelection: Sendable, Equatable {
         self.init(
             modules: modules, source: json["source"]?.stringValue, keep: json["keep"]?.stringValue,
             rule: json["by"]?.stringValue,
-            adapter: json["adapter"]?.stringValue, consideredCount: json["considered"]?.intValue)
+            adapter: json["adapter"]?.stringValue, consideredCount: json["considered"]?.integer(in: .counts))
     }
 
     /// The selection as JSON; absent parts are left out.

@@ -200,10 +200,10 @@ enum InspectionText {
         }
         func value(_ key: String) -> Double? { training[key]?.doubleValue }
         var parts: [String] = []
-        if let steps = training["optimizer_steps"]?.intValue {
+        if let steps = training["optimizer_steps"]?.integer(in: .steps) {
             parts.append("\(grouped(steps)) steps" + (files(training["data"]).map { " on \($0)" } ?? ""))
         }
-        if let size = training["batch_size"]?.intValue { parts.append("\(size) examples a pass") }
+        if let size = training["batch_size"]?.integer(in: .sizesOrNone) { parts.append("\(size) examples a pass") }
         if let rate = value("learning_rate") {
             let schedule = training["schedule"]?.stringValue.map { ", \($0)" } ?? ""
             parts.append("learning rate \(scientific(rate, 1))\(schedule)")
@@ -211,7 +211,7 @@ enum InspectionText {
         if let s = value("s"), let lambda = value("lambda") {
             parts.append("s \(scientific(s, 1)), lambda \(scientific(lambda, 1))")
         }
-        if let seed = training["seed"]?.intValue { parts.append("seed \(seed)") }
+        if let seed = training["seed"]?.integer(in: .anything) { parts.append("seed \(seed)") }
         facts.add("training", parts.joined(separator: ", "))
         var losses: [String] = []
         if let loss = value("final_loss") { losses.append("\(fixed(loss, digits)) at the end") }
@@ -230,7 +230,7 @@ enum InspectionText {
     private static func history(_ event: JSONValue) -> String {
         let name = event["event"]?.stringValue ?? "changed"
         let parent = event["parent"]?.stringValue.map { " from \($0)" } ?? ""
-        let count = event["parent_modules"]?.intValue.map { " with \($0) modules" } ?? ""
+        let count = event["parent_modules"]?.integer(in: .sizesOrNone).map { " with \($0) modules" } ?? ""
         let keep = event["selection"]?["keep"]?.stringValue.map { ", --keep \($0)" } ?? ""
         return name + parent + count + keep
     }
@@ -244,7 +244,7 @@ enum InspectionText {
         if let step = run.lastStep {
             facts.add(
                 "last step",
-                "\(step["step"]?.intValue ?? 0), epoch \(fixed(step["epoch"]?.doubleValue ?? 0, 2)), loss "
+                "\(step["step"]?.integer(in: .steps) ?? 0), epoch \(fixed(step["epoch"]?.doubleValue ?? 0, 2)), loss "
                     + fixed(step["loss"]?.doubleValue ?? .nan, digits)
                     + (step["sparsity"]?.doubleValue.map { ", sparsity \(percent($0)) %" } ?? ""))
         } else {
@@ -254,7 +254,7 @@ enum InspectionText {
             facts.add(
                 "evaluation",
                 "loss \(fixed(evaluation["loss"]?.doubleValue ?? .nan, digits)) after step "
-                    + "\(evaluation["step"]?.intValue ?? 0)")
+                    + "\(evaluation["step"]?.integer(in: .steps) ?? 0)")
         }
         facts.add("checkpoints", run.checkpoints.isEmpty ? "none" : run.checkpoints.joined(separator: ", "))
         if !run.checkpoints.isEmpty { facts.add("to go on", "tspeft train with the same arguments and --resume") }

@@ -15,7 +15,7 @@ func scientific(_ value: Double, _ digits: Int = 2) -> String {
 
 /// A count with thousands marked off by commas.
 func grouped(_ count: Int) -> String {
-    let digits = String(abs(count))
+    let digits = String(count.magnitude)
     var text = ""
     for (index, digit) in digits.enumerated() {
         if index > 0, (digits.count - index) % 3 == 0 { text += "," }

@@ -1,0 +1,74 @@
+import Adapters
+import CheckpointIO
+import TestSupport
+import Testing
+
+/// Names that Unicode calls equivalent and that are two to every other program: bytes are what counts, in every command.
+@Suite struct NameBytesTests {
+    static let composed = "caf\u{E9}"
+    static let decomposed = "cafe\u{301}"
+
+    private func succeed(_ folder: String, _ line: String) throws -> String {
+        let outcome = try Program(folder: folder).run(line.split(separator: " ").map(String.init))
+        #expect(outcome.status == 0, "\(line): \(outcome.errors)")
+        return outcome.output
+    }
+
+    private func values(_ factor: Float) -> [Float] { (0..<12).map { Float($0) * factor } }
+
+    @Test func twoSpellingsAreTwoTensorsToEveryCommand() throws {
+        try withTemporaryFolder { folder in
+            let base: [(name: String, shape: [Int], values: [Float])] = [
+                ("block.\(Self.composed).weight", [3, 4], values(1)),
+                ("block.\(Self.decomposed).weight", [3, 4], values(2)),
+            ]
+            try SafetensorsWriter.write(base, to: folder + "/base.safetensors")
+            #expect(try Checkpoint.open(folder + "/base.safetensors").tensors.count == 2)
+            _ = try succeed(folder, "inspect base.safetensors --stats")
+            _ = try succeed(folder, "inject base.safetensors --method lora --rank 1 --targets \(Self.composed) -o one")
+            let one = try AdapterDirectory.read(folder + "/one")
+            #expect(one.modules.map { Array($0.utf8) } == [Array("block.\(Self.composed)".utf8)])
+            _ = try succeed(folder, "inject base.safetensors --method lora --rank 1 --targets all-linear -o two")
+            #expect(try AdapterDirectory.read(folder + "/two").modules.count == 2)
+
+            // A change for one of the two.
+            let prefix = "base_model.model.block.\(Self.decomposed)"
+            try SafetensorsWriter.write(
+                [
+                    (prefix + ".lora_A.weight", [1, 4], [1, 0, 0, 0]),
+                    (prefix + ".lora_B.weight", [3, 1], [1, 1, 1]),
+                ], to: folder + "/one/adapter_model.safetensors", replacing: true)
+            try writeFile(
+                folder + "/one/adapter_config.json",
+                #"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["\#(Self.decomposed)"]}"#)
+            #expect(removeFile(folder + "/one/tspeft.json"))
+            _ = try succeed(folder, "merge base.safetensors --adapter one -o merged")
+            let merged = try Checkpoint.open(folder + "/merged")
+            #expect(try merged.floats(of: merged.requiredRecord(base[0].0)) == values(1))
+            let changed = try merged.floats(of: merged.requiredRecord(base[1].0))
+            #expect(changed == values(2).enumerated().map { $0 % 4 == 0 ? $1 + 1 : $1 })
+            let compared = try succeed(folder, "inspect base.safetensors merged")
+            #expect(compared.contains("1 "), "\(compared)")
+
+            _ = try succeed(folder, "convert base.safetensors --max-shard-size 60 -o sharded")
+            #expect(try Checkpoint.open(folder + "/sharded").files.count == 2)
+            let sharded = try Checkpoint.open(folder + "/sharded")
+            #expect(try sharded.floats(of: sharded.requiredRecord(base[1].0)) == values(2))
+        }
+    }
+
+    @Test func ggufTakesBothSpellings() throws {
+        try withTemporaryFolder { folder in
+            var builder = GGUFBuilder()
+            builder.add("general.architecture", text: "unknown")
+            for (name, byte) in [(Self.composed, UInt8(1)), (Self.decomposed, 2)] {
+                builder.addTensor(name + ".weight", extents: [4], type: 0, data: [UInt8](repeating: byte, count: 16))
+            }
+            try writeFile(folder + "/two.gguf", builder.file)
+            let opened = try Checkpoint.open(folder + "/two.gguf")
+            #expect(opened.tensors.count == 2)
+            #expect(opened.record(Self.composed + ".weight") != opened.record(Self.decomposed + ".weight"))
+            _ = try succeed(folder, "inspect two.gguf")
+        }
+    }
+}
