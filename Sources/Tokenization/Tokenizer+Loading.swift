@@ -63,19 +63,23 @@ extension Tokenizer {
         }
         return Tokenizer(
             parts, bosTokenID: try token("bos_token"), eosTokenID: try token("eos_token"),
-            chatTemplateText: try chatTemplateText(directory: directory, configuration: configuration))
+            namedTokens: namedTokens(configuration, tokenMap),
+            chatTemplates: try ChatTemplateTexts(directory: directory, configuration: configuration))
     }
 
-    /// The Jinja text of a model's chat template: a file of its own comes before the configuration's.
-    static func chatTemplateText(directory: String, configuration: JSONValue?) throws -> String? {
-        let path = "\(directory)/chat_template.jinja"
-        if try checkedPathKind(path) == .regularFile {
-            return String(decoding: try readSmallFile(path, limit: fileByteLimit), as: UTF8.self)
+    /// The texts of all tokens that a tokenizer's configuration names, by their names: what ends in `_token`, and what
+    /// `extra_special_tokens` holds.
+    private static func namedTokens(_ configuration: JSONValue?, _ tokenMap: JSONValue?) -> [String: String] {
+        var tokens: [String: String] = [:]
+        for source in [tokenMap, configuration].compactMap({ $0?.objectValue }) {
+            let extra = source["extra_special_tokens"]?.objectValue ?? [:]
+            for key in extra.keys { tokens[key] = extra[key]?.stringValue ?? extra[key]?["content"]?.stringValue }
+            for key in source.keys where key.hasSuffix("_token") {
+                guard let text = source[key]?.stringValue ?? source[key]?["content"]?.stringValue else { continue }
+                tokens[key] = text
+            }
         }
-        let value = configuration?["chat_template"]
-        // A list of named templates has one that is meant for conversations without tools.
-        let named = value?.arrayValue?.first { $0["name"]?.stringValue == "default" }
-        return value?.stringValue ?? named?["template"]?.stringValue
+        return tokens
     }
 
     static func readJSON(_ path: String) throws -> JSONValue {

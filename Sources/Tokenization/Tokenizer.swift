@@ -22,7 +22,13 @@ package final class Tokenizer: Sendable {
     private let normalizedTexts: [Int32: [UInt8]]
 
     /// Assembles a tokenizer from what a file said.
-    init(_ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, chatTemplateText: String?) {
+    ///
+    /// - Parameters:
+    ///   - namedTokens: further tokens by the names that chat templates know them by, such as `pad_token`.
+    init(
+        _ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, namedTokens: [String: String],
+        chatTemplates: ChatTemplateTexts
+    ) {
         self.parts = parts
         self.bosTokenID = bosTokenID
         self.eosTokenID = eosTokenID
@@ -35,19 +41,19 @@ package final class Tokenizer: Sendable {
         normalizedMatcher = AddedTokenMatcher(normalized.filter { !$0.pattern.isEmpty })
         normalizedTexts = Dictionary(normalized.map { ($0.token.id, $0.pattern) }) { first, _ in first }
         specialTokens = Set(parts.added.filter(\.isSpecial).map(\.id))
+        func text(of id: Int32?) -> String? {
+            id.flatMap { parts.tokens[$0] }.map { String(decoding: $0, as: UTF8.self) }
+        }
+        var namedTokens = namedTokens
+        namedTokens["bos_token"] = text(of: bosTokenID)
+        namedTokens["eos_token"] = text(of: eosTokenID)
         var template: ChatTemplate?
         var problem: String?
-        if let chatTemplateText {
-            func text(of id: Int32?) -> String {
-                id.flatMap { parts.tokens[$0] }.map { String(decoding: $0, as: UTF8.self) } ?? ""
-            }
-            do throws(TokenizationError) {
-                template = try ChatTemplate(
-                    jinja: chatTemplateText, bosToken: text(of: bosTokenID), eosToken: text(of: eosTokenID),
-                    specialTokens: specialTokens.map { text(of: $0) })
-            } catch {
-                problem = error.description
-            }
+        do throws(TokenizationError) {
+            template = try ChatTemplate(
+                chatTemplates, specialTokens: namedTokens, marks: specialTokens.compactMap { text(of: $0) })
+        } catch {
+            problem = error.description
         }
         chatTemplate = template
         chatTemplateProblem = problem

@@ -32,6 +32,7 @@ let package = Package(
         fuzzer("fuzz-names", ["Transforms", "Adapters", "Models"]),
         fuzzer("fuzz-tokenizer", ["Tokenization"]),
         fuzzer("fuzz-records", ["Data", "Tokenization"]),
+        fuzzer("fuzz-templates", ["Tokenization"]),
         fuzzer("fuzz-zstd"),
     ],
     swiftLanguageModes: [.v6]

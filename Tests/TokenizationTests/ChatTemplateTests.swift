@@ -94,14 +94,28 @@ import Tokenization
 
     @Test(arguments: [
         ("{% include 'x' %}", "it has the statement 'include'"),
-        ("{{ messages | pprint }}", "it has the filter 'pprint' of a list"),
-        ("{{ messages[0].content.encode() }}", "it has the method 'encode' of a text with 0 arguments"),
-        ("{{ messages[0].content is gibberish }}", "it has the test 'gibberish' of a text"),
-        ("{{ strftime_now('%Y') }}", "it calls 'strftime_now'"),
-        ("{{ messages.a.b }}", "'a' is undefined, and 'b' of it is asked for"),
-        ("{{ 1 / 2 }}", "'/' of 1 and 2 cannot be worked out"),
-        ("{{ 9223372036854775807 + 1 }}", "'+' of 9223372036854775807 and 1 cannot be worked out"),
-        ("{{ 99999999999999999999 }}", "the number that begins with 99999999999999999999 is no small integer"),
+        ("{{ messages | gibberish }}", "it has the filter 'gibberish'"),
+        ("{{ messages[0].content.encode() }}", "it has the method 'encode' of a text"),
+        ("{{ messages[0].content is gibberish }}", "it has the test 'gibberish'"),
+        ("{{ strftime_now('%Y') }}", "'strftime_now' is undefined"),
+        ("{{ messages.a.b }}", "a list has no attribute 'a'"),
+        ("{{ 1 / 0 }}", "1 is divided by 0"),
+        ("{{ 9223372036854775807 + 1 }}", "'+' of 9223372036854775807 and 1 has more than 64 bits"),
+        ("{{ -9223372036854775807 - 2 }}", "'-' of -9223372036854775807 and 2 has more than 64 bits"),
+        ("{{ (-9223372036854775807 - 1) // -1 }}", "'//' of -9223372036854775808 and -1 has more than 64 bits"),
+        ("{{ 3 ** 64 }}", "'**' of 3 and 64 has more than 64 bits"),
+        ("{{ 99999999999999999999 }}", "the number 99999999999999999999 has more than 64 bits"),
+        ("{{ messages | random }}", "the filter 'random' gives something else each time, which is refused"),
+        ("{{ lipsum() }}", "'lipsum' gives something else each time, which is refused"),
+        ("{{ 'a' * 9223372036854775807 }}", "it makes too long a text"),
+        ("{{ [1] * 9223372036854775807 }}", "it takes too many steps"),
+        ("{{ '%999999999d' % 1 }}", "it makes too long a text"),
+        ("{{ '{:999999999}'.format(1) }}", "it makes too long a text"),
+        ("{{ 'a'.center(999999999) }}", "it makes too long a text"),
+        (
+            "{{ range(1, 9223372036854775807, 9000000000000000000) | list }}",
+            "it does not write what the assistant says"
+        ),
         ("{% if true %}", "'endif' is missing"),
         ("{{ 'a }}", "a text in it does not end"),
         ("{{ a", "a tag in it does not end"),
@@ -110,7 +124,7 @@ import Tokenization
         ("{{ range(0, 9, 0) | join }}", "'range' is called with a step of 0"),
         ("{{ range(0, 9, 1, 1) | join }}", "'range' is called with other than one to three numbers"),
         ("{{ range(100001) | join }}", "'range' is called with too large a number"),
-        ("{{ missing | tojson }}", "it has the filter 'tojson' of the undefined 'missing'"),
+        ("{{ missing | tojson }}", "it has the filter 'tojson' of an undefined value ('missing' is undefined)"),
         (
             "{% set n = namespace(v=[]) %}{% for a in range(99) %}{% set n.v = [n.v] %}{% endfor %}{{ n.v | tojson }}",
             "a value in it is nested too deeply"
@@ -121,7 +135,11 @@ import Tokenization
         ),
         ("{{ ? }}", "'?' stands in a tag"),
         ("{{ messages[0].content }}", "it does not write what the assistant says"),
-        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "its macros call one another too deeply"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "what it runs is nested too deeply"),
+        (
+            "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+            "what it runs is nested too deeply"
+        ),
         (
             "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = b %}{% endfor %}{% endfor %}",
             "it takes too many steps"

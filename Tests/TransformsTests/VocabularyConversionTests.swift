@@ -41,6 +41,7 @@ import Tokenization
         vocabulary.addsBOS = true
         vocabulary.addsEOS = false
         vocabulary.unknownTokenID = 0
+        vocabulary.chatTemplates.named = [.init(name: "rag", text: "{{ documents }}")]
         return vocabulary
     }
 
@@ -55,7 +56,7 @@ import Tokenization
             #expect(back.bosTokenID == original.bosTokenID && back.eosTokenID == original.eosTokenID)
             #expect(back.unknownTokenID == 0 && back.paddingTokenID == original.paddingTokenID)
             #expect(back.addsBOS == true && back.addsEOS == false)
-            #expect(back.chatTemplate == original.chatTemplate)
+            #expect(back.chatTemplates == original.chatTemplates)
         }
     }
 
@@ -154,7 +155,7 @@ import Tokenization
         #expect(type("<|im_start|>") == .control && type("<|fim_prefix|>") == .control)
         #expect(type("<think>") == .userDefined && type("</tool_call>") == .userDefined)
         #expect(type("[PAD511]") == .unused && vocabulary.tokens.count == 512)
-        #expect(vocabulary.chatTemplate?.contains("enable_thinking") == true)
+        #expect(vocabulary.chatTemplates.standard?.contains("enable_thinking") == true)
     }
 
     @Test func qwensPatternWithoutItsNormalizerIsRefused() throws {

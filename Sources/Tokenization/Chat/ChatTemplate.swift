@@ -1,112 +1,22 @@
-import CheckpointIO
-import TensorCore
-
-/// One turn of a conversation.
-package struct ChatMessage: Sendable, Equatable {
-    /// Who speaks: `system`, `user`, `assistant` or `tool`.
-    package var role: String
-    /// What is said.
-    package var content: String
-    /// What else the turn has, as the template sees it (`tool_calls`, `reasoning_content`, `name`); a member `content`
-    /// stands in `content`'s place, such as a list of parts, or null where the turn has none.
-    package var members: JSONObject
-
-    /// A turn.
-    package init(role: String, content: String, members: JSONObject = [:]) {
-        self.role = role
-        self.content = content
-        self.members = members
-    }
-}
-
-/// What a conversation is written with, beside its messages.
-package struct ChatSettings: Sendable, Equatable {
-    /// Whether the beginning of an answer is to follow.
-    package var addsGenerationPrompt: Bool
-    /// The schemas of the functions that the model may call; null without any.
-    package var tools: JSONValue
-    /// Texts to answer from; null without any.
-    package var documents: JSONValue
-    /// Whatever else the template asks for, such as `enable_thinking`.
-    package var variables: JSONObject
-
-    /// Settings.
-    package init(
-        addsGenerationPrompt: Bool = false, tools: JSONValue = .null, documents: JSONValue = .null,
-        variables: JSONObject = [:]
-    ) {
-        self.addsGenerationPrompt = addsGenerationPrompt
-        self.tools = tools
-        self.documents = documents
-        self.variables = variables
-    }
-}
-
-/// A conversation that is to be written, and what of it counts.
-package struct ChatConversation: Sendable, Equatable {
-    /// The turns.
-    package var messages: [ChatMessage]
-    /// What it is written with beside them.
-    package var settings: ChatSettings
-    /// The numbers of those of the assistant's turns that are not scored.
-    package var unscored: Set<Int>
-
-    /// A conversation.
-    package init(_ messages: [ChatMessage], _ settings: ChatSettings = ChatSettings(), unscored: Set<Int> = []) {
-        self.messages = messages
-        self.settings = settings
-        self.unscored = unscored
-    }
-}
-
-/// A conversation as its template writes it.
-package struct ChatRendering: Sendable {
-    /// A stretch of the text.
-    package struct Piece: Sendable, Equatable {
-        /// The stretch.
-        package var text: String
-        /// The number of the assistant's message whose words these are; nil for what the assistant did not say, and
-        /// what the template itself wrote.
-        package var message: Int?
-    }
-
-    /// The stretches, in order.
-    package let pieces: [Piece]
-    /// Where the text of each `{% generation %}` block stands, in scalars of `text`, in the order in which the blocks
-    /// ended, as transformers has it: a block inside another, in a macro or in a caught text counts from where that
-    /// begins. Empty for templates without such blocks.
-    package let generations: [Range<Int>]
-
-    /// The whole text.
-    package var text: String { pieces.map(\.text).joined() }
-}
-
-/// A stretch of a conversation as the model sees it.
-package struct ChatSegment: Sendable, Equatable {
-    /// The text, with the template's special tokens spelled out.
-    package var text: String
-    /// Whether the model is to say it: what the assistant said, and the token that ends its turn.
-    package var isScored: Bool
-
-    /// A stretch.
-    package init(text: String, isScored: Bool) {
-        self.text = text
-        self.isScored = isScored
-    }
-}
-
 /// A model's way to write a conversation as one text: the Jinja template of its tokenizer, run as written.
 ///
 /// So every family of templates is read alike (ChatML, Llama, Mistral, Zephyr, Gemma, Phi), with whatever a model's
-/// version of it does: default system messages, trimming, spaces. A template that uses what the interpreter does not
-/// know is refused with the reason.
+/// version of it does: default system messages, trimming, spaces. A template that fails, or runs into a bound, is
+/// refused with the reason.
 package struct ChatTemplate: Sendable {
     /// Bytes of a template at most: ten times the longest known.
     private static let byteLimit = 1 << 20
 
     private let statements: [JinjaStatement]
-    private let bosToken: String
-    private let eosToken: String
+    private let blocks: [String: JinjaBlockSyntax]
+    /// The tokenizer's special tokens by the names that templates know them by.
+    private let specialTokens: [String: String]
+    private let clock: ChatClock?
+    /// The template that is meant for conversations with functions to call, where the model has one of its own.
+    private var forTools: [ChatTemplate] = []
+    /// Why that one cannot be used.
+    private var toolProblem: TokenizationError?
+
     private var turns: ChatTurns
 
     /// The mark by which the assistant's turn ends, such as `<|im_end|>`: the next speaker's where that is all there is;
@@ -116,21 +26,26 @@ package struct ChatTemplate: Sendable {
     /// The mark that the template itself writes behind every answer; nil for none.
     package var ownEndOfTurn: String? { turns.ownEnd }
 
-    /// Reads a template. `bosToken` and `eosToken` are what it calls `bos_token` and `eos_token`; empty leaves them
-    /// undefined. `specialTokens` are the texts by which it can end a turn, the end token aside.
+    /// Reads a template. `specialTokens` are texts by the names that it calls them by, such as `bos_token`; those that
+    /// are not there, or empty, are undefined to it. `clock` is the time that it may write; without one
+    /// `strftime_now` is undefined too. `marks` are the texts by which it can end a turn, the end token aside.
     ///
     /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
     package init(
-        jinja: String, bosToken: String, eosToken: String, specialTokens: [String] = []
+        jinja: String, specialTokens: [String: String], marks: [String] = [], clock: ChatClock? = nil
     ) throws(TokenizationError) {
         guard jinja.utf8.count <= Self.byteLimit else {
             throw .unsupportedTemplate(
                 problem: "it has \(jinja.utf8.count) bytes, more than the \(Self.byteLimit) that are read")
         }
-        statements = try JinjaParser.statements(of: jinja)
-        self.bosToken = bosToken
-        self.eosToken = eosToken
-        turns = ChatTurns(marks: specialTokens + [eosToken])
+        do throws(JinjaError) {
+            (statements, blocks) = try JinjaParser.parse(jinja)
+        } catch {
+            throw error.reported
+        }
+        self.specialTokens = specialTokens.filter { !$0.value.isEmpty }
+        self.clock = clock
+        turns = ChatTurns(marks: marks + [specialTokens["eos_token"] ?? ""])
         let trial = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
         do throws(TokenizationError) {
             guard try render(trial).contains(where: { $0.isScored && $0.text.contains("b") }) else {
@@ -142,6 +57,46 @@ package struct ChatTemplate: Sendable {
         var turns = turns
         turns.learn { try rendering(of: $0, ChatSettings(addsGenerationPrompt: $1)) }
         self.turns = turns
+    }
+
+    /// Reads a model's templates; nil without any. Where functions are to be called, the template `tool_use` is taken, if
+    /// there is one, as transformers has it.
+    ///
+    /// A template that asks whether there is a clock is given the one of `SOURCE_DATE_EPOCH` alone, so that the same
+    /// data are the same tokens on every day; one that takes it for granted is given this machine's.
+    ///
+    /// Throws `unsupportedTemplate` where the standard one, or else the only one, cannot be used.
+    package init?(
+        _ texts: ChatTemplateTexts, specialTokens: [String: String], marks: [String] = []
+    ) throws(TokenizationError) {
+        guard let text = texts.standard ?? texts.named.first?.text else { return nil }
+        self = try ChatTemplate(
+            jinja: text, specialTokens: specialTokens, marks: marks, clock: Self.clock(for: text))
+        guard let tools = texts.named.first(where: { $0.name == "tool_use" })?.text else { return }
+        do throws(TokenizationError) {
+            forTools = [
+                try ChatTemplate(
+                    jinja: tools, specialTokens: specialTokens, marks: marks, clock: Self.clock(for: tools))
+            ]
+        } catch {
+            toolProblem = error
+        }
+    }
+
+    private static func clock(for text: String) -> ChatClock? {
+        if let clock = ChatClock.given { return clock }
+        let asks = JinjaText(text).place(of: Array("strftime_now is ".unicodeScalars)) != nil
+        return asks ? nil : ChatClock.now()
+    }
+
+    /// Reads a template that may write the tokens at the beginning and the end of a text; empty ones are undefined.
+    ///
+    /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
+    package init(
+        jinja: String, bosToken: String, eosToken: String, specialTokens marks: [String] = []
+    ) throws(TokenizationError) {
+        try self.init(
+            jinja: jinja, specialTokens: ["bos_token": bosToken, "eos_token": eosToken], marks: marks)
     }
 
     /// The template in a Jinja text; nil where it cannot be used.
@@ -166,23 +121,43 @@ package struct ChatTemplate: Sendable {
     package func rendering(
         of messages: [ChatMessage], _ settings: ChatSettings = ChatSettings()
     ) throws(TokenizationError) -> ChatRendering {
-        var variables: [String: JinjaValue] = [:]
-        for key in settings.variables.keys { variables[key] = JinjaValue(settings.variables[key] ?? .null) }
-        variables["messages"] = .list(messages.enumerated().map { JinjaValue($1, number: $0) })
+        if !settings.tools.isNull {
+            if let toolProblem { throw toolProblem }
+            if let template = forTools.first { return try template.rendering(of: messages, settings) }
+        }
+        do throws(JinjaError) {
+            let variables = try variables(of: messages, settings)
+            let (text, generations) = try JinjaRun.run(statements, blocks: blocks, variables: variables, clock: clock)
+            return ChatRendering(
+                pieces: text.pieces.map { ChatRendering.Piece(text: $0.text, message: $0.message) },
+                generations: generations)
+        } catch {
+            throw error.reported
+        }
+    }
+
+    /// What the template is given.
+    private func variables(
+        of messages: [ChatMessage], _ settings: ChatSettings
+    ) throws(JinjaError) -> [String: JinjaValue] {
+        var variables: [String: JinjaValue] = specialTokens.mapValues { .plain($0) }
+        for key in settings.variables.keys { variables[key] = try JinjaValue(settings.variables[key] ?? .null) }
+        var values: [JinjaValue] = []
+        for (number, message) in messages.enumerated() { values.append(try JinjaValue(message, number: number)) }
+        variables["messages"] = .list(try JinjaList(values))
         variables["add_generation_prompt"] = .bool(settings.addsGenerationPrompt)
-        variables["tools"] = JinjaValue(settings.tools)
-        variables["documents"] = JinjaValue(settings.documents)
-        if !bosToken.isEmpty { variables["bos_token"] = .plain(bosToken) }
-        if !eosToken.isEmpty { variables["eos_token"] = .plain(eosToken) }
-        let (text, generations) = try JinjaInterpreter.run(statements, variables: variables)
-        return ChatRendering(
-            pieces: text.pieces.map { ChatRendering.Piece(text: $0.text, message: $0.mark) }, generations: generations)
+        variables["tools"] = try JinjaValue(settings.tools)
+        variables["documents"] = try JinjaValue(settings.documents)
+        return variables
     }
 
     /// The conversation's text, cut where what the model is to say begins and ends.
     ///
     /// Throws `conversationRefused` where the template does, `unsupportedTemplate` where it fails.
     package func segments(of conversation: ChatConversation) throws(TokenizationError) -> [ChatSegment] {
+        if !conversation.settings.tools.isNull, let template = forTools.first {
+            return try template.segments(of: conversation)
+        }
         let rendering = try rendering(of: conversation.messages, conversation.settings)
         let said = turns.said(in: rendering) { !conversation.unscored.contains($0) }
         let scalars = rendering.text.unicodeScalars
@@ -199,39 +174,5 @@ package struct ChatTemplate: Sendable {
         }
         append(upTo: scalars.count, isScored: false)
         return segments
-    }
-}
-
-extension JinjaValue {
-    /// A JSON value as a template sees it; `mark` is the message whose words its texts are.
-    init(_ value: JSONValue, mark: Int? = nil) {
-        switch value {
-        case .null: self = .none
-        case .bool(let value): self = .bool(value)
-        case .number(let text): self = value.integer(in: .anything).map { .integer($0) } ?? .plain(text)
-        case .string(let text): self = .text(JinjaText(text, mark: mark))
-        case .array(let values): self = .list(values.map { JinjaValue($0, mark: mark) })
-        case .object(let object):
-            self = .dictionary(object.keys.map { ($0, JinjaValue(object[$0] ?? .null, mark: mark)) })
-        }
-    }
-
-    /// A message as a template sees it: what the assistant says is marked with the message's number.
-    fileprivate init(_ message: ChatMessage, number: Int) {
-        let mark = message.role == "assistant" ? number : nil
-        var members: [(key: String, value: JinjaValue)] = [
-            ("role", .plain(message.role)), ("content", .text(JinjaText(message.content, mark: mark))),
-        ]
-        for key in message.members.keys where key != "role" {
-            let value = JinjaValue(message.members[key] ?? .null, mark: mark)
-            if key == "content" {
-                if case .none = value { members.remove(at: 1) } else { members[1].value = value }
-            } else if case .none = value {
-                continue
-            } else {
-                members.append((key, value))
-            }
-        }
-        self = .dictionary(members)
     }
 }

@@ -51,7 +51,7 @@ extension GGUFVocabulary {
         }
         try vocabulary.nameSpecialTokens(tokenizer, parts, directory: directory, configuration)
         let ownSettings = try Tokenizer.readOptionalJSON(joinedPath(directory, "tokenizer_config.json"))
-        vocabulary.chatTemplate = try Tokenizer.chatTemplateText(directory: directory, configuration: ownSettings)
+        vocabulary.chatTemplates = try ChatTemplateTexts(directory: directory, configuration: ownSettings)
         return (vocabulary, losses)
     }
 

@@ -38,8 +38,8 @@ package struct GGUFVocabulary: Sendable {
     package var addsEOS: Bool?
     /// Whether a text gets a space before it, with `llama`; nil means yes.
     package var addsSpacePrefix: Bool?
-    /// The Jinja text of the chat template.
-    package var chatTemplate: String?
+    /// The Jinja texts of the chat templates.
+    package var chatTemplates = ChatTemplateTexts()
 
     /// Merges that are read, and bytes of all tokens' texts: more than the largest vocabularies have (515,000 and 2
     /// MB).
@@ -117,7 +117,7 @@ package struct GGUFVocabulary: Sendable {
         addsBOS = try bool("tokenizer.ggml.add_bos_token")
         addsEOS = try bool("tokenizer.ggml.add_eos_token")
         addsSpacePrefix = try bool("tokenizer.ggml.add_space_prefix")
-        chatTemplate = metadata["tokenizer.chat_template"]?.stringValue
+        chatTemplates = ChatTemplateTexts(metadata)
     }
 }
 
@@ -147,7 +147,16 @@ extension GGUFVocabulary {
         }
         return Tokenizer(
             parts, bosTokenID: bosTokenID.map { Int32($0) }, eosTokenID: eosTokenID.map { Int32($0) },
-            chatTemplateText: chatTemplate)
+            namedTokens: namedTokens, chatTemplates: chatTemplates)
+    }
+
+    /// The tokens that chat templates may name beside those that begin and end a text.
+    private var namedTokens: [String: String] {
+        var texts: [String: String] = [:]
+        for (name, id) in [("unk_token", unknownTokenID), ("pad_token", paddingTokenID)] {
+            if let id, tokens.indices.contains(id) { texts[name] = String(decoding: tokens[id], as: UTF8.self) }
+        }
+        return texts
     }
 
     private func byteLevelParts(_ table: TokenTable) throws(TokenizationError) -> TokenizerParts {

@@ -38,6 +38,8 @@ extension CheckpointConversion {
         let directory = try AtomicDirectory(output)
         do {
             // Small and likely to fail comes first.
+            let folders = Set(sideFiles.compactMap { $0.name.contains("/") ? parentDirectory(of: $0.name) : nil })
+            for folder in folders.sorted() { try directory.makeDirectory(folder) }
             for file in sideFiles {
                 switch file.content {
                 case .text(let text): try directory.write(file.name, text: text)

@@ -177,7 +177,10 @@ enum GGUFModelMetadata {
         add("ggml.add_bos_token", vocabulary.addsBOS.map { .bool($0) })
         add("ggml.add_eos_token", vocabulary.addsEOS.map { .bool($0) })
         add("ggml.add_space_prefix", vocabulary.addsSpacePrefix.map { .bool($0) })
-        add("chat_template", vocabulary.chatTemplate.map { .string($0) })
+        let templates = vocabulary.chatTemplates
+        for template in templates.named { add("chat_template.\(template.name)", .string(template.text)) }
+        add("chat_templates", templates.named.isEmpty ? nil : .strings(templates.named.map(\.name)))
+        add("chat_template", templates.standard.map { .string($0) })
         if !ends.isEmpty, ends != [vocabulary.eosTokenID, turn, message].compactMap({ $0 }) {
             pairs.append((ModelConfiguration.ggufEndTokensKey, .int32s(ends.map(Int32.init))))
         }

@@ -44,7 +44,7 @@ struct GGUFTokenizerExport {
         members["add_bos_token"] = .bool(beginsTexts)
         members["add_eos_token"] = .bool(vocabulary.addsEOS ?? false)
         members["bos_token"] = content(of: vocabulary.bosTokenID)
-        members["chat_template"] = vocabulary.chatTemplate.map { .string($0) }
+        members["chat_template"] = vocabulary.chatTemplates.configuration
         members["clean_up_tokenization_spaces"] = .bool(false)
         members["eos_token"] = content(of: vocabulary.eosTokenID)
         members["pad_token"] = content(of: paddingTokenID)

@@ -1,6 +1,7 @@
 import CheckpointIO
 import Models
 import TensorCore
+import Tokenization
 
 /// The files that lie beside the tensors of a Hugging Face directory.
 enum HuggingFaceFiles {
@@ -13,7 +14,8 @@ enum HuggingFaceFiles {
     private static let adapterFiles: Set<String> = ["adapter_config.json", "tspeft.json"]
 
     /// The files in `directory` that go with its model into another directory, and those that stay behind because they
-    /// hold weights in a form that is not read. Directories in it stay behind too. Throws `unreadable`.
+    /// hold weights in a form that is not read. Directories in it stay behind too, but for that of named chat templates.
+    /// Throws `unreadable`.
     static func beside(_ directory: String) throws(CheckpointError) -> (copied: [String], left: [String]) {
         var copied: [String] = []
         var left: [String] = []
@@ -26,7 +28,7 @@ enum HuggingFaceFiles {
                 left.append(name)
             }
         }
-        return (copied, left)
+        return (copied + (try ChatTemplateTexts.files(in: directory)), left)
     }
 
     /// Name and text of each file that a model out of a GGUF file needs: `config.json` with tensors of `dtype`,

@@ -1,6 +1,7 @@
 import CheckpointIO
 import Models
 import TensorCore
+import Tokenization
 
 /// Writing a Hugging Face base back in its own layout.
 extension CheckpointMerge {
@@ -114,6 +115,9 @@ extension CheckpointMerge {
                 try directory.copyFile(from: path, to: name)
             }
         }
+        let templates = try ChatTemplateTexts.files(in: source)
+        if !templates.isEmpty { try directory.makeDirectory(ChatTemplateTexts.folder) }
+        for file in templates { try directory.copyFile(from: joinedPath(source, file), to: file) }
     }
 
     private func writeIndex(
