@@ -104,7 +104,7 @@ struct ExportAgreementTests {
         let (dense, open) = try run(adapter, base, ids)
         var logits = dense
         if one.isGated {
-            let thresholds = Dictionary(
+            let thresholds = NameTable(
                 uniqueKeysWithValues: open.map { ($0.module, Float($0.meanRatio ?? 0)) })
             adapter = try AdapterDirectory(
                 configuration: adapter.configuration, modules: adapter.modules,
