@@ -124,14 +124,24 @@ package struct TrainingState {
     ) throws(TrainingError) {
         func field<T>(_ value: T?, _ name: String) throws(TrainingError) -> T {
             guard let value else {
-                throw .badState(path: source, problem: "'\(name)' is missing, has the wrong type or cannot be")
+                throw .badState(path: source, problem: "'\(name)' is missing or has the wrong type")
             }
             return value
         }
-        step = try field(record["step"]?.integer(in: .steps), "step")
+        func count(
+            _ value: JSONValue?, in range: ClosedRange<Int> = .steps, _ name: String
+        ) throws(TrainingError) -> Int {
+            guard case .number(let text)? = value else { return try field(nil, name) }
+            guard let count = value?.integer(in: range) else {
+                let bounds = "\(range.lowerBound) to \(range.upperBound)"
+                throw .badState(path: source, problem: "'\(name)' is \(text), not from \(bounds)")
+            }
+            return count
+        }
+        step = try count(record["step"], "step")
         position = DataOrder.Position(
-            epoch: try field(record["epoch"]?.integer(in: .steps), "epoch"),
-            index: try field(record["next_example"]?.integer(in: .steps), "next_example"))
+            epoch: try count(record["epoch"], "epoch"),
+            index: try count(record["next_example"], "next_example"))
         configuration = try field(record["configuration"]?.objectValue, "configuration")
         var thresholds: [Threshold] = []
         for entry in try field(record["thresholds"]?.arrayValue, "thresholds") {
@@ -140,17 +150,14 @@ package struct TrainingState {
                 throw .badState(path: source, problem: "'tau' is missing or has the wrong type")
             }
             // Older states lack what warnings rest on; such a run is watched afresh.
-            let silentSteps = try field((entry["silent_steps"] ?? .integer(0)).integer(in: .steps), "silent_steps")
-            guard silentSteps >= 0, silentSteps <= step else {
-                throw .badState(path: source, problem: "'silent_steps' is not from 0 to the run's \(step) steps")
-            }
+            let silentSteps = try count(entry["silent_steps"] ?? .integer(0), in: 0...step, "silent_steps")
             thresholds.append(
                 Threshold(
                     module: try field(entry["module"]?.stringValue, "module"), tau: tau,
                     optimizer: ThresholdOptimizer(
                         mean: try field(entry["mean"]?.doubleValue, "mean"),
                         meanSquare: try field(entry["mean_square"]?.doubleValue, "mean_square"),
-                        stepCount: try field(entry["steps"]?.integer(in: 0...step), "steps")),
+                        stepCount: try count(entry["steps"], in: 0...step, "steps")),
                     silentSteps: silentSteps,
                     isReported: try field((entry["reported"] ?? .bool(false)).boolValue, "reported")))
         }

@@ -138,7 +138,7 @@ struct SampleAdapter {
         let card = ModelCard.text(of: try SampleAdapter.gated())
         #expect(card.contains("library_name: tspeft"))
         #expect(card.contains("| sparsity | mean 55.0 % (50.0 % to 60.0 %) over 10 tokens of dev.json, 2 records |"))
-        #expect(card.contains("\n    some/base\n") && card.contains("`tspeft merge`"))
+        #expect(card.contains("\nsome/base, and this directory") && card.contains("\n    tspeft help merge"))
         #expect(card.contains("| seed | 3 |"))
     }
 
@@ -295,7 +295,7 @@ struct SampleAdapter {
         var other = SampleAdapter.modules
         other[1] = LinearModule(path: other[1].path, outputSize: 5, inputSize: 7)
         let wide = #expect(throws: AdapterError.self) { try adapter.validated(against: other) }
-        #expect(wide?.description.contains("expected [2, 7]") == true)
+        #expect(wide?.description.contains("the base needs [2, 7]") == true)
         let absent = #expect(throws: AdapterError.self) {
             try adapter.validated(against: [SampleAdapter.modules[0]])
         }

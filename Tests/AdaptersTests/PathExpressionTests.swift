@@ -19,7 +19,7 @@ import Testing
         ".*.*.*.*.*.*.*x", "a?a?a?a?a?a?a?a?a?a?a?aaaaaaaaaaax", "(?=(a+)+)b", "(a+)+?b", "(a+){2,}b",
         String(repeating: "(.|)", count: 40) + "x", String(repeating: ".*", count: 6) + "x",
         String(repeating: "a?", count: 200) + "b", "(?!(?:(?:a|aa)+)+b)(?:(?:a|aa)+)+c",
-        "((((((((a{0,3}){0,3}){0,3}){0,3}){0,3}){0,3}){0,3}){0,3}b",
+        "(((((((a{0,3}){0,3}){0,3}){0,3}){0,3}){0,3}){0,3}){0,3}b",
     ])
     func expressionThatOthersTakeForEverWithIsToldAtOnce(_ pattern: String) throws {
         let expression = try PathExpression(pattern)

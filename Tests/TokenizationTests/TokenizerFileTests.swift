@@ -127,7 +127,7 @@ struct Change: Sendable, CustomTestStringConvertible {
             problem: "'added_tokens[0].content' is not a string with at least one character"),
         Change(
             field: "added_tokens", value: #"[{"content": "<s>"}]"#,
-            problem: "'added_tokens[0].id' is missing (a whole number from 0)"),
+            problem: "'added_tokens[0].id' is missing (a whole number from 0 to 2147483647)"),
         Change(
             field: "pre_tokenizer", value: #"{"type": "ByteLevel"}"#,
             problem: "'pre_tokenizer.add_prefix_space' is missing (true or false)"),

@@ -135,7 +135,7 @@ import Training
         entries[1] = .object(entry)
         record["thresholds"] = .array(entries)
         #expect(
-            throws: TrainingError.badState(path: "c", problem: "'silent_steps' is not from 0 to the run's 1 steps")
+            throws: TrainingError.badState(path: "c", problem: "'silent_steps' is \(count), not from 0 to 1")
         ) {
             try TrainingState(
                 record: .object(record), tensors: state.tensors, momentTensors: state.momentTensors, source: "c")

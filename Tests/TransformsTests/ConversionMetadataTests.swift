@@ -50,12 +50,12 @@ import Testing
     }
 
     @Test func endThatIsNoTokenIsSaidToBeLeftOut() throws {
-        try roundTrip([("config.json", Self.oneEnd, #""eos_token_id": [0, 9999999999]"#)]) { gguf, input, back in
+        try roundTrip([("config.json", Self.oneEnd, #""eos_token_id": [0, 999999999]"#)]) { gguf, input, back in
             #expect(gguf["tokenizer.ggml.eos_token_id"]?.intValue == 0)
             #expect(try ModelCheckpoint.open(back).configuration.eosTokenIDs == [0])
             let notes = try CheckpointConversion(try Checkpoint.open(input), to: .gguf, at: back + ".gguf").notes
             #expect(
-                notes.contains { $0.hasPrefix("'eos_token_id' names 9999999999, which is none of the 2048 tokens") })
+                notes.contains { $0.hasPrefix("'eos_token_id' names 999999999, which is none of the 2048 tokens") })
         }
     }
 

@@ -85,6 +85,8 @@ package struct ChatTemplate: Sendable {
 
     private static func clock(for text: String) -> ChatClock? {
         if let clock = ChatClock.given { return clock }
+        // One that is too long is refused without being taken apart.
+        guard text.utf8.count <= byteLimit else { return nil }
         let asks = JinjaText(text).place(of: Array("strftime_now is ".unicodeScalars)) != nil
         return asks ? nil : ChatClock.now()
     }
