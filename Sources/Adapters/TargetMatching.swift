@@ -10,7 +10,7 @@ package enum TargetSpecification: Sendable, Equatable {
     /// Paths, or their last components: `q_proj` stands for every path that is `q_proj` or ends in `.q_proj`.
     case names([String])
 
-    /// What a command-line argument means: `all-linear`; a comma list of names (letters, digits, `_`, `-`, `.`);
+    /// What a command-line argument means: `all-linear`; a comma list of names (letters, digits, `_`, `-`, `.`, and all that is no ASCII);
     /// anything else is a regular expression. Throws `.badSetting` for an empty name, `.badExpression`.
     package init(argument: String) throws(AdapterError) {
         if argument.lowercased() == Self.allLinearName {
@@ -44,7 +44,8 @@ package enum TargetSpecification: Sendable, Equatable {
     private static func isNameScalar(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar {
         case "a"..."z", "A"..."Z", "0"..."9", "_", "-", ".": true
-        default: false
+        // What is no ASCII is no sign of an expression either.
+        default: !scalar.isASCII
         }
     }
 

@@ -46,8 +46,8 @@ package enum CheckpointError: WordedError, Equatable {
         switch self {
         case .missing(let path): "\(path): no such file or directory"
         case .hubName(let path):
-            "\(path): no such file or directory; if it is a model on the Hugging Face Hub, download it first: "
-                + "hf download \(path) --local-dir \(lastPathComponent(path))"
+            "\(path): no such file or directory; if it is a model on the Hugging Face Hub, download it with "
+                + "'hf download \(path)' and name the folder that this prints"
         case .largeFilePointer(let path, let size):
             "\(path): is a Git LFS pointer and not the file that it stands for (\(size)); fetch that with 'git lfs pull'"
         case .unreadable(let path, let code): "\(path): cannot be read: \(systemMessage(code))"

@@ -34,7 +34,7 @@ extension GGUFValue {
     /// The numbers, where this is an array of integers that all lie in `range` (of any type but UINT64). An array from a
     /// file may be long: look at `elementCount` first.
     package func integers(in range: ClosedRange<Int>) -> [Int]? {
-        guard let values = integerArray, values.allSatisfy({ range.contains(Int($0)) }) else { return nil }
-        return values.map { Int($0) }
+        guard case .array(let values) = self else { return nil }
+        return values.integers(in: range)
     }
 }

@@ -31,6 +31,8 @@ package final class ModelSession {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
         try checkpoint.checkRuns()
+        // It limits the threads, those that read the adapter too.
+        context = try compute.makeContext()
         generation = try GenerationDefaults(beside: checkpoint.checkpoint)
         if let adapterPath {
             let read = try AdapterDirectory.read(adapterPath)
@@ -39,7 +41,6 @@ package final class ModelSession {
             _ = try read.wholeModules(of: checkpoint)
         }
         tokenizer = try Tokenizer.load(modelPath: basePath)
-        context = try compute.makeContext()
         model = try checkpoint.makeModel(context)
         if let vocabularyNote { compute.note("\(basePath): \(vocabularyNote)") }
         if let directory {

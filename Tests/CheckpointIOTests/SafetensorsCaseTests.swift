@@ -102,12 +102,12 @@ import Testing
         }
     }
 
-    @Test func namesThatDifferInCompositionAloneAreOne() throws {
+    @Test func namesThatDifferInCompositionAloneAreTwo() throws {
         try withTemporaryFolder { folder in
             let entry = #""dtype":"U8","shape":[0],"data_offsets":[0,0]"#
             let header = "{\"\u{E9}\":{\(entry)},\"e\u{301}\":{\(entry)}}"
             try writeFile(folder + "/twins.safetensors", safetensorsFile(header: header))
-            #expect(throws: CheckpointError.self) { try SafetensorsFile.open(folder + "/twins.safetensors") }
+            #expect(try SafetensorsFile.open(folder + "/twins.safetensors").tensors.count == 2)
         }
     }
 }

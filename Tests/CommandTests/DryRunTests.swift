@@ -16,7 +16,7 @@ import Testing
             let checkpoint = try #require(names(in: run.path("tuned")).first { $0.hasPrefix("checkpoint-") })
             for (told, made) in [
                 ("out/adapter_model.safetensors", "tuned/adapter_model.safetensors"),
-                ("out/checkpoint-1/training_state.safetensors", "tuned/\(checkpoint)/training_state.safetensors"),
+                ("out/\(checkpoint)/training_state.safetensors", "tuned/\(checkpoint)/training_state.safetensors"),
             ] {
                 let size = try readFile(run.path(made)).count
                 let line = try #require(outcome.output.split(separator: "\n").first { $0.hasSuffix(told) })

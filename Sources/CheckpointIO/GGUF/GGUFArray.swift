@@ -43,6 +43,22 @@ package struct GGUFArray: Sendable, RandomAccessCollection {
         }
     }
 
+    /// The elements, where they are integers of a type that 64 bits with a sign always hold, and all in `range`. They are
+    /// held once.
+    func integers(in range: ClosedRange<Int>) -> [Int]? {
+        switch elementType {
+        case .uint8, .int8, .uint16, .int16, .uint32, .int32, .int64: break
+        default: return nil
+        }
+        var integers: [Int] = []
+        integers.reserveCapacity(count)
+        for element in self {
+            guard let integer = element.intValue, range.contains(integer) else { return nil }
+            integers.append(integer)
+        }
+        return integers
+    }
+
     /// The elements widened, where they are integers that 64 bits with a sign always hold.
     var integers: [Int64]? {
         switch elementType {

@@ -127,7 +127,7 @@ package struct ModelFields {
             throw json.unsupported(
                 "quantization", "MLX's with \(bits) bits",
                 "F32, F16 and BF16 weights, or GGUF; take the model that it "
-                    + "was made of, or dequantize it with mlx_lm.convert --dequantize")
+                    + "was made of, or let mlx_lm.convert dequantize it")
         }
         let activation = try json.string("hidden_act") ?? "silu"
         guard activation == "silu" || activation == "swish" else {
