@@ -238,7 +238,7 @@ extension Hostile {
             "alpha pattern beyond a double", "alpha should be a finite number",
             members: ["alpha_pattern": "{\"q_proj\": 1e999}"]),
         adapter(
-            "pattern that refers to a group of its own", "is not a valid regular expression",
+            "pattern that refers to a group of its own", "can take for ever",
             members: ["rank_pattern": "{\"([a-z]+)\\\\1\": 4}"]),
         adapter("unknown method", "peft_type", status: 69, members: ["peft_type": "\"QUANTUM\""]),
         adapter("method that is a number", "peft_type", members: ["peft_type": "7"]),
