@@ -152,9 +152,11 @@ import Testing
         for stranger in Self.strangers(for: line) {
             try withTemporaryFolder { folder in
                 try stranger.make(folder + "/" + name)
-                let command = line.replacingOccurrences(of: "BASE", with: TinyRun.base)
+                // First, since the other paths may hold a "Y".
+                let command = line.replacingOccurrences(of: "Y", with: "strange")
+                    .replacingOccurrences(of: "BASE", with: TinyRun.base)
                     .replacingOccurrences(of: "GGUF", with: fixture("tiny-llama-gguf/tiny-llama-q8_0.gguf"))
-                    .replacingOccurrences(of: "RUN", with: run.folder).replacingOccurrences(of: "Y", with: "strange")
+                    .replacingOccurrences(of: "RUN", with: run.folder)
                 let outcome = try Program(folder: folder).runLimited(command)
                 let place: Comment = "\(command) with a \(stranger): \(outcome.status) \(outcome.errors)"
                 if outcome.status == 0 {
@@ -193,7 +195,7 @@ import Testing
             try withTemporaryFolder { folder in
                 try variant(folder + "/strange", of: filled(source), replacing: [name: nil])
                 try stranger.make(folder + "/strange/" + name)
-                let command = filled(line).replacingOccurrences(of: "Y", with: "strange")
+                let command = filled(line.replacingOccurrences(of: "Y", with: "strange"))
                 let outcome = try Program(folder: folder).runLimited(command)
                 let place: Comment = "\(command), \(name) a \(stranger): \(outcome.status) \(outcome.errors)"
                 // A link that leads nowhere is no file, and this one need not be there.
