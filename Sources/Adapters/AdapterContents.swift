@@ -39,7 +39,7 @@ struct AdapterContents {
         suffixes = configuration.tensorSuffixes
         settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
         let records = file.tensors
-        let keys = ThreadTeam(ThreadTeam.available).map(records.count, grain: Self.keysOfAPart) { place in
+        let keys = ThreadTeam.whole.map(records.count, grain: Self.keysOfAPart) { place in
             let key = AdapterKey(records[place].name)
             return (key: key, written: key.written)
         }

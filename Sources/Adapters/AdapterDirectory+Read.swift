@@ -44,7 +44,7 @@ extension AdapterDirectory {
                 return stored
             }
             let values = AdapterTensor(name, record.shape, try tensorFile.floats(of: record))
-            if !takingAnyValues { try checkFinite(values, file: tensorPath) }
+            try checkFinite(values, file: tensorPath)
             return values
         }
         let team = ThreadTeam(staysInFile ? ThreadTeam.available : 1)

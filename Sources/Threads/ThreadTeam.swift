@@ -20,6 +20,9 @@ package struct ThreadTeam: Sendable {
     /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
     package static var available: Int { max(1, Int(tspeft_available_threads())) }
 
+    /// As many threads as are available.
+    package static var whole: ThreadTeam { ThreadTeam(available) }
+
     /// Runs `body` over 0..<count cut into one contiguous part a thread, parts of at least `grain` elements. The cut
     /// depends on the count, the grain and the thread count alone, so results are the same in every run.
     package func parallel(_ count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {

@@ -58,14 +58,6 @@ package struct GGUFArray: Sendable, RandomAccessCollection {
         }
         return integers
     }
-
-    /// The elements widened, where they are integers that 64 bits with a sign always hold.
-    var integers: [Int64]? {
-        switch elementType {
-        case .uint8, .int8, .uint16, .int16, .uint32, .int32, .int64: map { Int64($0.intValue ?? 0) }
-        default: nil
-        }
-    }
 }
 
 /// An array of strings inside a mapped GGUF file, read on demand: a vocabulary of hundreds of thousands costs little

@@ -56,10 +56,6 @@ package enum GGUFValue: Sendable {
     /// first.
     package var floatArray: [Float]? { if case .array(let values) = self { values.floats } else { nil } }
 
-    /// The integers, where this is an array of them (of any type but UINT64). An array from a file may be long: look at
-    /// `elementCount` first.
-    package var integerArray: [Int64]? { if case .array(let values) = self { values.integers } else { nil } }
-
     /// The number of elements, where this is an array.
     package var elementCount: Int? {
         switch self {

@@ -123,10 +123,7 @@ package struct ChatTemplate: Sendable {
     package func rendering(
         of messages: [ChatMessage], _ settings: ChatSettings = ChatSettings()
     ) throws(TokenizationError) -> ChatRendering {
-        if !settings.tools.isNull {
-            if let toolProblem { throw toolProblem }
-            if let template = forTools.first { return try template.rendering(of: messages, settings) }
-        }
+        if let template = try toolTemplate(for: settings) { return try template.rendering(of: messages, settings) }
         do throws(JinjaError) {
             let variables = try variables(of: messages, settings)
             let (text, generations) = try JinjaRun.run(statements, blocks: blocks, variables: variables, clock: clock)
@@ -136,6 +133,13 @@ package struct ChatTemplate: Sendable {
         } catch {
             throw error.reported
         }
+    }
+
+    /// The template that is meant for a conversation with functions to call; nil where this one is.
+    private func toolTemplate(for settings: ChatSettings) throws(TokenizationError) -> ChatTemplate? {
+        guard !settings.tools.isNull else { return nil }
+        if let toolProblem { throw toolProblem }
+        return forTools.first
     }
 
     /// What the template is given.
@@ -157,7 +161,7 @@ package struct ChatTemplate: Sendable {
     ///
     /// Throws `conversationRefused` where the template does, `unsupportedTemplate` where it fails.
     package func segments(of conversation: ChatConversation) throws(TokenizationError) -> [ChatSegment] {
-        if !conversation.settings.tools.isNull, let template = forTools.first {
+        if let template = try toolTemplate(for: conversation.settings) {
             return try template.segments(of: conversation)
         }
         let rendering = try rendering(of: conversation.messages, conversation.settings)

@@ -18,7 +18,7 @@ package struct TensorChecksums: Sendable, Equatable {
         // The largest first, so that no thread is left alone with one at the end.
         let order = records.indices.sorted { (records[$1].byteCount, $0) < (records[$0].byteCount, $1) }
         digests = try ResultSlots.collect(records.count, "") { slots in
-            try ThreadTeam(ThreadTeam.available).takeItems(records.count) { item, _ in
+            try ThreadTeam.whole.takeItems(records.count) { item, _ in
                 let record = records[order[item]]
                 var hash = SHA256()
                 hash.add(Self.heading(record))

@@ -12,7 +12,7 @@ extension AdapterDirectory {
     /// mistakes, not forgery. Each tensor's values are hashed by themselves, on several threads.
     package var digest: String {
         let tensors = allTensors
-        let hashes = ThreadTeam(ThreadTeam.available).map(tensors.count, grain: Self.tensorsOfAPart) { place in
+        let hashes = ThreadTeam.whole.map(tensors.count, grain: Self.tensorsOfAPart) { place in
             var hash = ValueHash()
             tensors[place].forEachStrip { hash.add($0) }
             return hash.value

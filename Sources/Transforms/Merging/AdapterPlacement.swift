@@ -72,7 +72,7 @@ struct AdapterPlacement {
     /// Places an adapter. Throws `NamingError`, and `AdapterError` for shapes that do not fit and for modules that are
     /// too many or too few (`TargetCoverage`).
     init(_ adapter: AdapterDirectory, base: ModelCheckpoint, names: BaseNames) throws {
-        let team = ThreadTeam(ThreadTeam.available)
+        let team = ThreadTeam.whole
         let modules = adapter.modules
         let matrices = try team.map(modules.count, grain: Self.modulesOfAPart) { place in
             let size = try Self.size(of: modules[place], adapter, base, names)

@@ -172,7 +172,7 @@ package struct MergePlan: Sendable {
         isAlone: Bool
     ) throws -> Part {
         let adapter = weighted.adapter
-        let outcomes = try ThreadTeam(ThreadTeam.available).map(placement.updates.count, grain: modulesOfAPart) {
+        let outcomes = try ThreadTeam.whole.map(placement.updates.count, grain: modulesOfAPart) {
             try outcome(of: placement.updates[$0], weighted, base: base, gates: gates, isAlone: isAlone)
         }
         var modules = outcomes.map(\.module)
