@@ -95,93 +95,38 @@ final class OneDNN {
 
 extension OneDNN.Operand {
     /// oneDNN's description of the matrix [rows, columns].
-    fileprivate func described(_ rows: Int, _ columns: Int) throws(OneDNNStatus) -> dnnl_memory_desc_t {
-        var descriptor = dnnl_memory_desc_t()
-        // oneDNN reads two of its twelve dimensions.
-        let dims = [Int64(rows), Int64(columns)]
-        let strides = [Int64(rowStride), Int64(columnStride)]
-        try check(dnnl_memory_desc_init_by_strides(&descriptor, 2, dims, dtype.dnnl, strides))
-        return descriptor
+    fileprivate func described(_ rows: Int, _ columns: Int) -> tspeft_onednn_matrix {
+        tspeft_onednn_matrix(
+            rows: Int64(rows), columns: Int64(columns), row_stride: Int64(rowStride),
+            column_stride: Int64(columnStride), type: dtype.dnnl)
     }
 }
 
-/// A product compiled for fixed shapes. Owns its primitive and the descriptors of its arguments.
+extension OneDNN.Product {
+    /// oneDNN's description of the product.
+    fileprivate var described: tspeft_onednn_product {
+        tspeft_onednn_product(
+            left: left.described(m, k), right: right.described(k, n), result: result.described(m, n),
+            has_bias: hasBias, accumulates: accumulates, scale: scale)
+    }
+}
+
+/// A product compiled for fixed shapes. Owns what oneDNN made for it.
 private final class CompiledProduct {
-    private var primitive: dnnl_primitive_t?
-    private var source: dnnl_memory_t?
-    private var right: dnnl_memory_t?
-    private var result: dnnl_memory_t?
-    private var bias: dnnl_memory_t?
-    private let hasBias: Bool
+    private var compiled = tspeft_onednn_compiled()
 
     init(_ product: OneDNN.Product, _ engine: dnnl_engine_t) throws(OneDNNStatus) {
-        hasBias = product.hasBias
-        var sourceShape = try product.left.described(product.m, product.k)
-        var rightShape = try product.right.described(product.k, product.n)
-        var resultShape = try product.result.described(product.m, product.n)
-        var biasShape = try OneDNN.Operand(.f32, .plain, width: product.n).described(1, product.n)
-        var descriptor = dnnl_matmul_desc_t()
-        if hasBias {
-            try check(dnnl_matmul_desc_init(&descriptor, &sourceShape, &rightShape, &biasShape, &resultShape))
-        } else {
-            try check(dnnl_matmul_desc_init(&descriptor, &sourceShape, &rightShape, nil, &resultShape))
-        }
-        let attributes = try Self.attributes(product)
-        defer { dnnl_primitive_attr_destroy(attributes) }
-        var primitiveDescriptor: dnnl_primitive_desc_t?
-        try check(dnnl_primitive_desc_create(&primitiveDescriptor, &descriptor, attributes, engine, nil))
-        defer { dnnl_primitive_desc_destroy(primitiveDescriptor) }
-        try check(dnnl_primitive_create(&primitive, primitiveDescriptor))
-        try check(dnnl_memory_create(&source, &sourceShape, engine, nil))
-        try check(dnnl_memory_create(&right, &rightShape, engine, nil))
-        try check(dnnl_memory_create(&result, &resultShape, engine, nil))
-        if hasBias { try check(dnnl_memory_create(&bias, &biasShape, engine, nil)) }
+        var described = product.described
+        // What was made before a failure goes in `deinit`.
+        try check(tspeft_onednn_compile(&compiled, &described, engine))
     }
 
-    private static func attributes(_ product: OneDNN.Product) throws(OneDNNStatus) -> dnnl_primitive_attr_t? {
-        var attributes: dnnl_primitive_attr_t?
-        try check(dnnl_primitive_attr_create(&attributes))
-        do throws(OneDNNStatus) {
-            if product.scale != 1 {
-                var scale = product.scale
-                try check(dnnl_primitive_attr_set_output_scales(attributes, 1, 0, &scale))
-            }
-            if product.accumulates { try addSum(to: attributes) }
-        } catch {
-            dnnl_primitive_attr_destroy(attributes)
-            throw error
-        }
-        return attributes
-    }
-
-    private static func addSum(to attributes: dnnl_primitive_attr_t?) throws(OneDNNStatus) {
-        var operations: dnnl_post_ops_t?
-        try check(dnnl_post_ops_create(&operations))
-        defer { dnnl_post_ops_destroy(operations) }
-        try check(dnnl_post_ops_append_sum(operations, 1))
-        try check(dnnl_primitive_attr_set_post_ops(attributes, operations))
-    }
-
-    deinit {
-        for memory in [source, right, result, bias] { dnnl_memory_destroy(memory) }
-        dnnl_primitive_destroy(primitive)
-    }
+    deinit { tspeft_onednn_release(&compiled) }
 
     func run(_ stream: dnnl_stream_t, _ places: OneDNN.Places) throws(OneDNNStatus) {
-        // oneDNN takes every place as one that it might write to; it writes to the result alone.
-        try check(dnnl_memory_set_data_handle(source, UnsafeMutableRawPointer(mutating: places.left)))
-        try check(dnnl_memory_set_data_handle(right, UnsafeMutableRawPointer(mutating: places.right)))
-        try check(dnnl_memory_set_data_handle(result, places.result))
-        let arguments = [
-            dnnl_exec_arg_t(arg: DNNL_ARG_SRC, memory: source), dnnl_exec_arg_t(arg: DNNL_ARG_WEIGHTS, memory: right),
-            dnnl_exec_arg_t(arg: DNNL_ARG_DST, memory: result),
-            dnnl_exec_arg_t(arg: DNNL_ARG_BIAS, memory: bias),
-        ]
-        if hasBias {
-            try check(dnnl_memory_set_data_handle(bias, UnsafeMutableRawPointer(mutating: places.bias)))
-        }
-        try check(dnnl_primitive_execute(primitive, stream, hasBias ? 4 : 3, arguments))
-        try check(dnnl_stream_wait(stream))
+        let places = tspeft_onednn_places(
+            left: places.left, right: places.right, bias: places.bias, result: places.result)
+        try check(tspeft_onednn_run(&compiled, places, stream))
     }
 }
 
