@@ -8,11 +8,14 @@ struct DemoCommand: ParsableCommand {
         commandName: "demo",
         abstract: "Go the whole way on a small model: inject, train, eval, rank, prune, merge, eval.",
         discussion: """
-            Adapts the small Llama model in Fixtures/ to the sentiment of film reviews (SST-2) in about two minutes on \
-            two cores, and prints a table of what it measured.
+            Adapts a small Llama model that comes with the program to the sentiment of film reviews (SST-2), in about \
+            two minutes on two cores, and prints a table of what it measured.
             """)
 
-    @Option(help: ArgumentHelp("Folder with tiny-llama and sst2; found beside the program's sources by itself."))
+    @Option(
+        help: ArgumentHelp(
+            "Folder with tiny-llama and sst2; without, the one that TSPEFT_FIXTURES in the environment names, the one "
+                + "installed with the program, or Fixtures/ of the program's sources."))
     var fixtures: String?
 
     @Option(name: .shortAndLong, help: "Keep the demo's files here, a directory; removed at the end without.")
@@ -49,7 +52,7 @@ struct DemoCommand: ParsableCommand {
                 TemporaryOutputs.remove(work)
             }
         }
-        var request = DemoRequest(fixturesPath: try fixtures ?? foundFixtures(), workPath: work)
+        var request = DemoRequest(fixturesPath: try fixtures ?? DemoFixtures.ofProcess.find(), workPath: work)
         request.steps = steps
         request.seed = seed
         request.compute = compute.options
@@ -96,31 +99,6 @@ struct DemoCommand: ParsableCommand {
         } catch WorkflowError.interrupted(let text) {
             throw WorkflowError.interrupted(text + (output.map { "; what it made is in \($0)" } ?? ""))
         }
-    }
-
-    /// Fixtures beside the sources: upwards from the program, then from the current folder.
-    private func foundFixtures() throws -> String {
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        var starts: [String] = []
-        if length > 0 {
-            // Characters are unsigned on some processors.
-            starts.append(String(decoding: buffer[..<length].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self))
-        }
-        if let current = getcwd(nil, 0) {
-            starts.append(String(cString: current))
-            free(current)
-        }
-        for start in starts {
-            var folder = start
-            while folder != "/", !folder.isEmpty {
-                let candidate = joinedPath(folder, "Fixtures")
-                if access(joinedPath(candidate, "tiny-llama/config.json"), R_OK) == 0 { return candidate }
-                folder = parentDirectory(of: folder)
-            }
-        }
-        throw WorkflowError.missing(
-            path: "Fixtures", what: "the demo's model and data were not found; name their folder with \(.fixtures)")
     }
 
     private func temporaryFolder() throws -> String {
