@@ -109,6 +109,26 @@ import Testing
         #expect(level.kernels.changes([], [], 0).changed == 0)
     }
 
+    /// What was NaN or infinite and stays so is counted apart, changed bits or not; what becomes a number has changed.
+    @Test(arguments: KernelLevel.all, Element.allCases)
+    func numbersThatWereNotFiniteAreCountedApart(level: KernelLevel, element: Element) {
+        let signaling = Float(bitPattern: 0x7F80_0001)
+        let before: [Float] = [.nan, .infinity, -.infinity, signaling, .nan, 3, 4]
+        let after: [Float] = [.nan, .infinity, .infinity, .nan, 2, 3, 4.5]
+        let change = level.kernels.changes(before, after, 7)
+        #expect(change.unusable == 4 && change.changed == 2 && change.largest == 0.5)
+
+        // Two rows of 37: the second has no update.
+        var values = (0..<74).map { Float($0 % 9) }
+        for (place, value) in [(0, Float.nan), (20, .infinity), (36, -.infinity), (40, .nan)] { values[place] = value }
+        let source = Buffer(values, element), target = Buffer(count: 74, element)
+        let a = [Float](repeating: 1, count: 37)
+        let merged = merge(level, source, into: target, b: [1, 0], a: a, scale: 1, (2, 1, 37))
+        #expect(merged.unusable == 4 && merged.changed == 34 && merged.largest == 1)
+        #expect(target.values[0].isNaN && target.values[20] == .infinity && target.values[36] == -.infinity)
+        #expect(target.values[1] == 2)
+    }
+
     @Test(arguments: KernelLevel.all, [1, 7, 16, 33, (1 << 16) + 5])
     func changesAreTheSameAtEveryLevel(level: KernelLevel, count: Int) {
         var numbers = Numbers(seed: UInt64(count))

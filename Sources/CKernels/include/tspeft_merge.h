@@ -3,11 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// What became of numbers: how many have other bits, and the largest |after - before| of those (infinity where one of
-/// them is no longer finite).
+/// What became of numbers: how many have other bits, the largest |after - before| of those that were finite (infinity
+/// where one of them is no longer finite), and how many were not finite and are not now either, which do not count as
+/// changed.
 typedef struct {
     uint64_t changed;
     float largest;
+    uint64_t unusable;
 } tspeft_change;
 
 /// target = source + scale * b a, for target and source [rows, width] of `dtype` (TSPEFT_F32, TSPEFT_BF16 or

@@ -3,26 +3,37 @@
 /// Rows that share what was loaded of `a`.
 enum { MERGED_ROWS = 4 };
 
-/// What changed, lane by lane: how many numbers, and the bits of the largest |after - before|. Without their sign bit,
-/// floats are ordered as their bits are, NaN above infinity.
+/// What changed, lane by lane: how many numbers, the bits of the largest |after - before|, and how many were and are not
+/// finite. Without their sign bit, floats are ordered as their bits are, NaN above infinity.
 typedef struct {
-    vi count, largest;
+    vi count, largest, unusable;
 } change_lanes;
+
+/// `yes` in each lane whose number is finite, 0 in the others.
+INLINE vi where_finite(vf x, uint32_t yes) {
+    vi exponent = v_int(0x7F800000);
+    return v_select_int(v_differs(v_and(v_bits(x), exponent), exponent), v_int(yes), v_int(0));
+}
 
 INLINE void note_change(change_lanes *seen, vi old_bits, vi new_bits, vf old, vf new) {
     vmask differs = v_differs(old_bits, new_bits);
-    vi distance = v_and(v_bits(new - old), v_int(0x7FFFFFFF));
-    seen->count = v_add_int(seen->count, v_select_int(differs, v_int(1), v_int(0)));
+    // 0 where neither is finite.
+    vmask counts = v_differs(v_add_int(where_finite(old, 1), where_finite(new, 1)), v_int(0));
+    vi distance = v_and(v_and(v_bits(new - old), v_int(0x7FFFFFFF)), where_finite(old, 0x7FFFFFFF));
+    seen->count = v_add_int(seen->count, v_select_int(differs, v_select_int(counts, v_int(1), v_int(0)), v_int(0)));
     seen->largest = v_max_int(seen->largest, v_select_int(differs, distance, v_int(0)));
+    seen->unusable = v_add_int(seen->unusable, v_select_int(counts, v_int(0), v_int(1)));
 }
 
 static tspeft_change change_of(const change_lanes *seen) {
-    uint32_t count[LANES], bits[LANES], largest = 0;
+    uint32_t count[LANES], bits[LANES], unusable[LANES], largest = 0;
     memcpy(count, &seen->count, sizeof count);
     memcpy(bits, &seen->largest, sizeof bits);
-    tspeft_change change = {0, 0};
+    memcpy(unusable, &seen->unusable, sizeof unusable);
+    tspeft_change change = {0, 0, 0};
     for (int lane = 0; lane < LANES; lane++) {
         change.changed += count[lane];
+        change.unusable += unusable[lane];
         if (bits[lane] > largest) largest = bits[lane];
     }
     if (largest > 0x7F800000) largest = 0x7F800000;
@@ -64,7 +75,7 @@ INLINE void merge_strip(void *target, const void *source, int dtype, size_t plac
 
 INLINE tspeft_change merge_rows_loop(void *target, const void *source, int dtype, const float *b, const float *a,
                                      float scale, size_t rows, size_t rank, size_t width) {
-    change_lanes seen = {v_int(0), v_int(0)};
+    change_lanes seen = {v_int(0), v_int(0), v_int(0)};
     size_t strip = TILE_VECTORS * LANES, bytes = strip * (dtype == TSPEFT_F32 ? 4 : 2), j = 0;
     // Columns go outermost, so that a strip of `a` stays in the first-level cache while all rows pass over it.
     for (; j + strip <= width; j += strip) {
@@ -98,7 +109,7 @@ static tspeft_change merge_rows(void *target, const void *source, int dtype, con
 }
 
 static tspeft_change changes(const float *before, const float *after, size_t count) {
-    change_lanes seen = {v_int(0), v_int(0)};
+    change_lanes seen = {v_int(0), v_int(0), v_int(0)};
     for (size_t i = 0; i < count; i += LANES) {
         vf old = v_load(before, TSPEFT_F32, i, count - i), new = v_load(after, TSPEFT_F32, i, count - i);
         note_change(&seen, v_bits(old), v_bits(new), old, new);

@@ -149,7 +149,7 @@ extension CheckpointMerge {
     }
 
     private func report(of outputs: [Output], in file: String) throws -> MergeReport {
-        var changes: NameTable<(changedCount: Int, largestChange: Float)> = [:]
+        var changes: NameTable<TensorOutcome> = [:]
         var encodings: [String] = []
         var roundings: [TensorRounding] = []
         var swallowed: [Output] = []
@@ -157,7 +157,8 @@ extension CheckpointMerge {
             guard let (tensor, merged) = output.change else { continue }
             let sums = merged.tally.sums
             let rounding = sums.rounding(of: output.entry.name, in: "\(merged.encoding)")
-            changes[tensor.target] = (sums.changedCount, sums.largestChange)
+            changes[tensor.target] = TensorOutcome(
+                changedCount: sums.changedCount, largestChange: sums.largestChange, unusableCount: sums.unusableCount)
             encodings.append(rounding.encoding)
             roundings.append(rounding)
             if rounding.isSwallowed { swallowed.append(output) }

@@ -152,7 +152,11 @@ struct MergedTensor: Sendable {
             func copy(to end: Int) {
                 guard end > next else { return }
                 let place = (next - rows.lowerBound) * rowBytes
-                (bytes + place).copyMemory(from: stored.baseAddress! + place, byteCount: (end - next) * rowBytes)
+                // A product of rank 0, which keeps every bit and looks at the numbers.
+                outcome.add(
+                    tspeft_merge_rows(
+                        bytes + place, stored.baseAddress! + place, dtype.kernelCode, nil, nil, 0, end - next, 0, width)
+                )
             }
             for block in blocks {
                 copy(to: block.rows.lowerBound)
@@ -160,8 +164,7 @@ struct MergedTensor: Sendable {
                 let local = block.rows.lowerBound - block.start..<block.rows.upperBound - block.start
                 let part = block.change.add(
                     to: stored.baseAddress! + place, of: dtype, into: bytes + place, rows: local, width: width)
-                outcome.changed += part.changed
-                outcome.largest = max(outcome.largest, part.largest)
+                outcome.add(part)
                 next = block.rows.upperBound
             }
             copy(to: rows.upperBound)
@@ -208,8 +211,14 @@ struct MergedTensor: Sendable {
         }
         change?.apply(to: after, before: before, rows: rows, width: width, scratch: scratch)
         var outcome = tspeft_change()
-        for index in 0..<count where after[index].bitPattern != before[index].bitPattern {
+        for index in 0..<count {
+            if !before[index].isFinite, !after[index].isFinite {
+                outcome.unusable += 1
+                continue
+            }
+            guard after[index].bitPattern != before[index].bitPattern else { continue }
             outcome.changed += 1
+            guard before[index].isFinite else { continue }
             let size = Float(abs(after[index] - before[index]))
             outcome.largest = max(outcome.largest, size.isFinite ? size : .infinity)
         }
@@ -233,17 +242,37 @@ extension MergedTensor {
     }
 }
 
-/// How many weights of a tensor changed and by how much at most, counted while several threads write it.
+extension tspeft_change {
+    /// Takes in what became of other numbers.
+    mutating func add(_ other: tspeft_change) {
+        changed += other.changed
+        largest = max(largest, other.largest)
+        unusable += other.unusable
+    }
+}
+
+/// What became of a tensor.
+struct TensorOutcome: Sendable {
+    /// Weights that changed.
+    var changedCount = 0
+    /// By how much at most.
+    var largestChange: Float = 0
+    /// Weights that are NaN or infinite, as they were in the base.
+    var unusableCount = 0
+}
+
+/// What became of a tensor, counted while several threads write it.
 final class ChangeTally: Sendable {
-    private let sums = Mutex((changedCount: 0, largestChange: Float(0)))
+    private let sums = Mutex(TensorOutcome())
 
     /// What was counted so far.
-    var outcome: (changedCount: Int, largestChange: Float) { sums.withLock { $0 } }
+    var outcome: TensorOutcome { sums.withLock { $0 } }
 
     func add(_ change: tspeft_change) {
         sums.withLock {
             $0.changedCount += Int(change.changed)
             $0.largestChange = max($0.largestChange, change.largest)
+            $0.unusableCount += Int(change.unusable)
         }
     }
 }

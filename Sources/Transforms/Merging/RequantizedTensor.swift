@@ -148,11 +148,13 @@ struct RequantizedTensor: Sendable {
         }
         sums.changedCount = Int(outcome.changed)
         sums.largestChange = outcome.largest
+        sums.unusableCount = Int(outcome.unusable)
         sums.add(before: before, after: after, stored: stored)
         return sums
     }
 
-    /// Encodes the blocks that the update changes; the others keep their bytes.
+    /// Encodes the blocks that the update changes; the others keep their bytes, and so do those of the base whose numbers
+    /// are not all finite, to which nothing can be added.
     private func encodeChanged(
         _ rows: Range<Int>, before: UnsafeMutableBufferPointer<Float>, after: UnsafeMutableBufferPointer<Float>,
         into bytes: UnsafeMutableRawBufferPointer
@@ -165,6 +167,11 @@ struct RequantizedTensor: Sendable {
         }
         func isChanged(_ block: Int) -> Bool {
             let place = block * group.elements
+            if group.elements > 1, value == nil,
+                before[place..<place + group.elements].contains(where: { !$0.isFinite })
+            {
+                return false
+            }
             return memcmp(before.baseAddress! + place, after.baseAddress! + place, group.elements * 4) != 0
         }
         let blockCount = before.count / group.elements

@@ -49,6 +49,8 @@ struct RoundingSums: Sendable {
     var count = 0
     var changedCount = 0
     var largestChange: Float = 0
+    /// Weights that are NaN or infinite, as they were in the base.
+    var unusableCount = 0
     /// Of U^2, (D - V)^2 and R U.
     var updateSquared = 0.0
     var errorSquared = 0.0
@@ -75,6 +77,7 @@ struct RoundingSums: Sendable {
         count += other.count
         changedCount += other.changedCount
         largestChange = max(largestChange, other.largestChange)
+        unusableCount += other.unusableCount
         updateSquared += other.updateSquared
         errorSquared += other.errorSquared
         arrived += other.arrived
