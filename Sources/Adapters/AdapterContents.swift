@@ -316,7 +316,8 @@ private struct ParameterTargets {
 
     private func names(of module: String) -> [String] {
         var names: [String] = []
-        for entry in entries where matches(entry.module, module) && !names.contains(entry.name) {
+        for entry in entries where matches(entry.module, module) && !names.contains(where: entry.name.hasSameBytes(as:))
+        {
             names.append(entry.name)
         }
         return names

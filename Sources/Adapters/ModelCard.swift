@@ -121,7 +121,7 @@ enum ModelCard {
         var names: [String] = []
         for module in adapter.modules {
             let name = module.split(separator: ".").last.map(String.init) ?? module
-            if !names.contains(name) { names.append(name) }
+            if !names.contains(where: name.hasSameBytes(as:)) { names.append(name) }
         }
         return names.joined(separator: ", ")
     }

@@ -13,11 +13,11 @@ enum PathOrder {
     /// `paths` in their order.
     static func sorted(_ paths: some Collection<String>) -> [String] {
         let parts = paths.map { path in
-            path.utf8.split(separator: UInt8(ascii: ".")).map { Substring($0) }
+            path.utf8.split(separator: UInt8(ascii: ".")).map { ByteName(String(Substring($0))) }
         }
         let texts = Set(parts.joined()).sorted()
         let components = Dictionary(
-            uniqueKeysWithValues: texts.enumerated().map { ($1, Component(place: $0, number: Int($1))) })
+            uniqueKeysWithValues: texts.enumerated().map { ($1, Component(place: $0, number: Int($1.text))) })
         let keys = zip(paths, parts).map { path, parts in (path: path, key: parts.map { components[$0]! }) }
         return keys.sorted { comesBefore($0.key, $1.key) }.map(\.path)
     }

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import Tokenization
 
 /// A conversation as its record holds it.
@@ -51,7 +52,7 @@ struct ChatRecord: Equatable {
         }
         if let system = try reader.optionalString("system"), !system.isEmpty {
             if let first = turns.first, first.message.role == "system" {
-                guard first.message.content == system else {
+                guard first.message.content.hasSameBytes(as: system) else {
                     throw .unusableField(
                         reader.place, field: "system",
                         problem: "and '\(first.name)' both are system messages; keep one of them")
@@ -259,7 +260,7 @@ extension ChatRecord {
         for name in reasoningFields {
             message.members[name] = nil
             guard let text = try reader.optionalString(name), !text.isEmpty else { continue }
-            guard kept ?? text == text else {
+            guard (kept ?? text).hasSameBytes(as: text) else {
                 throw .unusableField(
                     reader.place, field: reader.prefix + name, problem: "contradicts another field of the turn")
             }

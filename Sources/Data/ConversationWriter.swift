@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import Tokenization
 
 /// Writes conversations in a model's chat template, and sees to it that nothing of them is lost in silence: what the
@@ -111,7 +112,9 @@ struct ConversationWriter {
             var changed = conversation
             without(&changed)
             // A template that refuses the conversation without something heeds it.
-            guard let other = try? template.rendering(of: changed.messages, changed.settings), other.text == text else {
+            guard let other = try? template.rendering(of: changed.messages, changed.settings),
+                other.text.hasSameBytes(as: text)
+            else {
                 return
             }
             throw .unusableField(place, field: field, problem: "is not written by the model's chat template")

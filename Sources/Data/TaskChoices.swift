@@ -1,3 +1,5 @@
+import TensorCore
+
 /// The possible answers of a task record and the text of each as a completion.
 enum TaskChoices {
     /// How many entries a list after `Answer format:` has; anything else is no list of choices.
@@ -12,7 +14,7 @@ enum TaskChoices {
         let entries = line.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { entry in
             String(decoding: trimmed(Array(entry)), as: UTF8.self)
         }
-        guard listSizes.contains(entries.count), !entries.contains(""), Set(entries).count == entries.count else {
+        guard listSizes.contains(entries.count), !entries.contains(""), NameSet(entries).count == entries.count else {
             return nil
         }
         return entries

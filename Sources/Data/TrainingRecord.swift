@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import Tokenization
 
 /// One record as its file holds it, before any prompt template or tokenizer has seen it.
@@ -147,7 +148,7 @@ extension TrainingRecord {
         guard let choices = try choices(of: reader) ?? TaskChoices.list(in: content.question) else {
             return Task(answer: answer, choices: nil)
         }
-        guard choices.contains(answer) else {
+        guard choices.contains(where: answer.hasSameBytes(as:)) else {
             throw .answerNotAmongChoices(reader.place, answer: answer, choices: choices)
         }
         return Task(answer: answer, choices: choices)
@@ -166,7 +167,7 @@ extension TrainingRecord {
                     reader.place, field: "choices[\(index)]", expected: "a string, a number or true or false",
                     found: element.kindInWords)
             }
-            if choices.contains(choice) {
+            if choices.contains(where: choice.hasSameBytes(as:)) {
                 throw .badChoices(reader.place, field: "choices", problem: "has '\(choice)' twice")
             }
             choices.append(choice)

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// Finds the answer in generated text as LLM-Adapters does (AGI-Edgerunners/LLM-Adapters, `commonsense_evaluate.py`,
 /// `extract_answer`): the first of the task's answer words that stands anywhere in the text, upper and lower case told
 /// apart.
@@ -48,7 +50,7 @@ package struct AnswerExtraction: Sendable, Equatable {
 
     /// Whether the answer in `text` is the possible answer `expected`.
     package func isCorrect(_ text: String, expected: String) -> Bool {
-        answer(in: text) == Self.trimmed(expected)
+        answer(in: text)?.hasSameBytes(as: Self.trimmed(expected)) ?? false
     }
 
     private static func trimmed(_ text: String) -> String {

@@ -135,8 +135,8 @@ struct GenericTensors {
         _ names: [GenericNames], _ checkpoint: Checkpoint, _ facts: GenericConfiguration
     ) -> NameSet {
         var found: NameSet = []
-        var transposedParts: Set<Substring> = []
-        var plainParts: Set<Substring> = []
+        var transposedParts: NameSet = []
+        var plainParts: NameSet = []
         var open: [GenericNames] = []
         for name in names where name.isLinear {
             let (rows, columns) = (name.record.shape[0], name.record.shape[1])
@@ -145,15 +145,16 @@ struct GenericTensors {
                 || rows != columns && bias == columns
             {
                 found.insert(name.name)
-                transposedParts.insert(name.last)
+                transposedParts.insert(String(name.last))
             } else if rows != columns, bias == rows {
-                plainParts.insert(name.last)
+                plainParts.insert(String(name.last))
             } else {
                 open.append(name)
             }
         }
-        for name in open where transposedParts.contains(name.last) && !plainParts.contains(name.last) {
-            found.insert(name.name)
+        for name in open {
+            let part = String(name.last)
+            if transposedParts.contains(part), !plainParts.contains(part) { found.insert(name.name) }
         }
         return found
     }

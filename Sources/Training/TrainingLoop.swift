@@ -305,12 +305,13 @@ package final class TrainingLoop {
             throw .badState(
                 path: source, problem: "it was saved in epoch \(state.position.epoch) after step \(state.step)")
         }
-        guard state.tensors.map(\.name) == optimizer.slots.map(\.parameter.name),
+        guard state.tensors.map({ ByteName($0.name) }) == optimizer.slots.map({ ByteName($0.parameter.name) }),
             state.moments.count == optimizer.slots.count,
             zip(state.tensors, optimizer.slots).allSatisfy({ $0.shape == $1.parameter.value.shape })
         else { throw .badState(path: source, problem: "its tensors are not those of the adapter") }
         let gated = adapter.projections.indices.filter { adapter.projections[$0].gate != nil }
-        guard state.thresholds.map(\.module) == gated.map({ adapter.projections[$0].path }) else {
+        guard state.thresholds.map({ ByteName($0.module) }) == gated.map({ ByteName(adapter.projections[$0].path) })
+        else {
             throw .badState(path: source, problem: "its thresholds are not those of the adapter")
         }
         let seed = configuration.shuffles ? configuration.seed : nil

@@ -163,12 +163,14 @@ package struct TrainingState {
         }
         hasComparedRatios = try field((record["ratios_compared"] ?? .bool(false)).boolValue, "ratios_compared")
         self.thresholds = thresholds
-        let isMoment = { (name: String) in name.hasSuffix(Self.meanSuffix) || name.hasSuffix(Self.meanSquareSuffix) }
+        let isMoment = { (name: String) in
+            name.endsInBytes(of: Self.meanSuffix) || name.endsInBytes(of: Self.meanSquareSuffix)
+        }
         scheduleTensors = momentTensors.filter { !isMoment($0.name) }
         // A run that trains thresholds alone has no moments.
         let tensors = momentTensors.isEmpty ? [] : tensors
         self.tensors = tensors
-        let byName = Dictionary(momentTensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = NameTable(momentTensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var moments: [(mean: [Float], meanSquare: [Float])] = []
         for tensor in tensors {
             guard let mean = byName[tensor.name + Self.meanSuffix], mean.shape == tensor.shape,

@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// Something that a file of tensors says of itself.
 package struct MetadataEntry: Sendable {
@@ -58,7 +59,7 @@ package struct MetadataEntry: Sendable {
         var entries: [MetadataEntry] = []
         var seen: Set<Pair> = []
         for metadata in checkpoint.headerMetadata {
-            for (key, value) in metadata where seen.insert(Pair(key: key, value: value)).inserted {
+            for (key, value) in metadata where seen.insert(Pair(key: ByteName(key), value: ByteName(value))).inserted {
                 entries.append(MetadataEntry(key: key, value: value, room: &room))
             }
         }
@@ -66,8 +67,8 @@ package struct MetadataEntry: Sendable {
     }
 
     private struct Pair: Hashable {
-        let key: String
-        let value: String
+        let key: ByteName
+        let value: ByteName
     }
 
     private static func type(_ value: GGUFValue) -> String {

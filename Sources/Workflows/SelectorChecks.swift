@@ -18,7 +18,7 @@ extension InjectRequest {
             matching: configuration.targets, excluding: nil, layersToTransform: nil, layersPattern: [], in: linear,
             outputHead: head ?? TargetMatch.usualHead)
         if let excluded = configuration.excluded {
-            let paths = Set(targeted)
+            let paths = NameSet(targeted)
             let modules = linear.filter { paths.contains($0.path) }
             for part in Self.parts(of: excluded) {
                 let left = try TargetMatch.paths(

@@ -12,6 +12,15 @@ func textThatIsNotJSONIsRefused(_ text: String) {
     #expect(throws: JSONError.self) { try JSONValue.parse(text) }
 }
 
+@Test func textsAndKeysAreEqualWhereTheirBytesAre() throws {
+    let texts = ["\"caf\u{E9}\"", "[\"cafe\u{301}\"]", "{\"caf\u{E9}\": 1}"]
+    for text in texts {
+        let other = text.contains("e\u{301}") ? "[\"caf\u{E9}\"]" : text.replacing("\u{E9}", with: "e\u{301}")
+        #expect(try JSONValue.parse(text) == JSONValue.parse(text))
+        #expect(try JSONValue.parse(text) != JSONValue.parse(other))
+    }
+}
+
 @Test func invalidUTF8IsRefused() {
     for bytes in [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xC3]] as [[UInt8]] {
         #expect(throws: JSONError.self) { try JSONValue.parse([0x22] + bytes + [0x22]) }

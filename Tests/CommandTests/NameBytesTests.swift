@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import Foundation
 import TestSupport
 import Testing
 
@@ -54,6 +55,45 @@ import Testing
             #expect(try Checkpoint.open(folder + "/sharded").files.count == 2)
             let sharded = try Checkpoint.open(folder + "/sharded")
             #expect(try sharded.floats(of: sharded.requiredRecord(base[1].0)) == values(2))
+        }
+    }
+
+    /// Layers and experts of names may have any number; nothing is computed with one that cannot be.
+    @Test(arguments: [
+        "model.layers.NUMBER.self_attn.q_proj", "transformer.h.NUMBER.attn.c_attn", "a.NUMBER.b.NUMBER",
+        "model.layers.NUMBER.mlp.experts.NUMBER.up_proj", "model.layers.0.mlp.experts.NUMBER.up_proj",
+    ])
+    func numbersInNamesMayBeAny(pattern: String) throws {
+        try withTemporaryFolder { folder in
+            let modules = ["9223372036854775807", "9223372036854775806", "0", "99999999999999999999999"].map {
+                pattern.replacing("NUMBER", with: $0)
+            }
+            try SafetensorsWriter.write(
+                modules.map { ($0 + ".weight", [3, 4], values(1)) }, to: folder + "/base.safetensors")
+            mkdir(folder + "/adapter", 0o755)
+            let list = modules.map { "\"\($0)\"" }.joined(separator: ", ")
+            try writeFile(
+                folder + "/adapter/adapter_config.json",
+                #"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [\#(list)]}"#)
+            let factors = modules.flatMap { module -> [(name: String, shape: [Int], values: [Float])] in
+                let prefix = "base_model.model.\(module)"
+                return [
+                    (prefix + ".lora_A.weight", [1, 4], [1, 0, 0, 0]),
+                    (prefix + ".lora_B.weight", [3, 1], [1, 1, 1]),
+                ]
+            }
+            try SafetensorsWriter.write(factors, to: folder + "/adapter/adapter_model.safetensors")
+            for line in [
+                "inspect base.safetensors", "inspect adapter --against base.safetensors", "inspect adapter --json",
+                "merge base.safetensors --adapter adapter -o merged", "export adapter --to peft -o exported",
+                "inject base.safetensors --method lora --rank 1 --targets all-linear -o new",
+                "convert base.safetensors -o half --type bf16", "prune adapter --select kept.json -o pruned",
+                "export adapter --to gguf-lora --base base.safetensors -o lora.gguf",
+                "export adapter --to mlx --base base.safetensors -o mlx",
+            ] {
+                let outcome = try Program(folder: folder).run(line.split(separator: " ").map(String.init))
+                #expect((0...74).contains(outcome.status), "\(line): \(outcome.errors)")
+            }
         }
     }
 

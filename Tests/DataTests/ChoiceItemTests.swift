@@ -7,6 +7,24 @@ import Testing
 struct ChoiceItemTests {
     private let options = LoadingOptions(collectsChoices: true)
 
+    /// Composed and decomposed, é is two texts, as for every other program.
+    @Test func choicesAreToldApartByTheirBytes() throws {
+        let tokenizer = try tinyTokenizer()
+        let (composed, decomposed) = ("caf\u{E9}", "cafe\u{301}")
+        for (answer, place) in [(composed, 0), (decomposed, 1)] {
+            let data = try loadLines(
+                [
+                    #"{"prompt": "?", "completion": "\#(answer)", "answer": "\#(answer)", "#
+                        + #""choices": ["\#(composed)", "\#(decomposed)"]}"#,
+                    #"{"prompt": "Answer format: \#(composed)/\#(decomposed)", "completion": "\#(answer)", "#
+                        + #""answer": "\#(answer)"}"#,
+                ], tokenizer, options)
+            #expect(data.choiceItems.map(\.correct) == [place, place])
+        }
+        let other = #"{"prompt": "?", "completion": "x", "answer": "\#(composed)", "choices": ["x", "\#(decomposed)"]}"#
+        #expect(throws: DataError.self) { try loadLines([other], tokenizer, options) }
+    }
+
     private func texts(_ item: ChoiceItem, _ tokenizer: Tokenizer) -> [String] {
         item.choices.map { tokenizer.decode($0, skippingSpecialTokens: false) }
     }

@@ -18,6 +18,12 @@ struct AnswerExtractionTests {
         #expect(AnswerExtraction(choices: choices).answer(in: text) == expected)
     }
 
+    @Test func answersAreToldApartByTheirBytes() {
+        let extraction = AnswerExtraction(choices: ["caf\u{E9}", "tea"])
+        #expect(extraction.isCorrect("caf\u{E9}", expected: "caf\u{E9}"))
+        #expect(!extraction.isCorrect("caf\u{E9}", expected: "cafe\u{301}"))
+    }
+
     @Test func textWithoutAWordHasNoAnswer() {
         let extraction = AnswerExtraction(choices: ["answer1", "answer2"])
         #expect(extraction.answer(in: "") == nil)

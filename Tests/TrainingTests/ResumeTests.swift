@@ -15,6 +15,21 @@ import Training
             momentTensors: state.momentTensors.reversed(), source: "checkpoint")
     }
 
+    /// Composed and decomposed, é makes two names.
+    @Test func momentsAreFoundByTheBytesOfTheirNames() throws {
+        let tensors = ["caf\u{E9}", "cafe\u{301}"].map { AdapterTensor($0, [1], [0]) }
+        let record = try savedState().record
+        let moments = tensors.enumerated().flatMap { place, tensor in
+            TrainingState.momentNames(of: tensor.name).enumerated().map {
+                AdapterTensor($0.element, [1], [Float(10 * place + $0.offset)])
+            }
+        }
+        let state = try TrainingState(
+            record: record, tensors: tensors, momentTensors: moments, source: "checkpoint")
+        #expect(state.moments.map(\.mean) == [[0], [10]] && state.moments.map(\.meanSquare) == [[1], [11]])
+        #expect(state.scheduleTensors.isEmpty)
+    }
+
     @Test(arguments: [1, 2]) func sameSeedGivesTheSameBits(threads: Int) throws {
         let runs = try (0..<2).map { _ in try TrainingBench { $0.threadCount = threads } }
         let losses = try runs.map { try $0.run() }

@@ -30,6 +30,11 @@ import Testing
 
     /// The standard deviations that follow from the paper's cells: it prints 41.3 and 11.4, and 9.8 where its own cells
     /// give 9.6.
+    @Test func projectionsAreToldApartByTheirBytes() {
+        let table = SparsityTable([("m.0.caf\u{E9}", 0.25), ("m.0.cafe\u{301}", 0.75)])
+        #expect(table.projections.count == 2 && table.cells == [[0.25, 0.75]])
+    }
+
     @Test(arguments: [("ts_lora", 9.6), ("ts_dora", 41.3), ("ts_adalora", 11.4)])
     func papersTableGivesItsDeviationAndRowAverages(_ method: String, _ deviation: Double) throws {
         let (entries, averages) = try Self.paper(method)

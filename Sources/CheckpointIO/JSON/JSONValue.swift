@@ -2,7 +2,7 @@ import TensorCore
 
 /// A JSON value. Objects keep the order of their keys and never hold a key twice; numbers keep their text, so that a
 /// 64-bit integer survives.
-package enum JSONValue: Sendable, Equatable {
+package enum JSONValue: Sendable {
     case null
     case bool(Bool)
     /// The number as written, such as `1e-5`.
@@ -48,6 +48,21 @@ package enum JSONValue: Sendable, Equatable {
     package subscript(key: String) -> JSONValue? { objectValue?[key] }
 }
 
+extension JSONValue: Equatable {
+    /// Texts are equal where their bytes are.
+    package static func == (left: JSONValue, right: JSONValue) -> Bool {
+        switch (left, right) {
+        case (.null, .null): true
+        case (.bool(let left), .bool(let right)): left == right
+        case (.number(let left), .number(let right)): left == right
+        case (.string(let left), .string(let right)): left.hasSameBytes(as: right)
+        case (.array(let left), .array(let right)): left == right
+        case (.object(let left), .object(let right)): left == right
+        default: false
+        }
+    }
+}
+
 /// The members of a JSON object in the order of the file. Keys are told apart by their UTF-8 bytes, not by canonical
 /// equivalence as Swift's strings are: a vocabulary holds a composed "é" and a decomposed one as two tokens.
 package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
@@ -64,6 +79,11 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
             precondition(self[key] == nil, "key '\(key)' twice in a literal")
             self[key] = value
         }
+    }
+
+    /// Members are equal in one order alone, and keys by their bytes.
+    package static func == (left: JSONObject, right: JSONObject) -> Bool {
+        left.keys.elementsEqual(right.keys) { $0.hasSameBytes(as: $1) } && left.values == right.values
     }
 
     /// The number of members.

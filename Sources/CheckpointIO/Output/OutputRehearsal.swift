@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import TensorCore
 
 /// Notes what an output would be made of while nothing is written.
 ///
@@ -29,7 +30,7 @@ package final class OutputRehearsal: Sendable {
     private struct State {
         var files: [File] = []
         var memory: [Memory] = []
-        var estimates: Set<String> = []
+        var estimates: NameSet = []
     }
 
     private let state = Mutex(State())

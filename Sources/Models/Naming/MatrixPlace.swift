@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A tensor of a base by its own name and shape.
 package struct NamedShape: Sendable, Equatable {
     /// Hugging Face's names; of a GGUF file, the Hugging Face names that its tensors stand for.
@@ -37,6 +39,11 @@ package struct MatrixPlace: Sendable, Equatable {
         self.isTransposed = isTransposed
         self.rows = rows
         self.offset = offset
+    }
+
+    package static func == (left: MatrixPlace, right: MatrixPlace) -> Bool {
+        left.tensor.hasSameBytes(as: right.tensor) && left.expert == right.expert
+            && left.isTransposed == right.isTransposed && left.rows == right.rows && left.offset == right.offset
     }
 }
 

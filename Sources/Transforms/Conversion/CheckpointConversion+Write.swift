@@ -1,6 +1,7 @@
 import CheckpointIO
 import Compute
 import Glibc
+import TensorCore
 
 /// Writing what a plan says.
 extension CheckpointConversion {
@@ -38,7 +39,7 @@ extension CheckpointConversion {
         let directory = try AtomicDirectory(output)
         do {
             // Small and likely to fail comes first.
-            let folders = Set(sideFiles.compactMap { $0.name.contains("/") ? parentDirectory(of: $0.name) : nil })
+            let folders = NameSet(sideFiles.compactMap { $0.name.contains("/") ? parentDirectory(of: $0.name) : nil })
             for folder in folders.sorted() { try directory.makeDirectory(folder) }
             for file in sideFiles {
                 switch file.content {

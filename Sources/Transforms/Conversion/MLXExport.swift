@@ -75,7 +75,7 @@ extension AdapterExport {
         var keys: [String] = []
         for (module, place) in zip(folded, places) {
             let key = place?.part ?? module.module
-            if !keys.contains(key) { keys.append(key) }
+            if !keys.contains(where: key.hasSameBytes(as:)) { keys.append(key) }
         }
         return .object([
             "fine_tune_type": .string(isDoRA ? "dora" : "lora"),

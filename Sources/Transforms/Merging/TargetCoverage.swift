@@ -56,19 +56,21 @@ struct TargetCoverage {
     private func modulesBeside(_ updates: [AdapterPlacement.Update]) -> [LinearModule] {
         let changed = NameSet(updates.flatMap { $0.places.joined().map(\.tensor) })
         let weight = CheckpointNames.weight(of: "")
-        var lists: Set<Substring> = []
+        var lists: NameSet = []
         var haveExperts = false
         for update in updates {
             guard case .module(let path) = update.subject else { continue }
             haveExperts = haveExperts || path.contains(Self.experts)
-            for place in update.places.joined() { if let list = Self.list(of: place.tensor) { lists.insert(list) } }
+            for place in update.places.joined() {
+                if let list = Self.list(of: place.tensor) { lists.insert(String(list)) }
+            }
         }
         // The targets mean what the adapter's own modules are called.
         let usesMemoryNames = adapter.modules.contains(where: names.isMemoryName)
         return base.tensorNames.compactMap { name in
             guard name.hasSuffix(weight), !isUnread(name), !changed.contains(name),
                 let list = Self.list(of: name),
-                lists.contains(list), haveExperts || !name.contains(Self.experts),
+                lists.contains(String(list)), haveExperts || !name.contains(Self.experts),
                 let shape = base.shape(of: name), shape.count == 2 || isConvolution(name, shape)
             else { return nil }
             let path = String(name.dropLast(weight.count))

@@ -73,7 +73,7 @@ struct ValueCoverage {
         let rest = name[end...]
         let root = target.dropLast(rest.count)
         // What goes by another name in the files may lie in another module there.
-        guard target.hasSuffix(rest), root == entry || root.hasSuffix("." + entry) else { return nil }
+        guard target.endsInBytes(of: rest), TargetMatch.name(entry, matches: String(root)) else { return nil }
         return TargetCoverage.kind(of: String(root))
     }
 
@@ -115,7 +115,7 @@ struct ValueCoverage {
             counts[part.tensor, default: 0] += part.rows.tokens.count
         }
         missing += counts.filter { base.shape(of: $0.key)?.first ?? 0 > $0.value }.map(\.key).sorted()
-        let kinds = Set(biases.map(TargetCoverage.kind))
+        let kinds = NameSet(biases.map(TargetCoverage.kind))
         let known = held.union(missing)
         return missing
             + base.tensorNames.filter { name in
@@ -141,10 +141,10 @@ struct ValueCoverage {
         return lists.members.map(\.key).filter { entry in
             let weight = CheckpointNames.weight(of: entry)
             if rows.contains(where: { TargetMatch.name(entry, matches: $0.rows.path) }) { return false }
-            if placed.contains(where: { $0.name == weight || $0.name.hasSuffix("." + weight) }) { return false }
+            if placed.contains(where: { TargetMatch.name(weight, matches: $0.name) }) { return false }
             // A head that is the embedding follows it.
             if let (head, embedding) = names.tiedHead, changed.contains(embedding),
-                head == weight || head.hasSuffix("." + weight)
+                TargetMatch.name(weight, matches: head)
             {
                 return false
             }

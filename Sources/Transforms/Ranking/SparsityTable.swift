@@ -23,18 +23,19 @@ package struct SparsityTable: Sendable, Equatable {
     /// the projections apart. A module outside any layer makes a row of its own (its path's last component).
     package init(_ sparsities: [(path: String, sparsity: Double?)]) {
         let places = sparsities.map { Self.place(of: $0.path) }
-        let stems = Self.uniqued(places.map(\.stem))
-        let projections = Self.uniqued(places.map(\.projection))
-        let rows = Self.uniqued(places.map { Row(stem: $0.stem, layer: $0.layer) })
+        let stems = Self.uniqued(places.map { ByteName($0.stem) }).map(\.text)
+        let columns = Self.uniqued(places.map { ByteName($0.projection) })
+        let projections = columns.map(\.text)
+        let rows = Self.uniqued(places.map { Row(stem: ByteName($0.stem), layer: ByteName($0.layer)) })
         var cells = [[Double?]](
             repeating: [Double?](repeating: nil, count: projections.count), count: rows.count)
         for (entry, place) in zip(sparsities, places) {
-            let row = rows.firstIndex(of: Row(stem: place.stem, layer: place.layer))!
-            cells[row][projections.firstIndex(of: place.projection)!] = entry.sparsity
+            let row = rows.firstIndex(of: Row(stem: ByteName(place.stem), layer: ByteName(place.layer)))!
+            cells[row][columns.firstIndex(of: ByteName(place.projection))!] = entry.sparsity
         }
         let layered = stems.filter { !$0.isEmpty }
         let labels = rows.map { row in
-            layered.count > 1 && !row.stem.isEmpty ? row.stem + "." + row.layer : row.layer
+            layered.count > 1 && !row.stem.text.isEmpty ? row.stem.text + "." + row.layer.text : row.layer.text
         }
         self.init(layers: labels, projections: Self.shortened(projections), cells: cells)
     }
@@ -57,8 +58,8 @@ package struct SparsityTable: Sendable, Equatable {
     }
 
     private struct Row: Equatable, Hashable {
-        let stem: String
-        let layer: String
+        let stem: ByteName
+        let layer: ByteName
     }
 
     private static func mean(_ values: [Double]) -> Double? {

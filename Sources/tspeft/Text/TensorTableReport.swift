@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import Transforms
 import TSPEFT
 
@@ -28,7 +29,7 @@ extension TensorTable {
         return lines.isEmpty ? [""] + places : lines
     }
 
-    private var hasSeveralFiles: Bool { Set(tensors.map(\.file)).count > 1 }
+    private var hasSeveralFiles: Bool { NameSet(tensors.map(\.file)).count > 1 }
 
     private var places: [String] {
         var table = TextTable([.left, .left, .left, .right, .right, .left])
