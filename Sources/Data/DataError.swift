@@ -63,7 +63,8 @@ package enum DataError: WordedError, Equatable {
     /// A record has more tokens than the model has positions.
     case sequenceTooLong(RecordPlace, length: Int, limit: Int)
     /// A record has a token that the model's embedding has no row for.
-    case tokenBeyondVocabulary(RecordPlace, token: String, id: Int, rows: Int)
+    /// `problem` as `Tokenizer.strangeToken` words it.
+    case tokenBeyondVocabulary(RecordPlace, problem: String)
     /// No token of a record is to be predicted from one before it.
     case nothingToScore(RecordPlace)
 
@@ -138,10 +139,9 @@ package enum DataError: WordedError, Equatable {
             """
         case .sequenceTooLong(let place, let length, let limit):
             "\(place): the record has \(length) tokens; the model allows \(limit); pass \(.maxLength, limit) or less"
-        case .tokenBeyondVocabulary(let place, let token, let id, let rows):
+        case .tokenBeyondVocabulary(let place, let problem):
             """
-            \(place): the record has the token '\(token)' with id \(id), but the model's embedding has \(rows) rows; resize \
-            the embedding, or take the token out of the record or the tokenizer
+            \(place): the record \(problem); resize the embedding, or take the token out of the record or the tokenizer
             """
         case .nothingToScore(let place):
             "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"

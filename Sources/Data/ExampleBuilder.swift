@@ -1,3 +1,4 @@
+import TensorCore
 import Tokenization
 
 /// What ends the last of the assistant's turns that is scored.
@@ -101,10 +102,10 @@ struct ExampleBuilder {
 extension ExampleBuilder {
     /// Throws `tokenBeyondVocabulary` for the first token that the model's embedding has no row for.
     private func checkVocabulary(_ tokens: [Int32], _ place: RecordPlace) throws(DataError) {
-        guard let rows = options.vocabularySize, let token = tokens.first(where: { $0 < 0 || Int($0) >= rows })
+        guard let rows = options.vocabularySize,
+            let problem = encoder.tokenizer.strangeToken(in: tokens, rows: rows)
         else { return }
-        throw .tokenBeyondVocabulary(
-            place, token: encoder.tokenizer.spelling(of: token), id: Int(token), rows: rows)
+        throw .tokenBeyondVocabulary(place, problem: problem)
     }
 }
 
@@ -252,7 +253,8 @@ extension ExampleBuilder {
         of draft: Draft, _ task: TrainingRecord.Task, _ record: TrainingRecord
     ) throws(DataError) -> (ChoiceItem, Bool) {
         guard let names = task.choices else { throw .noChoices(record.place) }
-        guard let answerStart = draft.answerStart, answerStart > 0, let correct = names.firstIndex(of: task.answer)
+        guard let answerStart = draft.answerStart, answerStart > 0,
+            let correct = names.firstIndex(where: task.answer.hasSameBytes(as:))
         else { throw .nothingToScore(record.place) }
         let texts = names.map { TaskChoices.completion(draft.answer, replacing: task.answer, by: $0) }
         var (prompt, choices) = (Array(draft.tokens[..<answerStart]), [[Int32]]())

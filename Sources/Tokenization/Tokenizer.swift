@@ -166,6 +166,14 @@ package final class Tokenizer: Sendable {
     /// A token as the vocabulary spells it; empty for an id without one.
     package func spelling(of id: Int32) -> String { parts.tokens[id].map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
+    /// The first of these tokens that an embedding of so many rows has none for, in words that follow what has it; nil
+    /// where there is none.
+    package func strangeToken(in tokens: [Int32], rows: Int) -> String? {
+        tokens.first { $0 < 0 || Int($0) >= rows }.map { token in
+            "has the token '\(spelling(of: token))' with id \(token), but the model's embedding has \(rows) rows"
+        }
+    }
+
     /// Whether a token is special: no text of its own, left out by `decode`.
     package func isSpecial(_ id: Int32) -> Bool { specialTokens.contains(id) }
 
