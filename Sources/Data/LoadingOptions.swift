@@ -13,6 +13,10 @@ package struct LoadingOptions: Sendable, Equatable {
     /// Whether records with an `answer` also give choice items, and must have possible answers.
     package var collectsChoices: Bool
 
+    /// The chat template that conversations are written in, as `Tokenizer.load` takes it; nil for the model's. Who loads
+    /// the tokenizer heeds it.
+    package var chatTemplate: String?
+
     /// Tokens that end a text or a turn beside the tokenizer's own: what has one at its end gets no other.
     package var endTokens: Set<Int32> = []
 

@@ -78,6 +78,8 @@ package enum Parameter: Sendable, Hashable {
     case newTokenLimit
     /// Whether a prompt is put into the chat template.
     case chat
+    /// The chat template that is meant.
+    case chatTemplate
 
     /// How many modules are kept.
     case keep

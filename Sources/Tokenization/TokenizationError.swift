@@ -10,6 +10,8 @@ package enum TokenizationError: ReportableError, Equatable {
     case unsupported(file: String, feature: String)
     /// The model's chat template is none that this program can write.
     case unsupportedTemplate(problem: String)
+    /// A chat template was asked for that the model has not, under the names `known`, and that is no file.
+    case noSuchTemplate(model: String, wanted: String, known: [String])
     /// The chat template refuses the conversation, in its own words.
     case conversationRefused(reason: String)
 
@@ -19,6 +21,9 @@ package enum TokenizationError: ReportableError, Equatable {
         case .malformed(let file, let problem): "\(file): \(problem)"
         case .unsupported(let file, let feature): "\(file): \(feature) is not supported"
         case .unsupportedTemplate(let problem): "the model's chat template cannot be used: \(problem)"
+        case .noSuchTemplate(let model, let wanted, let known):
+            "\(model): the model has no chat template '\(wanted)', and there is no such file; "
+                + (known.isEmpty ? "it has none" : "it has \(known.joined(separator: ", "))")
         case .conversationRefused(let reason): "the model's chat template refuses the conversation: \(reason)"
         }
     }
@@ -27,6 +32,7 @@ package enum TokenizationError: ReportableError, Equatable {
         switch self {
         case .missing: .missingInput
         case .malformed, .conversationRefused: .badData
+        case .noSuchTemplate: .usage
         case .unsupported, .unsupportedTemplate: .unsupported
         }
     }

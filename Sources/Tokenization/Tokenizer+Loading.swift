@@ -12,30 +12,42 @@ extension Tokenizer {
     /// The tokenizer of the model at `modelPath`: a Hugging Face directory (or a `.safetensors` file in one) with a
     /// `tokenizer.json`, or a GGUF file.
     ///
+    /// - Parameter chatTemplate: the one of the model's chat templates that is meant, by its name, or else a file with
+    ///   one; nil for what the model means where none is named.
+    ///
     /// Throws `CheckpointError` for what cannot be read, `TokenizationError` for what cannot be used.
-    package static func load(modelPath: String) throws -> Tokenizer {
-        switch try checkedPathKind(modelPath) {
-        case .directory: return try load(directory: modelPath)
-        case .regularFile where modelPath.hasSuffix(".safetensors"):
-            return try load(directory: parentDirectory(of: modelPath))
-        default: return try load(Checkpoint.open(modelPath))
+    package static func load(modelPath: String, chatTemplate: String? = nil) throws -> Tokenizer {
+        let tokenizer =
+            switch try checkedPathKind(modelPath) {
+            case .directory: try load(directory: modelPath, chatTemplate)
+            case .regularFile where modelPath.hasSuffix(".safetensors"):
+                try load(directory: parentDirectory(of: modelPath), chatTemplate)
+            default: try load(Checkpoint.open(modelPath), chatTemplate: chatTemplate)
+            }
+        if let chatTemplate, let problem = tokenizer.chatTemplateProblem {
+            throw TokenizationError.malformed(file: "the chat template '\(chatTemplate)'", problem: problem)
         }
+        return tokenizer
     }
 
     /// The tokenizer beside, or inside, an open checkpoint.
-    package static func load(_ checkpoint: Checkpoint) throws -> Tokenizer {
+    package static func load(_ checkpoint: Checkpoint, chatTemplate: String? = nil) throws -> Tokenizer {
         switch checkpoint.layout {
         case .huggingFace(let directory):
-            return try load(directory: directory)
+            return try load(directory: directory, chatTemplate)
         case .gguf:
             guard let metadata = checkpoint.metadata else {
                 throw TokenizationError.missing(path: checkpoint.path, remedy: "name a GGUF file with a vocabulary")
             }
-            return try GGUFVocabulary(metadata, file: checkpoint.path).makeTokenizer()
+            var vocabulary = try GGUFVocabulary(metadata, file: checkpoint.path)
+            if let chatTemplate {
+                vocabulary.chatTemplates = try vocabulary.chatTemplates.choosing(chatTemplate, of: checkpoint.path)
+            }
+            return try vocabulary.makeTokenizer()
         }
     }
 
-    private static func load(directory: String) throws -> Tokenizer {
+    private static func load(directory: String, _ chatTemplate: String?) throws -> Tokenizer {
         let path = "\(directory)/tokenizer.json"
         guard pathKind(path) != .nothing else {
             let hasSentencePiece = pathKind("\(directory)/tokenizer.model") == .regularFile
@@ -61,10 +73,12 @@ extension Tokenizer {
             }
             return nil
         }
+        var templates = try ChatTemplateTexts(directory: directory, configuration: configuration)
+        if let chatTemplate { templates = try templates.choosing(chatTemplate, of: directory) }
         return Tokenizer(
             parts, bosTokenID: try token("bos_token"), eosTokenID: try token("eos_token"),
             namedTokens: namedTokens(configuration, tokenMap),
-            chatTemplates: try ChatTemplateTexts(directory: directory, configuration: configuration))
+            chatTemplates: templates)
     }
 
     /// The texts of all tokens that a tokenizer's configuration names, by their names: what ends in `_token`, and what

@@ -10,7 +10,8 @@ import TensorCore
 public enum EvaluationMode: String, Sendable, CaseIterable {
     /// The likeliest of the possible answers.
     case choice
-    /// The answer found in greedily generated text, the protocol of the paper's tables.
+    /// The answer found in greedily generated text. The scripts behind the paper's tables (LLM-Adapters') generate with 4
+    /// beams.
     case generate
 }
 
@@ -96,7 +97,8 @@ package func evaluateModel(
     _ request: EvaluateRequest, progress: (EvaluatePhase, Int, Int) throws -> Void = { _, _, _ in }
 ) throws -> EvaluateReport {
     let session = try ModelSession(
-        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
+        chatTemplate: request.loading.chatTemplate)
     return try evaluateModel(request, session, progress: progress)
 }
 

@@ -17,6 +17,9 @@ public struct GenerateRequest: Sendable {
     public var isChat = false
     /// A system message before it, with a chat template.
     public var system: String?
+    /// The chat template that a user's message is put into, by its name in the model, or else a file; nil for the
+    /// model's.
+    public var chatTemplate: String?
     /// The most tokens to generate.
     public var limit = 128
     /// What logits are divided by before the softmax, 0 or more; 0 takes the likeliest token always. Nil for what the
@@ -60,11 +63,15 @@ package func generateText(
     if request.system != nil, !request.isChat {
         throw WorkflowError.conflict("a system message belongs to a chat")
     }
+    if request.chatTemplate != nil, !request.isChat {
+        throw WorkflowError.conflict("\(.chatTemplate) is for a chat")
+    }
     // What the request says is wrong before anything is read.
     _ = try SamplingOptions(
         temperature: request.temperature ?? 0, topK: request.topK, topP: request.topP ?? 1, seed: request.seed)
     let session = try ModelSession(
-        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
+        chatTemplate: request.chatTemplate)
     let sampling = try session.generation.sampling(for: request)
     let encoder = SequenceEncoder(tokenizer: session.tokenizer)
     let prompt: [Int32]

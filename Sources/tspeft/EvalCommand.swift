@@ -8,7 +8,7 @@ struct EvalCommand: ParsableCommand {
         discussion: """
             Mean loss and perplexity over the scored tokens; where records have an 'answer', accuracy: by the \
             likelihood of the possible answers (--mode choice), or by the answer found in greedily generated text \
-            (--mode generate, the protocol of the paper's tables).
+            (--mode generate; the scripts behind the paper's tables do that with 4 beams).
             """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")

@@ -25,6 +25,12 @@ struct GenerateCommand: ParsableCommand {
     @Option(help: "A system message, with --chat.")
     var system: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Chat template, with --chat: by its name in the model (default, tool_use, ...) or as a file.",
+            valueName: "name"))
+    var chatTemplate: String?
+
     @Option(name: [.customShort("n"), .long], help: ArgumentHelp("Most tokens to generate.", valueName: "tokens"))
     var maxTokens = 128
 
@@ -50,12 +56,14 @@ struct GenerateCommand: ParsableCommand {
     func validate() throws {
         try checkCounts([("--max-tokens", maxTokens), ("--top-k", topK)])
         if system != nil, !chat { throw ValidationError("--system needs --chat") }
+        if chatTemplate != nil, !chat { throw ValidationError("--chat-template needs --chat") }
     }
 
     func run() throws {
         var request = GenerateRequest(basePath: base, adapterPath: adapter, prompt: prompt)
         request.isChat = chat
         request.system = system
+        request.chatTemplate = chatTemplate
         request.limit = maxTokens
         request.temperature = temperature
         request.topK = topK

@@ -58,6 +58,7 @@ struct DryRunArguments: ParsableArguments {
 
     /// Prints what was found, as JSON where that is asked for; throws where it does not fit.
     func show(_ run: DryRun, json: Bool = false) throws {
+        for warning in run.warnings { Terminal.note("warning: \(OptionWords.text(warning))") }
         for line in json ? [run.json.text(indent: 2)] : run.lines { Terminal.result(line) }
         try run.check()
     }
@@ -76,11 +77,19 @@ struct LoadingArguments: ParsableArguments {
     @Flag(help: "Do not expect an end-of-text token after completions.")
     var noEndOfText = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Chat template of conversations, by its name in the model (default, tool_use, ...) or as a file.",
+            valueName: "name"))
+    var chatTemplate: String?
+
     func validate() throws {
         try checkCounts([("--max-length", maxLength)], least: 2)
     }
 
     var options: LoadingOptions {
-        LoadingOptions(promptMasking: !trainOnPrompt, endOfText: !noEndOfText, maxLength: maxLength)
+        var options = LoadingOptions(promptMasking: !trainOnPrompt, endOfText: !noEndOfText, maxLength: maxLength)
+        options.chatTemplate = chatTemplate
+        return options
     }
 }

@@ -36,6 +36,25 @@ import Tokenization
         }
     }
 
+    /// Keys of GGUF's metadata are ASCII; names that are not are changed, each into one of its own, and told.
+    @Test func nameThatNoKeyCanHaveIsChangedAndTold() throws {
+        try withTemporaryFolder { folder in
+            let model = try makeModel(in: folder)
+            for name in ["\u{E9}", "e\u{301}", "_"] {
+                try writeFile(model + "/additional_chat_templates/\(name).jinja", "{{ '\(name)' }}")
+            }
+            let gguf = folder + "/model.gguf"
+            let conversion = try CheckpointConversion(try Checkpoint.open(model), to: .gguf, at: gguf)
+            try conversion.write(threadCount: 1)
+            #expect(conversion.notes.count { $0.contains("GGUF's keys are ASCII") } == 2, "\(conversion.notes)")
+            let metadata = try #require(try Checkpoint.open(gguf).metadata)
+            let names = try #require(metadata["tokenizer.chat_templates"]?.stringArray)
+            #expect(names.indices.count == 4)
+            #expect(metadata["tokenizer.chat_template._"]?.stringValue == "{{ '_' }}")
+            #expect(metadata["tokenizer.chat_template.tool_use"]?.stringValue == "{{ tools }}")
+        }
+    }
+
     @Test func mergingKeepsThem() throws {
         try withTemporaryFolder { folder in
             let path = try makeBase(in: folder, dtype: .f32)

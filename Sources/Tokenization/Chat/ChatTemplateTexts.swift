@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// The Jinja texts of a model's chat templates, as its files hold them.
 package struct ChatTemplateTexts: Sendable, Equatable {
@@ -63,15 +64,57 @@ package struct ChatTemplateTexts: Sendable, Equatable {
         }
     }
 
+    /// The one template that is asked for, by its name here or as a file, for all conversations, those with functions to
+    /// call too; `model` is what messages call the model.
+    ///
+    /// Throws `TokenizationError.noSuchTemplate` where it is neither, and `CheckpointError` for a file that cannot be read.
+    func choosing(_ wanted: String, of model: String) throws -> ChatTemplateTexts {
+        if wanted.hasSameBytes(as: Self.standardName), let standard { return ChatTemplateTexts(standard: standard) }
+        if let own = named.first(where: { $0.name.hasSameBytes(as: wanted) }) {
+            return ChatTemplateTexts(standard: own.text)
+        }
+        guard try checkedPathKind(wanted) == .regularFile else {
+            let names = (standard == nil ? [] : [Self.standardName]) + named.map(\.name)
+            throw TokenizationError.noSuchTemplate(model: model, wanted: wanted, known: names)
+        }
+        return ChatTemplateTexts(standard: try Self.text(wanted))
+    }
+
+    /// How the template is asked for that is meant where none is named.
+    private static let standardName = "default"
+
     private mutating func set(_ name: String, _ text: String) {
-        if name == "default" {
+        if name.hasSameBytes(as: Self.standardName) {
             standard = text
-        } else if let place = named.firstIndex(where: { $0.name.utf8.elementsEqual(name.utf8) }) {
+        } else if let place = named.firstIndex(where: { $0.name.hasSameBytes(as: name) }) {
             named[place].text = text
         } else if named.count < Self.countLimit {
             named.append(Named(name: name, text: text))
         }
     }
+
+    /// The same with names that can be in a key of GGUF's metadata, which is ASCII, and a sentence for each that had to
+    /// change.
+    func forGGUF() -> (texts: ChatTemplateTexts, changes: [String]) {
+        var texts = ChatTemplateTexts(standard: standard)
+        var changes: [String] = []
+        for template in named {
+            let plain = template.name.unicodeScalars.prefix(Self.keyLimit).map { scalar in
+                (0x21...0x7E).contains(scalar.value) ? Character(scalar) : "_"
+            }
+            var name = plain.isEmpty ? "_" : String(plain)
+            while texts.named.contains(where: { $0.name.hasSameBytes(as: name) }) { name += "_" }
+            texts.named.append(Named(name: name, text: template.text))
+            if !name.hasSameBytes(as: template.name) {
+                changes.append(
+                    "the chat template '\(template.name)' is called '\(name)' there, since GGUF's keys are ASCII")
+            }
+        }
+        return (texts, changes)
+    }
+
+    /// Characters of a name in a GGUF file at most.
+    private static let keyLimit = 200
 
     private static func text(_ path: String) throws -> String {
         String(decoding: try readSmallFile(path, limit: byteLimit), as: UTF8.self)
@@ -91,7 +134,7 @@ package struct ChatTemplateTexts: Sendable, Equatable {
     /// The templates as `tokenizer_config.json` has them: a text, or a list where some have names.
     package var configuration: JSONValue? {
         guard !named.isEmpty else { return standard.map { .string($0) } }
-        let all = (standard.map { [Named(name: "default", text: $0)] } ?? []) + named
+        let all = (standard.map { [Named(name: Self.standardName, text: $0)] } ?? []) + named
         return .array(all.map { .object(["name": .string($0.name), "template": .string($0.text)]) })
     }
 }

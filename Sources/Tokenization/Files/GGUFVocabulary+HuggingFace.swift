@@ -51,7 +51,9 @@ extension GGUFVocabulary {
         }
         try vocabulary.nameSpecialTokens(tokenizer, parts, directory: directory, configuration)
         let ownSettings = try Tokenizer.readOptionalJSON(joinedPath(directory, "tokenizer_config.json"))
-        vocabulary.chatTemplates = try ChatTemplateTexts(directory: directory, configuration: ownSettings)
+        let templates = try ChatTemplateTexts(directory: directory, configuration: ownSettings).forGGUF()
+        vocabulary.chatTemplates = templates.texts
+        losses += templates.changes
         return (vocabulary, losses)
     }
 

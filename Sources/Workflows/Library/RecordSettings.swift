@@ -19,6 +19,13 @@ extension TrainRequest {
         get { loading.maxLength }
         set { loading.maxLength = newValue }
     }
+
+    /// The chat template that conversations are written in, by its name in the model, or else a file; nil for the
+    /// model's.
+    public var chatTemplate: String? {
+        get { loading.chatTemplate }
+        set { loading.chatTemplate = newValue }
+    }
 }
 
 /// How records become examples.
@@ -39,5 +46,12 @@ extension EvaluateRequest {
     public var maxLength: Int? {
         get { loading.maxLength }
         set { loading.maxLength = newValue }
+    }
+
+    /// The chat template that conversations are written in, by its name in the model, or else a file; nil for the
+    /// model's.
+    public var chatTemplate: String? {
+        get { loading.chatTemplate }
+        set { loading.chatTemplate = newValue }
     }
 }

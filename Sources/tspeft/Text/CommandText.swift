@@ -39,6 +39,7 @@ struct CommandText {
         add("--max-length", options.maxLength.map(String.init))
         add("--train-on-prompt", if: !options.promptMasking)
         add("--no-end-of-text", if: !options.endOfText)
+        add("--chat-template", options.chatTemplate)
     }
 
     /// Adds those of a method's options that were given and for which `isWanted` holds.

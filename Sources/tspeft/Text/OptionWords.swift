@@ -54,6 +54,7 @@ enum OptionWords {
         case .recordLimit: "--limit"
         case .newTokenLimit: "--max-new-tokens"
         case .chat: "--chat"
+        case .chatTemplate: "--chat-template"
         case .keep: "--keep"
         case .rankingRule: "--by"
         case .gates: "--gates"
