@@ -60,6 +60,17 @@ package protocol MethodSettings: Sendable, Equatable {
     /// What is said by patterns or paths, said for each module by its new path.
     func renamed(_ names: [(old: String, new: String)]) -> Self
 
+    // MARK: A run's files
+
+    /// The tensors by which a run keeps, after `step` of its steps, what the kind does to all modules of `adapter` together
+    /// (`AdapterSchedule.state`).
+    func scheduleTensors(
+        of adapter: AdapterDirectory, afterStep step: Int, of totalSteps: Int
+    ) -> [(name: String, shape: [Int])]
+    /// The adapter in the sizes that it will have after a run of so many steps, as far as they are known before it; nil
+    /// where those are its own.
+    func expected(_ adapter: AdapterDirectory, after totalSteps: Int) throws(AdapterError) -> AdapterDirectory?
+
     // MARK: What is said of it
 
     /// The method's numbers at the modules of `adapter`, which is of this kind, name and value each, for people.
@@ -83,6 +94,12 @@ extension MethodSettings {
     package func restricted(to kept: NameSet) -> Self { self }
     package func renamed(_ names: [(old: String, new: String)]) -> Self { self }
     package func torchSettings(for module: String) -> JSONObject { [:] }
+    package func scheduleTensors(
+        of adapter: AdapterDirectory, afterStep step: Int, of totalSteps: Int
+    ) -> [(name: String, shape: [Int])] { [] }
+    package func expected(
+        _ adapter: AdapterDirectory, after totalSteps: Int
+    ) throws(AdapterError) -> AdapterDirectory? { nil }
 
     func isEqual(to other: any MethodSettings) -> Bool { other as? Self == self }
 

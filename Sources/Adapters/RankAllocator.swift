@@ -115,7 +115,7 @@ package final class RankAllocator: AdapterSchedule {
             })
     }
 
-    private static let suffixes = (sensitivity: ".sensitivity", uncertainty: ".uncertainty", kept: ".kept")
+    static let suffixes = (sensitivity: ".sensitivity", uncertainty: ".uncertainty", kept: ".kept")
 
     package var state: [AdapterTensor] {
         var state: [AdapterTensor] = []

@@ -62,14 +62,18 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     }
     let base = try ModelCheckpoint.open(request.basePath)
     let configuration = try base.configuration
-    let adapter = try AdapterDirectory.read(request.adapterPath).validated(against: base.linearModules)
+    let read = try AdapterDirectory.read(request.adapterPath)
+    try read.checkIsOfLanguageModel()
+    let adapter = try read.validated(against: base.linearModules)
     try adapter.check(base: try base.fingerprint(), basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)
     try request.check(method: adapter.configuration)
-    let tokenizer = try Tokenizer.load(modelPath: request.basePath)
+    let tokenizer = try Tokenizer.load(modelPath: request.basePath, chatTemplate: request.loading.chatTemplate)
     var loading = request.loading
     loading.limit = configuration.maximumPositions
     loading.vocabularySize = configuration.vocabularySize
+    let generation = try GenerationDefaults(beside: base.checkpoint)
+    loading.endTokens = ModelSession.endTokens(configuration, generation, tokenizer)
     let data = try Dataset.load(paths: request.dataPaths, tokenizer: tokenizer, options: loading)
     let steps = try request.training.stepCount(exampleCount: data.examples.count)
     if !request.evaluationPaths.isEmpty {
@@ -85,20 +89,29 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     rehearsal.add(logPath, byteCount: 1024 + 512 * steps)
     rehearsal.estimates(logPath)
     let saved = request.training.savedSteps(of: steps, last: request.keptCheckpoints.addingSaturated(1))
-    for name in [""] + saved.map({ "/" + TrainingOutput.checkpointName($0) }) {
+    let settings = adapter.configuration.settings
+    // What moves ranks leaves sizes that nobody knows before.
+    let finished = request.training.trainsThresholdsOnly ? nil : try settings.expected(adapter, after: steps)
+    for step in [nil] + saved.map(Optional.some) {
+        let name = step.map { "/" + TrainingOutput.checkpointName($0) } ?? ""
         let files = OutputRehearsal()
-        var written = adapter
-        written.statistics = name.isEmpty ? adapter.statisticsOfARun : nil
+        var written = step == nil ? finished ?? adapter : adapter
+        written.statistics = step == nil ? written.statisticsOfARun : nil
         try written.write(to: OutputTarget(place, rehearsal: files))
         for file in files.files {
             let path = request.outputPath + name + "/" + lastPathComponent(file.path)
             rehearsal.add(path, byteCount: file.byteCount)
-            if !path.hasSuffix(".safetensors") { rehearsal.estimates(path) }
+            if !path.hasSuffix(".safetensors") || step == nil && finished != nil { rehearsal.estimates(path) }
         }
-        guard !name.isEmpty else { continue }
-        let moments = trained.flatMap { tensor in
+        guard let step else { continue }
+        var moments = trained.flatMap { tensor in
             TrainingState.momentNames(of: tensor.name).map {
                 SafetensorsEntry(name: $0, dtype: .f32, shape: tensor.shape)
+            }
+        }
+        if !request.training.trainsThresholdsOnly {
+            moments += settings.scheduleTensors(of: adapter, afterStep: step, of: steps).map {
+                SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape)
             }
         }
         let path = request.outputPath + name + "/" + TrainingState.tensorFile
@@ -115,10 +128,13 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     let trainedCount = trained.reduce(0) { $0 + $1.values.count }
     rehearsal.addMemory(
         "gradients and AdamW's two moments", byteCount: 3 * trainedCount * MemoryLayout<Float>.stride)
-    return DryRun(
+    var run = DryRun(
         rehearsal, outputPath: request.outputPath, whole: inputs + [request.adapterPath] + base.checkpoint.files,
         numbers: adapter.parameterCount,
         memoryOmission: "activations, which depend on the longest batch, come on top")
+    let vocabularyNote = ModelSession.vocabularyNote(tokenizer, rows: configuration.vocabularySize)
+    run.warnings = [vocabularyNote.map { Wording("\(request.basePath): \($0)") }].compactMap { $0 } + data.endWarnings
+    return run
 }
 
 extension AdapterDirectory {

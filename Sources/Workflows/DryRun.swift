@@ -31,6 +31,9 @@ package struct DryRun: Sendable {
     /// Bytes of memory that programs can still get; nil where the system does not tell.
     package internal(set) var availableMemory: Int?
 
+    /// What the run itself would warn of before its first step.
+    package internal(set) var warnings: [Wording] = []
+
     /// Bytes of the disk that the new files take.
     package var neededBytes: Int {
         writes.reduce(0) { sum, file in
@@ -87,7 +90,7 @@ package struct DryRun: Sendable {
 
     /// Files by name, those of a directory together: the parts of a model end in another order.
     private static func byDirectory(_ files: [OutputRehearsal.File]) -> [OutputRehearsal.File] {
-        var directories: [String: Int] = [:]
+        var directories: NameTable<Int> = [:]
         for file in files {
             let directory = parentDirectory(of: file.path)
             directories[directory] = directories[directory] ?? directories.count

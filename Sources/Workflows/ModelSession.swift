@@ -24,10 +24,13 @@ package final class ModelSession {
     package private(set) var adapter: InjectedAdapter?
 
     /// Opens `basePath` and loads the weights; checks and injects the adapter at `adapterPath` where one is given.
+    /// `chatTemplate` is as `Tokenizer.load` takes it.
     ///
     /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking
     /// them throws.
-    package init(basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions) throws {
+    package init(
+        basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions, chatTemplate: String? = nil
+    ) throws {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
         try checkpoint.checkRuns()
@@ -36,11 +39,12 @@ package final class ModelSession {
         generation = try GenerationDefaults(beside: checkpoint.checkpoint)
         if let adapterPath {
             let read = try AdapterDirectory.read(adapterPath)
+            try read.checkIsOfLanguageModel()
             directory = try read.validated(against: checkpoint.linearModules)
             try read.check(base: try checkpoint.fingerprint(), basePath: basePath)
             _ = try read.wholeModules(of: checkpoint)
         }
-        tokenizer = try Tokenizer.load(modelPath: basePath)
+        tokenizer = try Tokenizer.load(modelPath: basePath, chatTemplate: chatTemplate)
         model = try checkpoint.makeModel(context)
         if let vocabularyNote { compute.note("\(basePath): \(vocabularyNote)") }
         if let directory {
@@ -60,9 +64,14 @@ package final class ModelSession {
     }
 
     /// Tokens that end a text: the configuration's, the tokenizer's and those of `generation_config.json`.
-    package var endTokens: Set<Int32> {
+    package var endTokens: Set<Int32> { Self.endTokens(model.configuration, generation, tokenizer) }
+
+    /// The same, before a model is loaded.
+    static func endTokens(
+        _ configuration: ModelConfiguration, _ generation: GenerationDefaults, _ tokenizer: Tokenizer
+    ) -> Set<Int32> {
         Set(
-            model.configuration.eosTokenIDs.compactMap(Int32.init(exactly:)) + generation.endTokens
+            configuration.eosTokenIDs.compactMap(Int32.init(exactly:)) + generation.endTokens
                 + [tokenizer.eosTokenID].compactMap { $0 })
     }
 
@@ -75,7 +84,11 @@ package final class ModelSession {
     /// What to say at opening of a tokenizer that can give ids which the model's embedding has no row for; nil where it
     /// cannot.
     package var vocabularyNote: String? {
-        let rows = model.configuration.vocabularySize
+        Self.vocabularyNote(tokenizer, rows: model.configuration.vocabularySize)
+    }
+
+    /// The same, before a model is loaded.
+    static func vocabularyNote(_ tokenizer: Tokenizer, rows: Int) -> String? {
         guard tokenizer.vocabularySize > rows else { return nil }
         let first = (rows..<tokenizer.vocabularySize).first { !tokenizer.spelling(of: Int32($0)).isEmpty }
         return
@@ -86,12 +99,7 @@ package final class ModelSession {
 
     /// Throws `unsuitableData` for a prompt with a token that the model's embedding has no row for.
     func checkVocabulary(of prompt: [Int32]) throws(WorkflowError) {
-        let rows = model.configuration.vocabularySize
-        guard let token = prompt.first(where: { $0 < 0 || Int($0) >= rows }) else { return }
-        throw .unsuitableData(
-            path: basePath,
-            problem:
-                "the prompt has the token '\(tokenizer.spelling(of: token))' with id \(Int(token)), but the model's "
-                + "embedding has \(rows) rows")
+        guard let problem = tokenizer.strangeToken(in: prompt, rows: model.configuration.vocabularySize) else { return }
+        throw .unsuitableData(path: basePath, problem: "the prompt \(problem)")
     }
 }

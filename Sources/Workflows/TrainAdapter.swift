@@ -126,7 +126,8 @@ private func train(
     let paths = [request.basePath, request.adapterPath] + request.dataPaths + request.evaluationPaths
     if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
     let session = try ModelSession(
-        basePath: request.basePath, adapterPath: request.adapterPath, request.compute)
+        basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
+        chatTemplate: request.loading.chatTemplate)
     guard let adapter = session.adapter, let directory = session.directory else {
         preconditionFailure("a session with an adapter path has an adapter")
     }
@@ -329,7 +330,7 @@ extension Dataset {
     }
 
     /// What to say of conversations after which the model will not stop.
-    fileprivate var endWarnings: [Wording] {
+    var endWarnings: [Wording] {
         var warnings: [Wording] = []
         if endlessCount > 0 {
             let which = endlessCount == conversationCount ? "all" : "\(endlessCount) of"

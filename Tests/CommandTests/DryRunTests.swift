@@ -26,6 +26,45 @@ import Testing
         }
     }
 
+    /// AdaLoRA keeps sensitivities beside the moments, and once ranks were chosen which of them stay. What it trims at the
+    /// end is known but for which modules keep more.
+    @Test(arguments: ["adalora", "ts-adalora"]) func stateThatMovesRanksIsToldToTheByte(method: String) throws {
+        let run = try TinyRun.shared.get()
+        try withTemporaryFolder { folder in
+            let program = Program(folder: folder)
+            let inject = ["inject", TinyRun.base, "--method", method, "--rank", "6", "--target-r", "3", "--tinit", "3"]
+            #expect(try program.run(inject + ["--delta-t", "2", "-o", "adapter"]).status == 0)
+            let train =
+                ["train", TinyRun.base, "--adapter", "adapter", "--data", run.path("records.json"), "-o", "out"]
+                + [
+                    "--steps", "6", "--batch-size", "2", "--save-every", "2", "--keep-checkpoints", "9", "--threads",
+                    "1",
+                ]
+                + (method == "adalora" ? [] : ["--s", "1e-4"])
+            let told = try program.run(train + ["--dry-run"])
+            let made = try program.run(train)
+            #expect(told.status == 0 && made.status == 0, "\(told.errors)\(made.errors)")
+            func size(_ line: Substring) -> Int? {
+                Int(line.split(separator: " ").dropFirst().first?.filter { $0 != "," } ?? "")
+            }
+            var count = 0
+            for line in told.output.split(separator: "\n")
+            where line.contains("safetensors") && line.hasPrefix("writes") {
+                let path = try #require(line.split(separator: " ").first { $0.contains("safetensors") })
+                let found = try readFile(folder + "/" + path).count
+                count += 1
+                guard line.hasSuffix("(about)") else {
+                    #expect(size(line) == found, "\(line) but \(found)")
+                    continue
+                }
+                #expect(!path.contains("checkpoint"))
+                let share = Double(try #require(size(line))) / Double(found)
+                #expect((0.5...2).contains(share), "\(line) but \(found)")
+            }
+            #expect(count == 7 + (method == "adalora" ? 0 : 1))
+        }
+    }
+
     @Test func commandsWriteNothing() throws {
         let run = try TinyRun.shared.get()
         try withTemporaryFolder { folder in

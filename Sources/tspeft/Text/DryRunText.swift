@@ -24,6 +24,7 @@ extension DryRun {
                 memory.map { .object(["for": .string($0.purpose), "bytes": .integer($0.byteCount)]) }),
             "memory_bytes": .integer(memoryBytes),
             "free_memory_bytes": availableMemory.map { .integer($0) } ?? .null,
+            "warnings": .array(warnings.map { .string(OptionWords.text($0)) }),
             "memory_leaves_out": memoryOmission.map { .string($0) } ?? .null,
         ])
     }
