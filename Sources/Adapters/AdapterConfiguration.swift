@@ -134,7 +134,7 @@ package struct AdapterConfiguration: Sendable {
     }
 
     /// Heads of which peft lists both for a task of classes, whichever the model has.
-    private static let classifiers = ["classifier", "score"]
+    static let classifiers = ["classifier", "score"]
 
     /// Whether peft adds `name` to `modulesToSave` for its task without a look at the model, and another that is there
     /// stands for it.

@@ -56,12 +56,13 @@ extension AdapterDirectory {
         tensorFile.file.giveBackPages()
         // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()
+        var origin = AdapterOrigin(
+            base: record?.base, training: record?.training, history: record?.history ?? [], path: path, file: tensorPath
+        )
+        origin.finiteness = takingAnyValues ? .waived : .checked
         var adapter = try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors, extras: extras, thresholds: thresholds,
-            statistics: try record?.statistics(in: files),
-            origin: AdapterOrigin(
-                base: record?.base, training: record?.training, history: record?.history ?? [], path: path,
-                file: tensorPath))
+            statistics: try record?.statistics(in: files), origin: origin)
         adapter.fileTensorCount = tensorFile.tensors.count
         if staysInFile { adapter.mapping = tensorFile.file }
         return adapter
@@ -99,10 +100,8 @@ extension AdapterDirectory {
         guard files.has(PEFTNames.configurationFile) else {
             throw AdapterError.missingFile(
                 file,
-                remedy: cacheSnapshots(files.path).map {
-                    "\(files.path) is a folder of the Hugging Face cache; name a snapshot in it: "
-                        + $0.joined(separator: ", ")
-                } ?? "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
+                remedy: cacheFolderRemedy(files.path)
+                    ?? "\(files.path) is not an adapter \(files.pack == nil ? "directory" : "pack")")
         }
         return try AdapterConfiguration(
             json: try json(PEFTNames.configurationFile, in: files), file: file, takingExtras: takingExtras)

@@ -36,6 +36,18 @@ package struct AdapterOrigin: Sendable {
     package var path: String?
     /// What messages call it while it is put together: the file of its tensors where it was read.
     package var file: String
+    /// Whether its numbers are still to be looked at, each once.
+    var finiteness = Finiteness.unknown
+
+    /// What is known of an adapter's numbers.
+    enum Finiteness {
+        /// They are looked at when it is put together.
+        case unknown
+        /// Its tensors were looked at; the thresholds are.
+        case checked
+        /// It is only to be looked at, so that any number may be in it.
+        case waived
+    }
 
     /// An origin; see the properties.
     package init(
@@ -53,6 +65,14 @@ package struct AdapterOrigin: Sendable {
     package var ofCopy: AdapterOrigin {
         var copy = self
         copy.file = path ?? "the adapter"
+        if finiteness == .unknown { copy.finiteness = .checked }
+        return copy
+    }
+
+    /// The same for an adapter whose numbers were computed from this one's.
+    package var ofDerived: AdapterOrigin {
+        var copy = ofCopy
+        copy.finiteness = .unknown
         return copy
     }
 }
@@ -111,7 +131,10 @@ package struct AdapterDirectory: Sendable {
         let shared = try Self.shared(byName, ordered, modules: modules, configuration: configuration, file: file)
         let saved = try Self.saved(tensors, not: NameSet((ordered + shared).map(\.name)), configuration, file: file)
         try Self.refuseStrangers(tensors, known: NameSet((ordered + shared + saved).map(\.name)), file: file)
-        try Self.check(thresholds, modules: modules, isGated: configuration.isGated, file: file)
+        if origin.finiteness == .unknown {
+            for tensor in ordered + shared + saved { try Self.checkFinite(tensor, file: file) }
+        }
+        try Self.check(thresholds, modules: modules, isGated: configuration.isGated, origin)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
         self.origin = origin
         self.configuration = configuration
@@ -214,7 +237,6 @@ extension AdapterDirectory {
                 guard elementCount(shape: tensor.shape) == tensor.elementCount else {
                     throw .wrongShape(file: file, tensor: key, expected: [tensor.elementCount], found: tensor.shape)
                 }
-                try checkFinite(tensor, file: file)
                 ordered.append(tensor)
             }
         }
@@ -282,7 +304,6 @@ extension AdapterDirectory {
                 throw .wrongAxes(
                     file: file, tensor: tensor.name, expected: role.words(extents, ofAll: true), found: tensor.shape)
             }
-            try checkFinite(tensor, file: file)
             shared.append(tensor)
         }
         return shared
@@ -305,7 +326,6 @@ extension AdapterDirectory {
                     throw .wrongAxes(
                         file: file, tensor: tensor.name, expected: "the layer's own shape", found: tensor.shape)
                 }
-                try checkFinite(tensor, file: file)
                 saved.append(tensor)
             }
         }
@@ -344,8 +364,9 @@ extension AdapterDirectory {
     }
 
     private static func check(
-        _ thresholds: NameTable<Float>, modules: [String], isGated: Bool, file: String
+        _ thresholds: NameTable<Float>, modules: [String], isGated: Bool, _ origin: AdapterOrigin
     ) throws(AdapterError) {
+        let file = origin.file
         guard isGated else {
             guard let stray = thresholds.keys.min() else { return }
             throw .unknownTensor(
@@ -355,7 +376,9 @@ extension AdapterDirectory {
         for module in modules {
             let key = PEFTNames.key(module, PEFTNames.tau)
             guard let tau = thresholds[module] else { throw .missingTensor(file: file, tensor: key) }
-            guard tau.isFinite else { throw .notFinite(file: file, tensor: key, index: 0) }
+            guard tau.isFinite || origin.finiteness == .waived else {
+                throw .notFinite(file: file, tensor: key, index: 0)
+            }
         }
         let known = NameSet(modules)
         if let stray = thresholds.keys.filter({ !known.contains($0) }).min() {

@@ -17,6 +17,8 @@ package enum AdapterError: ReportableError, Equatable {
     case badSetting(name: String, expected: String, found: String)
     /// A target (or all of them together) selects no module.
     case matchesNothing(target: String, nearest: [String])
+    /// Every module that a target selects is excluded.
+    case matchesExcluded(target: String, excluded: String)
     /// A module list names a module that the targets do not match or the base does not have.
     case unknownModule(String, source: String, nearest: [String])
     /// A module list names a module of the base that the targets, exclusions or layers leave out.
@@ -51,6 +53,8 @@ package enum AdapterError: ReportableError, Equatable {
     case notFinite(file: String, tensor: String, index: Int)
     /// The adapter was made for another base model.
     case wrongBase(adapter: String, base: String, difference: String)
+    /// The adapter is of a model with a head for another task than the base, a language model, has.
+    case otherTask(adapter: String, task: AdapterTask)
     /// Statistics are needed and the directory has none (or not for this module).
     case missingStatistics(adapter: String, module: String?, remedy: String)
 
@@ -70,6 +74,8 @@ package enum AdapterError: ReportableError, Equatable {
             "\(name) must be \(expected), not \(found)"
         case .matchesNothing(let target, let nearest):
             "target '\(target)' matches no linear module of the base" + Self.nearestTail(nearest)
+        case .matchesExcluded(let target, let excluded):
+            "target '\(target)': every module that it matches is excluded (\(excluded)); leave one of the two out"
         case .unknownModule(let module, let source, let nearest):
             "\(source): module '\(module)' is not among the modules to adapt" + Self.nearestTail(nearest)
         case .untargetedSelection(let module, let source, let targets):
@@ -112,6 +118,9 @@ package enum AdapterError: ReportableError, Equatable {
             "\(file): tensor '\(tensor)' holds a NaN or infinity at element \(index)"
         case .wrongBase(let adapter, let base, let difference):
             "\(adapter): this adapter belongs to another base than \(base): \(difference)"
+        case .otherTask(let adapter, let task):
+            "\(adapter): it is an adapter for \(task.words) (\(task.evidence)), and the base runs as a causal language "
+                + "model, which has no such head; 'merge' puts it into a checkpoint for that task"
         case .missingStatistics(let adapter, let module, let remedy):
             "\(adapter): no token statistics" + (module.map { " for module '\($0)'" } ?? "") + "; \(remedy)"
         }
@@ -120,10 +129,12 @@ package enum AdapterError: ReportableError, Equatable {
     package var exitStatus: ExitStatus {
         switch self {
         case .unknownMethod, .badExpression, .badSetting: .usage
-        case .unknownAdapterType, .unsupportedField, .missingSharedTensor, .unsupportedTensor, .unsupportedModule:
+        case .unknownAdapterType, .otherTask, .unsupportedField, .missingSharedTensor, .unsupportedTensor,
+            .unsupportedModule:
             .unsupported
         case .missingFile: .missingInput
-        case .untargetedSelection, .matchesNothing, .unknownModule, .malformed, .missingTensor, .unknownTensor,
+        case .untargetedSelection, .matchesNothing, .matchesExcluded, .unknownModule, .malformed, .missingTensor,
+            .unknownTensor,
             .wrongShape, .otherModel, .wrongAxes, .notFinite,
             .wrongBase, .missingStatistics, .untargetedModule, .modulesWithoutTensors, .missingParts, .noSuchToken:
             .badData

@@ -115,6 +115,9 @@ package struct TargetMatch: Sendable {
                     name: "layers", expected: "such that one of them has a '\(hit.target)'",
                     found: layersToTransform.map(String.init).joined(separator: ", "))
             }
+            if let excluded, linearModules.contains(where: { Self.name(hit.target, matches: $0.path) }) {
+                throw .matchesExcluded(target: hit.target, excluded: excluded.summary)
+            }
             throw .matchesNothing(
                 target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules.map(\.path)))
         }

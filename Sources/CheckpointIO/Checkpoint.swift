@@ -205,10 +205,7 @@ package final class Checkpoint: TensorSource, Sendable {
 
     /// What a directory without a model may be instead.
     private static func hint(for directory: String, having names: [String]) -> Wording? {
-        if let snapshots = cacheSnapshots(directory) {
-            return "it is a folder of the Hugging Face cache; name a snapshot in it: "
-                + "\(snapshots.isEmpty ? "none was downloaded" : snapshots.joined(separator: ", "))"
-        }
+        if let remedy = cacheFolderRemedy(directory) { return Wording(remedy) }
         if names.contains("adapter_config.json") {
             return "it is an adapter directory; name the base model and pass the adapter as \(.adapter)"
         }

@@ -42,9 +42,18 @@ func entryNames(_ descriptor: Int32, path: String) throws(CheckpointError) -> [[
     }
 }
 
-/// The snapshots in a folder of the Hugging Face cache (`models--organization--name`), as paths; nil for another folder.
-package func cacheSnapshots(_ directory: String) -> [String]? {
-    let snapshots = joinedPath(directory, "snapshots")
-    guard pathKind(snapshots) == .directory, pathKind(joinedPath(directory, "refs")) == .directory else { return nil }
-    return directoryEntries(snapshots).sorted().prefix(3).map { joinedPath(snapshots, $0) }
+/// What to do about a folder of the Hugging Face cache (`models--organization--name`, or `snapshots` in it) that was
+/// named in place of a snapshot; nil for another folder.
+package func cacheFolderRemedy(_ directory: String) -> String? {
+    let name = "snapshots"
+    let isInside = lastPathComponent(directory) == name
+    let folder = isInside ? parentDirectory(of: directory) : directory
+    let snapshots = isInside ? directory : joinedPath(directory, name)
+    let isNamedSo = lastPathComponent(folder).split(separator: "--", omittingEmptySubsequences: false).count > 2
+    guard pathKind(snapshots) == .directory, isNamedSo || pathKind(joinedPath(folder, "refs")) == .directory else {
+        return nil
+    }
+    let found = directoryEntries(snapshots).sorted().prefix(3).map { joinedPath(snapshots, $0) }
+    return "it is a folder of the Hugging Face cache; name a snapshot in it: "
+        + (found.isEmpty ? "none was downloaded" : found.joined(separator: ", "))
 }

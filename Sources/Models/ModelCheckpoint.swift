@@ -230,6 +230,9 @@ package final class ModelCheckpoint: Sendable {
                 throw tensor.layer == nil || !hasLayers ? OtherNames(problem: problem) : problem
             }
             guard record.shape == tensor.shape else {
+                if let packed = PackedQuantization(checkpoint) {
+                    throw ModelError.packedWeights(path: checkpoint.path, packed)
+                }
                 throw ModelError.wrongShape(
                     file: checkpoint.files[record.fileIndex], tensor: ownName, expected: tensor.shape,
                     found: record.shape)

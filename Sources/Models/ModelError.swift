@@ -28,6 +28,8 @@ package enum ModelError: WordedError, Equatable {
     case tiedModule(file: String, module: String)
     /// A module was to be trained whole that cannot be.
     case notTrainableWhole(module: String, trainable: [String])
+    /// Another program has packed the weights.
+    case packedWeights(path: String, PackedQuantization)
     /// No tensor of the model is called so.
     case unknownTensor(file: String, tensor: String)
     /// A text has a token that the embedding has no row for.
@@ -66,6 +68,9 @@ package enum ModelError: WordedError, Equatable {
                 + "training one of the two would untie them; adapt projections with \(.targets) instead"
         case .notTrainableWhole(let module, let trainable):
             "'\(module)' cannot be trained whole; only " + trainable.joined(separator: " and ") + " can"
+        case .packedWeights(let path, let packed):
+            "\(path): its weights are quantized by \(packed.words), which tspeft can neither run nor change; "
+                + packed.remedy
         case .unknownTensor(let file, let tensor): "\(file): the model has no tensor '\(tensor)'"
         case .tokenBeyondEmbedding(let file, let token, let rows):
             "\(file): the text has the token \(token), but the model's embedding has \(rows) rows, for tokens below "
@@ -92,7 +97,7 @@ package enum ModelError: WordedError, Equatable {
     var leavesNamesAndShapes: Bool {
         switch self {
         case .missingConfiguration, .unknownArchitecture, .disagreeingArchitecture, .unsupportedConfiguration,
-            .unexpectedTensor, .unreadTensors, .weightsOfNoNumbers:
+            .unexpectedTensor, .unreadTensors, .weightsOfNoNumbers, .packedWeights:
             true
         default: false
         }
@@ -102,7 +107,7 @@ package enum ModelError: WordedError, Equatable {
         switch self {
         case .missingConfiguration: .missingInput
         case .unknownArchitecture, .noGraph, .disagreeingArchitecture, .unsupportedConfiguration, .tiedModule,
-            .notTrainableWhole, .weightsOfNoNumbers, .unreadTensors(_, _, _, .otherArchitecture):
+            .notTrainableWhole, .weightsOfNoNumbers, .packedWeights, .unreadTensors(_, _, _, .otherArchitecture):
             .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
             .badFingerprint, .unreadTensors:

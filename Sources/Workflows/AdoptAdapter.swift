@@ -29,7 +29,8 @@ func adoptAdapter(
             "\(path) is an adapter of the method \(kind): \(.method) can be \(kind.methodName(gated: false)) or "
                 + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
     }
-    let adapter = try read.validated(against: base.linearModules)
+    if base.graphProblem == nil { try read.checkIsOfLanguageModel() }
+    let adapter = try base.tellingOfPackedWeights { try read.validated(against: base.linearModules) }
     let fingerprint = try base.fingerprint()
     try adapter.check(base: fingerprint, basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)

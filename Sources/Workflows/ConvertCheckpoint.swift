@@ -108,6 +108,10 @@ func planConversion(_ request: ConvertRequest, to output: OutputTarget) throws -
     case .safetensorsZstd: target = .safetensorsZstd
     case .gguf: target = .gguf
     case .adapter, .pack:
+        if pathKind(request.inputPath) == .nothing { throw CheckpointError.nothing(at: request.inputPath) }
+        if let remedy = cacheFolderRemedy(request.inputPath) {
+            throw WorkflowError.missing(path: request.inputPath, what: "\(remedy)")
+        }
         throw WorkflowError.conflict(
             "\(request.inputPath): is no adapter, and '\(request.outputPath)' would hold one")
     }

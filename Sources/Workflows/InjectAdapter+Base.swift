@@ -40,6 +40,7 @@ extension ModelCheckpoint {
         case .norm: return "is a norm's"
         default:
             if let encoding, !encoding.holdsReals {
+                if let packed = packedQuantization { return "is quantized by \(packed.words); \(packed.remedy)" }
                 return "is stored as \(encoding), by another program's quantization"
             }
             return tensor.shape.count > 2

@@ -59,6 +59,8 @@ package struct AdapterInspection: Sendable {
     package let byteCount: Int
     /// What the tensor file says of itself.
     package let metadata: [MetadataEntry]
+    /// The tensors with numbers that are NaN or infinite, thresholds among them, in the file's order.
+    package let notFinite: [(tensor: String, figures: ValueStatistics)]
     /// The tensors that were asked for; nil where none were.
     package let tensors: TensorTable?
 }
@@ -144,6 +146,11 @@ private func inspectAdapter(_ path: String, _ request: TensorRequest) throws -> 
     return AdapterInspection(
         adapter: adapter, step: step, byteCount: file.byteCount,
         metadata: file.metadata.map(MetadataEntry.init),
+        notFinite: zip(file.tensors, try ValueStatistics.measure(file.tensors, of: file)).compactMap {
+            record, figures in
+            guard let figures, figures.nanCount + figures.infiniteCount > 0 else { return nil }
+            return (record.name, figures)
+        },
         tensors: try TensorTable(request, file.tensors, of: file, files: [file.path]))
 }
 

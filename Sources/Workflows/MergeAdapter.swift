@@ -86,7 +86,12 @@ private func encoding(named name: String) throws(WorkflowError) -> TensorEncodin
 
 /// Where the tensors of the adapter at `path` go in a base, without merging. Throws what reading the two throws, and what
 /// `MergeAccount.init(of:in:)` does.
-package func placeAdapter(_ path: String, in basePath: String) throws -> MergeAccount {
+///
+/// With it, the task of an adapter that is for another than the base's.
+package func placeAdapter(
+    _ path: String, in basePath: String
+) throws -> (account: MergeAccount, head: MergeReport.Head?) {
     let base = try ModelCheckpoint.open(basePath)
-    return try MergeAccount(of: try AdapterDirectory.read(path, takingExtras: true), in: base)
+    let adapter = try AdapterDirectory.read(path, takingExtras: true)
+    return (try MergeAccount(of: adapter, in: base), MergeReport.Head(adapter, in: base))
 }

@@ -70,8 +70,9 @@ struct InspectCommand: ParsableCommand {
 
     func run() throws {
         if let against {
-            let account = try placeAdapter(path, in: against)
-            return show([json ? MergeText.json(account).text(indent: 2) : MergeText.text(account)])
+            let (account, head) = try placeAdapter(path, in: against)
+            let lines = [MergeText.text(account)] + [head.map(MergeText.text)].compactMap { $0 }
+            return show(json ? [MergeText.json(account).text(indent: 2)] : lines)
         }
         if let other {
             let comparison = try compareFiles(path, other, tensors: tensors)

@@ -82,6 +82,15 @@ import Testing
         #expect(paths(match) == ["model.layers.1.experts.0.up_proj"])
     }
 
+    /// No name is near to what is there and left out.
+    @Test func targetWhoseModulesAreAllExcludedIsSaidToBe() throws {
+        let error = #expect(throws: AdapterError.self) {
+            try TargetMatch(
+                .names(["q_proj", "v_proj"]), excluding: .names(["q_proj", "k_proj"]), in: Self.llama)
+        }
+        #expect(error == .matchesExcluded(target: "q_proj", excluded: "q_proj, k_proj"))
+    }
+
     @Test func targetThatMatchesNothingIsAnErrorWithTheNearestNames() throws {
         let error = #expect(throws: AdapterError.self) {
             try TargetMatch(.names(["q_proj", "k_porj"]), in: Self.llama)

@@ -119,15 +119,14 @@ package struct ModelFields {
     /// Refuses weights that another program has quantized, and any activation but silu.
     func refuseUnknownForms() throws(ModelError) {
         guard let json else { return }
-        if let quantization = json.member("quantization_config") {
-            let method = quantization["quant_method"]?.stringValue ?? "unnamed"
-            throw json.unsupported("quantization_config", "'\(method)'", "F32, F16 and BF16 weights, or GGUF")
-        }
-        if let quantization = json.member("quantization"), let bits = quantization["bits"]?.integer(in: .sizesOrNone) {
+        for key in ["quantization", "quantization_config"] {
+            guard let fields = json.member(key) else { continue }
+            var object = JSONObject()
+            object[key] = fields
+            let packed = PackedQuantization(configuration: .object(object))
             throw json.unsupported(
-                "quantization", "MLX's with \(bits) bits",
-                "F32, F16 and BF16 weights, or GGUF; take the model that it "
-                    + "was made of, or let mlx_lm.convert dequantize it")
+                key, packed?.words ?? "of a kind that is not known",
+                "F32, F16 and BF16 weights, or GGUF" + (packed.map { "; \($0.remedy)" } ?? ""))
         }
         let activation = try json.string("hidden_act") ?? "silu"
         guard activation == "silu" || activation == "swish" else {

@@ -73,7 +73,10 @@ package struct AdapterExport: Sendable {
         asLoRA: Bool = false
     ) throws {
         precondition(base != nil || !format.needsBase && !asLoRA, "the base is needed")
-        let adapter = try base.map { try adapter.validated(against: $0.linearModules) } ?? adapter
+        let adapter =
+            try base.map { base in
+                try base.tellingOfPackedWeights { try adapter.validated(against: base.linearModules) }
+            } ?? adapter
         let isGated = adapter.configuration.isGated
         func refusal(_ reason: Wording) -> TransformError {
             .unsupported(path: adapter.displayName, reason: "cannot be exported to \(format.rawValue): \(reason)")

@@ -97,7 +97,7 @@ extension AdapterExport {
             "parent": .string(adapter.displayName), "method": .string(adapter.configuration.methodName),
         ]
         event["gates"] = gates.map { .string($0.rawValue) } ?? .null
-        var origin = adapter.origin.ofCopy
+        var origin = adapter.origin.ofDerived
         origin.history.append(.object(event))
         return try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors + adapter.savedModules,

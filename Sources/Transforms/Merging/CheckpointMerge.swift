@@ -50,13 +50,15 @@ package struct CheckpointMerge: Sendable {
                     adapter.displayName, first: adapters[first].adapter.displayName)
             }
             try adapter.check(base: fingerprint, basePath: path)
-            return WeightedAdapter(try adapter.named(as: base), weight: weighted.weight)
+            return WeightedAdapter(
+                try base.tellingOfPackedWeights { try adapter.named(as: base) }, weight: weighted.weight)
         }
         self.base = base
         self.record = record
         self.digests = digests
-        let placements = try self.adapters.map {
-            try AdapterPlacement.find($0.adapter, base: base, names: names)
+        let placements = try self.adapters.map { (weighted: WeightedAdapter) throws -> AdapterPlacement in
+            let adapter = weighted.adapter
+            return try base.tellingOfPackedWeights { try AdapterPlacement.find(adapter, base: base, names: names) }
         }
         plan = try MergePlan(self.adapters, placements: placements, base: base, names: names, gates: gates)
         baseFingerprint = fingerprint
@@ -224,11 +226,11 @@ package struct CheckpointMerge: Sendable {
 
     /// The report over measured changes by target tensor.
     func report(
-        _ changes: NameTable<(changedCount: Int, largestChange: Float)>, files: [String], dtypes: [String],
+        _ changes: NameTable<TensorOutcome>, files: [String], dtypes: [String],
         dropped: [String]
     ) -> MergeReport {
         func outcome(_ target: String) -> MergeReport.Outcome {
-            let change = changes[target] ?? (changedCount: 0, largestChange: 0)
+            let change = changes[target] ?? TensorOutcome()
             let count = plan.tensor(target).map(outputShape)?.reduce(1, *) ?? 0
             return MergeReport.Outcome(
                 weightCount: count, changedCount: change.changedCount, largestChange: change.largestChange)
@@ -248,6 +250,11 @@ package struct CheckpointMerge: Sendable {
             },
             checkpointWeightCount: base.checkpoint.tensors.reduce(grownCount) { $0 + $1.elementCount },
             tensorFiles: files,
-            dtypes: NameSet(dtypes).sorted(), droppedTensors: dropped, account: account)
+            dtypes: NameSet(dtypes).sorted(), droppedTensors: dropped, account: account,
+            notFinite: plan.tensors.compactMap { tensor in
+                let count = changes[tensor.target]?.unusableCount ?? 0
+                return count > 0 ? MergeReport.NotFinite(tensor: tensor.target, count: count) : nil
+            },
+            heads: adapters.compactMap { MergeReport.Head($0.adapter, in: base) })
     }
 }

@@ -1,3 +1,5 @@
+import Adapters
+import Models
 import TensorCore
 
 /// What a merge did, as measured on what was written.
@@ -81,6 +83,38 @@ package struct MergeReport: Sendable {
 
     /// Which tensors were used and changed.
     package let account: MergeAccount
+
+    /// A tensor that had numbers in the base which are NaN or infinite, and has them still.
+    package struct NotFinite: Sendable, Equatable {
+        /// The tensor's name in the output.
+        package let tensor: String
+        /// Its numbers that are so.
+        package let count: Int
+    }
+
+    /// Tensors among those that were to change whose numbers were not all finite in the base, in the plan's order.
+    package var notFinite: [NotFinite] = []
+
+    /// An adapter for another task than the base's.
+    package struct Head: Sendable, Equatable {
+        /// What messages call the adapter.
+        package let adapter: String
+        /// What it was trained for.
+        package let task: AdapterTask
+        /// The class that the base's configuration names; nil where it names none.
+        package let baseClass: String?
+
+        /// Such an adapter; nil where it is for language modelling, or the base's class is of its task.
+        package init?(_ adapter: AdapterDirectory, in base: ModelCheckpoint) {
+            guard let task = adapter.task else { return nil }
+            let found = base.checkpoint.configuration?["architectures"]?.arrayValue?.first?.stringValue
+            if let found, AdapterTask.classEndings.contains(where: { found.hasSuffix($0) }) { return nil }
+            (self.adapter, self.task, baseClass) = (adapter.displayName, task, found)
+        }
+    }
+
+    /// Adapters for another task than the base's.
+    package var heads: [Head] = []
 
     /// What became of each changed tensor of a GGUF file, in the file's order; empty for other outputs.
     package var roundings: [TensorRounding] = []

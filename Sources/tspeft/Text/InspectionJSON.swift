@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import Transforms
 import TSPEFT
 
 extension Inspection {
@@ -171,6 +172,14 @@ extension AdapterInspection {
                 adapter.savedModules.map {
                     .object([
                         "tensor": .string($0.name), "shape": .array($0.shape.map { .integer($0) }),
+                    ])
+                }),
+            "task": adapter.task.map { .string($0.evidence) } ?? .null,
+            "not_finite": .array(
+                notFinite.map {
+                    .object([
+                        "tensor": .string($0.tensor), "nan": .integer($0.figures.nanCount),
+                        "inf": .integer($0.figures.infiniteCount),
                     ])
                 }),
             "excluded": configuration.excluded.map { .string($0.summary) } ?? .null,

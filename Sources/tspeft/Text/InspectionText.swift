@@ -2,6 +2,7 @@ import Adapters
 import CheckpointIO
 import Models
 import TensorCore
+import Transforms
 import TSPEFT
 
 /// What `inspect` found, as lines of text; what files hold and say of themselves is in InspectionText+Files.swift.
@@ -153,9 +154,11 @@ enum InspectionText {
         if !adapter.savedModules.isEmpty {
             facts.add("trained whole", list(adapter.savedModules.map { "\($0.name) \($0.shape)" }))
         }
+        if let task = adapter.task { facts.add("task", "\(task.words) (\(task.evidence))") }
         if let excluded = configuration.excluded { facts.add("excluded", targets(excluded)) }
         facts.add(
             "numbers", "\(grouped(adapter.parameterCount + adapter.thresholds.count)), \(byteText(found.byteCount))")
+        if !found.notFinite.isEmpty { facts.add("not finite", notFinite(found.notFinite)) }
         addGates(adapter, to: &facts)
         facts.add("base", base(adapter))
         addTraining(adapter.training, to: &facts)
@@ -168,9 +171,19 @@ enum InspectionText {
         return targets.summary
     }
 
+    /// Tensors with numbers that are none, and how many of each kind.
+    private static func notFinite(_ tensors: [(tensor: String, figures: ValueStatistics)]) -> String {
+        let all = tensors.reduce(into: (nan: 0, infinite: 0)) {
+            $0.nan += $1.figures.nanCount
+            $0.infinite += $1.figures.infiniteCount
+        }
+        let counts = [(all.nan, "NaN"), (all.infinite, "infinite")].filter { $0.0 > 0 }
+        return counts.map { "\(grouped($0.0)) \($0.1)" }.joined(separator: ", ") + " in " + list(tensors.map(\.tensor))
+    }
+
     private static func addGates(_ adapter: AdapterDirectory, to facts: inout Facts) {
         guard adapter.configuration.isGated else { return }
-        let taus = adapter.thresholds.values
+        let taus = adapter.thresholds.values.filter(\.isFinite)
         if let low = taus.min(), let high = taus.max() {
             facts.add("tau", "\(scientific(Double(low))) to \(scientific(Double(high)))")
         }
@@ -266,7 +279,7 @@ enum InspectionText {
     /// The number of modules, and how many of them each projection has: `30: 6 q_proj, 6 k_proj, ...`.
     static func modules(_ paths: [String]) -> String {
         var names: [String] = []
-        var counts: [String: Int] = [:]
+        var counts: NameTable<Int> = [:]
         for path in paths {
             let name = path.split(separator: ".").last.map(String.init) ?? path
             if counts[name] == nil { names.append(name) }

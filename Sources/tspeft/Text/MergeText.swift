@@ -34,6 +34,8 @@ enum MergeText {
             lines.append(changes(report.total, of: "the merged tensors, \(share)"))
         }
         lines.append(text(report.account))
+        for head in report.heads { lines.append(text(head)) }
+        if !report.notFinite.isEmpty { lines.append(text(report.notFinite)) }
         if let advice = report.advice { lines.append(text(advice, of: report.roundings.count)) }
         if !report.droppedTensors.isEmpty {
             let dropped = report.droppedTensors.joined(separator: ", ")
@@ -47,6 +49,21 @@ enum MergeText {
         let used = "\(account.adapterTensorCount)"
         return "\(used) of \(used) adapter tensors used, in \(account.changedTensorCount) of the base's "
             + "\(account.baseTensorCount) tensors"
+    }
+
+    /// What the merged checkpoint is to be opened as.
+    static func text(_ head: MergeReport.Head) -> String {
+        let labels = head.task.labelCount.map { ", num_labels=\($0)" } ?? ""
+        let remedy = head.task.autoClass.map { "; open it with \($0).from_pretrained(...\(labels))" } ?? ""
+        let names = head.baseClass.map { "config.json names \($0) still" } ?? "the base's configuration names no class"
+        return "\(head.adapter) is for \(head.task.words) (\(head.task.evidence)), but \(names)\(remedy)"
+    }
+
+    /// Numbers that no update made into what they are.
+    private static func text(_ tensors: [MergeReport.NotFinite]) -> String {
+        let first = tensors.prefix(nameLimit).map { "\(grouped($0.count)) in \($0.tensor)" }.joined(separator: ", ")
+        let more = tensors.count > nameLimit ? ", ... (\(tensors.count) tensors)" : ""
+        return "NaN or infinite in the base, and so still: \(first)\(more)"
     }
 
     /// The same as JSON.
@@ -147,6 +164,10 @@ enum MergeText {
             "dtypes": .array(report.dtypes.map { .string($0) }),
             "files": .array(report.tensorFiles.map { .string($0) }),
             "account": json(report.account),
+            "not_finite_in_base": .array(
+                report.notFinite.map { .object(["tensor": .string($0.tensor), "count": .integer($0.count)]) }),
+            "other_tasks": .array(
+                report.heads.map { .object(["adapter": .string($0.adapter), "task": .string($0.task.evidence)]) }),
             "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
             "adapters": .array(report.parts.map { .object(json($0)) }),
             "tensors": json(report.roundings),
