@@ -7,6 +7,7 @@ import PackageDescription
 let package = Package(
     name: "Fuzz",
     targets: [
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(name: "CFuzzer"),
@@ -15,7 +16,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
         room("TensorCore"),
         room("Threads", ["CKernels"]),
-        room("CheckpointIO", ["Threads", "TensorCore", "CKernels", "CZstd"]),
+        room("CheckpointIO", ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd"]),
         room("Compute", ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         room("Tokenization", ["CheckpointIO", "TensorCore"]),
         room("Models", ["Compute", "CheckpointIO", "TensorCore"]),
@@ -24,7 +25,9 @@ let package = Package(
         room(
             "Transforms",
             ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels"]),
+        room("Training", ["Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore"]),
         room("FuzzSupport", ["CheckpointIO", "TensorCore", "CFuzzer"]),
+        room("FuzzAdapter", ["Adapters", "Models", "CheckpointIO", "TensorCore"]),
         fuzzer("fuzz-safetensors"),
         fuzzer("fuzz-gguf", ["Models", "Tokenization"]),
         fuzzer("fuzz-index"),
@@ -34,6 +37,10 @@ let package = Package(
         fuzzer("fuzz-records", ["Data", "Tokenization"]),
         fuzzer("fuzz-templates", ["Tokenization"]),
         fuzzer("fuzz-zstd"),
+        fuzzer("fuzz-state", ["Training", "Adapters", "Data", "Models", "Compute", "FuzzAdapter"]),
+        fuzzer("fuzz-record", ["Transforms", "Adapters", "FuzzAdapter"]),
+        fuzzer("fuzz-decoders", ["Tokenization"]),
+        fuzzer("fuzz-selection", ["Transforms", "Adapters", "Models", "FuzzAdapter"]),
     ],
     swiftLanguageModes: [.v6]
 )
