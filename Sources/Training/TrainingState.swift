@@ -138,6 +138,15 @@ package struct TrainingState {
             }
             return count
         }
+        func number(_ value: JSONValue?, atLeast least: Double = -.infinity, _ name: String) throws(TrainingError)
+            -> Double
+        {
+            let number = try field(value?.doubleValue, name)
+            guard number.isFinite, number >= least else {
+                throw .badState(path: source, problem: "'\(name)' is \(value?.text() ?? ""), which no run leaves")
+            }
+            return number
+        }
         step = try count(record["step"], "step")
         position = DataOrder.Position(
             epoch: try count(record["epoch"], "epoch"),
@@ -155,8 +164,8 @@ package struct TrainingState {
                 Threshold(
                     module: try field(entry["module"]?.stringValue, "module"), tau: tau,
                     optimizer: ThresholdOptimizer(
-                        mean: try field(entry["mean"]?.doubleValue, "mean"),
-                        meanSquare: try field(entry["mean_square"]?.doubleValue, "mean_square"),
+                        mean: try number(entry["mean"], "mean"),
+                        meanSquare: try number(entry["mean_square"], atLeast: 0, "mean_square"),
                         stepCount: try count(entry["steps"], in: 0...step, "steps")),
                     silentSteps: silentSteps,
                     isReported: try field((entry["reported"] ?? .bool(false)).boolValue, "reported")))
@@ -176,6 +185,10 @@ package struct TrainingState {
             guard let mean = byName[tensor.name + Self.meanSuffix], mean.shape == tensor.shape,
                 let meanSquare = byName[tensor.name + Self.meanSquareSuffix], meanSquare.shape == tensor.shape
             else { throw .badState(path: source, problem: "the moments of '\(tensor.name)' are missing") }
+            guard mean.values.allSatisfy(\.isFinite), meanSquare.values.allSatisfy({ $0 >= 0 }) else {
+                throw .badState(
+                    path: source, problem: "the moments of '\(tensor.name)' hold a number that no run leaves")
+            }
             moments.append((mean.values, meanSquare.values))
         }
         self.moments = moments

@@ -242,6 +242,37 @@ import Training
         }
     }
 
+    /// What would make every weight NaN from the next step on.
+    @Test(arguments: [("mean", "1e999"), ("mean", "-1e999"), ("mean_square", "1e999"), ("mean_square", "-1e-9")])
+    func thresholdWithANumberThatNoRunLeavesIsRefused(field: String, number: String) throws {
+        let state = try savedState()
+        var record = try #require(state.record.objectValue)
+        var entries = try #require(record["thresholds"]?.arrayValue)
+        var entry = try #require(entries[1].objectValue)
+        entry[field] = .number(number)
+        entries[1] = .object(entry)
+        record["thresholds"] = .array(entries)
+        #expect(
+            throws: TrainingError.badState(path: "c", problem: "'\(field)' is \(number), which no run leaves")
+        ) {
+            try TrainingState(
+                record: .object(record), tensors: state.tensors, momentTensors: state.momentTensors, source: "c")
+        }
+    }
+
+    @Test(arguments: [(2, Float.nan), (2, .infinity), (3, .nan), (3, -1)])
+    func momentThatNoRunLeavesIsRefused(index: Int, number: Float) throws {
+        let state = try savedState()
+        var moments = state.momentTensors
+        moments[index].values[1] = number
+        #expect(
+            throws: TrainingError.badState(
+                path: "c", problem: "the moments of '\(state.tensors[1].name)' hold a number that no run leaves")
+        ) {
+            try TrainingState(record: state.record, tensors: state.tensors, momentTensors: moments, source: "c")
+        }
+    }
+
     @Test func stateWithoutAMomentIsRefused() throws {
         let state = try savedState()
         let name = state.tensors[1].name
