@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 extension Tokenizer {
     /// The largest tokenizer file that is read, in bytes; the largest known ones have about 35 MB.
@@ -83,8 +84,8 @@ extension Tokenizer {
 
     /// The texts of all tokens that a tokenizer's configuration names, by their names: what ends in `_token`, and what
     /// `extra_special_tokens` holds.
-    private static func namedTokens(_ configuration: JSONValue?, _ tokenMap: JSONValue?) -> [String: String] {
-        var tokens: [String: String] = [:]
+    private static func namedTokens(_ configuration: JSONValue?, _ tokenMap: JSONValue?) -> NameTable<String> {
+        var tokens: NameTable<String> = [:]
         for source in [tokenMap, configuration].compactMap({ $0?.objectValue }) {
             let extra = source["extra_special_tokens"]?.objectValue ?? [:]
             for key in extra.keys { tokens[key] = extra[key]?.stringValue ?? extra[key]?["content"]?.stringValue }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A model's tokenizer: text to token ids and back, equal to Hugging Face's `tokenizers` id for id.
 ///
 /// Immutable, so one tokenizer may serve many threads.
@@ -26,7 +28,7 @@ package final class Tokenizer: Sendable {
     /// - Parameters:
     ///   - namedTokens: further tokens by the names that chat templates know them by, such as `pad_token`.
     init(
-        _ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, namedTokens: [String: String],
+        _ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, namedTokens: NameTable<String>,
         chatTemplates: ChatTemplateTexts
     ) {
         self.parts = parts

@@ -52,10 +52,9 @@ import Tokenization
 
 extension ChatRenderingTests {
     @Test func allNamedSpecialTokensReachTheTemplate() throws {
-        let tokens = ["bos_token": "<s>", "pad_token": "<pad>", "boi_token": "<image>", "eos_token": ""]
         let template = try ChatTemplate(
             jinja: "{{ messages[1].content }}{{ bos_token }}{{ pad_token }}{{ boi_token }}{{ eos_token is defined }}",
-            specialTokens: tokens)
+            specialTokens: ["bos_token": "<s>", "pad_token": "<pad>", "boi_token": "<image>", "eos_token": ""])
         let messages = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
         #expect(try template.rendering(of: messages).text == "b<s><pad><image>False")
     }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A model's way to write a conversation as one text: the Jinja template of its tokenizer, run as written.
 ///
 /// So every family of templates is read alike (ChatML, Llama, Mistral, Zephyr, Gemma, Phi), with whatever a model's
@@ -10,7 +12,7 @@ package struct ChatTemplate: Sendable {
     private let statements: [JinjaStatement]
     private let blocks: [String: JinjaBlockSyntax]
     /// The tokenizer's special tokens by the names that templates know them by.
-    private let specialTokens: [String: String]
+    private let specialTokens: NameTable<String>
     private let clock: ChatClock?
     /// The template that is meant for conversations with functions to call, where the model has one of its own.
     private var forTools: [ChatTemplate] = []
@@ -32,7 +34,7 @@ package struct ChatTemplate: Sendable {
     ///
     /// Throws `unsupportedTemplate` where the template cannot write a plain conversation.
     package init(
-        jinja: String, specialTokens: [String: String], marks: [String] = [], clock: ChatClock? = nil
+        jinja: String, specialTokens: NameTable<String>, marks: [String] = [], clock: ChatClock? = nil
     ) throws(TokenizationError) {
         guard jinja.utf8.count <= Self.byteLimit else {
             throw .unsupportedTemplate(
@@ -67,7 +69,7 @@ package struct ChatTemplate: Sendable {
     ///
     /// Throws `unsupportedTemplate` where the standard one, or else the only one, cannot be used.
     package init?(
-        _ texts: ChatTemplateTexts, specialTokens: [String: String], marks: [String] = []
+        _ texts: ChatTemplateTexts, specialTokens: NameTable<String>, marks: [String] = []
     ) throws(TokenizationError) {
         guard let text = texts.standard ?? texts.named.first?.text else { return nil }
         self = try ChatTemplate(
@@ -145,8 +147,8 @@ package struct ChatTemplate: Sendable {
     /// What the template is given.
     private func variables(
         of messages: [ChatMessage], _ settings: ChatSettings
-    ) throws(JinjaError) -> [String: JinjaValue] {
-        var variables: [String: JinjaValue] = specialTokens.mapValues { .plain($0) }
+    ) throws(JinjaError) -> NameTable<JinjaValue> {
+        var variables: NameTable<JinjaValue> = specialTokens.mapValues { .plain($0) }
         for key in settings.variables.keys { variables[key] = try JinjaValue(settings.variables[key] ?? .null) }
         var values: [JinjaValue] = []
         for (number, message) in messages.enumerated() { values.append(try JinjaValue(message, number: number)) }

@@ -151,8 +151,8 @@ extension GGUFVocabulary {
     }
 
     /// The tokens that chat templates may name beside those that begin and end a text.
-    private var namedTokens: [String: String] {
-        var texts: [String: String] = [:]
+    private var namedTokens: NameTable<String> {
+        var texts: NameTable<String> = [:]
         for (name, id) in [("unk_token", unknownTokenID), ("pad_token", paddingTokenID)] {
             if let id, tokens.indices.contains(id) { texts[name] = String(decoding: tokens[id], as: UTF8.self) }
         }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// One run of a template.
 ///
 /// Does what Jinja 3.1 does in the environment that transformers gives chat templates (immutable sandbox, loop
@@ -35,7 +37,7 @@ final class JinjaRun {
     /// Runs a template with the given variables; the text that it puts out, and where the blocks marked `generation`
     /// stand in it, in scalars.
     static func run(
-        _ statements: [JinjaStatement], blocks: [String: JinjaBlockSyntax], variables: [String: JinjaValue],
+        _ statements: [JinjaStatement], blocks: [String: JinjaBlockSyntax], variables: NameTable<JinjaValue>,
         clock: ChatClock?
     ) throws(JinjaError) -> (text: JinjaText, generations: [Range<Int>]) {
         let run = JinjaRun(blocks: blocks, variables: variables, clock: clock)
@@ -44,13 +46,13 @@ final class JinjaRun {
         return (run.output, run.generations)
     }
 
-    private init(blocks: [String: JinjaBlockSyntax], variables: [String: JinjaValue], clock: ChatClock?) {
+    private init(blocks: [String: JinjaBlockSyntax], variables: NameTable<JinjaValue>, clock: ChatClock?) {
         self.blocks = blocks
         self.clock = clock
-        var given: [String: JinjaValue] = ["self": .template]
+        var given: NameTable<JinjaValue> = ["self": .template]
         for name in Self.globals { given[name] = .function(JinjaFunction(name)) }
         if clock == nil { given["strftime_now"] = nil }
-        given.merge(variables) { $1 }
+        for (name, value) in variables { given[name] = value }
         scope = JinjaScope(in: JinjaScope(given))
     }
 
@@ -83,7 +85,7 @@ final class JinjaRun {
 
     // MARK: Values that are made
 
-    func makeScope(_ variables: [String: JinjaValue] = [:], in outer: JinjaScope) throws(JinjaError) -> JinjaScope {
+    func makeScope(_ variables: NameTable<JinjaValue> = [:], in outer: JinjaScope) throws(JinjaError) -> JinjaScope {
         try spend(1)
         return JinjaScope(variables, in: outer)
     }

@@ -1,3 +1,5 @@
+import TensorCore
+
 /// A value while a template runs: what Python has it as.
 enum JinjaValue {
     /// What a name or a member that is not there stands for; the reason is told where it is used.
@@ -308,10 +310,10 @@ final class JinjaJoiner {
 
 /// The variables of a stretch of a template, inside those of another.
 final class JinjaScope {
-    private(set) var variables: [String: JinjaValue]
+    private(set) var variables: NameTable<JinjaValue>
     let outer: JinjaScope?
 
-    init(_ variables: [String: JinjaValue] = [:], in outer: JinjaScope? = nil) {
+    init(_ variables: NameTable<JinjaValue> = [:], in outer: JinjaScope? = nil) {
         self.variables = variables
         self.outer = outer
     }
