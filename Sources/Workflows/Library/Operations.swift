@@ -91,7 +91,8 @@ public func convert(
     }
 }
 
-/// Says what is at `path`: a checkpoint, an adapter or an unfinished training run. Reads headers alone.
+/// Says what is at `path`: a checkpoint, an adapter or an unfinished training run. Reads headers, and of an adapter all
+/// numbers, to count those that are none.
 ///
 /// - Parameter tensors: a name, or a pattern that names match as a whole (`*` any characters, `?` one, `[...]` one of a
 ///   set), which restricts the tensors that are told; an error of the kind `badData` where it selects none.
