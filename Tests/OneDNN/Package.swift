@@ -6,12 +6,13 @@ import PackageDescription
 let package = Package(
     name: "OneDNN",
     targets: [
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .target(name: "CKernels", linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
         .target(name: "TensorCore"),
         .target(name: "Threads", dependencies: ["CKernels"]),
-        .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZstd"]),
+        .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd"]),
         .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "Threads", "TensorCore"]),
         .target(name: "TestSupport", dependencies: ["CheckpointIO", "TensorCore"], path: "Tests/TestSupport"),
