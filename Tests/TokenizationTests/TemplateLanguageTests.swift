@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 import TestSupport
 import Testing
 
@@ -14,7 +15,7 @@ import Testing
     static func rendered(_ template: String, _ variables: JSONValue? = nil) throws(JinjaError) -> String {
         let (statements, blocks) = try JinjaParser.parse(template)
         let clock = ChatClock(year: 2026, month: 3, day: 5, hour: 7, minute: 8, second: 9)
-        var values: [String: JinjaValue] = [:]
+        var values: NameTable<JinjaValue> = [:]
         for key in variables?.objectValue?.keys ?? [] { values[key] = try JinjaValue(variables?[key] ?? .null) }
         return try JinjaRun.run(statements, blocks: blocks, variables: values, clock: clock).text.string
     }
