@@ -71,7 +71,8 @@ let package = Package(
                 "CheckpointIO", "CKernels", "TensorCore", "TestSupport",
             ]),
         .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels", "TensorCore", "TestSupport"]),
-        .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "CheckpointIO", "TensorCore", "TestSupport"]),
+        .testTarget(
+            name: "TokenizationTests", dependencies: ["Tokenization", "CheckpointIO", "TensorCore", "TestSupport"]),
         .testTarget(
             name: "ModelsTests",
             dependencies: [
