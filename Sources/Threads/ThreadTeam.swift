@@ -20,6 +20,17 @@ package struct ThreadTeam: Sendable {
     /// Threads that libgomp would use now: the processors that this process may run on, or what OMP_NUM_THREADS says.
     package static var available: Int { max(1, Int(tspeft_available_threads())) }
 
+    /// Runs `body`, in which libgomp and oneDNN use at most `count` threads; all that there are where it is nil.
+    package static func withPool<Result, Failure: Error>(
+        of count: Int?, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let whole = tspeft_available_threads()
+        guard let count, count < whole else { return try body() }
+        _ = tspeft_set_threads(Int32(clamping: count))
+        defer { _ = tspeft_set_threads(whole) }
+        return try body()
+    }
+
     /// As many threads as are available.
     package static var whole: ThreadTeam { ThreadTeam(available) }
 

@@ -94,12 +94,12 @@ struct RootCommand: ParsableCommand {
         if !known.contains(name) { throw .unknownName(what: "command", found: name, known: known) }
     }
 
-    /// libgomp, which the matrix products run on, lets idle threads spin, which costs a busy machine dearly; it reads
-    /// its settings when it is loaded, so the program starts itself anew with kinder ones where the user has said
-    /// nothing.
+    /// libgomp, which the matrix products run on, lets threads that wait spin, which costs a busy machine dearly; it
+    /// reads its settings when it is loaded, so the program starts itself anew with threads that sleep where the user
+    /// has said nothing.
     private static func restartWithQuietThreads() {
         guard getenv("OMP_WAIT_POLICY") == nil, getenv("GOMP_SPINCOUNT") == nil else { return }
-        setenv("GOMP_SPINCOUNT", "2000", 1)
+        setenv("OMP_WAIT_POLICY", "passive", 1)
         execv("/proc/self/exe", CommandLine.unsafeArgv)
         // Where that is not possible, the program runs all the same.
     }

@@ -19,6 +19,17 @@ import Threads
         }
     }
 
+    @Test func aPoolIsSmallerForAWhile() {
+        let whole = ThreadTeam.available
+        #expect(ThreadTeam.withPool(of: 1) { ThreadTeam.available } == 1)
+        #expect(ThreadTeam.withPool(of: nil) { ThreadTeam.available } == whole)
+        #expect(ThreadTeam.withPool(of: whole + 1) { ThreadTeam.available } == whole)
+        #expect(throws: Failure(item: 1)) {
+            try ThreadTeam.withPool(of: 1) { () throws(Failure) in throw Failure(item: 1) }
+        }
+        #expect(ThreadTeam.available == whole)
+    }
+
     @Test func anErrorIsThrownAndEndsTheTaking() {
         let done = Mutex(0)
         #expect(throws: Failure(item: 3)) {

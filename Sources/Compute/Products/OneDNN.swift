@@ -1,5 +1,6 @@
 import COneDNN
 import TensorCore
+import Threads
 
 /// oneDNN's matrix products: the one place that calls it, beside `ProcessorPaths`.
 ///
@@ -12,6 +13,11 @@ final class OneDNN {
     /// Compiled products that are kept. A gated run meets many numbers of active tokens; past this all are let go and
     /// compiled again as they are met, which costs about a second in thousands of steps.
     private static let cacheLimit = 4096
+
+    /// Multiplications from which on a product is shared out: waking a thread that sleeps takes some microseconds, and on
+    /// a machine that has other work much longer, in which one thread has done as much. Depends on the shapes alone, so
+    /// the bits of a product do not depend on the machine's load.
+    private static let sharedWork = 1 << 20
 
     /// A CPU engine and its stream; where oneDNN cannot make them, every product fails.
     init() {
@@ -61,6 +67,12 @@ final class OneDNN {
         var hasBias = false
         var scale: Float = 1
 
+        /// How much there is to do; saturates.
+        var multiplications: Int {
+            let (rows, overflows) = m.multipliedReportingOverflow(by: n)
+            return overflows ? .max : rows.multipliedReportingOverflow(by: k).overflow ? .max : rows * k
+        }
+
         var description: String {
             "[\(m), \(k)] x [\(k), \(n)] of \(left.dtype.rawValue) and \(right.dtype.rawValue) into \(result.dtype.rawValue)"
         }
@@ -78,7 +90,11 @@ final class OneDNN {
     func run(_ product: Product, _ places: Places) throws(ComputeError) {
         do throws(OneDNNStatus) {
             guard let stream, let engine else { throw OneDNNStatus(value: dnnl_runtime_error) }
-            try compiled(product, engine).run(stream, places)
+            // Compiled for as many threads as it runs on.
+            let threads = product.multiplications < Self.sharedWork ? 1 : nil
+            try ThreadTeam.withPool(of: threads) { () throws(OneDNNStatus) in
+                try compiled(product, engine).run(stream, places)
+            }
         } catch {
             throw .product(product.description, status: error.reason, paths: ProcessorPaths.current.summary)
         }

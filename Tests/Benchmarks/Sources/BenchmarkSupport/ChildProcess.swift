@@ -65,6 +65,25 @@ public func runChild(_ command: [String], environment: [String: String] = [:]) t
         processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime))
 }
 
+/// A process that keeps a processor busy, as another program would, until it is stopped or this process ends.
+public final class BusyLoop {
+    private let process = Process()
+
+    /// Starts it.
+    public init() throws {
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        let work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+        process.arguments = ["-c", "while kill -0 \(getpid()) 2>/dev/null; do \(work); done"]
+        try process.run()
+    }
+
+    /// Ends it.
+    public func stop() {
+        process.terminate()
+        process.waitUntilExit()
+    }
+}
+
 /// Looks at a process's memory by kind as long as it runs, without taking much of a processor from it.
 private final class MemoryWatch: Sendable {
     private let state = Mutex((anonymous: 0, file: 0, isOver: false))

@@ -38,8 +38,12 @@ struct TrainingBenchmark {
             let adapter = work + "/adapter-" + method
             let made = try runChild([options.tspeft, "inject", options.base, "--method", method, "-o", adapter])
             guard made.status == 0 else { throw ChildFailure(description: "tspeft inject failed") }
-            contestants.append(
-                Contestant(name: "tspeft \(method)") { try runTSPEFT(adapter: adapter, data: data, work: work) })
+            for setting in settings {
+                contestants.append(
+                    Contestant(name: "tspeft \(method)" + setting.name) {
+                        try runTSPEFT(setting, adapter: adapter, data: data, work: work)
+                    })
+            }
         }
         if let script = options.peerScript {
             contestants.append(Contestant(name: "PyTorch + peft, LoRA, compiled") { try runPeer(script, []) })
@@ -49,6 +53,8 @@ struct TrainingBenchmark {
                 contestants.append(Contestant(name: "PyTorch + peft, stock") { try runPeer(script, ["--stock"]) })
             }
         }
+        let loops = try (0..<options.busyLoops).map { _ in try BusyLoop() }
+        defer { for loop in loops { loop.stop() } }
         var figures = [[TrainingFigures]](repeating: [], count: contestants.count)
         for round in 1...options.rounds {
             for (index, contestant) in contestants.enumerated() {
@@ -60,6 +66,25 @@ struct TrainingBenchmark {
             }
         }
         printTable(contestants, figures)
+    }
+
+    /// How our program is run.
+    private struct Setting {
+        /// What the table adds to the program's name.
+        var name = ""
+        var environment: [String: String] = [:]
+        var arguments: [String] = []
+    }
+
+    /// The program as it ships, and where they are compared, how else its threads could wait for each other.
+    private var settings: [Setting] {
+        let shipped = [Setting()]
+        guard options.comparesWaiting else { return shipped }
+        return shipped + [
+            Setting(name: ", OMP_WAIT_POLICY=passive", environment: ["OMP_WAIT_POLICY": "passive"]),
+            Setting(name: ", GOMP_SPINCOUNT=2000", environment: ["GOMP_SPINCOUNT": "2000"]),
+            Setting(name: ", --threads 1", arguments: ["--threads", "1"]),
+        ]
     }
 
     /// Records that are longer than the benchmark's sequences, so that --max-length cuts each to exactly that.
@@ -87,14 +112,17 @@ struct TrainingBenchmark {
         return decoder
     }
 
-    private func runTSPEFT(adapter: String, data: String, work: String) throws -> TrainingFigures {
+    private func runTSPEFT(
+        _ setting: Setting, adapter: String, data: String, work: String
+    ) throws -> TrainingFigures {
         let output = work + "/run"
         try? FileManager.default.removeItem(atPath: output)
-        let result = try runChild([
+        let command = [
             options.tspeft, "train", options.base, "--adapter", adapter, "--data", data, "-o", output, "--steps",
             String(options.steps + Self.warmup), "--batch-size", String(options.batchSize), "--max-length",
             String(options.sequenceLength), "--train-on-prompt", "--dtype", options.dtype, "--log-every", "1000",
-        ])
+        ]
+        let result = try runChild(command + setting.arguments, environment: setting.environment)
         guard result.status == 0 else { throw ChildFailure(description: "tspeft train failed") }
         struct Event: Decodable {
             let event: String
@@ -129,11 +157,15 @@ struct TrainingBenchmark {
     private func printTable(_ contestants: [Contestant], _ figures: [[TrainingFigures]]) {
         print(
             "\(options.batchSize) x \(options.sequenceLength) tokens, q k v up down, inject's ranks, \(options.dtype); "
-                + "median of \(options.rounds) alternating rounds, each the median of \(options.steps) steps")
-        print("| setting | tokens/s (min to max) | x fastest peer | peak memory | in products |")
+                + "median of \(options.rounds) alternating rounds, each the median of \(options.steps) steps, "
+                + "beside \(options.busyLoops) busy loops")
+        print(
+            "| setting | tokens/s (min to max) | x \(options.comparesWaiting ? "passive" : "fastest peer") | peak memory | in products |"
+        )
         print("| --- | --- | --- | --- | --- |")
         let speeds = figures.map { median($0.map(\.tokensPerSecond)) }
-        let peers = zip(contestants, speeds).filter { !$0.0.name.hasPrefix("tspeft") }.map(\.1)
+        let others = options.comparesWaiting ? "passive" : "PyTorch"
+        let peers = zip(contestants, speeds).filter { $0.0.name.contains(others) }.map(\.1)
         for (index, contestant) in contestants.enumerated() {
             let all = figures[index].map(\.tokensPerSecond)
             let speed = String(format: "%.0f (%.0f to %.0f)", speeds[index], all.min() ?? .nan, all.max() ?? .nan)

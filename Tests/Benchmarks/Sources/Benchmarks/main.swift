@@ -27,11 +27,15 @@ struct Options {
     var sequenceLength = 256
     /// bf16 or f32.
     var dtype = "bf16"
+    /// Whether ways of waiting take part in place of peers: as the program ships, and as libgomp is told otherwise.
+    var comparesWaiting = false
+    /// Busy loops that run beside, as other programs on the same processors would.
+    var busyLoops = 0
 
     static let usage = """
         usage: swift run -c release Benchmarks [--base DIR] [--tspeft FILE] [--peer train_peft.py] [--python FILE]
                  [--stock] [--rounds N] [--steps N] [--batch N] [--seq N] [--dtype bf16|f32] [--text FILE]
-                 [--methods lora,ts-lora,...]
+                 [--methods lora,ts-lora,...] [--waiting] [--beside LOOPS]
         """
 
     init(_ arguments: [String]) throws {
@@ -47,6 +51,10 @@ struct Options {
                 includesStock = true
                 continue
             }
+            if name == "--waiting" {
+                comparesWaiting = true
+                continue
+            }
             guard let value = rest.popFirst() else { throw ChildFailure(description: Self.usage) }
             switch name {
             case "--tspeft": tspeft = value
@@ -60,6 +68,7 @@ struct Options {
             case "--steps": steps = try number(value, name)
             case "--batch": batchSize = try number(value, name)
             case "--seq": sequenceLength = try number(value, name)
+            case "--beside": busyLoops = try number(value, name)
             default: throw ChildFailure(description: "unknown option \(name)\n" + Self.usage)
             }
         }
