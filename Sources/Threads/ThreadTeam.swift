@@ -132,6 +132,7 @@ package struct ThreadTeam: Sendable {
     }
 
     private func onThreads(_ threads: Int, _ body: (_ thread: Int, _ threads: Int) -> Void) {
+        WaitingThreads.shared.look()
         withoutActuallyEscaping(body) { body in
             var region = Region(body: body)
             withUnsafeMutablePointer(to: &region) { pointer in

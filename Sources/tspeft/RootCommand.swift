@@ -95,11 +95,12 @@ struct RootCommand: ParsableCommand {
     }
 
     /// libgomp, which the matrix products run on, lets threads that wait spin, which costs a busy machine dearly; it
-    /// reads its settings when it is loaded, so the program starts itself anew with threads that sleep where the user
-    /// has said nothing.
+    /// reads its settings when it is loaded, so the program starts itself anew with kinder ones where the user has said
+    /// nothing.
     private static func restartWithQuietThreads() {
-        guard getenv("OMP_WAIT_POLICY") == nil, getenv("GOMP_SPINCOUNT") == nil else { return }
-        setenv("OMP_WAIT_POLICY", "passive", 1)
+        let settings = WaitingThreads.environment
+        guard settings.allSatisfy({ name, _ in getenv(name) == nil }) else { return }
+        for (name, value) in settings { setenv(name, value, 1) }
         execv("/proc/self/exe", CommandLine.unsafeArgv)
         // Where that is not possible, the program runs all the same.
     }
