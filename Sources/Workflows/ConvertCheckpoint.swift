@@ -78,7 +78,7 @@ package enum ConversionReport: Sendable {
 /// Throws `WorkflowError` for options that contradict each other or the output's name, what `Checkpoint.open` throws,
 /// and what `CheckpointConversion` does.
 func planConversion(_ request: ConvertRequest, to output: OutputTarget) throws -> ConversionPlan {
-    let type = try request.type.map(conversionType)
+    let type = try request.type.map { try namedType($0, for: .tensorType) }
     let limit = try request.shardSize.map(conversionShardSize)
     // Both are Zstandard's files; the name tells them apart.
     let isPack = try FilePack.isPack(request.inputPath) && !request.inputPath.hasSuffix(SafetensorsZstd.suffix)
@@ -171,18 +171,6 @@ private func conversionFormat(
             "\(.format, asked.rawValue) writes a file whose name ends in \(ending), which '\(path)' does not")
     }
     throw .conflict("\(.format, asked.rawValue) writes a directory, but '\(path)' ends as a file does")
-}
-
-/// The type called `name`.
-private func conversionType(_ name: String) throws(WorkflowError) -> QuantizationMix {
-    if let mix = QuantizationMix(named: name) { return mix }
-    let known = QuantizationMix.all.map { $0.name.lowercased() }.joined(separator: ", ")
-    let upper = name.uppercased()
-    let isReadOnly = GGMLBlockFormat.known.contains { $0.name == upper } || upper.hasPrefix("IQ") || upper == "Q2_K_S"
-    guard !isReadOnly else {
-        throw .unsupported("\(.tensorType, name): tspeft reads such tensors, but writes none; it writes \(known)")
-    }
-    throw .badValue(.tensorType, expected: "one of \(known)", found: "'\(name)'")
 }
 
 /// A size such as `5GB`, `500M` or `2GiB` in bytes: decimal units as transformers and llama.cpp take them, and binary

@@ -1,26 +1,40 @@
 import ArgumentParser
 import Data
+import TensorCore
 import TSPEFT
 
 /// How to compute; the same for every command that does.
 struct ComputeArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Type of activations and frozen weights: auto, f32 or bf16.",
-            discussion: "auto takes bf16 where the processor multiplies it in hardware, f32 elsewhere."))
-    var dtype = ComputeOptions.Precision.auto
+            "Type of activations and frozen weights: auto (bf16 where the processor multiplies it in hardware, f32 "
+                + "elsewhere), f32 or bf16. (default: auto)", valueName: "type"))
+    var computeType: ComputeOptions.Precision?
+
+    /// The older name.
+    @Option(help: .hidden)
+    var dtype: ComputeOptions.Precision?
 
     @Option(help: "Threads; one a processor unless given.")
     var threads: Int?
 
+    func validate() throws {
+        if computeType != nil, dtype != nil {
+            throw ValidationError("--dtype is another name of --compute-type; give one of them")
+        }
+    }
+
     var options: ComputeOptions {
-        var options = ComputeOptions(precision: dtype, threadCount: threads)
+        var options = ComputeOptions(precision: computeType ?? dtype ?? .auto, threadCount: threads)
         options.note = { Terminal.note("note: \($0)") }
         return options
     }
 }
 
-extension ComputeOptions.Precision: ExpressibleByArgument {}
+extension ComputeOptions.Precision: ExpressibleByArgument {
+    /// Names of types as every command takes them: `bfloat16` is `bf16`.
+    public init?(argument: String) { self.init(rawValue: TypeNames.canonical(argument).lowercased()) }
+}
 
 /// The largest count that an option may have: far beyond use, and small enough that no sum or product of two overflows.
 private let countLimit = Int(Int32.max)

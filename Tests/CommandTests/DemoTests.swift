@@ -23,7 +23,8 @@ import Testing
         try withTemporaryFolder { folder in
             let fixtures = try prepare(folder)
             let program = Program(folder: folder)
-            let options = ["--fixtures", fixtures, "--steps", "1", "--seed", "7", "--dtype", "f32", "--threads", "1"]
+            let options =
+                ["--fixtures", fixtures, "--steps", "1", "--seed", "7"] + ["--compute-type", "f32", "--threads", "1"]
             let outcome = try program.run(["demo", "-o", "work"] + options)
             #expect(outcome.status == 0, "\(outcome.errors)")
             let shown = outcome.errors.split(separator: "\n", omittingEmptySubsequences: false)
@@ -32,7 +33,7 @@ import Testing
                     "", "# make a place for the files", "$ mkdir -p work", "",
                     "# measure the base model on SST-2's test file",
                     "$ tspeft eval '\(fixtures)/tiny-llama' --data '\(fixtures)/sst2/test.json' --no-end-of-text"
-                        + " --dtype f32 --threads 1",
+                        + " --compute-type f32 --threads 1",
                 ])
             #expect(!outcome.errors.contains("\\n"))
             #expect(outcome.output.contains("on the \(Self.recordCount) records of SST-2's test file"))

@@ -49,13 +49,9 @@ package struct QuantizationMix: Sendable, Equatable {
         QuantizationMix("TQ1_0", 36, block: "TQ1_0"),
     ]
 
-    /// Other names for a mix, as llama.cpp takes them.
-    private static let aliases = ["Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4_MOE": "MXFP4"]
-
-    /// The mix called `name`, in lower or upper case; nil for an unknown one.
+    /// The mix called `name`, as `TypeNames` has it; nil for an unknown one.
     package init?(named name: String) {
-        let upper = name.uppercased()
-        let wanted = Self.aliases[upper] ?? upper
+        let wanted = TypeNames.canonical(name)
         guard let mix = Self.all.first(where: { $0.name == wanted }) else { return nil }
         self = mix
     }
