@@ -71,6 +71,21 @@ package final class Checkpoint: TensorSource, Sendable {
         index = tensors.placesByName
     }
 
+    /// The same files with other tensors and configuration, as what is made of them would be opened: a directory where it
+    /// is no GGUF file. What `tensors` says of files is `base`'s; some may be unwritten.
+    package init(_ base: Checkpoint, holding tensors: [TensorRecord], configuration: JSONValue?) {
+        path = if case .huggingFace(let directory) = base.layout { directory } else { base.path }
+        layout = base.layout
+        mappings = base.mappings
+        files = base.files
+        self.tensors = tensors
+        self.configuration = configuration
+        metadata = base.metadata
+        headerMetadata = base.headerMetadata
+        indexPath = base.indexPath
+        index = tensors.placesByName
+    }
+
     private static func openFile(_ path: String) throws(CheckpointError) -> Checkpoint {
         let mapping = try MappedFile.open(path)
         let isGGUF = mapping.withBytes { $0.starts(with: "GGUF".utf8) }

@@ -80,6 +80,12 @@ package struct TensorRecord: Sendable, Equatable {
     /// The number of elements.
     package var elementCount: Int { shape.reduce(1, *) }
 
+    /// The same bytes by another name.
+    package func renamed(_ name: String) -> TensorRecord {
+        TensorRecord(
+            name: name, shape: shape, encoding: encoding, fileIndex: fileIndex, offset: offset, byteCount: byteCount)
+    }
+
     /// The same bytes seen as rows of another width: as many elements, in rows of whole blocks.
     package func rows(of width: Int) -> TensorRecord {
         precondition(width > 0 && elementCount % width == 0 && width % encoding.group.elements == 0, "no whole rows")
@@ -90,4 +96,13 @@ package struct TensorRecord: Sendable, Equatable {
 
     /// Where its bytes lie in its file.
     package var byteRange: Range<Int> { offset..<offset + byteCount }
+}
+
+extension TensorRecord {
+    /// A tensor that no file holds yet: it has no place, and nothing may be read there. The shape was checked to fit.
+    package init(unwritten name: String, shape: [Int], encoding: TensorEncoding, fileIndex: Int) {
+        self.init(
+            name: name, shape: shape, encoding: encoding, fileIndex: fileIndex, offset: 0,
+            byteCount: encoding.byteCount(shape: shape) ?? 0)
+    }
 }

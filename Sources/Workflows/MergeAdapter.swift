@@ -27,8 +27,12 @@ public struct MergeRequest: Sendable {
     public var outputPath: String
     /// What becomes of the gates.
     public var gates = Gates.scale
-    /// The name of the type of changed weights, in letters of any case; nil keeps the base's.
+    /// The name of the type of changed weights, in letters of any case; nil keeps the base's. Of a mix such as `q4_k_m`
+    /// it is the type that most matrices have in it.
     public var dtype: String?
+    /// The type of all tensors by name, such as `q4_k_m`, as a conversion of the merged checkpoint would have it; nil
+    /// keeps each one's.
+    public var type: String?
     /// Whether an existing output is replaced.
     public var replaces = false
     /// How to compute; the arithmetic is F32 whatever its precision.
@@ -58,7 +62,8 @@ func mergeAdapter(
 ) throws -> MergeReport {
     try request.check()
     let context = try request.compute.makeContext()
-    let type = try request.dtype.map(encoding)
+    let mix = try request.type.map { try namedType($0, for: .tensorType) }
+    let type = try request.dtype.map { try namedType($0, for: .mergedType).base }
     // Neither needs the other; what is wrong with the base is told first.
     let (base, adapters) = context.threads.both {
         Result {
@@ -74,14 +79,34 @@ func mergeAdapter(
         }
     }
     let merge = try CheckpointMerge(base: base.get(), adapters: adapters.get(), gates: request.gates.rule)
-    return try merge.write(to: output, as: type, threadCount: context.threadCount, progress: progress)
+    guard let form = try request.form(for: merge.base, changedType: type, mix) else {
+        return try merge.write(to: output, as: type ?? mix?.base, threadCount: context.threadCount, progress: progress)
+    }
+    return try merge.write(
+        to: output, as: type, in: form, threadCount: context.threadCount, progress: progress)
 }
 
-private func encoding(named name: String) throws(WorkflowError) -> TensorEncoding {
-    if let encoding = TensorEncoding(writableName: name) { return encoding }
-    throw .badValue(
-        .mergedType,
-        expected: "one of " + TensorEncoding.writable.map { "\($0)".lowercased() }.joined(separator: ", "), found: name)
+extension MergeRequest {
+    /// How the merged checkpoint is written where it is more than a merge; nil where the merge itself does: without a
+    /// type in the base's own form, and of a GGUF base that becomes a directory, all of whose tensors have one type anyway.
+    fileprivate func form(
+        for base: ModelCheckpoint, changedType: TensorEncoding?, _ mix: QuantizationMix?
+    ) throws(WorkflowError) -> CheckpointMerge.Form? {
+        let isGGUF = outputPath.hasSuffix(".gguf")
+        if base.checkpoint.layout == .gguf {
+            if isGGUF { return mix.map { CheckpointMerge.Form(.gguf, $0) } }
+            if let mix, changedType != nil {
+                throw .conflict(
+                    "a GGUF base becomes a directory in one type; give \(.tensorType, mix.name.lowercased()) without "
+                        + "\(.mergedType)")
+            }
+            return nil
+        }
+        if isGGUF { return CheckpointMerge.Form(.gguf, mix) }
+        // One file of safetensors, which a merge refuses.
+        let isFile = outputPath.hasSuffix(".safetensors") || outputPath.hasSuffix(SafetensorsZstd.suffix)
+        return isFile ? nil : mix.map { CheckpointMerge.Form(.huggingFace, $0) }
+    }
 }
 
 /// Where the tensors of the adapter at `path` go in a base, without merging. Throws what reading the two throws, and what

@@ -50,6 +50,17 @@ extension CheckpointConversion.Draft {
         if !hasModel { notes.append("there is no config.json beside the tensors, so the directory has none") }
     }
 
+    /// Puts a configuration that no file has in place of the input's; nil for none. The record of merges is left to who
+    /// writes it.
+    mutating func takeConfiguration(_ json: JSONValue?) {
+        sideFiles.removeAll { $0.name == MergeRecord.fileName }
+        guard let json, let place = sideFiles.firstIndex(where: { $0.name == "config.json" }),
+            case .copy = sideFiles[place].content
+        else { return }
+        sideFiles[place] = CheckpointConversion.SideFile(
+            name: "config.json", content: .text(json.text(indent: 2) + "\n"))
+    }
+
     /// The plain type that is asked for; nil where types are kept.
     private static func plainType(_ type: QuantizationMix?, _ checkpoint: Checkpoint) throws -> DType? {
         guard let type else { return nil }
@@ -73,13 +84,16 @@ extension CheckpointConversion.Draft {
 
 extension CheckpointConversion.Draft {
     /// GGUF to GGUF: the same metadata and, with `type`, the encodings of that mix.
-    init(gguf checkpoint: Checkpoint, type: QuantizationMix?) throws {
+    ///
+    /// - Parameter newMetadata: the input's metadata, where they are not those of its file.
+    init(
+        gguf checkpoint: Checkpoint, metadata newMetadata: [(key: String, value: GGUFEncodedValue)]? = nil,
+        type: QuantizationMix?
+    ) throws {
         guard let source = checkpoint.metadata else {
             throw TransformError.unsupported(path: checkpoint.path, reason: "it has no metadata")
         }
-        for key in source.keys {
-            if let value = source.encoded(key) { metadata.append((key, value)) }
-        }
+        metadata = newMetadata ?? source.keys.compactMap { key in source.encoded(key).map { (key, $0) } }
         set(
             GGUFModelMetadata.alignmentKey,
             source[GGUFModelMetadata.alignmentKey]?.integer(in: .sizes).flatMap(UInt32.init(exactly:)).map {
@@ -173,7 +187,12 @@ extension QuantizationMix.Tensor {
 
 extension CheckpointConversion.Draft {
     /// Hugging Face to GGUF: the tensors by GGUF's names, vectors in F32, matrices as they are or as `type` has them.
-    init(huggingFace checkpoint: Checkpoint, directory: String, toGGUF type: QuantizationMix?) throws {
+    ///
+    /// - Parameter unwritten: what the input is, where it is not written yet.
+    init(
+        huggingFace checkpoint: Checkpoint, directory: String, toGGUF type: QuantizationMix?,
+        _ unwritten: UnwrittenCheckpoint? = nil
+    ) throws {
         let model = try ModelCheckpoint.open(checkpoint)
         let architecture = try model.requireGraph(for: ModelCheckpoint.conversion)
         let configuration = architecture.configuration
@@ -214,14 +233,14 @@ extension CheckpointConversion.Draft {
         metadata = GGUFModelMetadata.pairs(
             architecture, json: model.checkpoint.configuration ?? .object([:]),
             generation: try Self.generation(directory),
-            directory: directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
+            directory: unwritten?.directory ?? directory, weightCount: tensors.reduce(0) { $0 + $1.elementCount },
             fileType: (type ?? Self.prevailingType(tensors)).fileType, vocabulary: vocabulary)
         if metadata.contains(where: { $0.key == ModelConfiguration.ggufEndTokensKey }) {
             notes.append(
                 "GGUF has a key each for the end of a text, a turn and a message; the model's whole list of ends is under "
                     + "'\(ModelConfiguration.ggufEndTokensKey)', which tspeft reads")
         }
-        let merges = try MergeRecord.read(of: checkpoint)
+        let merges = try unwritten?.record ?? MergeRecord.read(of: checkpoint)
         if !merges.merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
         if let type { note(fallbacks: type) }
     }

@@ -7,7 +7,9 @@ import TensorCore
 extension CheckpointConversion {
     /// Writes the output, which appears complete or not at all.
     ///
-    /// In a rehearsal nothing is computed either. `progress` is told bytes written so far, and of all.
+    /// In a rehearsal nothing is computed either. `progress` is told bytes written so far, and of all; `finish` is called
+    /// once all tensors are made, before anything has its name, with the directory where the output is one; what it throws
+    /// ends the writing.
     ///
     /// Parts of a split GGUF file get their names one after another, the first part last, so that a reader that finds
     /// that finds all; parts of an older file that they replace are moved aside before, so that no mixture of old and
@@ -15,7 +17,8 @@ extension CheckpointConversion {
     /// `inputChanged` among them, and `TransformError.unusableTensor` for values that the type cannot hold.
     package func write(
         threadCount: Int = ComputeContext.availableThreads,
-        progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
+        progress: (_ done: Int, _ total: Int) -> Void = { _, _ in },
+        finish: (AtomicDirectory?) throws -> Void = { _ in }
     ) throws {
         if format == .safetensorsZstd, let rehearsal = output.rehearsal {
             // How well numbers pack shows when they are packed.
@@ -34,6 +37,12 @@ extension CheckpointConversion {
         guard format == .huggingFace else {
             let writers = try files.map { try AtomicFileWriter(output.at($0.path)) }
             let outputs = try fill(writers, threadCount, progress)
+            do {
+                try finish(nil)
+            } catch {
+                for writer in writers { writer.abandon() }
+                throw error
+            }
             return try commit(outputs, writers)
         }
         let directory = try AtomicDirectory(output)
@@ -49,6 +58,7 @@ extension CheckpointConversion {
             }
             let writers = try files.map { try directory.writer(lastPathComponent($0.path)) }
             for file in try fill(writers, threadCount, progress) { try file.commit() }
+            try finish(directory)
             try directory.commit(rechecking: checkpoint.mappings)
         } catch {
             directory.abandon()

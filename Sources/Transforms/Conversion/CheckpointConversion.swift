@@ -79,7 +79,7 @@ package struct CheckpointConversion: Sendable {
         shardByteLimit: Int? = nil
     ) throws {
         precondition(shardByteLimit ?? 1 > 0, "a limit that allows something")
-        var draft: Draft
+        let draft: Draft
         switch (checkpoint.layout, format) {
         case (.huggingFace(let directory), .gguf):
             draft = try Draft(huggingFace: checkpoint, directory: directory, toGGUF: type)
@@ -90,6 +90,36 @@ package struct CheckpointConversion: Sendable {
         case (.gguf, _):
             draft = try Draft(gguf: checkpoint, to: format, type: type)
         }
+        try self.init(draft, checkpoint, to: format, at: output, shardByteLimit: shardByteLimit)
+    }
+
+    /// Plans the conversion of what is not written yet, within its family or to GGUF; as `init(_:to:at:type:)` of the
+    /// files that it would have.
+    init(
+        _ unwritten: UnwrittenCheckpoint, to format: Format, at output: OutputTarget, type: QuantizationMix?
+    ) throws {
+        let checkpoint = unwritten.checkpoint
+        var draft: Draft
+        switch (checkpoint.layout, format) {
+        case (.huggingFace(let directory), .gguf):
+            draft = try Draft(huggingFace: checkpoint, directory: directory, toGGUF: type, unwritten)
+        case (.huggingFace(let directory), _):
+            draft = try Draft(safetensors: checkpoint, directory: directory, to: format, type: type)
+            draft.takeConfiguration(unwritten.changedConfiguration)
+        case (.gguf, _):
+            precondition(format == .gguf, "a GGUF base becomes a directory in its merge")
+            draft = try Draft(gguf: checkpoint, metadata: unwritten.metadata, type: type)
+        }
+        draft.take(unwritten.made)
+        draft.rewrittenFiles = unwritten.rewrittenFiles
+        try self.init(draft, checkpoint, to: format, at: output, shardByteLimit: nil)
+    }
+
+    /// Lays the files of a draft out.
+    private init(
+        _ draft: Draft, _ checkpoint: Checkpoint, to format: Format, at output: OutputTarget, shardByteLimit: Int?
+    ) throws {
+        var draft = draft
         try Self.checkNames(draft.tensors, checkpoint)
         if format == .gguf {
             files = try Self.ggufFiles(draft, output.path, limit: shardByteLimit ?? Int.max)
@@ -120,6 +150,8 @@ package struct CheckpointConversion: Sendable {
         var sideFiles: [SideFile] = []
         /// A GGUF file's metadata.
         var metadata: [(key: String, value: GGUFEncodedValue)] = []
+        /// Files of the input that are not written yet, whose headers cannot be taken from those that are there.
+        var rewrittenFiles: Set<Int> = []
         /// What the header of each safetensors file says.
         var headerPairs = SafetensorsWriter.pyTorchMetadata
         var notes: [String] = []
@@ -163,7 +195,7 @@ package struct CheckpointConversion: Sendable {
         var start = 0
         var current: Int?
         for (index, tensor) in tensors.enumerated() {
-            guard case .record(let record, _) = tensor.source else { continue }
+            guard let record = tensor.input?.record else { continue }
             if let current, current != record.fileIndex {
                 groups.append((names[current], start..<index))
                 start = index
@@ -181,14 +213,18 @@ package struct CheckpointConversion: Sendable {
         try groups.map { name, group in
             let tensors = draft.tensors[group]
             let path = format == .huggingFace ? joinedPath(outputPath, name) : outputPath
-            if let records = unchangedFile(tensors, checkpoint) {
-                return File(path: path, tensors: group, layout: try layout(of: records, checkpoint))
+            let unchanged = unchangedFile(tensors, checkpoint)
+            let isNew = unchanged.map { draft.rewrittenFiles.contains($0[0].fileIndex) } ?? false
+            if let unchanged, !isNew {
+                return File(path: path, tensors: group, layout: try layout(of: unchanged, checkpoint))
             }
             let entries = tensors.compactMap { tensor in
                 tensor.encoding.plainType.map { SafetensorsEntry(name: tensor.name, dtype: $0, shape: tensor.shape) }
             }
             precondition(entries.count == tensors.count, "blocks on their way to safetensors")
-            let layout = try SafetensorsWriter.layout(entries, metadata: draft.headerPairs, file: path)
+            let metadata =
+                unchanged.map { checkpoint.headerMetadata[$0[0].fileIndex] } ?? draft.headerPairs
+            let layout = try SafetensorsWriter.layout(entries, metadata: metadata, file: path)
             return File(path: path, tensors: group, layout: layout)
         }
     }
@@ -200,7 +236,7 @@ package struct CheckpointConversion: Sendable {
     ) -> [TensorRecord]? {
         guard case .huggingFace = checkpoint.layout else { return nil }
         let records = tensors.compactMap { tensor -> TensorRecord? in
-            guard case .record(let record, .asStored) = tensor.source, record.name.hasSameBytes(as: tensor.name),
+            guard let (record, isAsStored) = tensor.input, isAsStored, record.name.hasSameBytes(as: tensor.name),
                 record.encoding == tensor.encoding
             else { return nil }
             return record
@@ -214,8 +250,14 @@ package struct CheckpointConversion: Sendable {
     /// The layout of the file that holds `records`, in the order of their bytes, and no others.
     private static func layout(of records: [TensorRecord], _ checkpoint: Checkpoint) throws -> TensorFileLayout {
         let file = checkpoint.mapping(of: records[0])
-        let header = try file.withBytes(in: 0..<records[0].offset) { Array($0) }
-        return TensorFileLayout(header: header, ranges: records.map(\.byteRange), byteCount: file.byteCount)
+        // Tensors that are yet to be made will lie where others lie now, one behind the other as all are.
+        var end = file.byteCount - records.reduce(0) { $0 + $1.byteCount }
+        let header = try file.withBytes(in: 0..<end) { Array($0) }
+        let ranges = records.map { record in
+            defer { end += record.byteCount }
+            return end..<end + record.byteCount
+        }
+        return TensorFileLayout(header: header, ranges: ranges, byteCount: file.byteCount)
     }
 
     private static func ggufFiles(_ draft: Draft, _ outputPath: String, limit: Int) throws -> [File] {

@@ -31,6 +31,8 @@ struct ConvertedTensor: Sendable {
     enum Source: Sendable {
         /// A tensor of the input.
         case record(TensorRecord, Reordering)
+        /// A tensor that the input would have once it is written, and what makes it.
+        case made(TensorRecord, Reordering, TensorStream.Rows)
         /// Numbers that the input says in another way.
         case values([Float])
     }
@@ -51,6 +53,14 @@ struct ConvertedTensor: Sendable {
         source = .record(record, order)
     }
 
+    /// The same tensor where the input's is yet to be made.
+    init(_ tensor: ConvertedTensor, madeFrom record: TensorRecord, _ order: Reordering, _ rows: TensorStream.Rows) {
+        name = tensor.name
+        shape = tensor.shape
+        encoding = tensor.encoding
+        source = .made(record, order, rows)
+    }
+
     /// A vector of numbers in F32.
     init(name: String, values: [Float]) {
         self.name = name
@@ -65,9 +75,17 @@ struct ConvertedTensor: Sendable {
     /// Bytes in the output; the shape was checked to fit.
     var byteCount: Int { encoding.byteCount(shape: shape) ?? 0 }
 
+    /// The input's tensor, where it is one; and whether its rows stay in their order.
+    var input: (record: TensorRecord, isAsStored: Bool)? {
+        switch source {
+        case .record(let record, let order), .made(let record, let order, _): (record, order == .asStored)
+        case .values: nil
+        }
+    }
+
     /// The input's encoding, where it is changed.
     var changedEncoding: TensorEncoding? {
-        guard case .record(let record, _) = source, record.encoding != encoding else { return nil }
+        guard let record = input?.record, record.encoding != encoding else { return nil }
         return record.encoding
     }
 }
@@ -81,6 +99,9 @@ extension ConvertedTensor {
                 TensorStream.Rows(count: 1, elementCount: values.count, byteCount: values.count * 4) {
                     { _, _, bytes in values.withUnsafeBytes { bytes.copyMemory(from: $0) } }
                 })
+        case .made(let record, let order, let rows):
+            return MadeTensor(record: record, order: order, rows: rows, encoding: encoding, path: checkpoint.path)
+                .content()
         case .record(let record, .asStored) where record.encoding == encoding:
             return .stored(checkpoint.mapping(of: record), record.byteRange)
         case .record(let record, .asStored):

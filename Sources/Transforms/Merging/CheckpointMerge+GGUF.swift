@@ -9,7 +9,7 @@ extension CheckpointMerge {
     private static let quantizationVersion: UInt32 = 2
 
     /// A tensor of the output.
-    private struct Output {
+    struct Output {
         let entry: GGUFEntry
         /// The base's tensor whose bytes it takes, or from which it is made.
         let source: TensorRecord
@@ -48,7 +48,7 @@ extension CheckpointMerge {
 
     /// What the output holds. Throws `TransformError.unsupported` for a changed tensor whose type cannot be encoded or
     /// does not fit its rows.
-    private func outputs(as type: TensorEncoding?) throws -> [Output] {
+    func outputs(as type: TensorEncoding?) throws -> [Output] {
         var changing: NameTable<MergePlan.Tensor> = [:]
         func ggufName(_ name: String) -> String { base.specifications[name]?.ggufName ?? name }
         for tensor in plan.tensors {
@@ -130,7 +130,7 @@ extension CheckpointMerge {
     }
 
     /// The base's metadata as they are, less what they say of a split, and the record of this merge.
-    private func metadata(of outputs: [Output]) throws -> [(key: String, value: GGUFEncodedValue)] {
+    func metadata(of outputs: [Output]) throws -> [(key: String, value: GGUFEncodedValue)] {
         guard let metadata = base.checkpoint.metadata else {
             throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
         }
@@ -140,15 +140,11 @@ extension CheckpointMerge {
         if hasBlocks, metadata[Self.quantizationKey] == nil {
             pairs.append((Self.quantizationKey, .uint32(Self.quantizationVersion)))
         }
-        var record = record
-        for (part, digest) in zip(plan.parts, digests) {
-            record.add(part, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest)
-        }
-        pairs.append((MergeRecord.metadataKey, .string(record.metadataText)))
+        pairs.append((MergeRecord.metadataKey, .string(completeRecord.metadataText)))
         return pairs
     }
 
-    private func report(of outputs: [Output], in file: String) throws -> MergeReport {
+    func report(of outputs: [Output], in file: String) throws -> MergeReport {
         var changes: NameTable<TensorOutcome> = [:]
         var encodings: [String] = []
         var roundings: [TensorRounding] = []

@@ -24,11 +24,7 @@ extension CheckpointMerge {
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         let added = plan.added(to: base)
-        func type(of tensor: MergePlan.Tensor) -> DType? {
-            let own = tensor.source.flatMap(base.record)?.encoding.plainType
-            guard tensor.role != .bias, tensor.role != .copied else { return own }
-            return dtype ?? own ?? tensor.value?.tensor.storedType
-        }
+        func type(of tensor: MergePlan.Tensor) -> DType? { storedType(of: tensor, as: dtype) }
         var names: [String] = []
         var tallies: NameTable<ChangeTally> = [:]
         var dtypes: [String] = []
@@ -148,9 +144,16 @@ extension CheckpointMerge {
 }
 
 extension CheckpointMerge {
+    /// What a tensor is stored as in a directory; `dtype` is for changed weights.
+    func storedType(of tensor: MergePlan.Tensor, as dtype: DType?) -> DType? {
+        let own = tensor.source.flatMap(base.record)?.encoding.plainType
+        guard tensor.role != .bias, tensor.role != .copied else { return own }
+        return dtype ?? own ?? tensor.value?.tensor.storedType
+    }
+
     /// `config.json` as loading the output needs it: with an output head of its own, and as many tokens as the embedding
     /// has; nil where it stays as it is.
-    private var changedConfiguration: JSONValue? {
+    var changedConfiguration: JSONValue? {
         guard case .object(var members) = base.checkpoint.configuration else { return nil }
         var isChanged = false
         if plan.untiesHead {

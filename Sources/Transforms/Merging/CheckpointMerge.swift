@@ -130,7 +130,10 @@ package struct CheckpointMerge: Sendable {
     }
 
     /// What ends the name of an output that is a GGUF file.
-    private static let ggufEnding = ".gguf"
+    static let ggufEnding = ".gguf"
+
+    /// What an output must not take the place of.
+    var inputs: [String] { [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path) }
 
     /// Writes the merged checkpoint, which appears complete or not at all: a GGUF file where the name of `output` ends
     /// in `.gguf`, which needs a base in that format, and otherwise a directory.
@@ -151,13 +154,11 @@ package struct CheckpointMerge: Sendable {
         progress: Progress = { _, _ in }
     ) throws -> MergeReport {
         let path = output.path
-        try checkOutput(
-            path, keeps: [base.checkpoint.path] + base.checkpoint.files + adapters.compactMap(\.adapter.path))
+        try checkOutput(path, keeps: inputs)
         if path.hasSuffix(Self.ggufEnding) {
             guard base.checkpoint.layout == .gguf else {
                 throw TransformError.unsupported(
-                    path: path,
-                    reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
+                    path: path, reason: "a merge into a Hugging Face base is a directory unless it is converted")
             }
             return try writeGGUF(to: output, as: type, threadCount, progress)
         }
@@ -179,6 +180,14 @@ package struct CheckpointMerge: Sendable {
             directory.abandon()
             throw nothingChanged(report)
         }
+        try writeRecord(of: report, into: directory, output)
+        try checkAdaptersUnchanged()
+        try directory.commit(rechecking: base.checkpoint.mappings)
+        return report
+    }
+
+    /// Writes down which adapters are in a directory, and what came of them.
+    func writeRecord(of report: MergeReport, into directory: AtomicDirectory, _ output: OutputTarget) throws {
         var record = record
         for (part, digest) in zip(report.parts, digests) {
             record.add(
@@ -188,9 +197,15 @@ package struct CheckpointMerge: Sendable {
         // It tells how many weights have changed.
         output.rehearsal?.estimates(joinedPath(directory.path, MergeRecord.fileName))
         try directory.write(MergeRecord.fileName, text: record.text)
-        try checkAdaptersUnchanged()
-        try directory.commit(rechecking: base.checkpoint.mappings)
-        return report
+    }
+
+    /// The record with this merge, as far as it is known before anything is computed.
+    var completeRecord: MergeRecord {
+        var record = record
+        for (part, digest) in zip(plan.parts, digests) {
+            record.add(part, digest: digest, basePath: base.checkpoint.path, baseDigest: baseFingerprint.digest)
+        }
+        return record
     }
 
     /// Throws `CheckpointError.inputChanged` where an adapter whose values stay in its file was written to.
@@ -206,7 +221,7 @@ package struct CheckpointMerge: Sendable {
             reason: "every change is smaller than the rounding of \(report.dtypes.joined(separator: ", "))\(remedy)")
     }
 
-    private static func directoryType(_ type: TensorEncoding) throws -> DType {
+    static func directoryType(_ type: TensorEncoding) throws -> DType {
         guard let dtype = type.plainType, [.f32, .f16, .bf16].contains(dtype) else {
             throw TransformError.unsuitableValue(
                 .mergedType, "\(type)",

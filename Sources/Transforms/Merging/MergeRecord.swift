@@ -104,5 +104,23 @@ package struct MergeRecord: Sendable {
     var text: String { json.text(indent: 2) + "\n" }
 
     /// The text for GGUF metadata, in one line.
-    var metadataText: String { json.text() }
+    var metadataText: String {
+        JSONValue.object(["format": .integer(Self.format), "merges": .array(merges.map(Self.planned))]).text()
+    }
+
+    /// A merge without what was measured when it was written.
+    private static func planned(_ merge: JSONValue) -> JSONValue {
+        guard case .object(var members) = merge else { return merge }
+        members["largest_change"] = nil
+        if let modules = members["modules"]?.arrayValue {
+            members["modules"] = .array(
+                modules.map { module in
+                    guard case .object(var members) = module else { return module }
+                    members["changed"] = nil
+                    members["weights"] = nil
+                    return .object(members)
+                })
+        }
+        return .object(members)
+    }
 }

@@ -121,6 +121,9 @@ package struct MergeReport: Sendable {
     /// What to do about updates that rounding swallowed; nil where it swallowed none.
     package var advice: RoundingAdvice?
 
+    /// What was written in place of the merged checkpoint itself; nil where that was written.
+    package var conversion: CheckpointConversion?
+
     /// Modules that an adapter has.
     package var moduleCount: Int { NameSet(parts.flatMap { $0.modules.map(\.plan.module) }).count }
     /// Modules whose weights changed.

@@ -66,7 +66,7 @@ public func prune(_ request: PruneRequest) throws(TSPEFTError) -> PruneReport {
 }
 
 /// Writes the base with the adapters in its weights: W0 + sum of weight * c * scaling * B A in F32 for low-rank methods,
-/// where c stands for the gate (see `Gates`), stored as `MergeRequest.dtype` says.
+/// where c stands for the gate (see `Gates`), stored as `MergeRequest.dtype` and `MergeRequest.type` say.
 ///
 /// - Parameter progress: is told weights written so far, and of all.
 public func merge(
