@@ -8,6 +8,9 @@ struct DemoCommand: ParsableCommand {
         commandName: "demo",
         abstract: "Go the whole way on a small model: inject, train, eval, rank, prune, merge, eval.",
         discussion: """
+            tspeft demo
+            tspeft demo -o demo --steps 100
+
             Adapts a small Llama model that comes with the program to the sentiment of film reviews (SST-2), in about \
             two minutes on two cores, and prints a table of what it measured.
             """)

@@ -6,6 +6,10 @@ struct ExportCommand: ParsableCommand {
         commandName: "export",
         abstract: "Write an adapter for another program.",
         discussion: """
+            tspeft export tuned --to peft --gates scale -o peft-adapter
+            tspeft export tuned --to gguf-lora --base BASE -o lora.gguf
+            tspeft export tuned --to mlx --base BASE -o mlx-adapter
+
             --to peft writes a directory for peft 0.21, mlx one for mlx-lm, gguf-lora a file for llama.cpp's --lora; for the \
             last two AdaLoRA and VeRA are folded exactly into LoRA, and with --as-lora for peft too. These programs know no \
             gates: of a gated adapter each gate is replaced by its best single factor (--gates scale) or left open \
@@ -28,7 +32,9 @@ struct ExportCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "Where the export goes: a file for gguf-lora, else a directory.")
     var output: String
 
-    @Option(help: "What becomes of the gates where the format has none: scale or drop.")
+    @Option(
+        help: "How gates are replaced where the format has none: scale or drop. A gated adapter needs it; nothing is "
+            + "replaced unless given.")
     var gates: Gates?
 
     @Flag(name: .customLong("as-lora"), help: "Fold the method into LoRA for peft too.")

@@ -7,6 +7,11 @@ struct InspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Say what a checkpoint or an adapter is, or how two differ.",
         discussion: """
+            tspeft inspect BASE
+            tspeft inspect adapter --against BASE
+            tspeft inspect model.gguf --tensors '*.attn_q.*' --stats
+            tspeft inspect BASE merged
+
             PATH is a Hugging Face directory, a .safetensors or GGUF file with any content, an adapter (a directory, or \
             llama.cpp's GGUF file), or the directory of a training run. Only headers and small files are read unless \
             --stats, --checksum or OTHER ask for more.
@@ -34,15 +39,15 @@ struct InspectCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "List the tensors of this name, or all that a pattern such as '*.q_proj.*' matches; also restricts what "
-                + "--stats, --checksum and a comparison look at.",
+            "List the tensors of this name, or all that a pattern such as '*.q_proj.*' matches; a summary unless given. "
+                + "Also restricts what --stats, --checksum and a comparison look at.",
             valueName: "pattern"))
     var tensors: String?
 
     @Option(
         help: ArgumentHelp(
             "A base: say where an adapter's tensors would go in it, without merging. As with 'merge', a tensor that has "
-                + "no place is an error.",
+                + "no place is an error. Nothing is placed unless given.",
             valueName: "base"))
     var against: String?
 

@@ -8,20 +8,29 @@ struct MergeCommand: ParsableCommand {
         commandName: "merge",
         abstract: "Put adapters into the base's weights.",
         discussion: """
-            Writes a checkpoint that needs no adapter: the base's shards, types and other files with W0 + scaling c B A in \
-            place of W0. A GGUF base becomes a Hugging Face directory in BF16, or, where the output's name ends in .gguf, a \
-            GGUF file with the base's types and metadata: weights are decoded, added to and encoded again, and a block \
-            that no update touches keeps its bytes, as all other tensors do. Coarse types may round an update away; the \
-            report says of which tensors, and which --dtype would keep it. A gate depends on the token and a weight \
-            cannot, so c is the factor nearest to the gate over the tokens that 'train' measured (--gates scale), or \
-            1 (--gates drop, which merges the update as if the gate were always open). What that costs is printed per \
-            module: the error of the projection's output, in percent of it. Modules whose gates never open, or whose rank \
-            is 0, keep the base's weights.
+            tspeft merge BASE --adapter tuned -o merged
+            tspeft merge BASE --adapter tuned -o model.gguf --type q4_k_m
+            tspeft merge base.gguf --adapter tuned -o merged.gguf
+            tspeft merge BASE --adapter a --adapter b:0.5 -o merged --dry-run
 
-            Several adapters are added up, each with its weight: merge BASE --adapter a --adapter b:0.5. DoRA, which \
-            rescales the rows of the weight (W0 + c ((m / n) (W0 + scaling B A) - W0), n the norms of the sum's rows), is \
-            merged alone, and so is IA3, which scales its rows or columns; a parallel adapter, which no weight can hold, is \
-            refused.
+            Writes a checkpoint that needs no adapter: W0 + scaling c B A in place of W0. A directory has the base's \
+            shards, types and other files. An output whose name ends in .gguf is a GGUF file: of a Hugging Face base what \
+            'convert' would make of the merged directory, tokenizer and chat template included; of a GGUF base its own \
+            types and metadata, where weights are decoded, added to and encoded again, and a block that no update touches \
+            keeps its bytes. A GGUF base and another name give a Hugging Face directory in BF16.
+
+            --type writes all of it in that type, to the byte as 'convert' would after the merge, in one pass and without \
+            a copy on the disk. --changed-type is for the weights that change alone, before. Coarse types may round an \
+            update away; the report says of which tensors of a GGUF base, and which --changed-type would keep it.
+
+            A gate depends on the token and a weight cannot, so c is the factor nearest to the gate over the tokens that \
+            'train' measured (--gates scale), or 1 (--gates drop, which merges the update as if the gate were always \
+            open). What that costs is printed per module: the error of the projection's output, in percent of it. \
+            Modules whose gates never open, or whose rank is 0, keep the base's weights.
+
+            Several adapters are added up, each with its weight. DoRA, which rescales the rows of the weight (W0 + c ((m / \
+            n) (W0 + scaling B A) - W0), n the norms of the sum's rows), is merged alone, and so is IA3, which scales its \
+            rows or columns; a parallel adapter, which no weight can hold, is refused.
             """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
@@ -29,20 +38,21 @@ struct MergeCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A trained adapter, and with :WEIGHT the factor on its updates; one option for each adapter.",
+            "A trained adapter, and with :WEIGHT the factor on its updates (1 without); one option for each adapter.",
             valueName: "adapter[:weight]"))
     var adapter: [String]
 
     @Option(
-        name: .shortAndLong, help: "Where the merged checkpoint goes: a directory, or a .gguf file for a GGUF base.")
+        name: .shortAndLong,
+        help: "Where the merged checkpoint goes: a GGUF file if it ends in .gguf, else a directory.")
     var output: String
 
     @Option(
         help: ArgumentHelp(
-            "What changed weights are stored as, such as q8_0, f16 or f32; the base's types unless given. Where a GGUF "
-                + "base becomes a directory, all its tensors, bf16 unless given. Directories take f32, f16 and bf16.",
+            "The type of the whole output, such as q4_k_m or bf16, as 'convert' has it; types stay unless given. "
+                + "Directories take f32, f16 and bf16.",
             valueName: "type"))
-    var dtype: String?
+    var type: String?
 
     @Option(help: "What becomes of the gates: scale or drop.")
     var gates = Gates.scale
@@ -59,16 +69,39 @@ struct MergeCommand: ParsableCommand {
     @OptionGroup
     var rehearsal: DryRunArguments
 
-    @Option(help: "Threads; one a processor unless given.")
-    var threads: Int?
+    @OptionGroup(title: "Rarely needed")
+    var rare: RareArguments
+
+    struct RareArguments: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "What changed weights are stored as before --type, such as q8_0, f16 or f32; the base's types unless "
+                    + "given. Of a mix such as q4_k_m it is what most matrices have.",
+                valueName: "type"))
+        var changedType: String?
+
+        /// The older name.
+        @Option(help: .hidden)
+        var dtype: String?
+
+        @Option(help: "Threads; one a processor unless given.")
+        var threads: Int?
+
+        func validate() throws {
+            if changedType != nil, dtype != nil {
+                throw ValidationError("--dtype is another name of --changed-type; give one of them")
+            }
+        }
+    }
 
     func run() throws {
         var request = MergeRequest(
             basePath: base, adapters: try adapter.map { try MergeRequest.Adapter(argument: $0) }, outputPath: output)
         request.gates = gates
-        request.dtype = dtype
+        request.type = type
+        request.dtype = rare.changedType ?? rare.dtype
         request.replaces = force
-        request.compute.threadCount = threads
+        request.compute.threadCount = rare.threads
         if rehearsal.dryRun { return try rehearsal.show(dryRun(of: request), json: json) }
         let start = ContinuousClock.now
         let summary = try merge(request) { done, total in

@@ -7,6 +7,10 @@ struct PruneCommand: ParsableCommand {
         commandName: "prune",
         abstract: "Keep only some modules of an adapter.",
         discussion: """
+            tspeft prune tuned --keep 50% -o pruned
+            tspeft prune tuned --keep 40 --by relative-norm -o pruned
+            tspeft prune tuned --select kept.json -o pruned
+
             Writes an adapter with the first modules of the ranking (--keep): those that fewest tokens skip, or as --by \
             ranks them; or with those of a selection (--select). What is kept stays as it was trained; to train the kept \
             modules afresh, give the selection of 'rank-modules' to 'inject --select'.
@@ -15,7 +19,9 @@ struct PruneCommand: ParsableCommand {
     @Argument(help: "The adapter; --keep needs a trained one with gates.")
     var adapter: String
 
-    @Option(help: "How many of the first modules to keep: a share such as 50%, or a number such as 40.")
+    @Option(
+        help: "How many of the first modules to keep, a share such as 50% or a number such as 40; in place of --select."
+    )
     var keep: String?
 
     @Option(
@@ -26,7 +32,8 @@ struct PruneCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Keep the modules of this selection of rank-modules (JSON with a list 'modules').", valueName: "file"))
+            "Keep the modules of this selection of rank-modules (JSON with a list 'modules'), in place of --keep.",
+            valueName: "file"))
     var select: String?
 
     @Option(name: .shortAndLong, help: "Where the pruned adapter goes, a directory.")

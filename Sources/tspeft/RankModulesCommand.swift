@@ -7,6 +7,10 @@ struct RankModulesCommand: ParsableCommand {
         commandName: "rank-modules",
         abstract: "Rank modules by how many tokens skip them, or by how large their updates are.",
         discussion: """
+            tspeft rank-modules tuned
+            tspeft rank-modules tuned --by relative-norm --json
+            tspeft rank-modules tuned --keep 50% -o kept.json
+
             The modules in the order of a rule, over the tokens that 'train' measured last: by sparsity, the share of \
             tokens that their gates skip, the least first; by relative-norm, the size of their updates beside the \
             projections' own outputs, the largest first. Then sparsity by layer and projection, with averages and the \
@@ -23,10 +27,14 @@ struct RankModulesCommand: ParsableCommand {
             valueName: "rule"))
     var by: String?
 
-    @Option(help: "How many of the first modules to choose: a share such as 50%, or a number such as 40.")
+    @Option(
+        help: "How many of the first modules to choose, none unless given: a share such as 50%, or a number such as 40."
+    )
     var keep: String?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the choice to this file, JSON.", valueName: "file"))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Write the choice to this file, JSON; it is only shown without.", valueName: "file"))
     var output: String?
 
     @Flag(help: "Replace an existing output.")

@@ -14,6 +14,11 @@ struct RootCommand: ParsableCommand {
         commandName: "tspeft",
         abstract: "Adapt large models with token-selective adapters (TS-PEFT).",
         discussion: """
+            tspeft demo
+            tspeft inject BASE --method ts-lora --rank 8 -o adapter
+            tspeft train BASE --adapter adapter --data chat.jsonl -o tuned
+            tspeft merge BASE --adapter tuned -o model.gguf --type q4_k_m
+
             TS-PEFT (arXiv 2511.16147) puts a learned threshold before each adapted projection: a token whose update \
             is small against the projection's own output skips it. The share of skipped tokens tells which \
             projections matter. The usual order of work:
@@ -27,10 +32,22 @@ struct RootCommand: ParsableCommand {
         subcommands: [
             InjectCommand.self, TrainCommand.self, EvalCommand.self, GenerateCommand.self, RankModulesCommand.self,
             PruneCommand.self, MergeCommand.self, ConvertCommand.self, ExportCommand.self, InspectCommand.self,
-            DemoCommand.self,
+            DemoCommand.self, CompletionsCommand.self,
         ])
 
+    /// The names of the commands, in the order of help.
+    static let commandNames = configuration.subcommands.compactMap { $0.configuration.commandName }
+
+    /// What a program that ends with a code says by it.
+    static let exitCodes: [(code: Int, meaning: String)] = [
+        (0, "success"), (64, "usage: the command line is wrong"), (65, "bad data, or things that do not fit together"),
+        (66, "an input is missing"), (69, "sound, but unsupported"), (70, "a check of the program's own result failed"),
+        (73, "the output cannot be created, or is there already"),
+        (74, "input/output error, or the disk or memory does not suffice"), (130, "interrupted"),
+    ]
+
     static func main() {
+        answerHelpers()
         restartWithQuietThreads()
         raiseFileLimit()
         Signals.watch()
@@ -54,16 +71,68 @@ struct RootCommand: ParsableCommand {
         }
     }
 
+    /// Answers what scripts ask: completion of a shell's line, a script for that, a manual page.
+    private static func answerHelpers() {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        guard let first = arguments.first else { return }
+        if first == CompletionScripts.request {
+            Terminal.result(Completion.text(Array(arguments.dropFirst())))
+            Glibc.exit(0)
+        }
+        let words = first.split(separator: "=", maxSplits: 1).map(String.init)
+        if words[0] == "--generate-completion-script" {
+            let shell = words.dropFirst().first ?? arguments.dropFirst().first ?? ""
+            if let script = CompletionScripts.text(for: shell) {
+                Terminal.result(script)
+                Glibc.exit(0)
+            }
+        }
+        guard first == ManualPage.request else { return }
+        let facts = CommandFacts.program
+        if arguments.count == 1 {
+            Terminal.result([facts.name] + facts.commands.map(\.name).filter { $0 != "help" })
+            Glibc.exit(0)
+        }
+        guard arguments.count == 3 else { return }
+        let name = arguments[1]
+        guard let command = name == facts.name ? facts : facts.command(name) else { return }
+        Terminal.result(ManualPage.text(of: command, isRoot: name == facts.name, date: arguments[2]))
+        Glibc.exit(0)
+    }
+
+    /// The parser's help of a command as this program shows it; another text as it is.
+    private static func shown(_ text: String) -> String {
+        let mark = "USAGE: tspeft"
+        guard let usage = text.split(separator: "\n").first(where: { $0.hasPrefix(mark) }) else { return text }
+        let name = usage.dropFirst(mark.count).split(separator: " ").first.map(String.init) ?? ""
+        let facts = CommandFacts.program
+        return facts.command(name).map { HelpText.text(of: $0) } ?? HelpText.text(of: facts, isRoot: true)
+    }
+
+    /// What the parser says of an option that it does not know, with those that may have been meant.
+    static func unknownOption(_ message: String, in command: String?) -> String? {
+        let mark = "Unknown option '"
+        guard message.hasPrefix(mark), let end = message.dropFirst(mark.count).firstIndex(of: "'") else { return nil }
+        let name = String(message.dropFirst(mark.count)[..<end])
+        let facts = CommandFacts.program
+        let known = (command.flatMap { facts.command($0) } ?? facts).options.flatMap(\.names)
+        let near = NearWords.words(
+            String(name.drop { $0 == "-" }), among: known.filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) })
+        let question = NearWords.question(near.map { "--" + $0 })
+        return "unknown option '\(name)'" + (question.map { "; " + $0 } ?? "")
+    }
+
     /// Ends the program as the parser wants it: help and the like go to stdout; what is wrong with the command line is
     /// one sentence on stderr.
     private static func end(with error: any Error) -> Never {
         let code = exitCode(for: error)
         if code.isSuccess {
-            let text = fullMessage(for: error)
+            let text = shown(fullMessage(for: error))
             if !text.isEmpty, Terminal.resultText(text) { _ = Terminal.resultText("\n") }
         } else {
             let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
-            Terminal.note("tspeft: \(sentence(message(for: error)))\(help)")
+            let said = sentence(message(for: error))
+            Terminal.note("tspeft: \(unknownOption(said, in: givenCommand) ?? said)\(help)")
         }
         Glibc.exit(code.rawValue)
     }
@@ -81,17 +150,20 @@ struct RootCommand: ParsableCommand {
 
     /// What explains the command that was given.
     private static var helpCommand: String {
-        let name = CommandLine.arguments.dropFirst().first { argument in
-            configuration.subcommands.contains { $0.configuration.commandName == argument }
-        }
-        return (["tspeft"] + [name].compactMap { $0 } + ["--help"]).joined(separator: " ")
+        (["tspeft"] + [givenCommand].compactMap { $0 } + ["--help"]).joined(separator: " ")
     }
+
+    /// The command that was given.
+    private static var givenCommand: String? { CommandLine.arguments.dropFirst().first(where: commandNames.contains) }
 
     /// Names the commands where the first argument is none of them.
     private static func checkCommandName() throws(WorkflowError) {
         guard let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), name != "help" else { return }
-        let known = configuration.subcommands.compactMap { $0.configuration.commandName }
-        if !known.contains(name) { throw .unknownName(what: "command", found: name, known: known) }
+        guard !commandNames.contains(name) else { return }
+        if let question = NearWords.question(NearWords.commands(name, among: commandNames)) {
+            throw .conflict("unknown command '\(name)'; \(question) 'tspeft --help' lists all")
+        }
+        throw .unknownName(what: "command", found: name, known: commandNames)
     }
 
     /// libgomp, which the matrix products run on, lets threads that wait spin, which costs a busy machine dearly; it

@@ -31,7 +31,7 @@ struct CommandText {
     }
 
     mutating func add(_ options: ComputeOptions) {
-        add("--dtype", options.precision, default: ComputeOptions().precision)
+        add("--compute-type", options.precision, default: ComputeOptions().precision)
         add("--threads", options.threadCount.map(String.init))
     }
 
@@ -188,6 +188,8 @@ extension MergeRequest {
         var line = CommandText("merge", basePath)
         for adapter in adapters { line.add("--adapter", adapter.argument) }
         line.add("--gates", gates.rawValue, default: MergeGates.scale.rawValue)
+        line.add("--type", type)
+        line.add("--changed-type", dtype)
         line.add(compute)
         line.add("-o", outputPath)
         line.add("--force", if: replaces)

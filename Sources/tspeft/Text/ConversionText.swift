@@ -22,7 +22,7 @@ enum ConversionText {
         return lines
     }
 
-    private static func summary(_ plan: CheckpointConversion, packedByteCount: Int?) -> [String] {
+    static func summary(_ plan: CheckpointConversion, packedByteCount: Int? = nil) -> [String] {
         var table = TextTable([.left, .right, .right])
         table.add(["type", "tensors", "size"])
         for total in plan.encodings {
@@ -68,7 +68,7 @@ enum ConversionText {
         }
     }
 
-    private static func json(_ plan: CheckpointConversion) -> JSONObject {
+    static func json(_ plan: CheckpointConversion) -> JSONObject {
         [
             "input": .string(plan.checkpoint.path),
             "output": .string(plan.outputPath),

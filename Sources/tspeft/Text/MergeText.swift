@@ -1,5 +1,6 @@
 import Adapters
 import CheckpointIO
+import TensorCore
 import Transforms
 import TSPEFT
 
@@ -41,7 +42,16 @@ enum MergeText {
             let dropped = report.droppedTensors.joined(separator: ", ")
             lines.append("left out, because the model has no such tensors: \(dropped)")
         }
+        if let conversion = report.conversion { lines += [""] + text(conversion, after: report) }
         return lines
+    }
+
+    /// What the merged checkpoint was written as.
+    private static func text(_ conversion: CheckpointConversion, after report: MergeReport) -> [String] {
+        let types = NameSet(report.dtypes).sorted()
+        let lines = ConversionText.summary(conversion)
+        guard conversion.encodings.contains(where: { !types.contains($0.encoding.description) }) else { return lines }
+        return lines + ["note: changes are counted in \(types.joined(separator: ", ")), before the change of type"]
     }
 
     /// Which tensors were used and changed.
@@ -78,7 +88,8 @@ enum MergeText {
     private static func text(_ advice: RoundingAdvice, of count: Int) -> String {
         let names = advice.tensors.prefix(nameLimit).joined(separator: ", ")
         let which = advice.tensors.count > nameLimit ? "\(names), ..." : names
-        let remedy = advice.dtype.map { "--dtype \($0) would keep them" } ?? "no type would keep them"
+        let remedy =
+            advice.dtype.map { OptionWords.text("\(.mergedType, $0) would keep them") } ?? "no type would keep them"
         return "rounding to \(advice.encodings.joined(separator: ", ")) swallows the updates of "
             + "\(advice.tensors.count) of \(count) tensors (\(which)); \(remedy)"
     }
@@ -171,6 +182,7 @@ enum MergeText {
             "dropped_tensors": .array(report.droppedTensors.map { .string($0) }),
             "adapters": .array(report.parts.map { .object(json($0)) }),
             "tensors": json(report.roundings),
+            "conversion": report.conversion.map { .object(ConversionText.json($0)) } ?? .null,
             "dtype_that_keeps": report.advice?.dtype.map { .string($0) } ?? .null,
         ])
     }

@@ -8,7 +8,7 @@ enum OptionWords {
     /// The words with options by their names.
     static func text(_ wording: Wording) -> String { wording.text(spelling) }
 
-    /// `--dtype f16` for a parameter and its value; the option alone for a flag, whose value is `true`.
+    /// `--type f16` for a parameter and its value; the option alone for a flag, whose value is `true`.
     private static func spelling(_ parameter: Parameter, _ value: String?) -> String {
         switch parameter {
         case .thresholdsOnly: value == nil ? option(parameter) : option(parameter) + " tau"
@@ -24,7 +24,8 @@ enum OptionWords {
         case .resumes: "--resume"
         case .output: "-o"
         case .base: "--base"
-        case .precision, .mergedType: "--dtype"
+        case .precision: "--compute-type"
+        case .mergedType: "--changed-type"
         case .threads: "--threads"
         case .adoptedAdapter: "--from-peft"
         case .method: "--method"

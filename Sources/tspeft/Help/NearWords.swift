@@ -1,0 +1,42 @@
+import Adapters
+
+/// Words that a mistyped or shortened one may have meant.
+enum NearWords {
+    /// Words offered at most.
+    private static let limit = 3
+
+    /// What other programs, and people, call a command.
+    private static let otherCommands = [
+        "quantize": "convert", "quantise": "convert", "fuse": "merge", "finetune": "train", "fine-tune": "train",
+        "lora": "train", "evaluate": "eval", "test": "eval", "chat": "generate", "complete": "generate",
+        "infer": "generate", "run": "generate", "show": "inspect", "info": "inspect", "diff": "inspect",
+        "rank": "rank-modules", "completion": "completions", "new": "inject", "init": "inject",
+    ]
+
+    /// The commands that `name` may mean, the likeliest first.
+    static func commands(_ name: String, among known: [String]) -> [String] {
+        if let meant = otherCommands[name.lowercased()], known.contains(meant) { return [meant] }
+        return words(name, among: known)
+    }
+
+    /// What begins with `word`, or else has it in it, or else differs from it by few letters: an eighth to a third of
+    /// them.
+    static func words(_ word: String, among known: [String]) -> [String] {
+        let lower = word.lowercased()
+        let beginning = known.filter { $0.hasPrefix(lower) }
+        if !beginning.isEmpty, lower.count > 1 { return Array(beginning.prefix(limit)) }
+        let near = known.map { (word: $0, distance: NearestNames.distance(Array(lower.utf8), Array($0.utf8))) }
+        let least = near.map(\.distance).min() ?? 0
+        guard least <= max(1, min(3, lower.count / 3)) else {
+            return lower.count > 2 ? Array(known.filter { $0.contains(lower) }.prefix(limit)) : []
+        }
+        return near.filter { $0.distance == least }.prefix(limit).map(\.word)
+    }
+
+    /// `did you mean 'a' or 'b'?`; nil for no words.
+    static func question(_ words: [String]) -> String? {
+        guard let last = words.last else { return nil }
+        let first = words.dropLast().map { "'\($0)'" }.joined(separator: ", ")
+        return "did you mean " + (first.isEmpty ? "" : first + " or ") + "'\(last)'?"
+    }
+}
