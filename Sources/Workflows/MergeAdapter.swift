@@ -1,6 +1,7 @@
 import Adapters
 import CheckpointIO
 import Models
+import TensorCore
 import Transforms
 
 /// What `merge` is asked to do.

@@ -33,8 +33,9 @@ struct ExportCommand: ParsableCommand {
     var output: String
 
     @Option(
-        help: "How gates are replaced where the format has none: scale or drop. A gated adapter needs it; nothing is "
-            + "replaced unless given.")
+        help: ArgumentHelp(
+            "How gates are replaced where the format has none: scale or drop. A gated adapter needs it; nothing is "
+                + "replaced unless given."))
     var gates: Gates?
 
     @Flag(name: .customLong("as-lora"), help: "Fold the method into LoRA for peft too.")

@@ -109,16 +109,21 @@ struct RootCommand: ParsableCommand {
         return facts.command(name).map { HelpText.text(of: $0) } ?? HelpText.text(of: facts, isRoot: true)
     }
 
-    /// What the parser says of an option that it does not know, with those that may have been meant.
-    static func unknownOption(_ message: String, in command: String?) -> String? {
+    /// The same of an option that there is none of, with those that may have been meant; nil for what the parser says of
+    /// something else. Where it says that something is missing, a mistyped option may be why.
+    static func unknownOption(_ message: String) -> String? {
         let mark = "Unknown option '"
-        guard message.hasPrefix(mark), let end = message.dropFirst(mark.count).firstIndex(of: "'") else { return nil }
-        let name = String(message.dropFirst(mark.count)[..<end])
-        let facts = CommandFacts.program
-        let known = (command.flatMap { facts.command($0) } ?? facts).options.flatMap(\.names)
-        let near = NearWords.words(
-            String(name.drop { $0 == "-" }), among: known.filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) })
-        let question = NearWords.question(near.map { "--" + $0 })
+        let facts = givenCommand.flatMap { CommandFacts.program.command($0) } ?? CommandFacts.program
+        var name: String?
+        if message.hasPrefix(mark), let end = message.dropFirst(mark.count).firstIndex(of: "'") {
+            name = String(message.dropFirst(mark.count)[..<end])
+        } else if message.hasPrefix("Missing expected argument") {
+            name = facts.unknownOption(in: Array(CommandLine.arguments.dropFirst()))
+        }
+        guard let name else { return nil }
+        let known = facts.options.flatMap(\.names).filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) }
+        let question = NearWords.question(
+            NearWords.words(String(name.drop { $0 == "-" }), among: known).map { "--" + $0 })
         return "unknown option '\(name)'" + (question.map { "; " + $0 } ?? "")
     }
 
@@ -132,7 +137,7 @@ struct RootCommand: ParsableCommand {
         } else {
             let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
             let said = sentence(message(for: error))
-            Terminal.note("tspeft: \(unknownOption(said, in: givenCommand) ?? said)\(help)")
+            Terminal.note("tspeft: \(unknownOption(said) ?? said)\(help)")
         }
         Glibc.exit(code.rawValue)
     }

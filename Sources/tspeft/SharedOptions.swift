@@ -63,11 +63,8 @@ struct PresetArguments: ParsableArguments {
 struct DryRunArguments: ParsableArguments {
     @Flag(
         help: ArgumentHelp(
-            "Write nothing: check, and say what would be read, written and needed.",
-            discussion:
-                "Sizes of files are exact but for those marked 'about', which depend on the run's results. Memory "
-                + "is an estimate of what takes most of it. Where the output would not fit on the disk or in memory, "
-                + "the exit code is 74."))
+            "Write nothing: check, and say what would be read, written and needed; sizes are exact but for those marked "
+                + "'about'. What does not fit on the disk or in memory gives the exit code 74."))
     var dryRun = false
 
     /// Prints what was found, as JSON where that is asked for; throws where it does not fit.

@@ -136,7 +136,8 @@ import Testing
 
     @Test(arguments: Kind.allCases, [Base.llama, .qwen2, .ggufBlocks])
     func everyAdapterComesThrough(_ adapter: Kind, _ kind: Base) throws {
-        if adapter == .dora, kind.isGGUF { return }
+        // The one is refused with a bias.
+        if adapter == .ia3, kind == .qwen2 { return }
         try withTemporaryFolder { folder in
             let base = try kind.open(in: folder)
             let merge = try CheckpointMerge(base: base, adapters: adapter.adapters(for: base))
@@ -181,8 +182,8 @@ import Testing
             #expect(try names(in: folder).isEmpty)
             let report = try merge.write(to: OutputTarget(output), in: form, threadCount: 2)
             let size = try readFile(output).count
-            #expect(
-                rehearsal.files == [OutputRehearsal.File(path: output, byteCount: size, isEstimate: false)])
+            #expect(rehearsal.files.map(\.path) == [output] && rehearsal.files.map(\.byteCount) == [size])
+            #expect(!rehearsal.files[0].isEstimate)
             #expect(try names(in: folder) == ["x.gguf"] && report.tensorFiles == ["x.gguf"])
         }
     }

@@ -313,6 +313,13 @@ extension CheckpointConversion {
         }
     }
 
+    /// Whether a tensor that a merge makes gets another encoding after it.
+    package var changesMerged: Bool {
+        tensors.contains { tensor in
+            if case .made(let record, _, _) = tensor.source { record.encoding != tensor.encoding } else { false }
+        }
+    }
+
     /// How many tensors change their encoding.
     package var changedCount: Int { tensors.count { $0.changedEncoding != nil } }
 }

@@ -158,7 +158,8 @@ package struct CheckpointMerge: Sendable {
         if path.hasSuffix(Self.ggufEnding) {
             guard base.checkpoint.layout == .gguf else {
                 throw TransformError.unsupported(
-                    path: path, reason: "a merge into a Hugging Face base is a directory unless it is converted")
+                    path: path,
+                    reason: "a merge into a Hugging Face base is a directory; 'tspeft convert' makes a GGUF file of it")
             }
             return try writeGGUF(to: output, as: type, threadCount, progress)
         }

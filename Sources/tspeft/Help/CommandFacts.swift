@@ -61,6 +61,18 @@ struct CommandFacts: Sendable {
     var options: [Argument] { arguments.filter { $0.kind != .positional && $0.isShown } }
     var positionals: [Argument] { arguments.filter { $0.kind == .positional && $0.isShown } }
 
+    /// The first option among these words of a command line that the command does not have.
+    func unknownOption(in words: [String]) -> String? {
+        var words = words[...]
+        while let word = words.popFirst(), word != "--" {
+            guard word.hasPrefix("-"), word.count > 1, Double(word) == nil else { continue }
+            let name = String(word.prefix { $0 != "=" })
+            guard let known = arguments.first(where: { $0.names.contains(name) }) else { return name }
+            if known.kind == .option, name == word { words = words.dropFirst() }
+        }
+        return nil
+    }
+
     private init(_ json: JSONValue) {
         name = json["commandName"]?.stringValue ?? ""
         abstract = json["abstract"]?.stringValue ?? ""

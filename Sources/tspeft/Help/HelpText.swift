@@ -32,11 +32,8 @@ struct HelpText {
         let others = facts.options.filter { !$0.isRequired }
         var titles: [String] = []
         for option in others { if let title = option.title, !titles.contains(title) { titles.append(title) } }
-        let help = others.filter { $0.names.contains("--help") || $0.names.contains("--version") }
-        addTable(
-            "OPTIONS:", others.filter { option in option.title == nil && !help.contains { $0.name == option.name } })
+        addTable("OPTIONS:", others.filter { $0.title == nil })
         for title in titles { addTable(title.uppercased() + ":", others.filter { $0.title == title }) }
-        addTable("HELP:", help)
         if !facts.paragraphs.isEmpty {
             addTitle("MORE:")
             for (index, paragraph) in facts.paragraphs.enumerated() {
@@ -56,7 +53,8 @@ struct HelpText {
         words += facts.options.filter(\.isRequired).map { option in
             (option.names.first ?? "") + " <\(option.valueName)>" + (option.isRepeating ? " ..." : "")
         }
-        if facts.options.contains(where: { !$0.isRequired }), !isRoot { words.append("[options]") }
+        let hasChoice = facts.options.contains { !$0.isRequired && !$0.names.contains("--help") }
+        if hasChoice, !isRoot { words.append("[options]") }
         add([""])
         add(Self.filled(words, first: "USAGE: ", rest: "           "))
     }
@@ -78,7 +76,12 @@ struct HelpText {
 
     private mutating func add(_ more: [String]) { lines += more }
 
-    private func wrapped(_ text: String) -> [String] { Self.filled(text.split(separator: " ").map(String.init)) }
+    /// Text in lines; where it has two spaces, it keeps them.
+    private func wrapped(_ text: String) -> [String] {
+        Self.filled(text.split(separator: " ", omittingEmptySubsequences: false).map(String.init)).map { line in
+            String(line.reversed().drop { $0 == " " }.reversed())
+        }
+    }
 
     // MARK: Lines
 

@@ -9,13 +9,13 @@ struct ManualPage {
     private let isRoot: Bool
     private var lines: [String] = []
 
-    /// The page of a command, or of the program itself.
+    /// The page of a command, or of the program itself, a text without a line's end.
     ///
     /// - Parameter date: what the page says of its age, as `November 22, 2026`.
     static func text(of facts: CommandFacts, isRoot: Bool, date: String) -> String {
         var page = ManualPage(facts: facts, isRoot: isRoot)
         page.write(date)
-        return page.lines.joined(separator: "\n") + "\n"
+        return page.lines.joined(separator: "\n")
     }
 
     private var name: String { isRoot ? "tspeft" : "tspeft \(facts.name)" }

@@ -50,7 +50,7 @@ enum MergeText {
     private static func text(_ conversion: CheckpointConversion, after report: MergeReport) -> [String] {
         let types = NameSet(report.dtypes).sorted()
         let lines = ConversionText.summary(conversion)
-        guard conversion.encodings.contains(where: { !types.contains($0.encoding.description) }) else { return lines }
+        guard conversion.changesMerged else { return lines }
         return lines + ["note: changes are counted in \(types.joined(separator: ", ")), before the change of type"]
     }
 
