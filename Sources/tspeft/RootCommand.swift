@@ -76,7 +76,7 @@ struct RootCommand: ParsableCommand {
         let arguments = Array(CommandLine.arguments.dropFirst())
         guard let first = arguments.first else { return }
         if first == CompletionScripts.request {
-            Terminal.result(Completion.text(Array(arguments.dropFirst())))
+            _ = Terminal.resultText(Completion.text(Array(arguments.dropFirst())) + "\n")
             Glibc.exit(0)
         }
         let words = first.split(separator: "=", maxSplits: 1).map(String.init)

@@ -62,6 +62,8 @@ import Testing
             #expect(try program.run(["--generate-completion-script", shell]).output == script.output)
             #expect(try program.run(["--generate-completion-script=\(shell)"]).output == script.output)
         }
+        let answer = try program.run(["---complete", "mer"])
+        #expect(answer.output == "words\nmerge\tPut adapters into the base's weights.\n")
         let other = try program.run(["completions", "tcsh"])
         #expect(other.status == 64 && other.errors.contains("bash, zsh, fish"))
     }
@@ -76,18 +78,20 @@ import Testing
         ("tspeft convert x --type=q5_k", ["q5_k_m", "q5_k_s"]),
         ("tspeft inject base --method ts-l", ["ts-lora"]),
         ("tspeft rank-modules a --by rel", ["relative-norm"]),
-        ("tspeft merge models/", ["base.gguf", "sub"]),
+        ("tspeft merge models/", ["base.gguf", "sub"]), ("tspeft merge ", ["models"]),
         ("tspeft train base --data rec", ["records.jsonl"]),
         ("tspeft inject base --from-peft mod", ["models"]),
     ]
     /// What no shell may offer beside.
-    private static let wrong = ["notes.md", "records.md", "modern.txt"]
+    private static let wrong = ["notes.md", "records.md", "modern.txt", ".hidden.gguf"]
 
     private func prepare(_ folder: String) throws {
         for name in ["models/sub", "bin"] {
             try FileManager.default.createDirectory(atPath: folder + "/" + name, withIntermediateDirectories: true)
         }
-        for name in ["models/base.gguf", "models/notes.md", "records.jsonl", "records.md", "modern.txt"] {
+        for name in [
+            "models/base.gguf", "models/notes.md", "records.jsonl", "records.md", "modern.txt", ".hidden.gguf",
+        ] {
             try writeFile(folder + "/" + name, "")
         }
         try FileManager.default.createSymbolicLink(
@@ -135,6 +139,7 @@ import Testing
                 compopt() { :; }
                 line='\(line.replacing("=", with: " = "))'
                 COMP_WORDS=($line)
+                [[ $line == *' ' ]] && COMP_WORDS+=("")
                 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
                 _tspeft
                 printf '%s\\n' "${COMPREPLY[@]}"

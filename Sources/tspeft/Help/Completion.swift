@@ -150,7 +150,8 @@ extension Completion {
         case "--method": return words(AdapterKind.methodNames)
         case "--keep": return words(["25%", "50%", "75%"])
         case "--modules-to-save": return list(["lm_head", "embed_tokens"])
-        case "--targets", "--exclude": return list(["all-linear"] + moduleNames(command))
+        case "--targets", "--exclude":
+            return list((start.contains(",") ? [] : ["all-linear"]) + moduleNames(command))
         case "--data", "--eval-data": return .files(endings: Self.recordEndings)
         case "--adapter": return .files(endings: ["zst"])
         case "--select": return .files(endings: ["json"])

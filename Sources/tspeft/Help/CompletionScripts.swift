@@ -41,6 +41,8 @@ enum CompletionScripts {
                 IFS=' ' read -r -a endings <<<"${answer[0]#files}"
                 all=($(compgen -f -- "$word"))
                 for name in "${all[@]}"; do
+                    # Hidden files are for those who begin to name one.
+                    [[ ${name##*/} == .* && ${word##*/} != .* ]] && continue
                     found=
                     for ending in "${endings[@]}"; do
                         [[ $name == *."$ending" ]] && found=yes
