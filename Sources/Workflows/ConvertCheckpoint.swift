@@ -160,6 +160,8 @@ private func conversionFormat(
     _ request: ConvertRequest, isAdapter: Bool
 ) throws(WorkflowError) -> ConvertFormat {
     let path = request.outputPath
+    try refuseOtherEnding(
+        of: path, files: ConvertFormat.allCases.compactMap(\.ending).joined(separator: ", "))
     let named = ConvertFormat.allCases.first { $0.ending.map(path.hasSuffix) ?? false }
     if named == nil, path.hasSuffix(".zst") {
         throw .conflict("'\(path)': names of packed files end in \(SafetensorsZstd.suffix) or \(FilePack.suffix)")

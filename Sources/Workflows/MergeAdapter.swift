@@ -63,6 +63,7 @@ func mergeAdapter(
 ) throws -> MergeReport {
     try request.check()
     let context = try request.compute.makeContext()
+    try refuseOtherEnding(of: request.outputPath, files: ".gguf")
     let mix = try request.type.map { try namedType($0, for: .tensorType) }
     let type = try request.dtype.map { try namedType($0, for: .mergedType).base }
     // Neither needs the other; what is wrong with the base is told first.

@@ -6,7 +6,7 @@ import TSPEFT
 struct DemoCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo",
-        abstract: "Go the whole way on a small model: inject, train, eval, rank, prune, merge, eval.",
+        abstract: "Go the whole way on a small model, from a new adapter to a merged checkpoint.",
         discussion: """
             tspeft demo
             tspeft demo -o demo --steps 100

@@ -121,10 +121,13 @@ struct RootCommand: ParsableCommand {
             name = facts.unknownOption(in: Array(CommandLine.arguments.dropFirst()))
         }
         guard let name else { return nil }
-        let known = facts.options.flatMap(\.names).filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) }
-        let question = NearWords.question(
-            NearWords.words(String(name.drop { $0 == "-" }), among: known).map { "--" + $0 })
-        return "unknown option '\(name)'" + (question.map { "; " + $0 } ?? "")
+        /// The nearest among the names of options.
+        func near(_ options: [CommandFacts.Argument]) -> [String] {
+            let known = options.flatMap(\.names).filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) }
+            return NearWords.words(String(name.drop { $0 == "-" }), among: known).map { "--" + $0 }
+        }
+        let question = NearWords.question(near(facts.options)) ?? NearWords.question(near(facts.arguments))
+        return "Unknown option '\(name)'" + (question.map { " (\($0))" } ?? "")
     }
 
     /// Ends the program as the parser wants it: help and the like go to stdout; what is wrong with the command line is
@@ -135,8 +138,8 @@ struct RootCommand: ParsableCommand {
             let text = shown(fullMessage(for: error))
             if !text.isEmpty, Terminal.resultText(text) { _ = Terminal.resultText("\n") }
         } else {
-            let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
             let said = sentence(message(for: error))
+            let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
             Terminal.note("tspeft: \(unknownOption(said) ?? said)\(help)")
         }
         Glibc.exit(code.rawValue)
@@ -163,10 +166,11 @@ struct RootCommand: ParsableCommand {
 
     /// Names the commands where the first argument is none of them.
     private static func checkCommandName() throws(WorkflowError) {
-        guard let name = CommandLine.arguments.dropFirst().first, !name.hasPrefix("-"), name != "help" else { return }
-        guard !commandNames.contains(name) else { return }
+        var words = CommandLine.arguments.dropFirst()
+        if words.first == "help" { words = words.dropFirst() }
+        guard let name = words.first, !name.hasPrefix("-"), !commandNames.contains(name), name != "help" else { return }
         if let question = NearWords.question(NearWords.commands(name, among: commandNames)) {
-            throw .conflict("unknown command '\(name)'; \(question) 'tspeft --help' lists all")
+            throw .conflict("unknown command '\(name)' (\(question)); see 'tspeft --help'")
         }
         throw .unknownName(what: "command", found: name, known: commandNames)
     }

@@ -111,7 +111,7 @@ import Testing
         return try Self.lines.map { line in
             try writeFile(folder + "/ask", text(line.line))
             let outcome = try Program(folder: folder).shell(
-                "PATH=\"$PWD/bin:$PATH\" HOME=\"$PWD\" \(name) \(name == "zsh" ? "-f " : "")ask")
+                "PATH=\"$PWD/bin:$PATH\" HOME=\"$PWD\" TERM=dumb \(name) \(name == "zsh" ? "-f " : "")ask")
             #expect(outcome.status == 0, "\(outcome.errors)")
             return outcome.output.split(separator: "\n").map { $0.split(separator: "\t").first.map(String.init) ?? "" }
         }

@@ -101,9 +101,14 @@ import Testing
         #expect(outcome.errors.contains("unknown command '\(given)'") && outcome.errors.contains(answer))
     }
 
+    @Test func helpOfAnUnknownCommandIsNoHelpOfAll() throws {
+        let outcome = try Program(folder: packageRoot).run(["help", "mrege"])
+        #expect(outcome.status == 64 && outcome.output.isEmpty && outcome.errors.contains("'merge'"))
+    }
+
     @Test(arguments: [
         (["merge", "x", "--adaptor", "y"], "did you mean '--adapter'?"),
-        (["eval", "x", "--dtyp", "f32"], "unknown option '--dtyp'"),
+        (["eval", "x", "--dtyp", "f32"], "Unknown option '--dtyp' (did you mean '--dtype'?); see"),
         (["eval", "x", "--compute", "f32"], "did you mean '--compute-type'?"),
         (["convert", "x", "--outptu", "y"], "did you mean '--output'?"),
         (["convert", "x", "--outptu=y"], "'--output'?"),

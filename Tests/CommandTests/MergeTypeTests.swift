@@ -69,6 +69,7 @@ import Testing
                 ("merge \(TinyRun.base) -o x.gguf --changed-type q8_0", 64, "--changed-type"),
                 ("merge \(gguf) -o x --type bf16 --changed-type f32", 64, "--type bf16"),
                 ("merge \(TinyRun.base) -o x.gguf --changed-type f32 --dtype f32", 64, "another name"),
+                ("merge \(TinyRun.base) -o x.bin", 64, "no .bin file is written"),
             ] {
                 let outcome = try program.run(
                     line.split(separator: " ").map(String.init) + ["--adapter", run.path("tuned")])

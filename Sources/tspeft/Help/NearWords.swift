@@ -19,15 +19,15 @@ enum NearWords {
         return words(name, among: known)
     }
 
-    /// What begins with `word`, or else has it in it, or else differs from it by few letters: an eighth to a third of
-    /// them.
+    /// What begins with `word`, or else differs from it by few letters, up to three and a third of them, or else has it
+    /// in it.
     static func words(_ word: String, among known: [String]) -> [String] {
         let lower = word.lowercased()
         let beginning = known.filter { $0.hasPrefix(lower) }
         if !beginning.isEmpty, lower.count > 1 { return Array(beginning.prefix(limit)) }
         let near = known.map { (word: $0, distance: NearestNames.distance(Array(lower.utf8), Array($0.utf8))) }
         let least = near.map(\.distance).min() ?? 0
-        guard least <= max(1, min(3, lower.count / 3)) else {
+        guard least <= max(1, min(3, (lower.count + 1) / 3)) else {
             return lower.count > 2 ? Array(known.filter { $0.contains(lower) }.prefix(limit)) : []
         }
         return near.filter { $0.distance == least }.prefix(limit).map(\.word)
