@@ -12,7 +12,8 @@ let package = Package(
         .library(name: "CKernels", targets: ["CKernels"]),
     ],
     dependencies: [
-        // Its plugin writes the manual pages, whose form changes with its minor versions.
+        // Help, completion and manual pages come from its description of the commands, whose form changes with its minor
+        // versions.
         .package(url: "https://github.com/apple/swift-argument-parser", .upToNextMinor(from: "1.8.2"))
     ],
     targets: [
