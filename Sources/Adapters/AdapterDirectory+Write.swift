@@ -27,6 +27,15 @@ extension AdapterDirectory {
         try directory.write(PEFTNames.modelCardFile, text: ModelCard.text(of: self))
     }
 
+    /// The adapter as it would be read where it had been written: its configuration goes through its text.
+    package func asRead() throws -> AdapterDirectory {
+        var copy = self
+        let file = PEFTNames.configurationFile
+        copy.configuration = try AdapterConfiguration(
+            json: try JSONValue.parse(Array(configuration.jsonText.utf8)), file: file)
+        return copy
+    }
+
     private func writeTensors(to file: AtomicFileWriter) throws(CheckpointError) {
         var all = allTensors
         for module in modules {

@@ -24,6 +24,8 @@ package enum DataError: WordedError, Equatable {
     case file(CheckpointError)
     /// The file holds no record.
     case empty(file: String)
+    /// The file should be plain text, and cannot be used as such.
+    case badText(file: String, problem: String)
     /// The file is of a kind that is not read; `remedy` says what to make of it.
     case otherKind(file: String, kind: String, remedy: String)
     /// The same file twice, of which the second time nothing would be left to read.
@@ -82,6 +84,8 @@ package enum DataError: WordedError, Equatable {
             cause.wording
         case .empty(let file):
             "\(file): no record in it; a JSON array or one JSON object a line is needed"
+        case .badText(let file, let problem):
+            "\(file): \(problem)"
         case .otherKind(let file, let kind, let remedy):
             "\(file): is \(kind), not JSON; \(remedy)"
         case .twice(let file):

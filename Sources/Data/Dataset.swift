@@ -5,8 +5,11 @@ import Tokenization
 package struct Dataset: Sendable {
     /// The files, `-` for standard input.
     package let paths: [String]
-    /// One example a record, in the order of the files; never empty.
+    /// One example a record, and of a text that is longer than `maxLength` its parts, in the order of the files; never
+    /// empty.
     package let examples: [Example]
+    /// The place in `examples` behind each record's last.
+    private let recordEnds: [Int]
     /// The questions of the records that have an `answer`, in the order of the files; empty unless they were asked for.
     package let choiceItems: [ChoiceItem]
     /// The place in `examples` of each choice item's record.
@@ -16,6 +19,14 @@ package struct Dataset: Sendable {
     /// What ends each conversation's last scored turn, by its place in `examples`.
     private let turnEnds: [(record: Int, end: TurnEnd)]
 
+    /// How many records there are.
+    package var recordCount: Int { recordEnds.count }
+    /// How many texts were cut into parts because they are longer than `maxLength`, and the parts.
+    package var cutTexts: (texts: Int, parts: Int) {
+        let starts = [0] + recordEnds.dropLast()
+        let lengths = zip(starts, recordEnds).map { $1 - $0 }.filter { $0 > 1 }
+        return (lengths.count, lengths.reduce(0, +))
+    }
     /// How many records were truncated to `maxLength`.
     package var truncatedCount: Int { truncatedRecords.count }
     /// How many of the records are conversations.
@@ -41,7 +52,8 @@ package struct Dataset: Sendable {
     }
 
     /// Reads files of records, one after the other: a JSON array or JSON lines each, also compressed by Zstandard or
-    /// gzip; see `TrainingRecord` for their forms. A file may be a pipe; `-` is standard input.
+    /// gzip; see `TrainingRecord` for their forms. A file whose name ends in `.txt` (before `.zst` or `.gz`) is one text.
+    /// A file may be a pipe; `-` is standard input.
     ///
     /// - Precondition: there is a path.
     /// - Throws: the first thing that is wrong, with file, line and field; nothing is skipped.
@@ -54,13 +66,14 @@ package struct Dataset: Sendable {
         }
         let encoder = SequenceEncoder(tokenizer: tokenizer)
         var examples: [Example] = []
+        var recordEnds: [Int] = []
         var choiceItems: [ChoiceItem] = []
         var choiceRecords: [Int] = []
         var truncatedRecords: [Int] = []
         var turnEnds: [(record: Int, end: TurnEnd)] = []
         for path in paths {
             let builder = try ExampleBuilder(
-                encoder: encoder, options: options, file: RecordFile.displayName(path))
+                encoder: encoder, options: options.fitting(path), file: RecordFile.displayName(path))
             try RecordFile.forEachRecord(of: path) { (value, place) throws(DataError) in
                 let result = try builder.build(TrainingRecord(value, at: place))
                 if let item = result.choiceItem {
@@ -69,22 +82,26 @@ package struct Dataset: Sendable {
                 }
                 if result.isTruncated { truncatedRecords.append(examples.count) }
                 if let end = result.turnEnd { turnEnds.append((examples.count, end)) }
-                examples.append(result.example)
+                examples += result.examples
+                recordEnds.append(examples.count)
             }
         }
         return Dataset(
-            paths: paths, examples: examples, choiceItems: choiceItems, choiceRecords: choiceRecords,
-            truncatedRecords: truncatedRecords, turnEnds: turnEnds)
+            paths: paths, examples: examples, recordEnds: recordEnds, choiceItems: choiceItems,
+            choiceRecords: choiceRecords, truncatedRecords: truncatedRecords, turnEnds: turnEnds)
     }
 
     /// The first `count` records alone, at least one; all where there are no more.
     package func prefix(_ count: Int) -> Dataset {
         precondition(count >= 1, "a data set has a record")
-        let kept = choiceRecords.prefix { $0 < count }
+        let ends = recordEnds.prefix(count)
+        let end = ends.last ?? 0
+        let kept = choiceRecords.prefix { $0 < end }
         return Dataset(
-            paths: paths, examples: Array(examples.prefix(count)), choiceItems: Array(choiceItems.prefix(kept.count)),
-            choiceRecords: Array(kept), truncatedRecords: Array(truncatedRecords.prefix { $0 < count }),
-            turnEnds: Array(turnEnds.prefix { $0.record < count }))
+            paths: paths, examples: Array(examples.prefix(end)), recordEnds: Array(ends),
+            choiceItems: Array(choiceItems.prefix(kept.count)), choiceRecords: Array(kept),
+            truncatedRecords: Array(truncatedRecords.prefix { $0 < end }),
+            turnEnds: Array(turnEnds.prefix { $0.record < end }))
     }
 
     /// What files of records are called where they are told of: their names without folders, several joined by `+`.

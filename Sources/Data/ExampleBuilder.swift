@@ -15,7 +15,8 @@ enum TurnEnd: Sendable, Equatable {
 struct ExampleBuilder {
     /// What one record gave.
     struct Result {
-        let example: Example
+        /// One example; of a text that is longer than `maxLength`, its parts in order.
+        let examples: [Example]
         let choiceItem: ChoiceItem?
         /// Whether the example or the choice item was truncated.
         let isTruncated: Bool
@@ -65,24 +66,27 @@ struct ExampleBuilder {
         }
     }
 
-    /// The example of one record, and its choice item where it has an answer and choice items are collected.
+    /// The examples of one record, and its choice item where it has an answer and choice items are collected.
     func build(_ record: TrainingRecord) throws(DataError) -> Result {
         let draft = try draft(of: record)
-        let isText = if case .text = record.content { true } else { false }
-        let (example, isCut) = try isText ? cutText(draft, record.place) : cutPrompt(draft, record.place)
-        if let limit = options.limit, example.tokens.count > limit {
-            throw .sequenceTooLong(record.place, length: example.tokens.count, limit: limit)
-        }
-        guard example.scored.contains(true) else { throw .nothingToScore(record.place) }
-        try checkVocabulary(example.tokens, record.place)
+        if case .text = record.content { return try buildText(draft, record.place) }
+        let (example, isCut) = try cutPrompt(draft, record.place)
+        try check(example, record.place)
         guard options.collectsChoices, let task = record.task else {
-            return Result(example: example, choiceItem: nil, isTruncated: isCut, turnEnd: turnEnd(draft))
+            return Result(examples: [example], choiceItem: nil, isTruncated: isCut, turnEnd: turnEnd(draft))
         }
         let (item, isItemCut) = try choiceItem(of: draft, task, record)
         for choice in item.choices { try checkVocabulary(choice, record.place) }
         try checkVocabulary(item.prompt, record.place)
         return Result(
-            example: example, choiceItem: item, isTruncated: isCut || isItemCut, turnEnd: turnEnd(draft))
+            examples: [example], choiceItem: item, isTruncated: isCut || isItemCut, turnEnd: turnEnd(draft))
+    }
+
+    /// A text, in parts where it is longer than an example may be.
+    private func buildText(_ draft: Draft, _ place: RecordPlace) throws(DataError) -> Result {
+        let examples = parts(of: draft.tokens)
+        for example in examples { try check(example, place) }
+        return Result(examples: examples, choiceItem: nil, isTruncated: false, turnEnd: nil)
     }
 
     private func turnEnd(_ draft: Draft) -> TurnEnd? {
@@ -100,6 +104,15 @@ struct ExampleBuilder {
 // MARK: - Checks
 
 extension ExampleBuilder {
+    /// Throws for an example that the model cannot take or learn from.
+    private func check(_ example: Example, _ place: RecordPlace) throws(DataError) {
+        if let limit = options.limit, example.tokens.count > limit {
+            throw .sequenceTooLong(place, length: example.tokens.count, limit: limit)
+        }
+        guard example.scored.contains(true) else { throw .nothingToScore(place) }
+        try checkVocabulary(example.tokens, place)
+    }
+
     /// Throws `tokenBeyondVocabulary` for the first token that the model's embedding has no row for.
     private func checkVocabulary(_ tokens: [Int32], _ place: RecordPlace) throws(DataError) {
         guard let rows = options.vocabularySize,
@@ -204,12 +217,19 @@ extension ChatRecord {
 // MARK: - Truncation
 
 extension ExampleBuilder {
-    /// A text keeps its beginning.
-    private func cutText(_ draft: Draft, _ place: RecordPlace) throws(DataError) -> (Example, Bool) {
-        let count = min(draft.tokens.count, options.maxLength ?? .max)
-        let tokens = Array(draft.tokens.prefix(count))
-        let example = Example(tokens: tokens, scored: Array(repeating: true, count: count))
-        return (example, count < draft.tokens.count)
+    /// A text in parts of at most `maxLength` tokens. Each begins with the last token of the one before, so that every
+    /// token but the first is predicted once from something before it; none is left out.
+    private func parts(of tokens: [Int32]) -> [Example] {
+        let length = max(2, options.maxLength ?? .max)
+        var examples: [Example] = []
+        var start = 0
+        repeat {
+            let end = start + min(length, tokens.count - start)
+            examples.append(
+                Example(tokens: Array(tokens[start..<end]), scored: Array(repeating: true, count: end - start)))
+            start = end - 1
+        } while start + 1 < tokens.count
+        return examples
     }
 
     /// What has a prompt or is a conversation loses its left, but for a beginning-of-text token; the last thing that

@@ -4,7 +4,8 @@ package struct LoadingOptions: Sendable, Equatable {
     package var promptMasking: Bool
     /// Whether the end-of-text token follows completions and texts (chat templates have end tokens of their own).
     package var endOfText: Bool
-    /// The most tokens of an example, above which it is truncated; nil for no truncation.
+    /// The most tokens of an example: a longer text is cut into parts, anything else loses its beginning; nil for no
+    /// bound, but for files of plain text, see `plainTextLength`.
     package var maxLength: Int?
     /// The model's positions: a longer sequence, after truncation, is an error; nil for no check.
     package var limit: Int?
@@ -33,5 +34,16 @@ package struct LoadingOptions: Sendable, Equatable {
         self.maxLength = maxLength
         self.limit = limit
         self.collectsChoices = collectsChoices
+    }
+
+    /// The most tokens of a part of a plain text where nothing else is said: a file of text has no records.
+    package static let plainTextLength = 1024
+
+    /// The options for a file, by its kind.
+    func fitting(_ path: String) -> LoadingOptions {
+        guard maxLength == nil, RecordFile.isPlainText(path) else { return self }
+        var options = self
+        options.maxLength = min(Self.plainTextLength, limit ?? .max)
+        return options
     }
 }

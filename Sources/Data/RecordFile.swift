@@ -14,6 +14,12 @@ enum RecordFile {
     private static let zstandardMark: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD]
     private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
+    /// Whether a file is plain text, one record, by its name.
+    static func isPlainText(_ path: String) -> Bool {
+        let name = [".zst", ".gz"].first(where: path.hasSuffix).map { path.dropLast($0.count) } ?? path[...]
+        return name.hasSuffix(".txt")
+    }
+
     /// Calls `body` for each record of the file in order, with the line on which it starts.
     ///
     /// The first byte that is no white space tells an array, `[`, from lines, `{`. Blank lines are skipped.
@@ -25,6 +31,13 @@ enum RecordFile {
         let name = displayName(path)
         let bytes = try read(path, name: name)
         let start = bytes.starts(with: byteOrderMark) ? byteOrderMark.count : 0
+        if isPlainText(path) {
+            guard let text = String(validating: bytes[start...], as: UTF8.self) else {
+                throw .badText(file: name, problem: "is no text in UTF-8; convert it")
+            }
+            if text.utf8.allSatisfy(isSpace) { throw .badText(file: name, problem: "holds no text") }
+            return try body(.object(["text": .string(text)]), RecordPlace(file: name, line: 1))
+        }
         if let (kind, remedy) = OtherFormat.find(in: bytes, path: path) {
             throw .otherKind(file: name, kind: kind, remedy: remedy)
         }

@@ -117,6 +117,10 @@ package enum Parameter: Sendable, Hashable {
     case checkpointInterval
     /// Records of an evaluation.
     case evaluationLimit
+    /// Examples that are held back for validation.
+    case validationSplit
+    /// Evaluations without a lower loss that end a run.
+    case earlyStop
     /// The factor on the updates of the adapter at a path.
     case adapterWeight(String)
 
@@ -132,6 +136,7 @@ package enum Parameter: Sendable, Hashable {
         case .evaluationData: "evaluationPaths"
         case .evaluationMode: "mode"
         case .tauSchedule: "tauFollowsSchedule"
+        case .earlyStop: "evaluationsWithoutGain"
         case .mergedType: "dtype"
         case .tensorType: "type"
         default: "\(self)"

@@ -19,6 +19,8 @@ package struct TrainingConfiguration: Sendable, Equatable {
     package var schedule = ScheduleShape.linear
     /// Steps of the linear rise.
     package var warmupSteps = 0
+    /// The share of the run's steps that the linear rise takes, in place of `warmupSteps`, rounded up; nil for none.
+    package var warmupShare: Double?
     /// AdamW's settings.
     package var optimizer = AdamWSettings()
     /// The largest norm of all gradients together; 0 for no clipping.
@@ -41,6 +43,10 @@ package struct TrainingConfiguration: Sendable, Equatable {
     package var trainsThresholdsOnly = false
     /// Steps between evaluations; nil for one at the end alone.
     package var evaluationInterval: Int?
+    /// Evaluations in a row without a lower loss after which the run ends; nil for no such end.
+    package var evaluationsWithoutGain: Int?
+    /// The examples that are held back for validation; nil for none.
+    package var validationSplit: ValidationSplit?
     /// Steps between checkpoints; nil for none but the last.
     package var checkpointInterval: Int?
     /// Steps between lines of progress.
@@ -57,11 +63,19 @@ package struct TrainingConfiguration: Sendable, Equatable {
     /// more steps than can be counted, and a warm-up that is longer than the run.
     package func stepCount(exampleCount: Int) throws(TrainingError) -> Int {
         let steps = try plannedStepCount(exampleCount: exampleCount)
+        if let warmupShare, !(0...1).contains(warmupShare) {
+            throw .badSetting(.warmupSteps, expected: "a share from 0 to 100 %", found: "\(warmupShare * 100) %")
+        }
         guard warmupSteps <= steps else {
             throw .badSetting(
                 .warmupSteps, expected: "at most the run's \(steps) steps", found: String(warmupSteps))
         }
         return steps
+    }
+
+    /// The steps of the linear rise in a run of `steps` steps.
+    package func warmupStepCount(of steps: Int) -> Int {
+        warmupShare.map { Int(($0 * Double(steps)).rounded(.up)) } ?? warmupSteps
     }
 
     private func plannedStepCount(exampleCount: Int) throws(TrainingError) -> Int {
@@ -113,6 +127,13 @@ package struct TrainingConfiguration: Sendable, Equatable {
             "tau_update": .string(thresholds.update.rawValue),
             "tau_schedule": .string(thresholdsFollowSchedule ? "follow" : "constant"),
         ]
+        if let warmupShare { object["warmup_share"] = .real(warmupShare) }
+        if let evaluationsWithoutGain { object["early_stop"] = .integer(evaluationsWithoutGain) }
+        // What an early end depends on.
+        if evaluationsWithoutGain != nil, let interval = evaluationInterval {
+            object["evaluation_interval"] = .integer(interval)
+        }
+        if let validationSplit { object["validation_split"] = .string(validationSplit.text) }
         if trainsThresholdsOnly { object["only"] = .string("tau") }
         switch length {
         case .epochs(let epochs): object["epochs"] = .real(epochs)

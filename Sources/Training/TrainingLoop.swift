@@ -12,7 +12,9 @@ package struct TrainingCallbacks {
     package var report: (TrainingEvent) throws -> Void
     /// Measures the model with the adapter as it stands: mean loss, and what else belongs into the log; nil where it
     /// was cut short because `shouldStop` says so.
-    package var evaluate: (() throws -> (loss: Double, details: JSONObject)?)?
+    package var evaluate: (() throws -> EvaluationResult?)?
+    /// Saves the adapter as the best so far and gives its path.
+    package var saveBest: ((ValidationWatch.Best) throws -> String)?
     /// Saves a checkpoint of the state and gives its path.
     package var save: ((TrainingState) throws -> String)?
     /// Whether a signal asked for an end.
@@ -21,11 +23,13 @@ package struct TrainingCallbacks {
     /// Callbacks; all may be left out.
     package init(
         report: @escaping (TrainingEvent) throws -> Void = { _ in },
-        evaluate: (() throws -> (loss: Double, details: JSONObject)?)? = nil,
+        evaluate: (() throws -> EvaluationResult?)? = nil,
+        saveBest: ((ValidationWatch.Best) throws -> String)? = nil,
         save: ((TrainingState) throws -> String)? = nil, shouldStop: @escaping () -> Bool = { false }
     ) {
         self.report = report
         self.evaluate = evaluate
+        self.saveBest = saveBest
         self.save = save
         self.shouldStop = shouldStop
     }
@@ -48,6 +52,8 @@ package final class TrainingLoop {
     private var order: DataOrder
     private var watch: ThresholdWatch
     private var divergence: DivergenceWatch
+    /// The evaluations so far.
+    package private(set) var validation = ValidationWatch()
 
     /// Steps of the whole run.
     package let totalSteps: Int
@@ -92,7 +98,8 @@ package final class TrainingLoop {
         adapter.trainsParameters = !configuration.trainsThresholdsOnly
         if !configuration.trainsThresholdsOnly { try adapter.beginRun(totalSteps: totalSteps) }
         schedule = LearningRateSchedule(
-            shape: configuration.schedule, warmupSteps: configuration.warmupSteps, totalSteps: totalSteps)
+            shape: configuration.schedule, warmupSteps: configuration.warmupStepCount(of: totalSteps),
+            totalSteps: totalSteps)
         let rates =
             configuration.thresholdsFollowSchedule
             ? (0..<totalSteps).reduce(0) { [schedule] in $0 + schedule.factor(at: $1) } : Double(totalSteps)
@@ -103,9 +110,18 @@ package final class TrainingLoop {
             vocabularySize: model.configuration.vocabularySize)
     }
 
-    /// Runs to the end. Throws `interrupted` where `shouldStop` says so, after saving, and `notFinite`.
+    /// Whether the run is over before its last step, because evaluations got no better.
+    package var hasStoppedEarly: Bool {
+        configuration.evaluationsWithoutGain.map { validation.worseCount >= $0 } ?? false
+    }
+
+    /// Runs to the end, or until evaluations get no better. Throws `interrupted` where `shouldStop` says so, after saving, and `notFinite`.
     package func run(_ callbacks: TrainingCallbacks) throws {
-        while step < totalSteps {
+        if validation.isDue {
+            try evaluate(callbacks)
+            if hasStoppedEarly { try save(callbacks) }
+        }
+        while step < totalSteps, !hasStoppedEarly {
             let report: StepReport
             do {
                 report = try takeStep()
@@ -117,21 +133,45 @@ package final class TrainingLoop {
             }
             try callbacks.report(.step(report))
             for warning in report.warnings { try callbacks.report(.warning(warning)) }
-            let isLast = step == totalSteps
-            if let evaluate = callbacks.evaluate, !isLast, Self.isDue(configuration.evaluationInterval, step),
-                let result = try evaluate()
-            {
-                try callbacks.report(.evaluation(step: step, loss: result.loss, details: result.details))
+            if callbacks.evaluate != nil, step < totalSteps, Self.isDue(configuration.evaluationInterval, step) {
+                validation.isDue = true
+                try evaluate(callbacks)
             }
+            let isLast = step == totalSteps || hasStoppedEarly
             let stops = callbacks.shouldStop()
             var saved: String?
-            if let save = callbacks.save, stops || isLast || Self.isDue(configuration.checkpointInterval, step) {
-                let path = try save(state)
-                saved = path
-                try callbacks.report(.checkpoint(step: step, path: path))
-            }
+            if stops || isLast || Self.isDue(configuration.checkpointInterval, step) { saved = try save(callbacks) }
             if stops, !isLast { throw TrainingError.interrupted(step: step, savedAt: saved) }
         }
+    }
+
+    /// Saves a checkpoint, where there is a place for it; its path.
+    @discardableResult
+    private func save(_ callbacks: TrainingCallbacks) throws -> String? {
+        guard let save = callbacks.save else { return nil }
+        let path = try save(state)
+        try callbacks.report(.checkpoint(step: step, path: path))
+        return path
+    }
+
+    /// Makes the evaluation that is due; it stays due where it is cut short.
+    private func evaluate(_ callbacks: TrainingCallbacks) throws {
+        guard let evaluate = callbacks.evaluate, let result = try evaluate() else { return }
+        validation.isDue = false
+        try take(result, callbacks)
+        if hasStoppedEarly {
+            try callbacks.report(.stoppedEarly(step: step, evaluations: validation.worseCount))
+        }
+    }
+
+    /// Takes an evaluation of the adapter as it stands: tells of it, and has it saved where it is the best so far.
+    package func take(_ result: EvaluationResult, _ callbacks: TrainingCallbacks) throws {
+        let isBest = validation.look(loss: result.loss, step: step)
+        // Of a single evaluation there is nothing to tell.
+        let isCompared = configuration.evaluationInterval != nil && callbacks.saveBest != nil
+        for event in result.events(step: step, isBest: isBest && isCompared) { try callbacks.report(event) }
+        guard isBest, isCompared, let best = validation.best, let path = try callbacks.saveBest?(best) else { return }
+        try callbacks.report(.best(step: step, path: path))
     }
 
     private static func isDue(_ interval: Int?, _ step: Int) -> Bool {
@@ -283,7 +323,7 @@ package final class TrainingLoop {
                         module: projection.path, tau: gate.tau, optimizer: gate.optimizer,
                         silentSteps: watched.silentSteps, isReported: watched.isReported)
                 }
-            }, hasComparedRatios: watch.hasComparedRatios)
+            }, hasComparedRatios: watch.hasComparedRatios, validation: validation)
     }
 
     /// Goes to where `state` was saved. Throws `stateMismatch` where settings, data or modules are others.
@@ -333,6 +373,7 @@ package final class TrainingLoop {
             watch.gates[index] = .init(silentSteps: saved.silentSteps, isReported: saved.isReported)
         }
         watch.hasComparedRatios = state.hasComparedRatios
+        validation = state.validation
         self.order = order
         step = state.step
         optimizer.resume(atStep: state.step)

@@ -51,12 +51,56 @@ package struct StepReport: Sendable {
     }
 }
 
+/// What an evaluation gave.
+package struct EvaluationResult: Sendable {
+    /// One of several data sets.
+    package struct Part: Sendable {
+        /// What the data is called.
+        package let data: String
+        /// Mean loss over its scored tokens.
+        package let loss: Double
+        /// What else belongs into the log.
+        package let details: JSONObject
+
+        /// A part as given.
+        package init(data: String, loss: Double, details: JSONObject) {
+            (self.data, self.loss, self.details) = (data, loss, details)
+        }
+    }
+
+    /// Mean loss over all scored tokens.
+    package let loss: Double
+    /// What else belongs into the log.
+    package let details: JSONObject
+    /// The data sets, where there are several; empty otherwise.
+    package let parts: [Part]
+
+    /// A result as given.
+    package init(loss: Double, details: JSONObject = [:], parts: [Part] = []) {
+        (self.loss, self.details, self.parts) = (loss, details, parts)
+    }
+
+    /// The events that tell of it; `isBest` where the loss is the lowest so far.
+    package func events(step: Int, isBest: Bool) -> [TrainingEvent] {
+        var details = details
+        if isBest { details["best"] = .bool(true) }
+        return parts.map { .partialEvaluation(data: $0.data, step: step, loss: $0.loss, details: $0.details) }
+            + [.evaluation(step: step, loss: loss, details: details)]
+    }
+}
+
 /// What a training run tells its caller as it goes.
 package enum TrainingEvent: Sendable {
     /// A step is done.
     case step(StepReport)
     /// An evaluation is done: the step, mean loss over the scored tokens and what else it measured, for the log.
     case evaluation(step: Int, loss: Double, details: JSONObject)
+    /// One of several data sets was evaluated: as `evaluation`, which follows for all of them together.
+    case partialEvaluation(data: String, step: Int, loss: Double, details: JSONObject)
+    /// The adapter of the best evaluation so far stands at `path`.
+    case best(step: Int, path: String)
+    /// The run ends after this step, as so many evaluations in a row were no better.
+    case stoppedEarly(step: Int, evaluations: Int)
     /// A checkpoint stands at `path`.
     case checkpoint(step: Int, path: String)
     /// Something that the user should know of, as a sentence.

@@ -64,6 +64,8 @@ package struct TrainingState {
     package let thresholds: [Threshold]
     /// Whether r has been compared with what tau can reach in this run, which is done once.
     package let hasComparedRatios: Bool
+    /// The evaluations so far.
+    package let validation: ValidationWatch
 
     /// The file of numbers in a checkpoint's directory: AdamW's moments, F32.
     package static let tensorFile = "training_state.safetensors"
@@ -76,7 +78,7 @@ package struct TrainingState {
     /// A state as given.
     package init(
         step: Int, position: DataOrder.Position, configuration: JSONObject, _ numbers: Numbers,
-        thresholds: [Threshold], hasComparedRatios: Bool
+        thresholds: [Threshold], hasComparedRatios: Bool, validation: ValidationWatch = ValidationWatch()
     ) {
         self.step = step
         self.position = position
@@ -86,11 +88,12 @@ package struct TrainingState {
         moments = numbers.moments
         self.thresholds = thresholds
         self.hasComparedRatios = hasComparedRatios
+        self.validation = validation
     }
 
     /// Everything but tensors as JSON; doubles are written so that they read back exactly.
     package var record: JSONValue {
-        .object([
+        var record: JSONObject = [
             "step": .integer(step), "epoch": .integer(position.epoch), "next_example": .integer(position.index),
             "configuration": .object(configuration), "ratios_compared": .bool(hasComparedRatios),
             "thresholds": .array(
@@ -102,7 +105,9 @@ package struct TrainingState {
                         "silent_steps": .integer(threshold.silentSteps), "reported": .bool(threshold.isReported),
                     ])
                 }),
-        ])
+        ]
+        for (key, value) in validation.json.members { record[key] = value }
+        return .object(record)
     }
 
     /// What the two moments of the tensor `name` are called.
@@ -171,6 +176,7 @@ package struct TrainingState {
                     isReported: try field((entry["reported"] ?? .bool(false)).boolValue, "reported")))
         }
         hasComparedRatios = try field((record["ratios_compared"] ?? .bool(false)).boolValue, "ratios_compared")
+        validation = try ValidationWatch(record, step: step, source: source)
         self.thresholds = thresholds
         let isMoment = { (name: String) in
             name.endsInBytes(of: Self.meanSuffix) || name.endsInBytes(of: Self.meanSquareSuffix)

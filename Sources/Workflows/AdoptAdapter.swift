@@ -10,13 +10,12 @@ import Transforms
 /// Throws what reading and checking the adapter throws; `WorkflowError.conflict` for a method of another kind, for a
 /// directory that has gates, and for options that say again what the directory says.
 func adoptAdapter(
-    _ request: InjectRequest, from path: String, _ base: ModelCheckpoint, to output: OutputTarget
-) throws -> InjectReport {
+    _ request: InjectRequest, from path: String, _ base: ModelCheckpoint
+) throws -> MadeAdapter {
     if let other = request.parametersGivenBesideAdapter.first {
         throw WorkflowError.conflict(
             "\(.adoptedAdapter) takes the adapter as it is, so \(other) cannot be given with it")
     }
-    try checkOutput(output.path, keeps: [path])
     let read = try AdapterDirectory.read(path)
     guard !read.configuration.isGated else {
         throw WorkflowError.conflict(
@@ -50,12 +49,8 @@ func adoptAdapter(
                     "method": .string(configuration.methodName),
                 ])
             ]))
-    try directory.write(to: output, rechecking: base.checkpoint.mappings)
     let adapted = NameSet(directory.modules)
-    return InjectReport(
-        match: TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }),
-        method: configuration.methodName, parameterCount: directory.parameterCount + directory.thresholds.count,
-        baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
+    return MadeAdapter(directory, TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }), base)
 }
 
 extension InjectRequest {

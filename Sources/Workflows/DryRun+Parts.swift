@@ -56,17 +56,13 @@ func rehearsePacking(
 package func dryRun(of request: TrainRequest) throws -> DryRun {
     _ = try TrainingOutput.plan(request)
     try request.check()
+    let source = try request.adapter
     let inputs = request.dataPaths + request.evaluationPaths
-    if !request.resumes {
-        try checkOutput(request.outputPath, keeps: [request.basePath, request.adapterPath] + inputs)
-    }
+    let records = RunRecordSet(request)
+    try request.checkOutputs(records, source)
     let base = try ModelCheckpoint.open(request.basePath)
     let configuration = try base.configuration
-    let read = try AdapterDirectory.read(request.adapterPath)
-    try read.checkIsOfLanguageModel()
-    let adapter = try read.validated(against: base.linearModules)
-    try adapter.check(base: try base.fingerprint(), basePath: request.basePath)
-    _ = try adapter.wholeModules(of: base)
+    let adapter = try source.directory(for: base, basePath: request.basePath)
     try request.check(method: adapter.configuration)
     let tokenizer = try Tokenizer.load(modelPath: request.basePath, chatTemplate: request.loading.chatTemplate)
     var loading = request.loading
@@ -74,11 +70,8 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     loading.vocabularySize = configuration.vocabularySize
     let generation = try GenerationDefaults(beside: base.checkpoint)
     loading.endTokens = ModelSession.endTokens(configuration, generation, tokenizer)
-    let data = try Dataset.load(paths: request.dataPaths, tokenizer: tokenizer, options: loading)
-    let steps = try request.training.stepCount(exampleCount: data.examples.count)
-    if !request.evaluationPaths.isEmpty {
-        _ = try Dataset.load(paths: request.evaluationPaths, tokenizer: tokenizer, options: loading)
-    }
+    let data = try RunData(request) { try Dataset.load(paths: $0, tokenizer: tokenizer, options: loading) }
+    let steps = try request.training.stepCount(exampleCount: data.training.count)
 
     let rehearsal = OutputRehearsal()
     // A run's directory is looked at by its own rules, which were followed above.
@@ -88,20 +81,31 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     // About what an event takes, with what else a log has.
     rehearsal.add(logPath, byteCount: 1024 + 512 * steps)
     rehearsal.estimates(logPath)
+    if let text = request.settingsText {
+        rehearsal.add(request.outputPath + "/" + TrainingOutput.settingsFile, byteCount: text.utf8.count)
+    }
+    // About what a step takes in each.
+    for path in records.paths {
+        rehearsal.add(path, byteCount: 512 * steps)
+        rehearsal.estimates(path)
+    }
+    let hasBest = data.validation != nil && request.training.evaluationInterval.map { $0 < steps } ?? false
     let saved = request.training.savedSteps(of: steps, last: request.keptCheckpoints.addingSaturated(1))
     let settings = adapter.configuration.settings
     // What moves ranks leaves sizes that nobody knows before.
     let finished = request.training.trainsThresholdsOnly ? nil : try settings.expected(adapter, after: steps)
-    for step in [nil] + saved.map(Optional.some) {
-        let name = step.map { "/" + TrainingOutput.checkpointName($0) } ?? ""
+    let checkpoints = saved.map { (name: "/" + TrainingOutput.checkpointName($0), step: Int?.some($0)) }
+    let best = hasBest ? [(name: "/" + TrainingOutput.bestName, step: Int?.none)] : []
+    for (name, step) in [(name: "", step: nil)] + best + checkpoints {
         let files = OutputRehearsal()
-        var written = step == nil ? finished ?? adapter : adapter
-        written.statistics = step == nil ? written.statisticsOfARun : nil
+        let isResult = name.isEmpty
+        var written = isResult ? finished ?? adapter : adapter
+        written.statistics = isResult ? written.statisticsOfARun : nil
         try written.write(to: OutputTarget(place, rehearsal: files))
         for file in files.files {
             let path = request.outputPath + name + "/" + lastPathComponent(file.path)
             rehearsal.add(path, byteCount: file.byteCount)
-            if !path.hasSuffix(".safetensors") || step == nil && finished != nil { rehearsal.estimates(path) }
+            if !path.hasSuffix(".safetensors") || isResult && finished != nil { rehearsal.estimates(path) }
         }
         guard let step else { continue }
         var moments = trained.flatMap { tensor in
@@ -129,11 +133,12 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     rehearsal.addMemory(
         "gradients and AdamW's two moments", byteCount: 3 * trainedCount * MemoryLayout<Float>.stride)
     var run = DryRun(
-        rehearsal, outputPath: request.outputPath, whole: inputs + [request.adapterPath] + base.checkpoint.files,
+        rehearsal, outputPath: request.outputPath, whole: inputs + source.paths + base.checkpoint.files,
         numbers: adapter.parameterCount,
         memoryOmission: "activations, which depend on the longest batch, come on top")
     let vocabularyNote = ModelSession.vocabularyNote(tokenizer, rows: configuration.vocabularySize)
-    run.warnings = [vocabularyNote.map { Wording("\(request.basePath): \($0)") }].compactMap { $0 } + data.endWarnings
+    run.warnings =
+        [vocabularyNote.map { Wording("\(request.basePath): \($0)") }].compactMap { $0 } + data.whole.endWarnings
     return run
 }
 

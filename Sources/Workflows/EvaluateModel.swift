@@ -137,14 +137,14 @@ private func evaluate(
     if request.mode == .generate, data.choiceItems.isEmpty {
         throw WorkflowError.unsuitableData(
             path: Dataset.name(of: request.dataPaths),
-            problem: "none of the \(data.examples.count) records has an 'answer', which \(.evaluationMode, "generate") "
+            problem: "none of the \(data.recordCount) records has an 'answer', which \(.evaluationMode, "generate") "
                 + "looks for in generated text")
     }
     let (examples, items) = (data.examples, data.choiceItems)
     let start = ContinuousClock.now
 
     var report = EvaluateReport(
-        loss: LossResult(), records: examples.count, truncated: data.truncatedCount, dtype: session.context.dtype)
+        loss: LossResult(), records: data.recordCount, truncated: data.truncatedCount, dtype: session.context.dtype)
     report.answered = items.count
     let collector = StatisticsCollector(collectingInnerSums: false)
     let gated = session.adapter.flatMap { $0.configuration.isGated ? $0 : nil }

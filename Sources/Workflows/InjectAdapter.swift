@@ -33,6 +33,9 @@ public struct InjectRequest: Sendable {
     /// Whether an existing output is replaced.
     public var replaces = false
 
+    /// The method where none is named.
+    package static let defaultMethod = "ts-lora"
+
     /// A request with the defaults.
     public init(basePath: String, outputPath: String) {
         self.basePath = basePath
@@ -62,11 +65,40 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
 
 func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> InjectReport {
     let base = try ModelCheckpoint.open(request.basePath)
-    try checkOutput(output.path, keeps: [request.basePath] + [request.selectionPath].compactMap { $0 })
-    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base, to: output) }
+    try checkOutput(output.path, keeps: [request.basePath] + request.inputPaths)
+    let made = try makeAdapter(request, base)
+    try made.directory.write(to: output, rechecking: base.checkpoint.mappings)
+    return made.report
+}
+
+/// An adapter that was made and is not written yet.
+struct MadeAdapter {
+    /// The adapter.
+    let directory: AdapterDirectory
+    /// What was done.
+    let report: InjectReport
+
+    /// An adapter of the modules that `match` tells.
+    init(_ directory: AdapterDirectory, _ match: TargetMatch, _ base: ModelCheckpoint) {
+        self.directory = directory
+        report = InjectReport(
+            match: match, method: directory.configuration.methodName,
+            parameterCount: directory.parameterCount + directory.thresholds.count,
+            baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
+    }
+}
+
+extension InjectRequest {
+    /// What is read beside the base.
+    var inputPaths: [String] { [adapterPath, selectionPath].compactMap { $0 } }
+}
+
+/// Makes what `inject` writes.
+func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> MadeAdapter {
+    if let path = request.adapterPath { return try adoptAdapter(request, from: path, base) }
     // An adapter is made to be trained.
     if base.architecture != nil { try base.checkGraphReadsAll() }
-    let (kind, isGated) = try AdapterKind.named(request.method ?? "ts-lora")
+    let (kind, isGated) = try AdapterKind.named(request.method ?? InjectRequest.defaultMethod)
     let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
     let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
     let settings = try request.options.settings(for: kind, request.preset, targets: targets)
@@ -120,9 +152,5 @@ func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> 
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: NameTable(uniqueKeysWithValues: thresholds),
         origin: AdapterOrigin(base: try base.fingerprint()))
-    try directory.write(to: output, rechecking: base.checkpoint.mappings)
-    return InjectReport(
-        match: match, method: configuration.methodName,
-        parameterCount: directory.parameterCount + directory.thresholds.count,
-        baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
+    return MadeAdapter(directory, match, base)
 }

@@ -4,6 +4,36 @@ import Models
 import TensorCore
 import Tokenization
 
+/// Where an adapter comes from that a model gets.
+enum AdapterSource {
+    /// From the disk.
+    case stored(String)
+    /// It is made as `inject` makes it.
+    case new(InjectRequest)
+
+    /// The adapter, checked against the base: a new one as it would be read where `inject` had written it.
+    func directory(for base: ModelCheckpoint, basePath: String) throws -> AdapterDirectory {
+        let read: AdapterDirectory
+        switch self {
+        case .stored(let path): read = try AdapterDirectory.read(path)
+        case .new(let request): read = try makeAdapter(request, base).directory.asRead()
+        }
+        try read.checkIsOfLanguageModel()
+        let directory = try read.validated(against: base.linearModules)
+        try read.check(base: try base.fingerprint(), basePath: basePath)
+        _ = try read.wholeModules(of: base)
+        return directory
+    }
+
+    /// What is read for it.
+    var paths: [String] {
+        switch self {
+        case .stored(let path): [path]
+        case .new(let request): request.inputPaths
+        }
+    }
+}
+
 /// A base model, opened and loaded for computing, and perhaps an adapter in it.
 package final class ModelSession {
     /// The base as given.
@@ -28,8 +58,15 @@ package final class ModelSession {
     ///
     /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking
     /// them throws.
-    package init(
+    package convenience init(
         basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions, chatTemplate: String? = nil
+    ) throws {
+        try self.init(basePath: basePath, adapterPath.map { .stored($0) }, compute, chatTemplate: chatTemplate)
+    }
+
+    /// The same with an adapter that is stored or made for it.
+    init(
+        basePath: String, _ source: AdapterSource?, _ compute: ComputeOptions, chatTemplate: String? = nil
     ) throws {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
@@ -37,13 +74,7 @@ package final class ModelSession {
         // It limits the threads, those that read the adapter too.
         context = try compute.makeContext()
         generation = try GenerationDefaults(beside: checkpoint.checkpoint)
-        if let adapterPath {
-            let read = try AdapterDirectory.read(adapterPath)
-            try read.checkIsOfLanguageModel()
-            directory = try read.validated(against: checkpoint.linearModules)
-            try read.check(base: try checkpoint.fingerprint(), basePath: basePath)
-            _ = try read.wholeModules(of: checkpoint)
-        }
+        directory = try source?.directory(for: checkpoint, basePath: basePath)
         tokenizer = try Tokenizer.load(modelPath: basePath, chatTemplate: chatTemplate)
         model = try checkpoint.makeModel(context)
         if let vocabularyNote { compute.note("\(basePath): \(vocabularyNote)") }

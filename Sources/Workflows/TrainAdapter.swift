@@ -12,8 +12,11 @@ import Transforms
 public struct TrainRequest: Sendable {
     /// The base checkpoint.
     public var basePath: String
-    /// The adapter to start from.
-    public var adapterPath: String
+    /// The adapter to start from; nil where `newAdapter` says which is made.
+    public var adapterPath: String?
+    /// The adapter that is made to start from, as `inject` makes it of the run's base; nil where `adapterPath` names
+    /// one. Its `basePath`, `outputPath` and `replaces` say nothing here: it goes to the run's directory, trained.
+    public var newAdapter: InjectRequest?
     /// Files of records to train on, in this order; `-` is standard input. At least one.
     public var dataPaths: [String]
     /// Files of records to evaluate on, in this order; empty for none.
@@ -34,6 +37,12 @@ public struct TrainRequest: Sendable {
     public var replaces = false
     /// Checkpoints to keep, the newest; at least 1.
     public var keptCheckpoints = 3
+    /// A folder for TensorBoard's event file; nil for none.
+    public var eventFolder: String?
+    /// A file for a table of steps and evaluations, comma-separated values; nil for none.
+    public var tablePath: String?
+    /// What is saved beside the log as the run's settings, in a form that the caller can take back; nil for nothing.
+    package var settingsText: String?
     /// Settings of thresholds that were given, which a dense adapter has no use for.
     package var givenThresholdSettings: [Parameter] = []
 
@@ -43,6 +52,27 @@ public struct TrainRequest: Sendable {
         self.adapterPath = adapterPath
         dataPaths = [dataPath]
         self.outputPath = outputPath
+    }
+
+    /// A request with the program's defaults to train a new adapter; its bytes are those of `inject` and `train`.
+    public init(basePath: String, newAdapter: InjectRequest, dataPath: String, outputPath: String) {
+        self.basePath = basePath
+        self.newAdapter = newAdapter
+        dataPaths = [dataPath]
+        self.outputPath = outputPath
+    }
+
+    /// The adapter to start from; throws `conflict` unless there is one.
+    var adapter: AdapterSource {
+        get throws(WorkflowError) {
+            switch (adapterPath, newAdapter) {
+            case (let path?, nil): return .stored(path)
+            case (nil, var new?):
+                new.basePath = basePath
+                return .new(new)
+            default: throw .conflict("\(.adapter) or a new adapter is needed, and not both")
+            }
+        }
     }
 
     /// The first file of records to train on; setting it makes it the only one.
@@ -71,6 +101,8 @@ public struct TrainReport: Sendable {
     /// Mean sparsity there (equation 21, over the modules that have a rank) and the range of tau; nil for a dense
     /// adapter.
     package var gates: (meanSparsity: Double, tauRange: ClosedRange<Float>)?
+    /// The evaluation with the lowest loss, and where its adapter is; nil where there was none before the end.
+    public var best: (loss: Double, step: Int, path: String)?
     /// Seconds of the steps of this process.
     public var trainingSeconds: Double
     /// Tokens per second over those steps.
@@ -123,11 +155,11 @@ private func train(
     aside: inout String?
 ) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
-    let paths = [request.basePath, request.adapterPath] + request.dataPaths + request.evaluationPaths
-    if !request.resumes { try checkOutput(request.outputPath, keeps: paths) }
+    let source = try request.adapter
+    let records = RunRecordSet(request)
+    try request.checkOutputs(records, source)
     let session = try ModelSession(
-        basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
-        chatTemplate: request.loading.chatTemplate)
+        basePath: request.basePath, source, request.compute, chatTemplate: request.loading.chatTemplate)
     guard let adapter = session.adapter, let directory = session.directory else {
         preconditionFailure("a session with an adapter path has an adapter")
     }
@@ -136,22 +168,17 @@ private func train(
     loading.limit = session.model.configuration.maximumPositions
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.endTokens = session.endTokens
-    let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
-    let evaluation =
-        request.evaluationPaths.isEmpty
-        ? nil : try Dataset.load(paths: request.evaluationPaths, tokenizer: session.tokenizer, options: loading)
-    let evaluationExamples = evaluation.map { Array($0.examples.prefix(request.evaluationLimit ?? .max)) }
+    let data = try RunData(request) {
+        try Dataset.load(paths: $0, tokenizer: session.tokenizer, options: loading)
+    }
     let loop = try TrainingLoop(
-        session.model, adapter, examples: data.examples, source: Dataset.name(of: request.dataPaths), request.training)
+        session.model, adapter, examples: data.training, source: Dataset.name(of: request.dataPaths),
+        request.training)
     let inputs = RunInputs(
-        base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data, adapter: directory,
-        dtype: session.context.dtype, threads: session.context.threadCount)
-    try progress(
-        .loaded(
-            examples: data.examples.count, tokens: data.tokenCount, scored: data.scoredCount,
-            truncated: data.truncatedCount,
-            steps: loop.totalSteps))
-    for warning in data.endWarnings { try progress(.warning(TrainWarning(wording: warning))) }
+        base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data.whole,
+        adapter: directory, dtype: session.context.dtype, threads: session.context.threadCount)
+    try data.tell(progress, steps: loop.totalSteps)
+    for warning in data.whole.endWarnings { try progress(.warning(TrainWarning(wording: warning))) }
     try progress(
         .ready(
             parameters: adapter.thresholds.count
@@ -160,7 +187,12 @@ private func train(
             threads: session.context.threadCount))
     let run = try output.begin()
     var isFinished = false
-    defer { if !isFinished { aside = run.giveUp() } }
+    defer {
+        if !isFinished {
+            records.giveUp()
+            aside = run.giveUp()
+        }
+    }
     var tally = RunTally()
     if let checkpoint = run.checkpointToResume {
         let state = try run.readState(checkpoint, adapter: directory, inputs: inputs)
@@ -168,6 +200,8 @@ private func train(
         tally.losses = try run.recentLosses(endingAt: loop.step, count: RunTally.lossCount)
         try progress(.resumed(step: loop.step))
     }
+    if let text = request.settingsText { try run.write(settings: text) }
+    try records.begin(after: run.checkpointToResume == nil ? nil : loop.step)
 
     session.context.products.measuresTime = true
     var callbacks = TrainingCallbacks(
@@ -178,20 +212,22 @@ private func train(
                 tally.add(report)
             }
             try run.log(event)
+            try records.add(event)
             try progress(TrainProgress(event))
+        },
+        saveBest: { best in
+            try run.saveBest(best, directory, adapter)
         },
         save: { state in
             // A state is saved behind the report of its step, which has looked whether the base stayed as it was.
             try run.saveCheckpoint(state, directory, adapter, inputs, keeping: request.keptCheckpoints)
         }, shouldStop: shouldStop)
-    if let evaluationExamples {
+    if let validation = data.validation {
         callbacks.evaluate = {
             struct CutShort: Error {}
             do {
-                let result = try evaluateLoss(session.model, evaluationExamples) { _ in
-                    if shouldStop() { throw CutShort() }
-                }
-                return (result.meanLoss, ["perplexity": .real(result.perplexity)])
+                return validation.result(
+                    try validation.measure(session.model) { _ in if shouldStop() { throw CutShort() } })
             } catch is CutShort {
                 return nil
             }
@@ -201,27 +237,23 @@ private func train(
     let productSeconds = session.context.products.seconds
     try adapter.finishRun()
 
-    let (source, examples) =
-        evaluationExamples.map { (Dataset.name(of: request.evaluationPaths), $0) }
-        ?? (Dataset.name(of: request.dataPaths), Array(data.examples.prefix(statisticsRecordLimit)))
-    try progress(.measuring(source: source, examples: examples.count))
-    let (measured, statistics) = try session.overUnchangedBase {
-        try measureGates(session, adapter, examples, source: source) { _ in
+    let sets = data.validation ?? data.statisticsSets(of: request, limit: statisticsRecordLimit)
+    try progress(.measuring(source: sets.name, examples: sets.examples.count))
+    let (losses, statistics) = try session.overUnchangedBase {
+        try measureGates(session, adapter, sets) { _ in
             if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
         }
     }
-    if evaluationExamples != nil {
-        let event = TrainingEvent.evaluation(
-            step: loop.step, loss: measured.meanLoss, details: ["perplexity": .real(measured.perplexity)])
-        try run.log(event)
-        try progress(TrainProgress(event))
-    }
+    let measured = LossResult(adding: losses)
+    // A run that ended early was evaluated after its last step.
+    if data.validation != nil, !loop.hasStoppedEarly { try loop.take(sets.result(losses), callbacks) }
     let taus = adapter.thresholds.values
     var report = TrainReport(
         steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
         gates: taus.isEmpty ? nil : (adapter.configuration.meanSparsity(statistics.modules), taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
+    if let best = loop.validation.best, let path = run.bestPath { report.best = (best.loss, best.step, path) }
     // A finished run that was resumed keeps what it took.
     if tally.tokens == 0, let end = try run.lastEnd() { report.takeTimes(of: end) }
     try run.logEnd([
@@ -230,39 +262,40 @@ private func train(
         "peak_tensor_bytes": .integer(report.peakTensorBytes),
     ])
     try run.finish(
-        tuned(directory, adapter, statistics, request, report, evaluation: evaluationExamples?.count))
+        tuned(directory, adapter, statistics, request, report, data.validation))
     isFinished = true
     return report
 }
 
-/// One pass over `examples` with adapter and tau as they are and dropout off: the loss, and what each gate did (nothing
+/// One pass over data sets with adapter and tau as they are and dropout off: the losses, and what each gate did (nothing
 /// for a dense adapter). `progress` is told how many examples are done, and may throw to stop.
-package func measureGates(
-    _ session: ModelSession, _ adapter: InjectedAdapter, _ examples: [Example], source: String,
+func measureGates(
+    _ session: ModelSession, _ adapter: InjectedAdapter, _ sets: ValidationSets,
     progress: (Int) throws -> Void = { _ in }
-) throws -> (LossResult, AdapterStatistics) {
+) throws -> ([LossResult], AdapterStatistics) {
     let collector = StatisticsCollector(collectingInnerSums: true)
-    let result = try evaluateLoss(
-        session.model, examples, observer: adapter.configuration.isGated ? collector : nil, progress: progress)
-    return (
-        result,
-        AdapterStatistics(
-            source: "\(examples.count) records of \(source) (\(result.tokens) tokens)", modules: collector.statistics)
-    )
+    let losses = try sets.measure(
+        session.model, observer: adapter.configuration.isGated ? collector : nil, progress: progress)
+    let source = "\(sets.examples.count) records of \(sets.name) (\(LossResult(adding: losses).tokens) tokens)"
+    return (losses, AdapterStatistics(source: source, modules: collector.statistics))
 }
 
 /// The directory of the trained adapter.
 private func tuned(
     _ directory: AdapterDirectory, _ adapter: InjectedAdapter, _ statistics: AdapterStatistics,
-    _ request: TrainRequest, _ report: TrainReport, evaluation: Int?
+    _ request: TrainRequest, _ report: TrainReport, _ validation: ValidationSets?
 ) throws -> AdapterDirectory {
     var training = request.training.json
     training["data"] = Dataset.record(of: request.dataPaths)
     training["optimizer_steps"] = .integer(report.steps)
     training["final_loss"] = .real(report.finalLoss)
-    if evaluation != nil {
-        training["evaluation_data"] = Dataset.record(of: request.evaluationPaths)
+    if let validation {
+        training["evaluation_data"] = validation.record
         training["evaluation_loss"] = .real(report.measured.meanLoss)
+    }
+    if let best = report.best {
+        training["best_evaluation_loss"] = .real(best.loss)
+        training["best_step"] = .integer(best.step)
     }
     training["training_seconds"] = .real(report.trainingSeconds)
     training["tokens_per_second"] = .real(report.tokensPerSecond)
@@ -270,6 +303,16 @@ private func tuned(
         configuration: adapter.configuration, modules: directory.modules, tensors: adapter.tensors,
         thresholds: adapter.thresholds, statistics: adapter.configuration.isGated ? statistics : nil,
         origin: AdapterOrigin(base: directory.base, training: .object(training), history: directory.history))
+}
+
+extension TrainRequest {
+    /// Throws where an output would replace an input, or a file that is there.
+    func checkOutputs(_ records: RunRecordSet, _ source: AdapterSource) throws {
+        let paths = [basePath] + source.paths + dataPaths + evaluationPaths
+        if !resumes { try checkOutput(outputPath, keeps: paths) }
+        for path in records.paths { try checkOutput(path, keeps: paths) }
+        try records.check(self)
+    }
 }
 
 /// Sums over the steps of a process.
@@ -324,11 +367,6 @@ struct RunInputs {
 }
 
 extension Dataset {
-    /// Files of records as a run's record names them: one by its path, several in a list.
-    fileprivate static func record(of paths: [String]) -> JSONValue {
-        paths.count == 1 ? .string(paths[0]) : .array(paths.map { .string($0) })
-    }
-
     /// What to say of conversations after which the model will not stop.
     var endWarnings: [Wording] {
         var warnings: [Wording] = []

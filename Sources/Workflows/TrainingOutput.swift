@@ -6,7 +6,9 @@ import Training
 /// The directory of a training run:
 ///
 ///     OUT/log.jsonl             one line an event, appended as they come
+///     OUT/config.yaml           the run's settings, where the caller gave them
 ///     OUT/checkpoint-000100/    adapter and optimizer state after step 100; complete or not there
+///     OUT/best/                 the adapter of the evaluation with the lowest loss, where there are several
 ///     OUT/adapter_config.json ... the adapter, once the run is done
 ///
 /// An adapter is only seen once its configuration file stands, and that comes last.
@@ -16,6 +18,8 @@ struct TrainingOutput {
     private let movesAside: Bool
 
     static let logFile = "log.jsonl"
+    static let settingsFile = "config.yaml"
+    static let bestName = "best"
     private static let checkpointPrefix = "checkpoint-"
     /// Digits of the step in a checkpoint's name.
     private static let stepDigits = 6
@@ -120,6 +124,13 @@ final class RunDirectory {
     /// The checkpoint of the latest step; nil before the first.
     var newestCheckpoint: String? { try? Self.checkpoints(in: path).last }
 
+    /// Saves the run's settings. Throws `CheckpointError.writeFailed`.
+    func write(settings text: String) throws(CheckpointError) {
+        let file = try AtomicFileWriter(OutputTarget(joinedPath(path, TrainingOutput.settingsFile), replacing: true))
+        try file.write(Array(text.utf8))
+        try file.commit()
+    }
+
     /// Appends an event to the log. Throws `CheckpointError.writeFailed`.
     func log(_ event: TrainingEvent) throws {
         var line: JSONObject
@@ -130,6 +141,16 @@ final class RunDirectory {
         case .evaluation(let step, let loss, let details):
             line = ["event": .string("evaluation"), "step": .integer(step), "loss": .real(loss)]
             for (key, value) in details.members { line[key] = value }
+        case .partialEvaluation(let data, let step, let loss, let details):
+            line = [
+                "event": .string("evaluation"), "step": .integer(step), "data": .string(data), "loss": .real(loss),
+            ]
+            for (key, value) in details.members { line[key] = value }
+        case .best: return
+        case .stoppedEarly(let step, let evaluations):
+            line = [
+                "event": .string("early stop"), "step": .integer(step), "evaluations": .integer(evaluations),
+            ]
         case .checkpoint(let step, let path):
             line = [
                 "event": .string("checkpoint"), "step": .integer(step), "path": .string(lastPathComponent(path)),
@@ -204,6 +225,29 @@ final class RunDirectory {
         TemporaryOutputs.remove(path)
         try output.commit()
         for old in try Self.checkpoints(in: path).dropLast(keeping) { removeTree(old) }
+        return target
+    }
+
+    /// Where the adapter of the best evaluation is; nil where there is none.
+    var bestPath: String? {
+        let target = joinedPath(path, TrainingOutput.bestName)
+        return pathKind(target) == .directory ? target : nil
+    }
+
+    /// Writes the adapter of the best evaluation so far, whole or not at all, in place of an earlier one. The path.
+    func saveBest(
+        _ best: ValidationWatch.Best, _ directory: AdapterDirectory, _ adapter: InjectedAdapter
+    ) throws -> String {
+        let target = joinedPath(path, TrainingOutput.bestName)
+        let current = try AdapterDirectory(
+            configuration: adapter.configuration, modules: directory.modules, tensors: adapter.tensors,
+            thresholds: adapter.thresholds,
+            origin: AdapterOrigin(
+                base: directory.base,
+                training: .object([
+                    "optimizer_steps": .integer(best.step), "evaluation_loss": .real(best.loss),
+                ]), history: directory.history))
+        try current.write(to: OutputTarget(target, replacing: true))
         return target
     }
 

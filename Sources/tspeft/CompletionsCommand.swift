@@ -18,6 +18,9 @@ struct CompletionsCommand: ParsableCommand {
     @Argument(help: "The shell: bash, zsh or fish.")
     var shell: String
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func run() throws {
         guard let script = CompletionScripts.text(for: shell) else {
             throw WorkflowError.unknownName(what: "shell", found: shell, known: CompletionScripts.shells)

@@ -74,6 +74,9 @@ struct ConvertCommand: ParsableCommand {
         var threads: Int?
     }
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func run() throws {
         var request = ConvertRequest(inputPath: input, outputPath: output)
         request.format = rare.to

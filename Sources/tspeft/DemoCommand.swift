@@ -33,6 +33,9 @@ struct DemoCommand: ParsableCommand {
     @OptionGroup(title: "Computation")
     var compute: ComputeArguments
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         try checkCounts([("--steps", steps)])
     }

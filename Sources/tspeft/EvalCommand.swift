@@ -45,6 +45,9 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup(title: "Computation")
     var compute: ComputeArguments
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         try checkCounts([("--limit", limit), ("--max-new-tokens", maxNewTokens)])
     }

@@ -50,6 +50,9 @@ struct ExportCommand: ParsableCommand {
     @OptionGroup
     var rehearsal: DryRunArguments
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func run() throws {
         var request = ExportRequest(adapterPath: adapter, format: to, outputPath: output)
         request.basePath = base

@@ -53,6 +53,9 @@ struct GenerateCommand: ParsableCommand {
     @OptionGroup(title: "Computation")
     var compute: ComputeArguments
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         try checkCounts([("--max-tokens", maxTokens), ("--top-k", topK)])
         if system != nil, !chat { throw ValidationError("--system needs --chat") }

@@ -64,6 +64,9 @@ struct InspectCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         if other != nil, stats || checksum {
             throw ValidationError("--stats and --checksum are for one path; with two, their tensors are compared")

@@ -94,6 +94,9 @@ struct MergeCommand: ParsableCommand {
         }
     }
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func run() throws {
         var request = MergeRequest(
             basePath: base, adapters: try adapter.map { try MergeRequest.Adapter(argument: $0) }, outputPath: output)

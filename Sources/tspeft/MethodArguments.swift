@@ -3,12 +3,45 @@ import ArgumentParser
 import CheckpointIO
 import TSPEFT
 
-/// The numbers of a new adapter: an option for each `MethodOption` of any method. A method so brings its options with
-/// it; which belong to which method is for `MethodOptions` to say.
+/// Which of the methods' numbers a section of the help has.
+protocol MethodSection {
+    /// Whether the numbers that `owners` have belong here.
+    static func holds(ownedBy owners: [AdapterKind]) -> Bool
+}
+
+/// Numbers of most methods, and those of one that no other section is for.
+enum CommonNumbers: MethodSection {
+    static func holds(ownedBy owners: [AdapterKind]) -> Bool {
+        !LowRankNumbers.holds(ownedBy: owners) && !AdaLoRANumbers.holds(ownedBy: owners)
+            && !OtherNumbers.holds(ownedBy: owners)
+    }
+}
+
+/// Numbers of LoRA's kin alone, but for alpha, which everybody gives.
+enum LowRankNumbers: MethodSection {
+    static func holds(ownedBy owners: [AdapterKind]) -> Bool {
+        owners == [.lora] || owners == [.lora, .dora]
+    }
+}
+
+/// Numbers of AdaLoRA alone.
+enum AdaLoRANumbers: MethodSection {
+    static func holds(ownedBy owners: [AdapterKind]) -> Bool { owners == [.adalora] }
+}
+
+/// Numbers of one of the other methods alone.
+enum OtherNumbers: MethodSection {
+    static func holds(ownedBy owners: [AdapterKind]) -> Bool {
+        owners == [.adapter] || owners == [.vera] || owners == [.ia3]
+    }
+}
+
+/// The numbers of a new adapter: an option for each `MethodOption` of any method that the section holds. A method so
+/// brings its options with it; which belong to which method is for `MethodOptions` to say.
 ///
 /// The parser finds a type's options by reflection and has it decode them by name, so this type reflects options that
 /// it makes from the table, and decodes each by its key.
-struct MethodArguments: ParsableArguments, CustomReflectable {
+struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflectable {
     /// The options that were given.
     private(set) var options = MethodOptions()
 
@@ -16,13 +49,18 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
 
     init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: OptionKey.self)
-        for option in MethodOptions.all {
+        for option in Self.table {
             options[option.key] = try Self.argument(option).value(container, OptionKey(option.key))
         }
     }
 
     var customMirror: Mirror {
-        Mirror(self, children: MethodOptions.all.map { ("_" + $0.key, Self.argument($0).wrapper) })
+        Mirror(self, children: Self.table.map { ("_" + $0.key, Self.argument($0).wrapper) })
+    }
+
+    /// The section's options.
+    private static var table: [MethodOption] {
+        MethodOptions.all.filter { Section.holds(ownedBy: MethodOptions.owners(of: $0.key)) }
     }
 
     /// A key of the parser's.
@@ -126,7 +164,10 @@ struct MethodArguments: ParsableArguments, CustomReflectable {
         if !isCommon { text = "\(ownersText(owners)): " + text }
         if let other = option.sameAs { text += ", as \(OptionWords.option(ofMethodKey: other))" }
         text += "."
-        guard let initial = option.initial else { return text }
+        guard let initial = option.initial else {
+            if option.isByPattern { return text + " (default: none)" }
+            return option.sameAs.map { text + " (default: that of \(OptionWords.option(ofMethodKey: $0)))" } ?? text
+        }
         let others = owners.compactMap { owner in
             owner.settings.options.first { $0.key == option.key }?.initial.flatMap { own in
                 own == initial ? nil : "\(owner) \(own)"

@@ -45,6 +45,9 @@ struct PruneCommand: ParsableCommand {
     @OptionGroup
     var rehearsal: DryRunArguments
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         if (keep == nil) == (select == nil) { throw ValidationError("give either --keep or --select") }
         if by != nil, keep == nil { throw ValidationError("--by is for --keep; a selection has its modules already") }

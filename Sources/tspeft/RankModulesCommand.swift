@@ -46,6 +46,9 @@ struct RankModulesCommand: ParsableCommand {
     @Flag(help: "Print JSON.")
     var json = false
 
+    @OptionGroup
+    var config: ConfigArguments
+
     func validate() throws {
         if output != nil, keep == nil { throw ValidationError("-o writes a choice of modules: give --keep too") }
         if rehearsal.dryRun, output == nil {

@@ -52,22 +52,26 @@ struct RootCommand: ParsableCommand {
         raiseFileLimit()
         Signals.watch()
         LostInputs.watch()
+        var given = CommandWords()
         do {
             try checkAskedLevel()
             let arguments = Set(CommandLine.arguments.dropFirst())
             if arguments == ["--version", "--verbose"] { return printVersion() }
             try checkCommandName()
-            var command = try parseAsRoot()
+            given = try CommandWords(Array(CommandLine.arguments.dropFirst()))
+            var command = try parseAsRoot(given.words)
             try command.run()
         } catch let error as any ReportableError {
             Terminal.endProgress()
             TemporaryOutputs.removeAll()
-            Terminal.note("tspeft: \(OptionWords.text(error))")
+            let text = OptionWords.text(error)
+            let place = error.exitStatus == .usage ? given.place(of: text).map { $0 + ": " } : nil
+            Terminal.note("tspeft: \(place ?? "")\(text)")
             Glibc.exit(error.exitStatus.rawValue)
         } catch {
             Terminal.endProgress()
             TemporaryOutputs.removeAll()
-            end(with: error)
+            end(with: error, given)
         }
     }
 
@@ -111,14 +115,14 @@ struct RootCommand: ParsableCommand {
 
     /// The same of an option that there is none of, with those that may have been meant; nil for what the parser says of
     /// something else. Where it says that something is missing, a mistyped option may be why.
-    static func unknownOption(_ message: String) -> String? {
+    static func unknownOption(_ message: String, in arguments: [String]) -> String? {
         let mark = "Unknown option '"
         let facts = givenCommand.flatMap { CommandFacts.program.command($0) } ?? CommandFacts.program
         var name: String?
         if message.hasPrefix(mark), let end = message.dropFirst(mark.count).firstIndex(of: "'") {
             name = String(message.dropFirst(mark.count)[..<end])
         } else if message.hasPrefix("Missing expected argument") {
-            name = facts.unknownOption(in: Array(CommandLine.arguments.dropFirst()))
+            name = facts.unknownOption(in: arguments)
         }
         guard let name else { return nil }
         /// The nearest among the names of options.
@@ -131,8 +135,8 @@ struct RootCommand: ParsableCommand {
     }
 
     /// Ends the program as the parser wants it: help and the like go to stdout; what is wrong with the command line is
-    /// one sentence on stderr.
-    private static func end(with error: any Error) -> Never {
+    /// one sentence on stderr, which begins with its place where that is a file of settings.
+    private static func end(with error: any Error, _ given: CommandWords) -> Never {
         let code = exitCode(for: error)
         if code.isSuccess {
             let text = shown(fullMessage(for: error))
@@ -140,7 +144,8 @@ struct RootCommand: ParsableCommand {
         } else {
             let said = sentence(message(for: error))
             let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
-            Terminal.note("tspeft: \(unknownOption(said) ?? said)\(help)")
+            let place = given.place(of: said).map { $0 + ": " } ?? ""
+            Terminal.note("tspeft: \(place)\(unknownOption(said, in: given.words) ?? said)\(help)")
         }
         Glibc.exit(code.rawValue)
     }

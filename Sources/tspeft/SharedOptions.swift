@@ -50,7 +50,11 @@ func checkCounts(_ counts: [(name: String, value: Int?)], least: Int = 1) throws
 
 /// The paper's settings, for the commands that take a part of them.
 struct PresetArguments: ParsableArguments {
-    @Option(help: "Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win.")
+    @Option(
+        help: """
+            Settings of the paper: \(Preset.all.map(\.name).joined(separator: ", ")); single options win. \
+            (default: none)
+            """)
     var preset: String?
 
     /// The settings of the preset that is asked for; throws for a name that is none.
@@ -79,7 +83,9 @@ struct DryRunArguments: ParsableArguments {
 struct LoadingArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Longest example in tokens; longer ones lose the beginning of their prompt.", valueName: "tokens"))
+            "Longest example in tokens: longer texts are cut into parts, other records lose the beginning of their "
+                + "prompt. (default: the model's positions; \(LoadingOptions.plainTextLength) for .txt files)",
+            valueName: "tokens"))
     var maxLength: Int?
 
     @Flag(help: "Score prompts too, not just what the model is to say.")

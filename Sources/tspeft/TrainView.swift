@@ -24,12 +24,20 @@ final class TrainView {
             Terminal.note(
                 "training \(grouped(parameters)) numbers in \(modules) modules, \(precision.rawValue.uppercased()), "
                     + "\(threads) threads")
+        case .prepared(let texts, let parts, let heldBack):
+            if texts > 0 { Terminal.note("\(counted(texts, "long text")) cut into \(grouped(parts)) parts") }
+            if heldBack > 0 { Terminal.note("\(counted(heldBack, "example")) held back for validation") }
         case .resumed(let step): Terminal.note("resumed after step \(step)")
         case .measuring(let source, let examples):
             Terminal.note("measuring the gates over \(examples) records of \(source)")
         case .step(let step): show(step)
         case .evaluation(let step, let loss, _):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
+        case .partialEvaluation(let data, let step, let loss, _):
+            Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4)) of \(data)")
+        case .best(let step, let path): Terminal.note("step \(step)  the best so far, saved \(path)")
+        case .stoppedEarly(let step, let evaluations):
+            Terminal.note("step \(step)  ends here: no lower loss in \(counted(evaluations, "evaluation"))")
         case .checkpoint(let step, let path): Terminal.note("step \(step)  saved \(path)")
         case .warning(let warning): Terminal.note("warning: \(OptionWords.text(warning.wording))")
         }
@@ -69,3 +77,6 @@ final class TrainView {
         Terminal.endProgress()
     }
 }
+
+/// `1 example`, `2 examples`.
+private func counted(_ count: Int, _ word: String) -> String { "\(grouped(count)) \(word)\(count == 1 ? "" : "s")" }

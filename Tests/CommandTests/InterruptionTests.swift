@@ -31,7 +31,8 @@ import Testing
             #expect(stopped.output.isEmpty)
             #expect(stopped.errorLines.last?.contains("--resume") == true, "\(stopped.errors)")
             let left = try names(in: folder + "/stopped")
-            #expect(left.count == 2 && left[0].hasPrefix("checkpoint-") && left[1] == "log.jsonl", "\(left)")
+            #expect(left.count == 3 && left[0].hasPrefix("checkpoint-"), "\(left)")
+            #expect(left.suffix(2) == ["config.yaml", "log.jsonl"], "\(left)")
 
             let inspected = try program.run(["inspect", "stopped"])
             #expect(inspected.status == 0)

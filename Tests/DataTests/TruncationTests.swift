@@ -78,11 +78,56 @@ struct TruncationTests {
         #expect(try refusal([good, #"{"prompt": "", "completion": ""}"#], tinyTokenizer()) == sentence)
     }
 
-    @Test func textKeepsItsBeginning() throws {
-        let data = try loadLines(
-            [#"{"text": "Hello there"}"#], beginningTokenizer(), LoadingOptions(maxLength: 3))
-        #expect(data.examples == [Example(tokens: [0, 41, 344], scored: [false, true, true])])
-        #expect(data.truncatedCount == 1)
+    /// Every token but the first is predicted once, from what is before it in the text.
+    @Test(arguments: 2...12) func longTextIsCutAndNothingIsLost(_ maxLength: Int) throws {
+        let lines = [#"{"text": "Hello there, a b c d e f g h"}"#, #"{"text": "a b"}"#, letters]
+        let whole = try loadLines(lines, beginningTokenizer())
+        guard maxLength >= 3 else {
+            let texts = try loadLines(Array(lines[..<2]), beginningTokenizer(), LoadingOptions(maxLength: maxLength))
+            #expect(texts.examples.allSatisfy { $0.tokens.count == 2 })
+            return
+        }
+        let data = try loadLines(lines, beginningTokenizer(), LoadingOptions(maxLength: maxLength))
+        let parts = data.examples.dropLast().prefix { $0.tokens.first != 0 || $0 == data.examples[0] }
+        #expect(parts.allSatisfy { $0.tokens.count <= maxLength && $0.tokens.count >= 2 })
+        var text = parts[0].tokens
+        var scored = parts[0].scored
+        for part in parts.dropFirst() {
+            #expect(part.tokens.first == text.last && part.scored.first == false)
+            text += part.tokens.dropFirst()
+            scored += part.scored.dropFirst()
+        }
+        #expect(text == whole.examples[0].tokens && scored == whole.examples[0].scored)
+        #expect(data.recordCount == 3)
+        #expect(data.cutTexts.parts == (parts.count > 1 ? parts.count : 0) + (data.cutTexts.texts == 2 ? 2 : 0))
+        let first = data.prefix(1)
+        #expect(first.examples == Array(parts) && first.recordCount == 1)
+    }
+
+    @Test func fileOfPlainTextIsCut() throws {
+        let text = Array(repeating: "Hello there, a b c d.\n", count: 200).joined()
+        try withTemporaryFolder { folder in
+            let path = folder + "/book.txt"
+            try writeFile(path, Array([0xEF, 0xBB, 0xBF]) + Array(text.utf8))
+            let tokenizer = try beginningTokenizer()
+            let data = try Dataset.load(path: path, tokenizer: tokenizer)
+            #expect(data.recordCount == 1 && data.examples.count > 1)
+            #expect(data.examples.dropLast().allSatisfy { $0.tokens.count == LoadingOptions.plainTextLength })
+            #expect(data.cutTexts.texts == 1 && data.cutTexts.parts == data.examples.count)
+            let tokens = data.examples[0].tokens + data.examples.dropFirst().flatMap { $0.tokens.dropFirst() }
+            #expect(tokenizer.decode(tokens, skippingSpecialTokens: true) == text)
+            let short = try Dataset.load(path: path, tokenizer: tokenizer, options: LoadingOptions(limit: 64))
+            #expect(short.longestCount == 64)
+            let chosen = try Dataset.load(
+                path: path, tokenizer: tokenizer, options: LoadingOptions(maxLength: 100, limit: 512))
+            #expect(chosen.longestCount == 100)
+
+            for (bytes, words) in [([0xFF, 0x41], "UTF-8"), ([0x20, 0x0A], "holds no text")] as [([UInt8], String)] {
+                try writeFile(path, bytes)
+                let error = #expect(throws: DataError.self) { try Dataset.load(path: path, tokenizer: tokenizer) }
+                #expect(error?.description.contains(words) == true && error?.exitStatus == .badData)
+            }
+        }
     }
 
     @Test func onlyTruncatedRecordsAreCounted() throws {

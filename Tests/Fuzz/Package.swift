@@ -9,6 +9,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(name: "CFuzzer"),
         .target(
@@ -16,7 +17,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
         room("TensorCore"),
         room("Threads", ["CKernels"]),
-        room("CheckpointIO", ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd"]),
+        room("CheckpointIO", ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd", "CYaml"]),
         room("Compute", ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         room("Tokenization", ["CheckpointIO", "TensorCore"]),
         room("Models", ["Compute", "CheckpointIO", "TensorCore"]),

@@ -31,11 +31,15 @@ import Testing
                     events.append("checkpoint \(step)")
                     #expect(FileManager.default.fileExists(atPath: path))
                 case .measuring(_, let examples): events.append("measuring \(examples)")
-                case .resumed, .warning: break
+                case .best(let step, let path):
+                    events.append("best \(step)")
+                    #expect(path == training.outputPath + "/best")
+                case .resumed, .warning, .prepared, .partialEvaluation, .stoppedEarly: break
                 }
             }
+            #expect(events.contains("best 2"))
             #expect(
-                events == [
+                events.filter { !$0.hasPrefix("best") } == [
                     "loaded 10 4", "ready 18 f32 1", "evaluation 2", "checkpoint 4", "measuring 10", "evaluation 4",
                 ])
             #expect(trained.steps == 4)

@@ -8,11 +8,12 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CYaml", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .target(name: "CKernels", linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
         .target(name: "TensorCore"),
         .target(name: "Threads", dependencies: ["CKernels"]),
-        .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd"]),
+        .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd", "CYaml"]),
         .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "Threads", "TensorCore"]),
         .target(name: "TestSupport", dependencies: ["CheckpointIO", "TensorCore"], path: "Tests/TestSupport"),

@@ -152,7 +152,9 @@ import Training
     }
 
     /// What a run tells, shortened.
-    private func events(_ bench: TrainingBench, stopAfter: Int? = nil) throws -> ([String], error: TrainingError?) {
+    private func events(
+        _ bench: TrainingBench, stopAfter: Int? = nil, losses: @escaping (Int) -> Double = { _ in 0.5 }
+    ) throws -> ([String], error: TrainingError?) {
         var events: [String] = []
         var callbacks = TrainingCallbacks()
         callbacks.report = { event in
@@ -160,10 +162,13 @@ import Training
             case .step(let report): events.append("step \(report.step)")
             case .evaluation(let step, let loss, _): events.append("evaluation \(step) \(loss)")
             case .checkpoint(let step, let path): events.append("checkpoint \(step) \(path)")
-            case .warning: break
+            case .best(let step, let path): events.append("best \(step) \(path)")
+            case .stoppedEarly(let step, let evaluations): events.append("early \(step) \(evaluations)")
+            case .warning, .partialEvaluation: break
             }
         }
-        callbacks.evaluate = { (0.5, [:]) }
+        callbacks.evaluate = { EvaluationResult(loss: losses(bench.loop.step)) }
+        callbacks.saveBest = { best in "b\(best.step)" }
         callbacks.save = { state in "c\(state.step)" }
         callbacks.shouldStop = { bench.loop.step == stopAfter }
         do {
@@ -184,9 +189,109 @@ import Training
         #expect(error == nil)
         #expect(
             events == [
-                "step 1", "step 2", "evaluation 2 0.5", "step 3", "checkpoint 3 c3", "step 4", "evaluation 4 0.5",
-                "step 5", "checkpoint 5 c5",
+                "step 1", "step 2", "evaluation 2 0.5", "best 2 b2", "step 3", "checkpoint 3 c3", "step 4",
+                "evaluation 4 0.5", "step 5", "checkpoint 5 c5",
             ])
+    }
+
+    @Test func theBestEvaluationIsTheFirstOfTheLowest() throws {
+        let bench = try bench {
+            $0.length = .steps(6)
+            $0.evaluationInterval = 1
+        }
+        let losses = [1: 0.5, 2: 0.3, 3: 0.3, 4: 0.7, 5: 0.2]
+        let (events, _) = try events(bench) { losses[$0]! }
+        #expect(events.filter { $0.hasPrefix("best") } == ["best 1 b1", "best 2 b2", "best 5 b5"])
+        #expect(bench.loop.validation.best == ValidationWatch.Best(loss: 0.2, step: 5))
+    }
+
+    @Test func runEndsWhereEvaluationsGetNoBetter() throws {
+        let bench = try bench {
+            $0.length = .steps(9)
+            $0.evaluationInterval = 1
+            $0.evaluationsWithoutGain = 2
+        }
+        let losses = [1: 0.5, 2: 0.6, 3: 0.4, 4: 0.4, 5: 0.9]
+        let (events, error) = try events(bench) { losses[$0]! }
+        #expect(error == nil && bench.loop.hasStoppedEarly)
+        #expect(events.suffix(3) == ["evaluation 5 0.9", "early 5 2", "checkpoint 5 c5"])
+        #expect(bench.loop.validation.best?.step == 3)
+    }
+
+    /// A run that was stopped during an evaluation makes it when it goes on, and ends where it would have.
+    @Test func evaluationThatWasCutShortIsMadeLater() throws {
+        let change: (inout TrainingConfiguration) -> Void = {
+            $0.length = .steps(9)
+            $0.evaluationInterval = 2
+            $0.evaluationsWithoutGain = 1
+        }
+        let stopped = try bench(change)
+        var saved: TrainingState?
+        var callbacks = TrainingCallbacks()
+        callbacks.evaluate = { stopped.loop.step == 4 ? nil : EvaluationResult(loss: 0.5) }
+        callbacks.save = { state in
+            saved = state
+            return "c"
+        }
+        callbacks.shouldStop = { stopped.loop.step == 4 }
+        #expect(throws: TrainingError.interrupted(step: 4, savedAt: "c")) { try stopped.loop.run(callbacks) }
+        let state = try #require(saved)
+        #expect(state.record["evaluation_due"]?.boolValue == true)
+
+        let resumed = try bench(change)
+        let read = try TrainingState(
+            record: state.record, tensors: state.tensors, momentTensors: state.momentTensors, source: "here")
+        try resumed.loop.restore(read, source: "here")
+        let (events, error) = try events(resumed) { $0 == 4 ? 0.7 : 0.1 }
+        #expect(error == nil)
+        #expect(events == ["evaluation 4 0.7", "early 4 1", "checkpoint 4 c4"])
+    }
+
+    @Test(arguments: [
+        #"{"best_loss": "low", "best_step": 1, "evaluations_since": 0}"#, #"{"best_loss": 1, "evaluations_since": 0}"#,
+        #"{"best_loss": 1, "best_step": -1, "evaluations_since": 0}"#, #"{"best_step": 1}"#,
+        #"{"best_loss": 1, "best_step": 99, "evaluations_since": 0}"#, #"{"evaluation_due": 3}"#,
+        #"{"best_loss": 1, "best_step": 1, "evaluations_since": 9223372036854775807}"#,
+    ])
+    func badCountersInAStateAreRefused(_ fields: String) throws {
+        let bench = try bench()
+        _ = try bench.loop.takeStep()
+        let state = bench.loop.state
+        var record = try #require(state.record.objectValue)
+        for (key, value) in try #require(JSONValue.parse(fields).objectValue).members { record[key] = value }
+        #expect(throws: TrainingError.self) {
+            try TrainingState(
+                record: .object(record), tensors: state.tensors, momentTensors: state.momentTensors, source: "here")
+        }
+    }
+
+    @Test func warmUpMayBeAShare() throws {
+        var configuration = TrainingConfiguration()
+        configuration.length = .steps(101)
+        configuration.warmupShare = 0.03
+        #expect(try configuration.stepCount(exampleCount: 4) == 101)
+        #expect(configuration.warmupStepCount(of: 101) == 4)
+        #expect(configuration.json["warmup_share"]?.doubleValue == 0.03)
+        configuration.warmupShare = 1.5
+        #expect(throws: TrainingError.self) { try configuration.stepCount(exampleCount: 4) }
+    }
+
+    @Test func splitIsDisjointAndFollowsTheSeed() throws {
+        let all = Array(0..<40)
+        for split in [ValidationSplit.share(0.1), .count(4), .share(0.001)] {
+            let parts = try split.parted(all, seed: 3)
+            #expect(parts.validation.count == (split == .share(0.001) ? 1 : 4))
+            #expect(Set(parts.training).isDisjoint(with: parts.validation))
+            #expect((parts.training + parts.validation).sorted() == all)
+            #expect(parts.training == parts.training.sorted() && parts.validation == parts.validation.sorted())
+            #expect(try split.parted(all, seed: 3).validation == parts.validation)
+        }
+        let others = try (0..<8).map { try ValidationSplit.count(4).parted(all, seed: $0).validation }
+        #expect(Set(others).count > 1)
+        for split in [ValidationSplit.share(0.999), .count(40), .count(0), .count(-1)] {
+            #expect(throws: TrainingError.self) { try split.parted(all, seed: 0) }
+        }
+        #expect(ValidationSplit.share(0.05).text == "5.0%" && ValidationSplit.share(0.033).text == "3.3%")
     }
 
     @Test func stoppedRunSavesAndSaysWhere() throws {

@@ -69,7 +69,7 @@ import Testing
             }
             #expect(
                 try refusal { $0.training.evaluationInterval = 2 }
-                    == "evaluationInterval needs evaluationPaths, the records to evaluate on")
+                    == "evaluationInterval needs evaluationPaths or validationSplit, the records to evaluate on")
             #expect(try refusal { $0.evaluationLimit = 2 }.hasPrefix("evaluationLimit needs "))
             #expect(
                 try refusal { $0.training.warmupSteps = 7 } == "warmupSteps must be at most the run's 6 steps, not 7")

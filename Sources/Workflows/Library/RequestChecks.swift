@@ -46,8 +46,17 @@ extension TrainRequest {
             .count(.warmupSteps, warmupSteps, least: 0), .count(.evaluationInterval, evaluationInterval),
             .count(.checkpointInterval, checkpointInterval), .count(.evaluationLimit, evaluationLimit),
             .count(.maxLength, maxLength, least: 2),
-            .count(.data, dataPaths.count),
+            .count(.data, dataPaths.count), .count(.earlyStop, evaluationsWithoutGain),
         ])
+        if evaluationsWithoutGain != nil, evaluationInterval == nil {
+            throw .conflict("\(.earlyStop) counts evaluations along the way: give \(.evaluationInterval) too")
+        }
+        if training.validationSplit != nil {
+            guard evaluationPaths.isEmpty else {
+                throw .conflict("\(.validationSplit) or \(.evaluationData) can be given, not both")
+            }
+            return
+        }
         guard evaluationPaths.isEmpty else {
             let standardInput = (dataPaths + evaluationPaths).count { $0 == "-" }
             guard standardInput <= 1 else { throw .conflict("standard input can be read once only") }
@@ -56,7 +65,8 @@ extension TrainRequest {
         for (parameter, value) in [
             (Parameter.evaluationInterval, evaluationInterval), (.evaluationLimit, evaluationLimit),
         ] where value != nil {
-            throw .conflict("\(parameter) needs \(.evaluationData), the records to evaluate on")
+            throw .conflict(
+                "\(parameter) needs \(.evaluationData) or \(.validationSplit), the records to evaluate on")
         }
     }
 

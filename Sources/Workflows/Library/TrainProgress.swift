@@ -8,12 +8,21 @@ public enum TrainProgress: Sendable {
     case loaded(examples: Int, tokens: Int, scored: Int, truncated: Int, steps: Int)
     /// The adapter: trainable numbers, modules, the type that is computed in (`f32` or `bf16`), threads.
     case ready(parameters: Int, modules: Int, precision: ComputeOptions.Precision, threads: Int)
+    /// How the training data was prepared: texts longer than an example, the parts that they were cut into, and examples
+    /// that are held back for validation.
+    case prepared(cutTexts: Int, parts: Int, heldBack: Int)
     /// The run goes on after this step.
     case resumed(step: Int)
     /// A step is done.
     case step(TrainStep)
     /// An evaluation is done: mean loss of a scored token in nats, and its exponential.
     case evaluation(step: Int, loss: Double, perplexity: Double)
+    /// The same for one of several data sets, before the one of all together.
+    case partialEvaluation(data: String, step: Int, loss: Double, perplexity: Double)
+    /// The adapter of the best evaluation so far stands at `path`, whole.
+    case best(step: Int, path: String)
+    /// The run ends after this step, because so many evaluations in a row had no lower loss.
+    case stoppedEarly(step: Int, evaluations: Int)
     /// A checkpoint stands at `path`, whole.
     case checkpoint(step: Int, path: String)
     /// Something that the user should know of, such as thresholds that cannot reach the ratios of this run.
@@ -27,6 +36,10 @@ public enum TrainProgress: Sendable {
             switch event {
             case .step(let report): .step(TrainStep(report: report))
             case .evaluation(let step, let loss, _): .evaluation(step: step, loss: loss, perplexity: exp(loss))
+            case .partialEvaluation(let data, let step, let loss, _):
+                .partialEvaluation(data: data, step: step, loss: loss, perplexity: exp(loss))
+            case .best(let step, let path): .best(step: step, path: path)
+            case .stoppedEarly(let step, let evaluations): .stoppedEarly(step: step, evaluations: evaluations)
             case .checkpoint(let step, let path): .checkpoint(step: step, path: path)
             case .warning(let text): .warning(TrainWarning(wording: text))
             }

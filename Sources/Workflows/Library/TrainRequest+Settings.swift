@@ -22,6 +22,14 @@ extension TrainRequest {
         case steps(Int)
     }
 
+    /// How many examples are held back.
+    public enum Split: Sendable, Equatable {
+        /// A share, above 0 and below 1; at least one example.
+        case share(Double)
+        /// So many.
+        case count(Int)
+    }
+
     /// How a threshold follows its gradient estimate g.
     public enum ThresholdUpdate: String, Sendable, CaseIterable {
         /// Equations 16 to 20: ascent with Adam's normalisation.
@@ -75,6 +83,12 @@ extension TrainRequest {
     public var warmupSteps: Int {
         get { training.warmupSteps }
         set { training.warmupSteps = newValue }
+    }
+
+    /// The share of the run's steps that the rise takes, 0 to 1, in place of `warmupSteps`; nil unless given.
+    public var warmupShare: Double? {
+        get { training.warmupShare }
+        set { training.warmupShare = newValue }
     }
 
     /// AdamW's weight decay, 0 or more; 0 unless given.
@@ -168,23 +182,64 @@ extension TrainRequest {
         set { training.evaluationInterval = newValue }
     }
 
+    /// Evaluations in a row without a lower loss after which the run ends; nil for no such end. Needs
+    /// `evaluationInterval`.
+    public var evaluationsWithoutGain: Int? {
+        get { training.evaluationsWithoutGain }
+        set { training.evaluationsWithoutGain = newValue }
+    }
+
+    /// The examples of the training data that are held back to evaluate on, chosen by the seed; nil for none. Not beside
+    /// `evaluationPaths`.
+    public var validationSplit: Split? {
+        get {
+            switch training.validationSplit {
+            case .share(let share): .share(share)
+            case .count(let count): .count(count)
+            case nil: nil
+            }
+        }
+        set {
+            training.validationSplit =
+                switch newValue {
+                case .share(let share): .share(share)
+                case .count(let count): .count(count)
+                case nil: nil
+                }
+        }
+    }
+
     /// Steps between checkpoints; nil for none but the last.
     public var checkpointInterval: Int? {
         get { training.checkpointInterval }
         set { training.checkpointInterval = newValue }
     }
 
-    /// Takes what a preset says of training: rate, schedule, batch, epochs, s, and lambda for the method of the adapter
-    /// at `adapterPath`, which is read for it.
+    /// Takes what a preset says of training: rate, schedule, batch, epochs, s, and lambda for the method of the adapter,
+    /// for which that at `adapterPath` is read.
     public mutating func apply(_ preset: Preset) throws(TSPEFTError) {
-        let path = adapterPath
-        let kind = try reporting { try AdapterDirectory.configuration(at: path).kind }
+        let source = try reporting { try adapter }
+        let kind = try reporting { try source.kind }
         training.learningRate = preset.learningRate
         training.schedule = preset.schedule
         training.batchSize = preset.batchSize
         training.length = .epochs(Double(preset.epochs))
         training.thresholds.stepSize = preset.stepSize
         training.thresholds.lambda = preset.lambda(for: kind)
+    }
+}
+
+extension AdapterSource {
+    /// The adapter's kind, by its configuration or its method's name.
+    fileprivate var kind: AdapterKind {
+        get throws {
+            switch self {
+            case .stored(let path): return try AdapterDirectory.configuration(at: path).kind
+            case .new(let request):
+                if let path = request.adapterPath { return try AdapterDirectory.configuration(at: path).kind }
+                return try AdapterKind.named(request.method ?? InjectRequest.defaultMethod).kind
+            }
+        }
     }
 }
 

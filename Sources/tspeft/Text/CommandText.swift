@@ -72,21 +72,28 @@ struct CommandText {
     }
 }
 
+extension CommandText {
+    /// What a new adapter is.
+    fileprivate mutating func add(_ request: InjectRequest) {
+        add("--from-peft", request.adapterPath)
+        add("--method", request.method)
+        add("--preset", request.preset?.name)
+        add(request.options) { !$0.isByPattern }
+        add("--targets", request.targets)
+        add("--exclude", request.excluded)
+        add(request.options, where: \.isByPattern)
+        add("--modules-to-save", request.modulesToSave.isEmpty ? nil : request.modulesToSave.joined(separator: ","))
+        add("--layers", request.layers.map { $0.map(String.init).joined(separator: ",") })
+        add("--select", request.selectionPath)
+    }
+}
+
 extension InjectRequest {
     /// The command line of this request.
     var command: String {
         let standard = InjectRequest(basePath: basePath, outputPath: outputPath)
         var line = CommandText("inject", basePath)
-        line.add("--from-peft", adapterPath)
-        line.add("--method", method)
-        line.add("--preset", preset?.name)
-        line.add(options) { !$0.isByPattern }
-        line.add("--targets", targets)
-        line.add("--exclude", excluded)
-        line.add(options, where: \.isByPattern)
-        line.add("--modules-to-save", modulesToSave.isEmpty ? nil : modulesToSave.joined(separator: ","))
-        line.add("--layers", layers.map { $0.map(String.init).joined(separator: ",") })
-        line.add("--select", selectionPath)
+        line.add(self)
         line.add("--seed", seed, default: standard.seed)
         line.add("-o", outputPath)
         line.add("--force", if: replaces)
@@ -100,8 +107,10 @@ extension TrainRequest {
         let standard = TrainingConfiguration()
         var line = CommandText("train", basePath)
         line.add("--adapter", adapterPath)
+        if let newAdapter { line.add(newAdapter) }
         for path in dataPaths { line.add("--data", path) }
         for path in evaluationPaths { line.add("--eval-data", path) }
+        line.add("--val-split", training.validationSplit?.text)
         line.add("--eval-limit", evaluationLimit.map(String.init))
         if training.length != standard.length {
             switch training.length {
@@ -114,6 +123,7 @@ extension TrainRequest {
         line.add("--learning-rate", training.learningRate, default: standard.learningRate)
         line.add("--schedule", training.schedule.rawValue, default: standard.schedule.rawValue)
         line.add("--warmup", training.warmupSteps, default: standard.warmupSteps)
+        line.add("--warmup", training.warmupShare.map { Amount.share($0).description })
         line.add("--weight-decay", training.optimizer.weightDecay, default: standard.optimizer.weightDecay)
         line.add("--clip", training.gradientClipping, default: standard.gradientClipping)
         line.add("--s", training.thresholds.stepSize, default: standard.thresholds.stepSize)
@@ -126,6 +136,9 @@ extension TrainRequest {
         line.add("--seed", training.seed, default: standard.seed)
         line.add("--no-shuffle", if: !training.shuffles)
         line.add("--eval-every", training.evaluationInterval.map(String.init))
+        line.add("--early-stop", training.evaluationsWithoutGain.map(String.init))
+        line.add("--tensorboard", eventFolder)
+        line.add("--csv", tablePath)
         line.add("--save-every", training.checkpointInterval.map(String.init))
         line.add("--log-every", training.logInterval, default: standard.logInterval)
         line.add("--keep-checkpoints", keptCheckpoints, default: 3)
@@ -199,5 +212,5 @@ extension MergeRequest {
 
 extension MethodOption {
     /// Whether its value is a list of values by module pattern.
-    fileprivate var isByPattern: Bool { form == .integers || form == .numbers }
+    var isByPattern: Bool { form == .integers || form == .numbers }
 }

@@ -73,6 +73,8 @@ enum OptionWords {
         case .evaluationInterval: "--eval-every"
         case .checkpointInterval: "--save-every"
         case .evaluationLimit: "--eval-limit"
+        case .validationSplit: "--val-split"
+        case .earlyStop: "--early-stop"
         case .adapterWeight(let path): "the weight in --adapter \(path)"
         }
     }
