@@ -100,8 +100,8 @@ let package = Package(
         .testTarget(
             name: "EvaluationTests",
             dependencies: [
-                "Evaluation", "Adapters", "Data", "Models", "Tokenization", "Compute", "TensorCore", "TestSupport",
-                "ModelTestSupport",
+                "Evaluation", "Adapters", "Data", "Models", "Tokenization", "Compute", "CheckpointIO", "TensorCore",
+                "TestSupport", "ModelTestSupport",
             ]),
         .testTarget(
             name: "TransformsTests",

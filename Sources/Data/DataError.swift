@@ -67,6 +67,10 @@ package enum DataError: WordedError, Equatable {
     /// A record has a token that the model's embedding has no row for.
     /// `problem` as `Tokenizer.strangeToken` words it.
     case tokenBeyondVocabulary(RecordPlace, problem: String)
+    /// The file holds no text to continue.
+    case noPrompt(file: String)
+    /// What is to be a text is none in UTF-8.
+    case notText(RecordPlace)
     /// No token of a record is to be predicted from one before it.
     case nothingToScore(RecordPlace)
 
@@ -147,6 +151,10 @@ package enum DataError: WordedError, Equatable {
             """
             \(place): the record \(problem); resize the embedding, or take the token out of the record or the tokenizer
             """
+        case .noPrompt(let file):
+            "\(file): no prompt in it"
+        case .notText(let place):
+            "\(place): is no text in UTF-8"
         case .nothingToScore(let place):
             "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"
         }

@@ -49,7 +49,8 @@ enum RecordFile {
         }
     }
 
-    private static func read(_ path: String, name: String) throws(DataError) -> [UInt8] {
+    /// The bytes of a file, decompressed. `name` is what to call it in errors.
+    static func read(_ path: String, name: String) throws(DataError) -> [UInt8] {
         do throws(CheckpointError) {
             let bytes =
                 path == standardInput

@@ -9,18 +9,28 @@ package struct SamplingOptions: Sendable, Equatable {
     package let topK: Int?
     /// Only the likeliest tokens that together have this probability may be chosen; 1 for all.
     package let topP: Double
+    /// Only tokens that are at least so likely, as a part of the likeliest one's probability, may be chosen; 0 for all.
+    package let minP: Double
+    /// What makes the tokens of the text so far less likely: above 1 their logits are divided by it where they are
+    /// positive and multiplied by it where they are negative (arXiv 1909.05858, section 4.1); 1 changes nothing.
+    package let repetitionPenalty: Double
     /// What the random choices follow from.
     package let seed: UInt64
 
     /// Greedy choice: the likeliest token always.
-    package static let greedy = SamplingOptions(checkedTemperature: 0, topK: nil, topP: 1, seed: 0)
+    package static let greedy = SamplingOptions()
+
+    private init() {
+        (temperature, topK, topP, minP, repetitionPenalty, seed) = (0, nil, 1, 0, 1, 0)
+    }
 
     /// Options within their ranges.
     ///
     /// - Throws: `badSamplingOption` for a temperature that is negative or not finite, a top-p outside of (0, 1], a
-    ///   top-k below 1.
+    ///   min-p outside of [0, 1], a top-k below 1, a repetition penalty that is not above 0 and finite.
     package init(
-        temperature: Double = 0, topK: Int? = nil, topP: Double = 1, seed: UInt64 = 0
+        temperature: Double = 0, topK: Int? = nil, topP: Double = 1, minP: Double = 0, repetitionPenalty: Double = 1,
+        seed: UInt64 = 0
     ) throws(EvaluationError) {
         guard temperature >= 0, temperature.isFinite else {
             throw .badSamplingOption(name: "temperature", value: "\(temperature)", expected: "a number of 0 or more")
@@ -31,13 +41,18 @@ package struct SamplingOptions: Sendable, Equatable {
         if let topK, topK < 1 {
             throw .badSamplingOption(name: "top-k", value: "\(topK)", expected: "a whole number of 1 or more")
         }
-        self.init(checkedTemperature: temperature, topK: topK, topP: topP, seed: seed)
-    }
-
-    private init(checkedTemperature: Double, topK: Int?, topP: Double, seed: UInt64) {
-        temperature = checkedTemperature
+        guard minP >= 0, minP <= 1 else {
+            throw .badSamplingOption(name: "min-p", value: "\(minP)", expected: "a number from 0 to 1")
+        }
+        guard repetitionPenalty > 0, repetitionPenalty.isFinite else {
+            throw .badSamplingOption(
+                name: "repetition-penalty", value: "\(repetitionPenalty)", expected: "a number above 0")
+        }
+        self.temperature = temperature
         self.topK = topK
         self.topP = topP
+        self.minP = minP
+        self.repetitionPenalty = repetitionPenalty
         self.seed = seed
     }
 
@@ -48,10 +63,12 @@ package struct SamplingOptions: Sendable, Equatable {
 /// Chooses the next token from the logits of the vocabulary, [vocabularySize], float32.
 ///
 /// At temperature 0 the largest logit wins, of equal ones the lowest id, and nothing is drawn. Else one number is drawn
-/// and the token is chosen with the probability softmax(logits / temperature) among those that top-k and then top-p
-/// leave, in transformers' order and by its rules: top-k keeps every token whose logit equals the k-th largest; top-p
-/// keeps the smallest set of the likeliest tokens whose probability, after top-k, reaches topP (of equal ones the lower
-/// ids; there transformers leaves the order open). All sums are double.
+/// and the token is chosen with the probability softmax(logits / temperature) among those that top-k, then top-p and
+/// then min-p leave, in transformers' order and by its rules: top-k keeps every token whose logit equals the k-th
+/// largest; top-p keeps the smallest set of the likeliest tokens whose probability, after top-k, reaches topP (of equal
+/// ones the lower ids; there transformers leaves the order open); min-p keeps those that are at least minP times as
+/// likely as the likeliest. All sums are double. The repetition penalty, which comes before all of these, is in the
+/// logits already: see `penalizeRepetition`.
 ///
 /// - Throws: `unusableLogits` for NaN or +infinity, and where all logits are -infinity.
 package func sampleToken(
@@ -89,13 +106,13 @@ package func sampleToken(
 }
 
 /// A token that may be chosen, with e^((logit - largest logit) / temperature).
-private struct Candidate {
+struct Candidate {
     let token: Int32
     let weight: Double
 }
 
-/// The tokens that top-k and top-p leave, in a fixed order.
-private func candidateTokens(
+/// The tokens that top-k, top-p and min-p leave, in a fixed order.
+func candidateTokens(
     of logits: UnsafeBufferPointer<Float>, largest: Float, options: SamplingOptions
 ) -> [Candidate] {
     let least = options.topK.map { largestLogit(number: $0, of: logits) } ?? -.infinity
@@ -104,7 +121,9 @@ private func candidateTokens(
         let exponent = (Double(logits[token]) - Double(largest)) / options.temperature
         return Candidate(token: Int32(token), weight: exp(exponent))
     }
-    return options.topP < 1 ? likeliest(candidates, together: options.topP) : candidates
+    let likely = options.topP < 1 ? likeliest(candidates, together: options.topP) : candidates
+    // The likeliest token's weight is 1.
+    return options.minP > 0 ? likely.filter { $0.weight >= options.minP } : likely
 }
 
 /// The `number`-th largest logit, equal ones counted each; the smallest where there are fewer.
@@ -134,4 +153,17 @@ private func likeliest(_ candidates: [Candidate], together topP: Double) -> [Can
         return sum >= topP * total
     }
     return Array(sorted[...(last ?? sorted.count - 1)])
+}
+
+/// Puts a repetition penalty on the logits, or log-probabilities, of the tokens in `text`, each once, in F32 as
+/// transformers' `RepetitionPenaltyLogitsProcessor` does; tokens beyond the vocabulary have none.
+package func penalizeRepetition(
+    of text: some Sequence<Int32>, _ penalty: Double, in logits: UnsafeMutableBufferPointer<Float>
+) {
+    guard penalty != 1 else { return }
+    let factor = Float(penalty)
+    for token in Set(text) where logits.indices.contains(Int(token)) {
+        let logit = logits[Int(token)]
+        logits[Int(token)] = logit < 0 ? logit * factor : logit / factor
+    }
 }

@@ -4,7 +4,10 @@ import TensorCore
 /// Keys (rotated) and values of the tokens so far, for generation: one pair of tensors a layer.
 package final class KeyValueCache {
     /// Tokens that fit.
-    package let capacity: Int
+    package private(set) var capacity: Int
+    /// Texts of the same length that continue beside this one in a pass: the other beams of a search. They have none
+    /// beside them.
+    package var beside: [KeyValueCache] = []
     /// Tokens held.
     package private(set) var count = 0
     private var layers: [(keys: Tensor, values: Tensor)]
@@ -52,6 +55,28 @@ package final class KeyValueCache {
     func advance(_ tokens: Int) {
         count += tokens
     }
+
+    /// A cache of its own that holds the same tokens.
+    package func copy() -> KeyValueCache {
+        let width = layers.first?.keys.columns ?? 0
+        let copy = KeyValueCache(capacity: capacity, layerCount: layers.count, width: width, context)
+        for (layer, held) in layers.enumerated() {
+            copy.reserve(count, layer: layer)
+            let (target, bytes) = (copy.layers[layer], count * held.keys.rowByteCount)
+            target.keys.address.copyMemory(from: held.keys.address, byteCount: bytes)
+            target.values.address.copyMemory(from: held.values.address, byteCount: bytes)
+        }
+        copy.count = count
+        return copy
+    }
+
+    /// Lets `capacity` tokens fit, if it is more than now. Takes no memory yet.
+    package func allow(_ capacity: Int) {
+        self.capacity = max(capacity, self.capacity)
+    }
+
+    /// Whether it still has what is needed to go on behind the first `count` tokens.
+    package func canTruncate(to count: Int) -> Bool { count <= self.count }
 
     /// Forgets all tokens but the first `count`.
     package func truncate(to count: Int) {

@@ -44,7 +44,8 @@ package protocol Model: AnyObject {
     /// The final hidden states [tokens, hiddenSize], normalised, in the context's type: what the head reads.
     ///
     /// Tokens and layout are of equal length; every id is below the vocabulary's size and every position below
-    /// `maximumPositions`. With a cache the tokens are one run that continues it, and the pass's tape must not record.
+    /// `maximumPositions`. With a cache the tokens are one run that continues it, or as many runs of equal length as there
+    /// are caches, that one and those beside it; the pass's tape must not record.
     func forward(
         _ tokens: [Int32], _ layout: TokenLayout, in pass: Pass, cache: KeyValueCache?
     ) throws -> Variable

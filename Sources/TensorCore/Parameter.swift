@@ -80,6 +80,10 @@ package enum Parameter: Sendable, Hashable {
     case chat
     /// The chat template that is meant.
     case chatTemplate
+    /// The text to continue.
+    case prompt
+    /// Beams of a search for the likeliest text.
+    case beams
 
     /// How many modules are kept.
     case keep

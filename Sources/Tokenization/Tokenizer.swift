@@ -165,6 +165,22 @@ package final class Tokenizer: Sendable {
         normalizedTexts[id] ?? parts.tokens[id].map { Array($0) }
     }
 
+    /// What bytes of tokens stand for: those that begin no character become U+FFFD as `decode` has it, one for each byte
+    /// where they are tokens of their own, else one for each part of a character.
+    fileprivate func text(of bytes: ArraySlice<UInt8>) -> String {
+        guard parts.decoder.steps.contains(.byteFallback) else { return String(decoding: bytes, as: UTF8.self) }
+        var text = ""
+        var parser = Unicode.UTF8.ForwardParser()
+        var rest = bytes.makeIterator()
+        while true {
+            switch parser.parseScalar(from: &rest) {
+            case .valid(let character): text.unicodeScalars.append(Unicode.UTF8.decode(character))
+            case .error(let length): text += String(repeating: "\u{FFFD}", count: length)
+            case .emptyInput: return text
+            }
+        }
+    }
+
     /// A token as the vocabulary spells it; empty for an id without one.
     package func spelling(of id: Int32) -> String { parts.tokens[id].map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
@@ -218,13 +234,13 @@ package struct TokenStream: Sendable {
         if !tokenizer.isSpecial(id) { held += tokenizer.bytes(ofToken: id) }
         let complete = held.count - Self.unfinishedTail(of: held)
         defer { held.removeFirst(complete) }
-        return String(decoding: held[..<complete], as: UTF8.self)
+        return tokenizer.text(of: held[..<complete])
     }
 
     /// What is held back at the end, as U+FFFD.
     package mutating func finish() -> String {
         defer { held = [] }
-        return String(decoding: held, as: UTF8.self)
+        return tokenizer.text(of: held[...])
     }
 
     /// How many bytes at the end begin a character whose rest may still come.

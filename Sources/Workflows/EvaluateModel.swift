@@ -10,8 +10,8 @@ import TensorCore
 public enum EvaluationMode: String, Sendable, CaseIterable {
     /// The likeliest of the possible answers.
     case choice
-    /// The answer found in greedily generated text. The scripts behind the paper's tables (LLM-Adapters') generate with 4
-    /// beams.
+    /// The answer found in generated text; greedy unless beams are asked for. The scripts behind the paper's tables
+    /// (LLM-Adapters') generate with 4 beams.
     case generate
 }
 
@@ -29,6 +29,9 @@ public struct EvaluateRequest: Sendable {
     public var limit: Int?
     /// The most tokens that are generated for a record, with `mode` at `generate`; nil for 32.
     public var newTokenLimit: Int?
+    /// Beams of a search for the likeliest text, with `mode` at `generate`, as transformers' `num_beams`; nil or 1 for
+    /// greedy choice.
+    public var beams: Int?
     /// How records become examples.
     package var loading = LoadingOptions()
     /// How to compute.
@@ -127,6 +130,12 @@ private func evaluate(
                 "\(.newTokenLimit) is for \(.evaluationMode, "generate"), which writes answers")
         }
     }
+    if let beams = request.beams {
+        _ = try BeamOptions(count: beams)
+        guard request.mode == .generate else {
+            throw WorkflowError.conflict("\(.beams) is for \(.evaluationMode, "generate"), which writes answers")
+        }
+    }
     var loading = request.loading
     loading.limit = session.model.configuration.maximumPositions
     loading.vocabularySize = session.model.configuration.vocabularySize
@@ -165,9 +174,11 @@ private func evaluate(
         case .choice:
             report.correct = try scoreChoices(session.model, items, progress: answerProgress).correct
         case .generate:
-            report.correct = try countGeneratedAnswers(
-                session, items, endTokens: data.conversationCount > 0 ? session.chatEndTokens : session.endTokens,
-                limit: request.newTokenLimit ?? standardNewTokenLimit, progress: answerProgress)
+            var settings = GenerationSettings(
+                limit: request.newTokenLimit ?? standardNewTokenLimit,
+                endTokens: data.conversationCount > 0 ? session.chatEndTokens : session.endTokens)
+            settings.beams = try session.generation.beams(request.beams ?? 1, sampling: .greedy)
+            report.correct = try countGeneratedAnswers(session, items, settings, progress: answerProgress)
         }
     }
     if let configuration = gated?.configuration {
@@ -179,14 +190,14 @@ private func evaluate(
     return report
 }
 
-/// Records whose greedily generated text holds the right answer, by LLM-Adapters' extraction.
+/// Records whose generated text holds the right answer, by LLM-Adapters' extraction.
 private func countGeneratedAnswers(
-    _ session: ModelSession, _ items: [ChoiceItem], endTokens: Set<Int32>, limit: Int, progress: (Int) throws -> Void
+    _ session: ModelSession, _ items: [ChoiceItem], _ settings: GenerationSettings, progress: (Int) throws -> Void
 ) throws -> Int {
     var correct = 0
     for (index, item) in items.enumerated() {
-        let result = try generate(
-            session.model, prompt: item.prompt, limit: limit, endTokens: endTokens, .greedy)
+        // A generator of its own: what a record gives follows from it alone.
+        let result = try Generator(session.model).run(item.prompt, settings)
         let text = session.tokenizer.decode(result.tokens)
         if AnswerExtraction(choices: item.names).isCorrect(text, expected: item.names[item.correct]) { correct += 1 }
         try progress(index + 1)

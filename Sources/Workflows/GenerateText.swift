@@ -1,9 +1,5 @@
-import Compute
-import Data
 import Evaluation
-import Models
 import TensorCore
-import Tokenization
 
 /// What `generate` is asked to do.
 public struct GenerateRequest: Sendable {
@@ -11,16 +7,16 @@ public struct GenerateRequest: Sendable {
     public var basePath: String
     /// The adapter; nil for the bare base.
     public var adapterPath: String?
-    /// The text to continue, or the user's message.
-    public var prompt: String
-    /// Whether the prompt is a user's message, to be put into the model's chat template.
+    /// The texts to continue, each by itself, or the user's messages.
+    public var prompts: [String]
+    /// Whether each prompt is a user's message, to be put into the model's chat template.
     public var isChat = false
     /// A system message before it, with a chat template.
     public var system: String?
     /// The chat template that a user's message is put into, by its name in the model, or else a file; nil for the
     /// model's.
     public var chatTemplate: String?
-    /// The most tokens to generate.
+    /// The most tokens to generate for a prompt.
     public var limit = 128
     /// What logits are divided by before the softmax, 0 or more; 0 takes the likeliest token always. Nil for what the
     /// model's `generation_config.json` says, which is 0 unless its `do_sample` is true.
@@ -30,7 +26,18 @@ public struct GenerateRequest: Sendable {
     /// Only the likeliest tokens that together have this probability may be chosen, above 0 and at most 1; nil for what
     /// that file says, or else 1.
     public var topP: Double?
-    /// What the random choices follow from.
+    /// Only tokens that have at least this part of the likeliest one's probability may be chosen, 0 to 1; nil for what
+    /// that file says, or else 0.
+    public var minP: Double?
+    /// What makes the tokens of the text so far less likely, above 0; nil for what that file says, or else 1, which
+    /// changes nothing.
+    public var repetitionPenalty: Double?
+    /// Beams of a search for the likeliest text, as transformers' `num_beams`; 1 takes token by token. Nil for what
+    /// that file says, or else 1.
+    public var beams: Int?
+    /// Texts that end a text where they begin; they are left out of it.
+    public var stopStrings: [String] = []
+    /// What the random choices for each prompt follow from.
     public var seed: UInt64 = 0
     /// How to compute.
     public var compute = ComputeOptions()
@@ -39,11 +46,32 @@ public struct GenerateRequest: Sendable {
     public init(basePath: String, adapterPath: String? = nil, prompt: String) {
         self.basePath = basePath
         self.adapterPath = adapterPath
-        self.prompt = prompt
+        prompts = [prompt]
+    }
+
+    /// The first prompt; setting it makes it the only one.
+    public var prompt: String {
+        get { prompts.first ?? "" }
+        set { prompts = [newValue] }
+    }
+
+    /// Throws `conflict` and `badSamplingOption` for what cannot be, before anything is read.
+    func check() throws {
+        if system != nil, !isChat { throw WorkflowError.conflict("a system message belongs to a chat") }
+        if chatTemplate != nil, !isChat { throw WorkflowError.conflict("\(.chatTemplate) is for a chat") }
+        _ = try SamplingOptions(
+            temperature: temperature ?? 0, topK: topK, topP: topP ?? 1, minP: minP ?? 0,
+            repetitionPenalty: repetitionPenalty ?? 1, seed: seed)
+        guard let beams else { return }
+        _ = try BeamOptions(count: beams)
+        if beams > 1, let temperature, temperature > 0 {
+            throw WorkflowError.conflict(
+                "\(.beams, beams) takes the likeliest text and draws nothing; leave the temperature out")
+        }
     }
 }
 
-/// What `generate` did.
+/// What `generate` did for one prompt.
 public struct GenerateReport: Sendable {
     /// Tokens of the prompt.
     public var promptTokens: Int
@@ -55,66 +83,33 @@ public struct GenerateReport: Sendable {
     public var notes: [String] = []
 }
 
-/// Continues a text; `receive` is handed each piece as soon as its characters are whole, and returns false to stop.
-/// Throws `CheckpointError.inputChanged` where the base was written to meanwhile.
+/// Continues the request's only prompt; `receive` is handed each piece as soon as its characters are whole, and returns
+/// false to stop. Throws `CheckpointError.inputChanged` where the base was written to meanwhile.
 package func generateText(
     _ request: GenerateRequest, receive: @escaping (String) throws -> Bool
 ) throws -> GenerateReport {
-    if request.system != nil, !request.isChat {
-        throw WorkflowError.conflict("a system message belongs to a chat")
+    guard request.prompts.count == 1 else {
+        throw WorkflowError.badValue(.prompt, expected: "one text", found: "\(request.prompts.count)")
     }
-    if request.chatTemplate != nil, !request.isChat {
-        throw WorkflowError.conflict("\(.chatTemplate) is for a chat")
-    }
-    // What the request says is wrong before anything is read.
-    _ = try SamplingOptions(
-        temperature: request.temperature ?? 0, topK: request.topK, topP: request.topP ?? 1, seed: request.seed)
-    let session = try ModelSession(
-        basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
-        chatTemplate: request.chatTemplate)
-    let sampling = try session.generation.sampling(for: request)
-    let encoder = SequenceEncoder(tokenizer: session.tokenizer)
-    let prompt: [Int32]
-    if request.isChat {
-        prompt = encoder.encode(try chatPrompt(request, session)).tokens
-    } else {
-        prompt = encoder.encodeStart(request.prompt)
-    }
-    try session.checkVocabulary(of: prompt)
-    var text = TokenStream(session.tokenizer)
-    let start = ContinuousClock.now
-    let result = try session.overUnchangedBase {
-        try generate(
-            session.model, prompt: prompt, limit: request.limit,
-            endTokens: request.isChat ? session.chatEndTokens : session.endTokens, sampling
-        ) { token in
-            let piece = text.append(token)
-            return piece.isEmpty ? true : try receive(piece)
-        }
-    }
-    let rest = text.finish()
-    if !rest.isEmpty { _ = try receive(rest) }
-    let elapsed = ContinuousClock.now - start
-    return GenerateReport(
-        promptTokens: prompt.count, result: result,
-        seconds: elapsed.inSeconds, notes: session.generation.notes(on: request, sampling))
+    return try generateTexts(request) { try receive($1) }[0]
 }
 
-/// The prompt as a user's message in the model's chat template, the system message before it.
-private func chatPrompt(_ request: GenerateRequest, _ session: ModelSession) throws -> [ChatSegment] {
-    guard let template = session.tokenizer.chatTemplate else {
-        throw WorkflowError.unsuitableData(
-            path: request.basePath,
-            problem: session.tokenizer.chatTemplateProblem.map { Wording($0) }
-                ?? "the model has no chat template; leave \(.chat) out")
+/// Continues each of the request's prompts by itself, in order, so that each gives what it gives alone; see
+/// `generateText`. All are looked at before the first is continued.
+///
+/// - Parameter receive: is handed the number of the prompt, from 0, and a piece of its text; returns false to stop all.
+package func generateTexts(
+    _ request: GenerateRequest, receive: @escaping (Int, String) throws -> Bool
+) throws -> [GenerateReport] {
+    let generator = try TextGenerator(request)
+    let prompts = try request.prompts.enumerated().map { number, prompt in
+        try generator.tokens(of: prompt, number: request.prompts.count > 1 ? number + 1 : nil)
     }
-    let user = ChatMessage(role: "user", content: request.prompt)
-    let bare = try? template.render([user], addingGenerationPrompt: true)
-    guard let system = request.system else { return try template.render([user], addingGenerationPrompt: true) }
-    let first = ChatMessage(role: "system", content: system)
-    let prompt = try template.render([first, user], addingGenerationPrompt: true)
-    guard system.isEmpty || prompt != bare else {
-        throw WorkflowError.conflict("the model's chat template does not write a system message")
+    var reports: [GenerateReport] = []
+    for (number, prompt) in prompts.enumerated() {
+        generator.forget()
+        reports.append(try generator.answer(prompt) { try receive(number, $0) })
+        if reports[number].result.end == .stopped { break }
     }
-    return prompt
+    return reports
 }

@@ -20,6 +20,8 @@ package enum WorkflowError: WordedError, Equatable {
     case cannotCreate(String, reason: String)
     /// The data has nothing for what was asked.
     case unsuitableData(path: String, problem: Wording)
+    /// A conversation has more tokens than the model has positions.
+    case conversationTooLong(tokens: Int, limit: Int)
     /// A run's saved inputs are not those of now.
     case resumeMismatch(path: String, what: String, saved: String, given: String)
     /// A run that replaces another ended early, for a cause; the other one is still where it was put aside.
@@ -53,6 +55,8 @@ package enum WorkflowError: WordedError, Equatable {
         case .outputExists(let path, let remedy): "\(path) exists; \(remedy)"
         case .cannotCreate(let path, let reason): "\(path): cannot be created: \(reason)"
         case .unsuitableData(let path, let problem): "\(path): \(problem)"
+        case .conversationTooLong(let tokens, let limit):
+            "the conversation has \(tokens) tokens now, and the model takes \(limit)"
         case .resumeMismatch(let path, let what, let saved, let given):
             "\(path): cannot resume: \(what) was \(saved) and is now \(given)"
         case .unfinishedReplacement(let cause, _, let aside):
@@ -76,7 +80,7 @@ package enum WorkflowError: WordedError, Equatable {
         case .badValue, .conflict, .foreignOption, .twoNames, .unknownName: .usage
         case .missing: .missingInput
         case .outputExists, .cannotCreate: .cannotCreate
-        case .unsuitableData, .resumeMismatch, .matchesNothing, .selectsNothing: .badData
+        case .unsuitableData, .conversationTooLong, .resumeMismatch, .matchesNothing, .selectsNothing: .badData
         case .unfinishedReplacement(_, let status, _): status
         case .interrupted: .interrupted
         case .unsupported: .unsupported

@@ -15,7 +15,7 @@ struct ComputeArguments: ParsableArguments {
     @Option(help: .hidden)
     var dtype: ComputeOptions.Precision?
 
-    @Option(help: "Threads; one a processor unless given.")
+    @Option(help: "Threads. (default: one a processor)")
     var threads: Int?
 
     func validate() throws {
@@ -26,7 +26,7 @@ struct ComputeArguments: ParsableArguments {
 
     var options: ComputeOptions {
         var options = ComputeOptions(precision: computeType ?? dtype ?? .auto, threadCount: threads)
-        options.note = { Terminal.note("note: \($0)") }
+        options.note = { Terminal.sentence($0, mark: "note") }
         return options
     }
 }

@@ -4,7 +4,8 @@ import Synchronization
 import TensorCore
 
 /// SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`): a command that can stop in good order asks
-/// `stopRequested`; any other is ended, its temporary outputs removed. A later second signal ends the former too.
+/// `stopRequested`; any other is ended, its temporary outputs removed. A later second signal ends the former too. In a
+/// chat, SIGINT ends an answer alone.
 enum Signals {
     private static let requested = Atomic<Bool>(false)
     private static let stopsInOrder = Atomic<Bool>(false)
@@ -27,7 +28,14 @@ enum Signals {
                 var set = Signals.watched()
                 var number: Int32 = 0
                 var first: ContinuousClock.Instant?
-                while sigwait(&set, &number) == 0 { Signals.receive(&first) }
+                while sigwait(&set, &number) == 0 {
+                    if number == SIGWINCH {
+                        Terminal.redraw()
+                        continue
+                    }
+                    if number == SIGINT, Signals.isInterruptOfChat(&first) { continue }
+                    Signals.receive(&first)
+                }
                 return nil
             }, nil)
     }
@@ -37,6 +45,8 @@ enum Signals {
         sigemptyset(&set)
         sigaddset(&set, SIGINT)
         sigaddset(&set, SIGTERM)
+        // The terminal's width has changed.
+        if Terminal.isInteractive { sigaddset(&set, SIGWINCH) }
         var hangUp = sigaction()
         sigaction(SIGHUP, nil, &hangUp)
         // A blocked signal would come through although it is ignored.
@@ -50,6 +60,7 @@ enum Signals {
         first = first ?? now
         requested.store(true, ordering: .sequentiallyConsistent)
         if stopsInOrder.load(ordering: .sequentiallyConsistent), now - first! < echoTime { return }
+        Terminal.leaveClean()
         TemporaryOutputs.removeAllAndExit(ExitStatus.interrupted.rawValue)
     }
 
@@ -60,4 +71,58 @@ enum Signals {
 
     /// Whether a signal has come.
     static var stopRequested: Bool { requested.load(ordering: .sequentiallyConsistent) }
+
+    // MARK: Chats
+
+    /// What a chat does just now.
+    private enum ChatState: UInt8, AtomicRepresentable {
+        /// There is none.
+        case none
+        /// It waits for a line.
+        case waiting
+        /// It answers.
+        case answering
+        /// It answers, and is to stop.
+        case stopping
+    }
+
+    private static let chat = Atomic<ChatState>(.none)
+    /// What to do where Ctrl-C is pressed while a chat waits for a line; nil ends the program.
+    private static let hint = Mutex<(@Sendable () -> Void)?>(nil)
+
+    /// From now on SIGINT ends no more than an answer, unless a later second one comes; where none is being made, it
+    /// calls `hint`, from another thread, or ends the program without one.
+    static func stopAnswersOnly(hint newHint: (@Sendable () -> Void)?) {
+        hint.withLock { $0 = newHint }
+        chat.store(.waiting, ordering: .sequentiallyConsistent)
+    }
+
+    /// What `body` does while SIGINT makes `answerIsToStop` true.
+    static func whileAnswering<Result>(_ body: () throws -> Result) rethrows -> Result {
+        chat.store(.answering, ordering: .sequentiallyConsistent)
+        defer { chat.store(.waiting, ordering: .sequentiallyConsistent) }
+        return try body()
+    }
+
+    /// Whether SIGINT has come since the answer began.
+    static var answerIsToStop: Bool { chat.load(ordering: .sequentiallyConsistent) == .stopping }
+
+    /// - Parameter first: when the signal came that is to stop the answer.
+    private static func isInterruptOfChat(_ first: inout ContinuousClock.Instant?) -> Bool {
+        switch chat.load(ordering: .sequentiallyConsistent) {
+        case .none: return false
+        case .waiting:
+            first = nil
+            guard let hint = hint.withLock({ $0 }) else { return false }
+            hint()
+            return true
+        case .answering:
+            first = .now
+            _ = chat.compareExchange(
+                expected: .answering, desired: .stopping, ordering: .sequentiallyConsistent)
+            return true
+        case .stopping:
+            return first.map { ContinuousClock.now - $0 < echoTime } ?? false
+        }
+    }
 }

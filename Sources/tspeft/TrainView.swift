@@ -31,15 +31,15 @@ final class TrainView {
         case .measuring(let source, let examples):
             Terminal.note("measuring the gates over \(examples) records of \(source)")
         case .step(let step): show(step)
-        case .evaluation(let step, let loss, _):
-            Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))")
+        case .evaluation(let step, let loss, let perplexity):
+            Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))  perplexity \(fixed(perplexity, 2))")
         case .partialEvaluation(let data, let step, let loss, _):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4)) of \(data)")
         case .best(let step, let path): Terminal.note("step \(step)  the best so far, saved \(path)")
         case .stoppedEarly(let step, let evaluations):
             Terminal.note("step \(step)  ends here: no lower loss in \(counted(evaluations, "evaluation"))")
         case .checkpoint(let step, let path): Terminal.note("step \(step)  saved \(path)")
-        case .warning(let warning): Terminal.note("warning: \(OptionWords.text(warning.wording))")
+        case .warning(let warning): Terminal.sentence(OptionWords.text(warning.wording), mark: "warning")
         }
     }
 
@@ -48,18 +48,50 @@ final class TrainView {
         seconds += report.seconds
         recent.append(report)
         if recent.count > logInterval { recent.removeFirst() }
-        let line = text(report)
         if Terminal.isInteractive {
-            Terminal.progress(line)
+            let line = line(report)
+            Terminal.progress { line.text(columns: $0) }
         } else if report.step % logInterval == 0 || report.step == report.totalSteps || report.step == 1 {
-            Terminal.note(line)
+            Terminal.note(text(report))
         }
     }
 
+    /// Mean loss of the last steps.
+    private var loss: Double { recent.reduce(0) { $0 + $1.loss } / Double(recent.count) }
+    /// Tokens a second over the last steps.
+    private var speed: Double {
+        Double(recent.reduce(0) { $0 + $1.tokens }) / max(1e-9, recent.reduce(0) { $0 + $1.seconds })
+    }
+
+    private func secondsLeft(_ report: TrainStep) -> Double {
+        seconds / Double(max(1, report.step - (firstStep ?? 0))) * Double(report.totalSteps - report.step)
+    }
+
+    /// The line for a terminal: what matters most comes first and stays where there is no room for more.
+    private func line(_ report: TrainStep) -> ProgressLine {
+        let steps = "\(report.step)/\(report.totalSteps)"
+        let left = secondsLeft(report)
+        var fields: [ProgressLine.Field] = [
+            .init("step \(steps)", short: steps),
+            .init("left \(durationText(left))", short: "left \(shortDurationText(left))"),
+            .init("loss \(fixed(loss, 4))"),
+        ]
+        if let sparsity = report.sparsity { fields.append(.init("skipped \(percent(sparsity)) %")) }
+        fields.append(.init("\(fixed(speed, 0)) tokens/s", short: "\(fixed(speed, 0)) tok/s"))
+        var extras: [ProgressLine.Field] = [.init("epoch \(fixed(report.epoch, 2))")]
+        if let rank = report.meanRank { extras.append(.init("rank \(fixed(rank, 1))")) }
+        if showsLearningRate { extras.append(.init("lr \(scientific(report.learningRate))")) }
+        if let taus = report.tauRange {
+            extras.append(
+                .init(
+                    "tau \(scientific(Double(taus.lowerBound)))..\(scientific(Double(taus.upperBound)))"))
+        }
+        if report.penalty != 0 { extras.append(.init("penalty \(fixed(report.penalty, 4))")) }
+        return ProgressLine(fields, extras: extras)
+    }
+
+    /// The line for a log.
     private func text(_ report: TrainStep) -> String {
-        let loss = recent.reduce(0) { $0 + $1.loss } / Double(recent.count)
-        let speed = Double(recent.reduce(0) { $0 + $1.tokens }) / max(1e-9, recent.reduce(0) { $0 + $1.seconds })
-        let perStep = seconds / Double(max(1, report.step - (firstStep ?? 0)))
         var text =
             "step \(report.step)/\(report.totalSteps)  epoch \(fixed(report.epoch, 2))  loss \(fixed(loss, 4))  "
             + (report.penalty == 0 ? "" : "penalty \(fixed(report.penalty, 4))  ")
@@ -70,7 +102,7 @@ final class TrainView {
                 "  sparsity \(percent(sparsity)) %  tau \(scientific(Double(taus.lowerBound)))"
                 + "..\(scientific(Double(taus.upperBound)))"
         }
-        return text + "  left \(durationText(perStep * Double(report.totalSteps - report.step)))"
+        return text + "  left \(durationText(secondsLeft(report)))"
     }
 
     func finish() {

@@ -41,3 +41,24 @@ import Testing
         #expect(tokenizer.bytes(ofToken: 2) == Array("<|im_end|>".utf8))
     }
 }
+
+/// What no character begins with, and characters that are cut off.
+@Suite struct BrokenTokenStreamTests {
+    @Test(arguments: References.names)
+    func cutOffCharactersBecomeWhatTheTokenizersMakeOfThem(name: String) throws {
+        let tokenizer = try References.tokenizer(name)
+        for text in ["\u{1F409}", "日", "é", "\u{1F468}\u{200D}\u{1F469}"] {
+            let ids = tokenizer.encode("a" + text)
+            for count in 1...ids.count {
+                let cut = Array(ids.prefix(count))
+                var stream = TokenStream(tokenizer)
+                var pieces = cut.map { stream.append($0) }
+                #expect(!pieces.joined().contains("\u{FFFD}"), "\(name): \(pieces)")
+                pieces.append(stream.finish())
+                let streamed = pieces.joined()
+                let decoded = tokenizer.decode(cut)
+                #expect([decoded, " " + decoded].contains { $0.utf8.elementsEqual(streamed.utf8) }, "\(name): \(cut)")
+            }
+        }
+    }
+}

@@ -44,6 +44,10 @@ struct AttentionBlock: LayerBlock {
         let positions = input.layout.positions
         queries = tape.rotated(queries, rotary, positions: positions, headSize: shape.headSize)
         keys = tape.rotated(keys, rotary, positions: positions, headSize: shape.headSize)
+        if let cache = input.cache, !cache.beside.isEmpty {
+            let mixed = attention(queries, keys, values, over: [cache] + cache.beside, input, on: tape)
+            return output.forward(mixed, in: pass)
+        }
         if let cache = input.cache {
             let held = cache.append(layer: input.layer, keys: keys.value, values: values.value)
             keys = Variable(held.keys, needsGradient: false)
@@ -51,5 +55,25 @@ struct AttentionBlock: LayerBlock {
         }
         let mixed = tape.attention(q: queries, k: keys, v: values, shape, input.layout)
         return output.forward(mixed, in: pass)
+    }
+
+    /// Attention of several runs of equal length, each of which continues a cache of its own.
+    private func attention(
+        _ queries: Variable, _ keys: Variable, _ values: Variable, over caches: [KeyValueCache], _ input: LayerInput,
+        on tape: Tape
+    ) -> Variable {
+        let each = queries.value.rows / caches.count
+        let mixed = tape.context.tensor(queries.value.shape, queries.value.dtype)
+        for (number, cache) in caches.enumerated() {
+            let rows = number * each..<(number + 1) * each
+            let held = cache.append(
+                layer: input.layer, keys: keys.value.rows(rows), values: values.value.rows(rows))
+            let part = tape.attention(
+                q: Variable(queries.value.rows(rows), needsGradient: false),
+                k: Variable(held.keys, needsGradient: false), v: Variable(held.values, needsGradient: false), shape,
+                input.layout)
+            tape.context.copy(part.value, into: mixed.rows(rows))
+        }
+        return Variable(mixed, needsGradient: false)
     }
 }

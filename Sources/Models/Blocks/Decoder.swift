@@ -61,10 +61,10 @@ final class Decoder: Model {
         }
         var layout = layout
         if let cache {
-            let held = cache.count
+            let (held, each) = (cache.count, tokens.count / (1 + cache.beside.count))
             layout = TokenLayout(
-                positions: (0..<tokens.count).map { Int32(held + $0) },
-                segments: [.init(queryStart: 0, count: tokens.count, keyStart: held, prefixCount: held)])
+                positions: (0..<tokens.count).map { Int32(held + $0 % each) },
+                segments: [.init(queryStart: 0, count: each, keyStart: held, prefixCount: held)])
         }
         var stream =
             try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
@@ -72,7 +72,9 @@ final class Decoder: Model {
         for (index, layer) in layers.enumerated() {
             stream = layer.forward(stream, LayerInput(layout: layout, cache: cache, layer: index), in: pass)
         }
-        cache?.advance(tokens.count)
+        if let cache {
+            for one in [cache] + cache.beside { one.advance(tokens.count / (1 + cache.beside.count)) }
+        }
         return finalNorm.forward(stream, on: pass.tape)
     }
 

@@ -44,14 +44,25 @@ public func evaluate(
     }
 }
 
-/// Continues a text, each gate applied at every token. Writes nothing.
+/// Continues the request's only prompt, each gate applied at every token. Writes nothing.
 ///
 /// - Parameter receive: is handed each piece of text as soon as its characters are whole; returns false to stop, which
-///   is no error.
+///   is no error. With beams the text comes when the search is done.
 public func generate(
     _ request: GenerateRequest, receive: @escaping (String) -> Bool = { _ in true }
 ) throws(TSPEFTError) -> GenerateReport {
     try reporting { try generateText(request, receive: receive) }
+}
+
+/// Continues each of the request's prompts by itself, in order, as `generate` does; the model is opened once, and all
+/// prompts are looked at before the first is continued.
+///
+/// - Parameter receive: is handed the number of a prompt, from 0, and a piece of its text; returns false to stop, after
+///   which no further prompt is continued.
+public func generateAll(
+    _ request: GenerateRequest, receive: @escaping (_ number: Int, String) -> Bool = { _, _ in true }
+) throws(TSPEFTError) -> [GenerateReport] {
+    try reporting { try generateTexts(request, receive: receive) }
 }
 
 /// Ranks a trained adapter's gated modules by a rule over what its statistics hold, and writes the choice among them

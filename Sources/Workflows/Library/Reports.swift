@@ -57,6 +57,8 @@ extension GenerateReport {
     public enum End: String, Sendable, CaseIterable {
         /// The model chose an end token.
         case endToken = "end token"
+        /// The text came to one of the stop strings.
+        case stopString = "stop string"
         /// As many tokens as were asked for.
         case tokenLimit = "token limit"
         /// The model's positions are used up.
@@ -72,6 +74,7 @@ extension GenerateReport {
     public var end: End {
         switch result.end {
         case .endToken: .endToken
+        case .stopString: .stopString
         case .tokenLimit: .tokenLimit
         case .positionLimit: .positionLimit
         case .stopped: .stopped

@@ -161,6 +161,7 @@ extension EvaluateRequest {
         line.add("--mode", mode.rawValue, default: standard.mode.rawValue)
         line.add("--limit", limit.map(String.init))
         line.add("--max-new-tokens", newTokenLimit.map(String.init))
+        line.add("--beams", beams.map(String.init))
         line.add(loading)
         line.add(compute)
         return line.text

@@ -26,4 +26,35 @@ extension EvaluateReport {
         }
         return .object(object)
     }
+
+    /// The report for people.
+    ///
+    /// - Parameters:
+    ///   - mode: how accuracy was measured.
+    ///   - listsModules: whether to add a table of the gates.
+    func lines(mode: String, listsModules: Bool) -> [String] {
+        let cut = truncated > 0 ? ", \(grouped(truncated)) truncated" : ""
+        var lines = [
+            "records        \(grouped(records)) (\(grouped(loss.tokens)) tokens, \(grouped(loss.scoredTokens)) scored\(cut))",
+            "loss           \(fixed(loss.meanLoss, 4))", "perplexity     \(fixed(loss.perplexity, 4))",
+        ]
+        if let accuracy {
+            lines.append("accuracy       \(percent(accuracy, 2)) % (\(correct) of \(answered), \(mode))")
+        }
+        if let meanSparsity {
+            lines.append("mean sparsity  \(percent(meanSparsity)) % over \(sparsities.count { $0 != nil }) modules")
+        }
+        lines.append("time           \(durationText(seconds)), \(dtype.rawValue)")
+        return lines + (listsModules && meanSparsity != nil ? moduleTable : [])
+    }
+
+    private var moduleTable: [String] {
+        var table = TextTable([.left, .right, .right])
+        table.add(["module", "sparsity", "tokens"])
+        table.addRule()
+        for (module, sparsity) in zip(modules, sparsities) {
+            table.add([module.module, sparsity.map { percent($0) + " %" } ?? "-", grouped(module.tokens)])
+        }
+        return table.lines
+    }
 }

@@ -56,6 +56,8 @@ enum OptionWords {
         case .newTokenLimit: "--max-new-tokens"
         case .chat: "--chat"
         case .chatTemplate: "--chat-template"
+        case .prompt: "--prompt"
+        case .beams: "--beams"
         case .keep: "--keep"
         case .rankingRule: "--by"
         case .gates: "--gates"
