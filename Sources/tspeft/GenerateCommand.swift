@@ -90,13 +90,13 @@ struct PromptArguments: ParsableArguments {
     @Option(
         name: .shortAndLong, parsing: .unconditionalSingleValue,
         help: ArgumentHelp(
-            "A text to continue; may be repeated, - for all of standard input.", valueName: "text"))
+            "A text to continue; may be repeated, - for all of standard input. (default: none)", valueName: "text"))
     var prompt: [String] = []
 
     @Option(
         parsing: .singleValue,
         help: ArgumentHelp(
-            "A file whose whole text is a prompt, but for the end of its last line; may be repeated.",
+            "A file whose whole text is a prompt, but for the end of its last line; may be repeated. (default: none)",
             valueName: "file"))
     var promptFile: [String] = []
 
@@ -104,7 +104,7 @@ struct PromptArguments: ParsableArguments {
         parsing: .singleValue,
         help: ArgumentHelp(
             "A file with a prompt a line, or with JSON lines {\"prompt\": ..., \"id\": ...}; may be repeated. Given "
-                + "prompts come first, then files.", valueName: "file"))
+                + "prompts come first, then files. (default: none)", valueName: "file"))
     var prompts: [String] = []
 
     @Flag(help: "Put each prompt into the model's chat template as a user's message.")

@@ -96,8 +96,8 @@ struct LoadingArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Chat template of conversations, by its name in the model (default, tool_use, ...) or as a file.",
-            valueName: "name"))
+            "Chat template of conversations, by its name in the model (default, tool_use, ...) or as a file. (default: "
+                + "the model's)", valueName: "name"))
     var chatTemplate: String?
 
     func validate() throws {
