@@ -80,8 +80,9 @@ func mergeAdapter(
             }
         }
     }
+    let form = try request.form(for: base.get(), changedType: type, mix)
     let merge = try CheckpointMerge(base: base.get(), adapters: adapters.get(), gates: request.gates.rule)
-    guard let form = try request.form(for: merge.base, changedType: type, mix) else {
+    guard let form else {
         return try merge.write(to: output, as: type ?? mix?.base, threadCount: context.threadCount, progress: progress)
     }
     return try merge.write(
@@ -97,6 +98,11 @@ extension MergeRequest {
         let isGGUF = outputPath.hasSuffix(".gguf")
         if base.checkpoint.layout == .gguf {
             if isGGUF { return mix.map { CheckpointMerge.Form(.gguf, $0) } }
+            if let mix, mix.isQuantized {
+                throw .unsupported(
+                    "\(.tensorType, mix.name.lowercased()): a Hugging Face directory holds no blocks; give f32, f16 or "
+                        + "bf16, or an output that ends in .gguf")
+            }
             if let mix, changedType != nil {
                 throw .conflict(
                     "a GGUF base becomes a directory in one type; give \(.tensorType, mix.name.lowercased()) without "

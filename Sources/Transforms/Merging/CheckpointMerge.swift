@@ -226,8 +226,9 @@ package struct CheckpointMerge: Sendable {
         guard let dtype = type.plainType, [.f32, .f16, .bf16].contains(dtype) else {
             throw TransformError.unsuitableValue(
                 .mergedType, "\(type)",
-                reason: "the weights of a Hugging Face directory are F32, F16 or BF16; a GGUF base and an output whose "
-                    + "name ends in \(ggufEnding) can have this type")
+                reason:
+                    "the weights of a Hugging Face checkpoint are F32, F16 or BF16; a GGUF base whose output's name ends "
+                    + "in \(ggufEnding) can have this type")
         }
         return dtype
     }
