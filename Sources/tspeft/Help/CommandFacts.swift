@@ -29,6 +29,15 @@ struct CommandFacts: Sendable {
         let text: String
         /// All values that it takes, where they are few.
         let values: [String]
+        /// The kind of file that its value names, as its declaration says; nil where it says nothing.
+        let files: Files?
+
+        /// Files that a value may name.
+        enum Files: Sendable {
+            case directories
+            /// With one of these endings; any where there are none.
+            case files(endings: [String])
+        }
 
         /// The name that examples use: a long one where there is one.
         var name: String { names.last ?? "<\(valueName)>" }
@@ -89,7 +98,7 @@ struct CommandFacts: Sendable {
 extension CommandFacts.Argument {
     fileprivate init(_ json: JSONValue) {
         func text(_ key: String) -> String { json[key]?.stringValue ?? "" }
-        kind = Kind(rawValue: text("kind")) ?? .option
+        self.kind = Kind(rawValue: text("kind")) ?? .option
         let names = (json["names"]?.arrayValue ?? []).map { name in
             (name["kind"]?.stringValue == "long" ? "--" : "-") + (name["name"]?.stringValue ?? "")
         }
@@ -99,15 +108,24 @@ extension CommandFacts.Argument {
         isRepeating = json["isRepeating"] == .bool(true)
         isShown = json["shouldDisplay"] != .bool(false)
         title = json["sectionTitle"]?.stringValue
-        values = (json["allValues"]?.arrayValue ?? []).compactMap(\.stringValue)
+        let listed = json["completionKind"]?["list"]?["values"] ?? json["allValues"]
+        values = (listed?.arrayValue ?? []).compactMap(\.stringValue)
+        let kind = json["completionKind"]
+        if kind?["directory"] != nil {
+            files = .directories
+        } else {
+            files = kind?["file"].map { file in
+                .files(endings: (file["extensions"]?.arrayValue ?? []).compactMap(\.stringValue))
+            }
+        }
         let told = [text("abstract"), text("discussion")].filter { !$0.isEmpty }.joined(separator: " ")
         let standard = json["defaultValue"]?.stringValue
-        let listed = values.filter { !told.contains($0) }.isEmpty ? [] : values
+        let untold = values.filter { !told.contains($0) }.isEmpty ? [] : values
         let facts = [
-            listed.isEmpty ? nil : "values: " + listed.joined(separator: ", "),
+            untold.isEmpty ? nil : "values: " + untold.joined(separator: ", "),
             told.contains("default: ") ? nil : standard.map { "default: " + $0 },
         ].compactMap { $0 }
-        self.text = told + (facts.isEmpty || kind == .flag ? "" : " (\(facts.joined(separator: "; ")))")
+        self.text = told + (facts.isEmpty || self.kind == .flag ? "" : " (\(facts.joined(separator: "; ")))")
     }
 }
 

@@ -163,6 +163,11 @@ extension Completion {
         case "shell": return words(CompletionScripts.shells)
         default: break
         }
+        switch argument.files {
+        case .directories: return .directories
+        case .files(let endings): return .files(endings: endings)
+        case nil: break
+        }
         switch argument.valueName {
         case "directory", "folder", "dir": return .directories
         case "file", "files", "path": return .files(endings: [])
