@@ -43,8 +43,8 @@ struct ManualPage {
         }
         addTable("ARGUMENTS", facts.positionals)
         addOptions()
-        addExamples()
         addExitStatus()
+        addExamples()
         addSeeAlso()
     }
 
