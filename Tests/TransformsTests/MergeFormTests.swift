@@ -13,7 +13,7 @@ import Testing
 @Suite struct MergeFormTests {
     /// A base, by what it is made from.
     enum Base: String, CaseIterable {
-        case llama, qwen2, qwen3, shards, float32, half, gguf, ggufBlocks, ggufWide
+        case llama, qwen2, qwen3, shards, packed, float32, half, gguf, ggufBlocks, ggufWide
 
         var isGGUF: Bool { rawValue.hasPrefix("gguf") }
 
@@ -31,6 +31,7 @@ import Testing
             case .qwen2: try ModelCheckpoint.open(fixture("tiny-qwen2"))
             case .qwen3: try ModelCheckpoint.open(fixture("tiny-qwen3"))
             case .shards: try converted(nil, limit: 1 << 20)
+            case .packed: try MergeFormTests.packed(folder)
             case .float32: try converted("f32")
             case .half: try converted("f16")
             case .gguf: try ModelCheckpoint.open(fixture("tiny-llama-gguf/tiny-llama-bf16.gguf"))
@@ -38,6 +39,17 @@ import Testing
             case .ggufWide: try BlockModel.write(folder + "/base.gguf", .named("Q4_K"))
             }
         }
+    }
+
+    /// The tiny model with its tensors packed.
+    private static func packed(_ folder: String) throws -> ModelCheckpoint {
+        let (source, target) = (fixture("tiny-llama"), folder + "/base")
+        try FileManager.default.copyItem(atPath: source, toPath: target)
+        try FileManager.default.removeItem(atPath: target + "/model.safetensors")
+        try CheckpointConversion(
+            Checkpoint.open(source), to: .safetensorsZstd, at: target + "/model.safetensors.zst"
+        ).write()
+        return try ModelCheckpoint.open(target)
     }
 
     /// An adapter for a base: of a method, or with whole layers beside.
@@ -147,7 +159,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [Base.llama, .qwen2, .shards, .float32], ["f16", "f32", "bf16"])
+    @Test(arguments: [Base.llama, .qwen2, .shards, .packed, .float32], ["f16", "f32", "bf16"])
     func directoryIsThatOfMergeAndConversion(_ kind: Base, _ type: String) throws {
         for adapter in [Kind.gated, .wholeHead] {
             try withTemporaryFolder { folder in

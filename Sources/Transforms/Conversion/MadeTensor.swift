@@ -30,10 +30,12 @@ struct MadeTensor: Sendable {
         return .made(
             TensorStream.Rows(
                 count: rows.count, elementCount: width, byteCount: rowByteCount,
-                source: order == .asStored ? rows.source : nil, heldByteCount: rows.heldByteCount
+                source: order == .asStored ? rows.source : nil, heldByteCount: rows.heldByteCount + unpackedByteCount
             ) {
                 let make = try rows.begin()
+                let use = order == .asStored ? nil : rows.source.map { SourceUse($0.file, $0.range) }
                 return { part, workspace, bytes in
+                    defer { withExtendedLifetime(use) {} }
                     let strip = max(1, Self.stripElements / max(1, width))
                     for start in stride(from: part.lowerBound, to: part.upperBound, by: strip) {
                         let some = start..<min(part.upperBound, start + strip)
@@ -45,6 +47,12 @@ struct MadeTensor: Sendable {
                     }
                 }
             })
+    }
+
+    /// Bytes of a packed input that stay in memory from the first row to the last, as rows are taken from anywhere.
+    private var unpackedByteCount: Int {
+        guard order != .asStored, let source = rows.source, source.file.isPacked else { return 0 }
+        return source.range.count
     }
 
     /// Makes rows of the output.
@@ -104,4 +112,14 @@ struct MadeTensor: Sendable {
             if number.isFinite { throw refusal(number, place) }
         }
     }
+}
+
+/// Gives the memory of the bytes that rows are made from back when nobody makes rows any more.
+private final class SourceUse: Sendable {
+    private let file: MappedFile
+    private let range: Range<Int>
+
+    init(_ file: MappedFile, _ range: Range<Int>) { (self.file, self.range) = (file, range) }
+
+    deinit { file.advise(range, willNeed: false) }
 }
