@@ -64,7 +64,7 @@ import Testing
         #expect(lines[1].hasPrefix("USAGE: tspeft"))
         #expect(Self.unfinished.contains(name) || lines.contains("EXAMPLES:"))
         // What is needed comes before what may be chosen.
-        if let needed = lines.firstIndex(of: "REQUIRED OPTIONS:"), let others = lines.firstIndex(of: "OPTIONS:") {
+        if let needed = lines.firstIndex(of: "NEEDED:"), let others = lines.firstIndex(of: "OPTIONS:") {
             #expect(needed < others)
         }
     }

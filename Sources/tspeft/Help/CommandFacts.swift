@@ -70,6 +70,26 @@ struct CommandFacts: Sendable {
     var options: [Argument] { arguments.filter { $0.kind != .positional && $0.isShown } }
     var positionals: [Argument] { arguments.filter { $0.kind == .positional && $0.isShown } }
 
+    /// The title of what must be given.
+    static let neededTitle = "Needed"
+
+    /// The options in the order of help: what is needed, with what its group has beside, then the others without a group
+    /// and the groups; help itself, where it is alone, last.
+    var sections: [(title: String, options: [Argument])] {
+        let needed = options.filter { $0.isRequired || $0.title == Self.neededTitle }
+        let others = options.filter { !$0.isRequired && $0.title != Self.neededTitle }
+        let plain = others.filter { $0.title == nil }
+        var sections = [(title: Self.neededTitle, options: needed)]
+        let isHelp = plain.allSatisfy { $0.names.contains("--help") }
+        if !isHelp { sections.append(("Options", plain)) }
+        for option in others {
+            guard let title = option.title, !sections.contains(where: { $0.title == title }) else { continue }
+            sections.append((title, others.filter { $0.title == title }))
+        }
+        if isHelp { sections.append(("Options", plain)) }
+        return sections.filter { !$0.options.isEmpty }
+    }
+
     /// The first option among these words of a command line that the command does not have.
     func unknownOption(in words: [String]) -> String? {
         var words = words[...]

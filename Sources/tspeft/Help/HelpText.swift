@@ -1,6 +1,7 @@
 import TensorCore
 
-/// The help of a command: what is needed comes first, then what there is to choose, in groups, then the whole story.
+/// The help of a command: what is needed comes first, then what there is to choose, in groups, then examples and the
+/// whole story.
 struct HelpText {
     /// Columns of a line at most.
     static let width = 80
@@ -22,18 +23,13 @@ struct HelpText {
     private mutating func write() {
         add(wrapped(facts.abstract))
         addUsage()
+        if isRoot { addCommands() }
+        addTable("ARGUMENTS:", facts.positionals)
+        for section in facts.sections { addTable(section.title.uppercased() + ":", section.options) }
         if !facts.examples.isEmpty {
             addTitle("EXAMPLES:")
             for example in facts.examples { add(Self.brokenCall(example)) }
         }
-        if isRoot { addCommands() }
-        addTable("ARGUMENTS:", facts.positionals)
-        addTable("REQUIRED OPTIONS:", facts.options.filter(\.isRequired))
-        let others = facts.options.filter { !$0.isRequired }
-        var titles: [String] = []
-        for option in others { if let title = option.title, !titles.contains(title) { titles.append(title) } }
-        addTable("OPTIONS:", others.filter { $0.title == nil })
-        for title in titles { addTable(title.uppercased() + ":", others.filter { $0.title == title }) }
         if !facts.paragraphs.isEmpty {
             addTitle("MORE:")
             for (index, paragraph) in facts.paragraphs.enumerated() {
@@ -119,7 +115,6 @@ struct HelpText {
 
     /// A command line that a shell reads, broken where it is too long.
     static func brokenCall(_ call: String) -> [String] {
-        let margin = String(repeating: " ", count: indent)
         // A quoted text stays in one line.
         var words: [String] = []
         for word in call.split(separator: " ").map(String.init) {
@@ -129,7 +124,7 @@ struct HelpText {
                 words.append(word)
             }
         }
-        let lines = filled(words, first: margin, rest: margin + "    ", width: width - 2)
+        let lines = filled(words, rest: "    ", width: width - 2)
         return lines.enumerated().map { $0 + 1 < lines.count ? $1 + " \\" : $1 }
     }
 }

@@ -42,7 +42,7 @@ struct ManualPage {
             addList(facts.commands.filter { $0.name != "help" }.map { ("Cm \($0.name)", $0.abstract) })
         }
         addTable("ARGUMENTS", facts.positionals)
-        addOptions()
+        for section in facts.sections { addTable(section.title.uppercased(), section.options) }
         addExitStatus()
         addExamples()
         addSeeAlso()
@@ -58,16 +58,6 @@ struct ManualPage {
             lines.append(".\(flag(option.names[0])) Ar \(option.valueName)" + (option.isRepeating ? " ..." : ""))
         }
         if !isRoot { lines.append(".Op Ar options") }
-    }
-
-    private mutating func addOptions() {
-        let required = facts.options.filter(\.isRequired)
-        let others = facts.options.filter { !$0.isRequired }
-        addTable("REQUIRED OPTIONS", required)
-        addTable("OPTIONS", others.filter { $0.title == nil })
-        var titles: [String] = []
-        for option in others { if let title = option.title, !titles.contains(title) { titles.append(title) } }
-        for title in titles { addTable(title.uppercased(), others.filter { $0.title == title }) }
     }
 
     private mutating func addTable(_ title: String, _ arguments: [CommandFacts.Argument]) {
@@ -86,7 +76,7 @@ struct ManualPage {
         guard !facts.examples.isEmpty else { return }
         lines += [".Sh EXAMPLES", ".Bd -literal"]
         for example in facts.examples {
-            lines += HelpText.brokenCall(example).map { escaped(String($0.dropFirst(2))) }
+            lines += HelpText.brokenCall(example).map(escaped)
         }
         lines.append(".Ed")
     }
