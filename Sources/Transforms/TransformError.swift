@@ -59,6 +59,18 @@ package enum TransformError: WordedError, Equatable {
     }
 }
 
+extension TransformError {
+    /// The error of a sum that has no place in its type: it overflows, or a number that is none in the base reaches others.
+    static func badSum(base: String, tensor: String, type: String, baseIsBad: Bool) -> TransformError {
+        .unusableTensor(
+            base: base, tensor: tensor,
+            reason: baseIsBad
+                ? "would have more numbers that are NaN or infinite than it has in the base: the update spreads them, or a "
+                    + "sum is too large for \(type)"
+                : "and its update have a sum that \(type) cannot hold")
+    }
+}
+
 /// Throws `TransformError.outputIsInput` where making `output` would destroy one of `inputs`; see `wouldReplace`.
 package func checkOutput(_ output: String, keeps inputs: [String]) throws(TransformError) {
     if inputs.contains(where: { wouldReplace(output, input: $0) }) { throw .outputIsInput(path: output) }

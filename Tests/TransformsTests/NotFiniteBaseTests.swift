@@ -90,6 +90,23 @@ import Testing
         }
     }
 
+    /// DoRA divides each row by its norm, so that one such number would make all of its row so.
+    @Test func oneThatAnUpdateWouldSpreadIsRefusedByWhatItIs() throws {
+        try withTemporaryFolder { folder in
+            let base = try spoiled(AdaptedModel.randomModel, to: folder + "/base", Self.tensor, [70: 0x7FC0_0000])
+            let sound = try ModelCheckpoint.open(AdaptedModel.randomModel)
+            let adapter = try randomAdapter(
+                AdapterConfiguration(
+                    DoRASettings(LowRankNumbers(rank: 2, alpha: 2)), isGated: false,
+                    targets: TargetSpecification(argument: "q_proj,v_proj")), on: sound)
+            let error = #expect(throws: TransformError.self) {
+                _ = try CheckpointMerge(base: base, adapter: adapter).write(to: OutputTarget(folder + "/out"))
+            }
+            #expect("\(String(describing: error))".contains("the update spreads them"))
+            #expect(try names(in: folder) == ["base"])
+        }
+    }
+
     /// A sum that is none where base and update are numbers is refused as before.
     @Test func oneThatTheMergeWouldMakeIsRefused() throws {
         try withTemporaryFolder { folder in
@@ -104,7 +121,7 @@ import Testing
             let error = #expect(throws: TransformError.self) {
                 _ = try CheckpointMerge(base: base, adapter: adapter).write(to: OutputTarget(folder + "/out"))
             }
-            #expect("\(String(describing: error))".contains("have a sum that F32 cannot hold"))
+            #expect("\(String(describing: error))".contains("a sum is too large for F32"))
             #expect(try names(in: folder) == ["base"])
         }
     }

@@ -75,9 +75,9 @@ struct MergedTensor: Sendable {
                     tally.add(try merge(part, width: matrix.width, change, workspace, into: target))
                 }
                 guard tally.outcome.largestChange.isFinite else {
-                    throw TransformError.unusableTensor(
-                        base: base.checkpoint.path, tensor: label,
-                        reason: "and its update have a sum that \(dtype.rawValue) cannot hold")
+                    throw TransformError.badSum(
+                        base: base.checkpoint.path, tensor: label, type: dtype.rawValue,
+                        baseIsBad: tally.outcome.unusableCount > 0)
                 }
             }
         }

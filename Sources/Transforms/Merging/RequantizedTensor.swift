@@ -142,9 +142,9 @@ struct RequantizedTensor: Sendable {
             outcome = tspeft_changes(plain.baseAddress!, stored.baseAddress!, count)
         }
         guard outcome.largest.isFinite else {
-            throw TransformError.unusableTensor(
-                base: base.checkpoint.path, tensor: record.name,
-                reason: "and its update have a sum that \(encoding) cannot hold")
+            throw TransformError.badSum(
+                base: base.checkpoint.path, tensor: record.name, type: "\(encoding)",
+                baseIsBad: outcome.unusable > 0)
         }
         sums.changedCount = Int(outcome.changed)
         sums.largestChange = outcome.largest
