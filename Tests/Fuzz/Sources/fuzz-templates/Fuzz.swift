@@ -14,7 +14,7 @@ enum Fuzz {
                     jinja: "{{ messages[1].content }}" + String(decoding: bytes, as: UTF8.self),
                     specialTokens: ["bos_token": "<s>", "eos_token": "</s>"],
                     clock: ChatClock(year: 2026, month: 3, day: 5))
-                let rendering = try template.rendering(of: messages, settings)
+                let rendering = try template.rendering(of: Fuzz.messages, Fuzz.settings)
                 let count = rendering.text.unicodeScalars.count
                 precondition(
                     rendering.generations.allSatisfy { $0.upperBound >= $0.lowerBound && $0.lowerBound <= count })
