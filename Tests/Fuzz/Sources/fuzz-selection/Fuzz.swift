@@ -30,7 +30,8 @@ enum Fuzz {
                 }
                 let again = path + ".again"
                 try selection.write(to: OutputTarget(again, replacing: true))
-                precondition(try ModuleSelection.read(again) == selection, "a selection that does not read back")
+                let read = try ModuleSelection.read(again)
+                precondition(read == selection, "a selection that does not read back")
             }
             return 0
         }

@@ -30,8 +30,9 @@ private struct Run {
     }
 }
 
-/// Made once; a state that is restored changes it for the inputs that follow, which must not matter.
-private let run: Run = {
+/// Made once, for the one thread that tries inputs; a state that is restored changes it for those that follow, which must not
+/// matter.
+private nonisolated(unsafe) let run: Run = {
     do { return try Run() } catch { fatalError("the fixture is not as it was: \(error)") }
 }()
 
