@@ -134,8 +134,12 @@ import Testing
     }
 
     @Test func editDistanceCountsSingleChanges() {
-        #expect(NearestNames.distance(Array("kitten".utf8), Array("sitting".utf8)) == 3)
-        #expect(NearestNames.distance([], Array("abc".utf8)) == 3)
-        #expect(NearestNames.distance(Array("abc".utf8), Array("abc".utf8)) == 0)
+        #expect(EditDistance.between(Array("kitten".utf8), Array("sitting".utf8)) == 3)
+        #expect(EditDistance.between([], Array("abc".utf8)) == 3)
+        #expect(EditDistance.between(Array("abc".utf8), Array("abc".utf8)) == 0)
+        // A name that fills a file costs no more than its beginning.
+        let long = [UInt8](repeating: 97, count: 40_000_000)
+        #expect(EditDistance.between(long, Array("aaab".utf8)) == long.count - 3)
+        #expect(EditDistance.between(long, long) == 0)
     }
 }

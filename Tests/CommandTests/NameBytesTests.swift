@@ -97,6 +97,23 @@ import Testing
         }
     }
 
+    /// Neither looking for names near to it nor telling of it takes longer than for another.
+    @Test func nameThatFillsAFileIsRefusedAsAnyOther() throws {
+        let tuned = try TinyRun.shared.get().path("tuned")
+        try withTemporaryFolder { folder in
+            let name = String(repeating: "a", count: 20_000_000)
+            try writeFile(folder + "/kept.json", "{\"modules\": [\"\(name)\"]}")
+            for arguments in [
+                ["prune", tuned, "--select", "kept.json", "-o", "out"],
+                ["inject", TinyRun.base, "--select", "kept.json", "-o", "out"],
+            ] {
+                let outcome = try Program(folder: folder).run(arguments)
+                #expect(outcome.status == 65 && outcome.errorLines.count == 1)
+                #expect(outcome.errors.utf8.count < 5000 && outcome.errors.contains("module 'aaaa"))
+            }
+        }
+    }
+
     @Test func ggufTakesBothSpellings() throws {
         try withTemporaryFolder { folder in
             var builder = GGUFBuilder()

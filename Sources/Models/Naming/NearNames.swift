@@ -84,21 +84,3 @@ final class NearNames: Sendable {
         return best.map(\.pattern)
     }
 }
-
-/// Levenshtein's distance.
-enum EditDistance {
-    /// Insertions, deletions and replacements of single bytes.
-    static func between(_ a: [UInt8], _ b: [UInt8]) -> Int {
-        var previous = Array(0...b.count)
-        for (row, left) in a.enumerated() {
-            var current = [row + 1]
-            current.reserveCapacity(b.count + 1)
-            for (column, right) in b.enumerated() {
-                current.append(
-                    min(previous[column + 1] + 1, current[column] + 1, previous[column] + (left == right ? 0 : 1)))
-            }
-            previous = current
-        }
-        return previous[b.count]
-    }
-}
