@@ -1,4 +1,4 @@
-import Adapters
+import Models
 
 /// Words that a mistyped or shortened one may have meant.
 enum NearWords {
@@ -25,7 +25,7 @@ enum NearWords {
         let lower = word.lowercased()
         let beginning = known.filter { $0.hasPrefix(lower) }
         if !beginning.isEmpty, lower.count > 1 { return Array(beginning.prefix(limit)) }
-        let near = known.map { (word: $0, distance: NearestNames.distance(Array(lower.utf8), Array($0.utf8))) }
+        let near = known.map { (word: $0, distance: EditDistance.between(Array(lower.utf8), Array($0.utf8))) }
         let least = near.map(\.distance).min() ?? 0
         guard least <= max(1, min(3, (lower.count + 1) / 3)) else {
             return lower.count > 2 ? Array(known.filter { $0.contains(lower) }.prefix(limit)) : []
