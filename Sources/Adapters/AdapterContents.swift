@@ -7,7 +7,7 @@ struct AdapterContents {
     private typealias Record = (key: AdapterKey, record: TensorRecord)
 
     /// The method's tensors, those shared and those of `modules_to_save`, by the keys that we write.
-    private(set) var tensors: [(name: String, record: TensorRecord)] = []
+    private(set) var tensors: [(name: String, place: Int)] = []
     /// The gates' thresholds, by module.
     private(set) var thresholds: NameTable<TensorRecord> = [:]
     private var attentionOutputs: NameSet = []
@@ -18,6 +18,7 @@ struct AdapterContents {
     private var values: [Record] = []
     private var originals: [Record] = []
     private var rows: [Record] = []
+    private var integers: [Record] = []
     private let file: SafetensorsFile
     private let suffixes: [String]
     private let settings: (any LowRankSettings)?
@@ -25,7 +26,9 @@ struct AdapterContents {
 
     /// The shapes of the method's tensors.
     var shapes: NameTable<[Int]> {
-        NameTable(tensors.map { ($0.name, $0.record.shape) }, uniquingKeysWith: { first, _ in first })
+        NameTable(
+            tensors.lazy.map { [file] in ($0.name, file.tensors[$0.place].shape) },
+            uniquingKeysWith: { first, _ in first })
     }
 
     /// Sorts the tensors of `file`. Throws `AdapterError.unsupportedTensor` for one that no adapter of this kind has,
@@ -40,8 +43,11 @@ struct AdapterContents {
         settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
         let records = file.tensors
         let keys = ThreadTeam.whole.map(records.count, grain: Self.keysOfAPart) { place in
-            let key = AdapterKey(records[place].name)
-            return (key: key, written: key.written)
+            let name = records[place].name
+            let key = AdapterKey(name)
+            let written = key.written
+            // One text for both, of which there may be many thousand.
+            return (key: key, written: written.hasSameBytes(as: name) ? name : written)
         }
         parameters = ParameterTargets(
             takingExtras ? configuration.otherFields : [:], packed: Self.packed(records, keys.lazy.map(\.key), settings)
@@ -52,20 +58,22 @@ struct AdapterContents {
         for (record, key) in zip(records, keys) where settings != nil && record.shape.count > 2 {
             convolutions.insert(key.key.path)
         }
-        for (record, (key, written)) in zip(records, keys) {
-            guard record.encoding.holdsReals else {
+        for (place, (record, (key, written))) in zip(records, keys).enumerated() {
+            let isInteger = takingExtras && key.isOfModel && record.encoding.holdsIntegers
+            guard record.encoding.holdsReals || isInteger else {
                 throw .unsupportedTensor(
                     file: file.path, tensor: record.name, reason: "is stored as \(record.encoding), not as real numbers"
                 )
             }
             if !shared.isEmpty, let key = Self.shared(record.name, shared) {
                 try Self.add(key, record, to: &places, file.path)
-                tensors.append((key, record))
+                tensors.append((key, place))
                 continue
             }
             if case .value = key.part, try isSecondCopy(record, places[written]) { continue }
             try Self.add(written, record, to: &places, file.path)
             switch key.part {
+            case .value where isInteger, .original where isInteger: integers.append((key, record))
             case .factor(PEFTNames.tau):
                 guard record.shape == [1] || record.shape.isEmpty else {
                     throw .wrongShape(file: file.path, tensor: record.name, expected: [1], found: record.shape)
@@ -75,10 +83,10 @@ struct AdapterContents {
                 if updates[key.path] == nil { updateOrder.append(key.path) }
                 updates[key.path, default: [:]][suffix] = record
             case .factor(let suffix) where suffixes.contains(suffix):
-                tensors.append((written, record))
+                tensors.append((written, place))
                 if !key.path.isEmpty { modules.insert(key.path) }
                 if takingExtras, key.isAttentionOutput { attentionOutputs.insert(key.path) }
-            case .value where configuration.savesModule(ofKey: written): tensors.append((written, record))
+            case .value where configuration.savesModule(ofKey: written): tensors.append((written, place))
             case .value where takingExtras: values.append((key, record))
             case .original where takingExtras: originals.append((key, record))
             case .tokenRows where takingExtras: rows.append((key, record))
@@ -164,6 +172,10 @@ struct AdapterContents {
         for entry in originals {
             guard case .original(let name) = entry.key.part else { continue }
             extras.originals.append(try value(entry, name))
+        }
+        for entry in integers {
+            guard let tensor = AdapterIntegers(entry.key.written, in: file, entry.record) else { continue }
+            extras.integers.append(.init(key: entry.key, tensor: tensor))
         }
         let indices = TokenIndices(configuration.otherFields[PEFTNames.tokensField])
         for entry in rows {

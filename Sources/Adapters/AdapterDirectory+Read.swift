@@ -37,9 +37,11 @@ extension AdapterDirectory {
         let shapes = contents.shapes
         for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         let staysInFile = takingExtras && !tensorFile.file.isPacked || takingAnyValues
-        func tensor(_ name: String, _ record: TensorRecord) throws -> AdapterTensor {
+        let stored = StoredTensors(tensorFile)
+        func tensor(_ name: String, _ place: Int) throws -> AdapterTensor {
+            let record = tensorFile.tensors[place]
             if staysInFile {
-                let stored = AdapterTensor(name, storedIn: tensorFile, record)
+                let stored = AdapterTensor(name, storedIn: stored, at: place)
                 if !takingAnyValues { try checkFinite(stored: stored, file: tensorPath) }
                 return stored
             }
@@ -49,10 +51,13 @@ extension AdapterDirectory {
         }
         let team = ThreadTeam(staysInFile ? ThreadTeam.available : 1)
         let tensors = try team.map(contents.tensors.count, grain: tensorsOfAPart) { place in
-            try tensor(contents.tensors[place].name, contents.tensors[place].record)
+            try tensor(contents.tensors[place].name, contents.tensors[place].place)
         }
         let thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }
-        let extras = try contents.extras(configuration, tensor)
+        let extras = try contents.extras(configuration) { name, record in
+            guard let place = tensorFile.place(of: record.name) else { preconditionFailure("it is the file's") }
+            return try tensor(name, place)
+        }
         tensorFile.file.giveBackPages()
         // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()

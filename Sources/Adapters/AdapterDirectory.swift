@@ -126,13 +126,16 @@ package struct AdapterDirectory: Sendable {
                 file: file, what: "the list of modules", expected: "names, each once",
                 found: modules.isEmpty ? "an empty list" : "one twice")
         }
-        let byName = NameTable(tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = NameTable(tensors.lazy.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let ordered = try Self.ordered(byName, modules: modules, configuration: configuration, file: file)
         let shared = try Self.shared(byName, ordered, modules: modules, configuration: configuration, file: file)
-        let saved = try Self.saved(tensors, not: NameSet((ordered + shared).map(\.name)), configuration, file: file)
-        try Self.refuseStrangers(tensors, known: NameSet((ordered + shared + saved).map(\.name)), file: file)
+        var names = NameSet(ordered.lazy.map(\.name))
+        for tensor in shared { names.insert(tensor.name) }
+        let saved = try Self.saved(tensors, not: names, configuration, file: file)
+        for tensor in saved { names.insert(tensor.name) }
+        try Self.refuseStrangers(tensors, known: names, file: file)
         if origin.finiteness == .unknown {
-            for tensor in ordered + shared + saved { try Self.checkFinite(tensor, file: file) }
+            for list in [ordered, shared, saved] { for tensor in list { try Self.checkFinite(tensor, file: file) } }
         }
         try Self.check(thresholds, modules: modules, isGated: configuration.isGated, origin)
         try Self.check(statistics, known: known, configuration: configuration, file: file)
@@ -231,6 +234,7 @@ extension AdapterDirectory {
     ) throws(AdapterError) -> [AdapterTensor] {
         let shapes = tensors.mapValues(\.shape)
         var ordered: [AdapterTensor] = []
+        ordered.reserveCapacity(tensors.count)
         for module in modules {
             for key in try checkedKeys(of: module, shapes, configuration, file: file) {
                 guard let tensor = tensors[key] else { continue }

@@ -23,6 +23,14 @@ struct AdapterKey: Sendable, Equatable {
     /// Whether it is of the output projection inside torch's MultiheadAttention that has an adapter as a whole.
     let isAttentionOutput: Bool
 
+    /// Whether it is a tensor of the model's own, after training or before.
+    var isOfModel: Bool {
+        switch part {
+        case .value, .original: true
+        case .factor, .tokenRows: false
+        }
+    }
+
     /// The key that peft 0.21 writes for it.
     var written: String {
         switch part {

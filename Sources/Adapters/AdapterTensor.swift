@@ -7,7 +7,8 @@ package struct AdapterTensor: Sendable {
     /// Where the values are.
     private enum Content: Sendable {
         case held([Float])
-        case stored(SafetensorsFile, TensorRecord)
+        /// The tensor at a place of a file's list: there may be many thousand of these.
+        case stored(StoredTensors, Int)
     }
 
     /// The key in the file, such as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
@@ -21,7 +22,8 @@ package struct AdapterTensor: Sendable {
         get {
             switch content {
             case .held(let values): return values
-            case .stored(let file, let record):
+            case .stored(let stored, let place):
+                let (file, record) = (stored.file, stored.file.tensors[place])
                 defer { file.file.finish(record.byteRange) }
                 do { return try file.floats(of: record) } catch { preconditionFailure("was decoded before: \(error)") }
             }
@@ -33,7 +35,7 @@ package struct AdapterTensor: Sendable {
     package var elementCount: Int {
         switch content {
         case .held(let values): values.count
-        case .stored(_, let record): record.elementCount
+        case .stored(let stored, let place): stored.file.tensors[place].elementCount
         }
     }
 
@@ -42,7 +44,10 @@ package struct AdapterTensor: Sendable {
 
     /// The type that the file stores it in; F32 where it is held.
     package var storedType: DType {
-        if case .stored(_, let record) = content, case .plain(let type) = record.encoding { type } else { .f32 }
+        guard case .stored(let stored, let place) = content,
+            case .plain(let type) = stored.file.tensors[place].encoding
+        else { return .f32 }
+        return type
     }
 
     /// Columns of the values seen as rows along the first axis: 1 for a vector.
@@ -62,10 +67,12 @@ package struct AdapterTensor: Sendable {
 
     /// A tensor whose values, real numbers, stay in a file that is not packed and does not change. They must be finite where
     /// it gets to a merge.
-    init(_ name: String, storedIn file: SafetensorsFile, _ record: TensorRecord) {
+    ///
+    /// - Parameter place: the tensor's in the file's list.
+    init(_ name: String, storedIn stored: StoredTensors, at place: Int) {
         self.name = name
-        shape = record.shape
-        content = .stored(file, record)
+        shape = stored.file.tensors[place].shape
+        content = .stored(stored, place)
     }
 
     /// Values that are decoded at a time to be looked at, a multiple of 8.
@@ -76,7 +83,8 @@ package struct AdapterTensor: Sendable {
     package func forEachStrip(_ body: (UnsafeBufferPointer<Float>) throws -> Void) rethrows {
         switch content {
         case .held(let values): try values.withUnsafeBufferPointer(body)
-        case .stored(let file, let record):
+        case .stored(let stored, let place):
+            let (file, record) = (stored.file, stored.file.tensors[place])
             let count = record.elementCount
             guard count > 0 else { return }
             let flat = record.shape.isEmpty ? record : record.rows(of: 1)
@@ -106,7 +114,8 @@ package struct AdapterTensor: Sendable {
             values.withUnsafeBufferPointer {
                 destination.update(from: $0.baseAddress! + rows.lowerBound * width, count: rows.count * width)
             }
-        case .stored(let file, let record):
+        case .stored(let stored, let place):
+            let (file, record) = (stored.file, stored.file.tensors[place])
             let target = UnsafeMutableBufferPointer(start: destination, count: rows.count * width)
             let rowBytes = record.byteCount / max(1, record.elementCount) * width
             let start = record.offset + rows.lowerBound * rowBytes
@@ -125,7 +134,8 @@ package struct AdapterTensor: Sendable {
         func gather(_ value: (Int) -> Float) -> [Float] {
             (0..<rows * count).map { value($0 / count * width + first + $0 % count * step) }
         }
-        if case .stored(let file, let record) = content, !file.file.isPacked {
+        if case .stored(let stored, let place) = content, !stored.file.file.isPacked {
+            let (file, record) = (stored.file, stored.file.tensors[place])
             switch record.encoding {
             case .plain(.f32): return file.withBytesHeld(of: record) { b in gather { b.float32($0) } }
             case .plain(.bf16): return file.withBytesHeld(of: record) { b in gather { b.bfloat16($0) } }
@@ -135,6 +145,13 @@ package struct AdapterTensor: Sendable {
         let all = values
         return gather { all[$0] }
     }
+}
+
+/// A file that tensors of an adapter stay in: one object for all of them.
+final class StoredTensors: Sendable {
+    let file: SafetensorsFile
+
+    init(_ file: SafetensorsFile) { self.file = file }
 }
 
 extension SafetensorsFile {

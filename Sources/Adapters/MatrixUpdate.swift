@@ -108,6 +108,26 @@ package struct AdapterExtras: Sendable {
         package let tensor: AdapterTensor
     }
 
+    /// Whole numbers of the model.
+    package struct Integers: Sendable {
+        /// Their name in the model, such as `bn.num_batches_tracked`.
+        package let name: String
+        /// What takes the place of the base's, or is compared with it.
+        package let tensor: AdapterIntegers
+        /// Whether they are what the module had before it was trained.
+        package let areOriginal: Bool
+
+        init(key: AdapterKey, tensor: AdapterIntegers) {
+            (name, areOriginal) =
+                switch key.part {
+                case .original(let last): (key.path + "." + last, true)
+                case .value(let last): (key.path.isEmpty ? last : key.path + "." + last, false)
+                case .factor, .tokenRows: (key.path, false)
+                }
+            self.tensor = tensor
+        }
+    }
+
     /// Updates of embeddings, convolutions and parameters.
     package var updates: [MatrixUpdate] = []
     /// Tensors that take the place of the base's before any update.
@@ -116,13 +136,17 @@ package struct AdapterExtras: Sendable {
     package var originals: [Value] = []
     /// Rows of embeddings.
     package var rows: [TokenRows] = []
+    /// Whole numbers of modules that were trained whole.
+    package var integers: [Integers] = []
     /// Output projections inside torch's MultiheadAttention, to whose weight peft 0.21 adds the update twice, in its
     /// forward pass as in its merge: once as part of the attention, once as a layer of its own. An adapter that was
     /// trained so means that.
     package var attentionOutputs: NameSet = []
 
     /// Whether there is nothing.
-    package var isEmpty: Bool { updates.isEmpty && values.isEmpty && originals.isEmpty && rows.isEmpty }
+    package var isEmpty: Bool {
+        updates.isEmpty && values.isEmpty && originals.isEmpty && rows.isEmpty && integers.isEmpty
+    }
 
     /// The tensors that are trained numbers.
     package var tensors: [AdapterTensor] {

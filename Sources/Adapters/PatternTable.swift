@@ -37,11 +37,12 @@ final class PatternTable<Value: Sendable & Equatable>: Sendable {
             }
             let pattern = Array(entry.pattern.utf8)
             let dots = pattern.indices.filter { pattern[$0] == Self.dot }
-            var list = forms[pattern.count] ?? []
-            let form = list.firstIndex { $0.dots == dots } ?? list.count
-            if form == list.count { list.append(Form(dots: dots, places: [:])) }
-            if list[form].places[pattern] == nil { list[form].places[pattern] = place }
-            forms[pattern.count] = list
+            // In its place: a list that is taken out and put back is copied for every entry.
+            let length = pattern.count
+            let known = forms[length]?.firstIndex { $0.dots == dots }
+            if known == nil { forms[length, default: []].append(Form(dots: dots, places: [:])) }
+            let form = known ?? (forms[length]?.count ?? 1) - 1
+            if forms[length]?[form].places[pattern] == nil { forms[length]?[form].places[pattern] = place }
         }
         self.forms = forms
         self.others = others

@@ -32,6 +32,9 @@ package enum TensorEncoding: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// Whether elements are whole numbers, or true and false.
+    package var holdsIntegers: Bool { if case .plain(let type) = self { type.isInteger } else { false } }
+
     /// Elements that are stored together, and their bytes: (1, size) for plain types.
     package var group: (elements: Int, bytes: Int) {
         switch self {

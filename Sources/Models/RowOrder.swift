@@ -7,6 +7,10 @@ package enum RowOrder: Sendable, Equatable {
     /// GGUF files of the Llama family have the two next to each other: row `half * headSize / 2 + i` of a head lies at
     /// `2 i + half`.
     case rotaryPairs(headSize: Int)
+    /// Within the first `rotarySize` rows of a head of `headSize`, Hugging Face pairs row 2 i with row 2 i + 1 for the rotary
+    /// embedding; GGUF files of GLM-4 with sections have all first ones, then all second ones: row `2 i + half` of a head
+    /// lies at `half * rotarySize / 2 + i`. The rows behind them stay.
+    case rotaryHalves(headSize: Int, rotarySize: Int)
     /// From row `first` on, Hugging Face has heads of `headSize` rows in `groupCount` groups of `groupSize` (the value
     /// heads of a delta rule, grouped by their key head); GGUF files have the first head of every group, then the second
     /// of every group, and so on: head `group * groupSize + member` lies at `member * groupCount + group`. The rows
@@ -24,6 +28,10 @@ package enum RowOrder: Sendable, Equatable {
             let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
             let (half, pair) = within.quotientAndRemainder(dividingBy: headSize / 2)
             return head * headSize + 2 * pair + half
+        case .rotaryHalves(let headSize, let rotarySize):
+            let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
+            guard within < rotarySize else { return row }
+            return head * headSize + within % 2 * (rotarySize / 2) + within / 2
         case .transposedGroups(let first, let groupCount, let groupSize, let headSize):
             return Self.transposed(row, first: first, count: groupCount, size: groupSize, headSize: headSize)
         }
@@ -36,6 +44,11 @@ package enum RowOrder: Sendable, Equatable {
         case .rotaryPairs(let headSize):
             let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
             return head * headSize + within % 2 * (headSize / 2) + within / 2
+        case .rotaryHalves(let headSize, let rotarySize):
+            let (head, within) = row.quotientAndRemainder(dividingBy: headSize)
+            guard within < rotarySize else { return row }
+            let (half, pair) = within.quotientAndRemainder(dividingBy: rotarySize / 2)
+            return head * headSize + 2 * pair + half
         case .transposedGroups(let first, let groupCount, let groupSize, let headSize):
             // The other way, there are `groupSize` groups of `groupCount` heads.
             return Self.transposed(row, first: first, count: groupSize, size: groupCount, headSize: headSize)

@@ -37,4 +37,12 @@ package enum DType: String, Sendable, CaseIterable {
         default: false
         }
     }
+
+    /// Whether elements are whole numbers, or true and false.
+    package var isInteger: Bool {
+        switch self {
+        case .bool, .u8, .i8, .i16, .u16, .i32, .u32, .i64, .u64: true
+        default: false
+        }
+    }
 }

@@ -18,8 +18,9 @@ import Testing
         #expect(Set(checkpoint.tensors.map(\.name)) == Set(tensors.map(\.gguf)))
         for tensor in tensors {
             let counterpart = names.counterpart(of: try #require(checkpoint.record(tensor.gguf)))
-            #expect(counterpart?.name == tensor.name, "\(tensor.gguf)")
-            if let name = tensor.name { #expect(names.ggufName(of: name) == tensor.gguf) }
+            let known = tensor.name ?? tensor.transposed
+            #expect(counterpart?.name == known, "\(tensor.gguf)")
+            if let name = known { #expect(names.ggufName(of: name) == tensor.gguf) }
         }
     }
 
@@ -54,6 +55,10 @@ import Testing
     @Test(arguments: GGUFNamesFixture.models) func modelsWithoutAGraphAreSeenAsTheirCheckpoints(model: String) throws {
         let base = try ModelCheckpoint.open(GGUFNamesFixture(model).path)
         for tensor in try GGUFNamesFixture(model).tensors {
+            if let name = tensor.transposed {
+                #expect(base.record(of: name)?.name == tensor.gguf && base.specifications[name]?.role == .experts)
+                continue
+            }
             guard let name = tensor.name else {
                 // It keeps its name, and no adapter can wrap it.
                 let specification = try #require(base.specifications[tensor.gguf])
@@ -191,12 +196,31 @@ import Testing
         }
     }
 
-    @Test func queriesOfGLMWithSectionsAreNotNamed() throws {
+    @Test func queriesOfGLMWithSectionsLieInHalves() throws {
         let tensors = ["blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"]
-        try withNames("glm4", ["block_count": 1], tensors, arrays: ["rope.dimension_sections": [1, 1, 1, 0]]) {
-            names, checkpoint in
-            #expect(checkpoint.tensors.map { names.counterpart(of: $0) != nil } == [false, false, true])
-            #expect(names.ggufName(of: "model.layers.0.self_attn.q_proj.weight") == nil)
+        let sections: [String: [UInt32]] = ["rope.dimension_sections": [1, 1, 1, 0]]
+        let sizes: [String: UInt32] = [
+            "block_count": 1, "attention.head_count": 2, "attention.head_count_kv": 1, "rope.dimension_count": 4,
+        ]
+        try withNames("glm4", sizes, tensors, arrays: sections) { names, checkpoint in
+            let orders = checkpoint.tensors.map { names.counterpart(of: $0)?.form.rows }
+            let rows = checkpoint.tensors[0].shape[0]
+            #expect(
+                orders == [
+                    .rotaryHalves(headSize: rows / 2, rotarySize: 4), .rotaryHalves(headSize: rows, rotarySize: 4),
+                    .asInHuggingFace,
+                ])
+        }
+        try withNames("glm4", sizes, tensors) { names, checkpoint in
+            #expect(checkpoint.tensors.allSatisfy { names.counterpart(of: $0)?.form.rows == .asInHuggingFace })
+        }
+        // Without the size of what turns, or with one that does not fit, nothing is named.
+        for size in [nil, UInt32(3), 64] {
+            try withNames("glm4", sizes.merging(["rope.dimension_count": size ?? 0]) { $1 }, tensors, arrays: sections)
+            {
+                names, checkpoint in
+                #expect(checkpoint.tensors.map { names.counterpart(of: $0) != nil } == [false, false, true])
+            }
         }
     }
 

@@ -153,12 +153,50 @@ import Testing
         #expect(both[0][0].tensor == "\(Self.stem).gate_up_proj")
     }
 
-    @Test func turnsOfGateAndUpAreRefusedWhereTheyLieApart() {
-        let files = base(["\(Self.stem).gate_up_proj": [2, 4, 6]], "gpt_oss")
-        let error = refusal {
-            _ = try files.places(of: .linear(path: "\(Self.stem).1.up_proj"), outputSize: 3, inputSize: 4)
+    /// In gpt-oss one row of gate and one of up follow each other.
+    @Test func gateAndUpThatAlternateAreEverySecondRow() throws {
+        let tensor = "\(Self.stem).gate_up_proj"
+        let files = base([tensor: [2, 4, 6]], "gpt_oss")
+        for (name, offset) in [("gate_proj", 0), ("up_proj", 1)] {
+            var place = MatrixPlace(tensor: tensor, expert: 1, isTransposed: true, rows: 0..<3, offset: offset)
+            place.step = 2
+            #expect(
+                try files.places(of: .linear(path: "\(Self.stem).1.\(name)"), outputSize: 3, inputSize: 4) == [[place]])
         }
-        #expect(error == .interleaved(name: "\(Self.stem).1.up_proj", tensor: "\(Self.stem).gate_up_proj"))
+        let both = MatrixPlace(tensor: tensor, expert: 1, isTransposed: true, rows: 0..<6)
+        #expect(
+            try files.places(of: .linear(path: "\(Self.stem).gate_up_projs.1"), outputSize: 6, inputSize: 4) == [[both]]
+        )
+    }
+
+    @Test func aGGUFFileHoldsThemApart() throws {
+        let tensors = ["w1", "w3", "w2"].map {
+            NamedShape(name: "\(Self.stem).\($0)", shape: [2, 4, 4])
+        }
+        let file = BaseNames(tensors, modelType: "gpt_oss", configuration: nil, isGGUF: true)
+        let places = try file.places(of: packed("gate_up_proj", 2), outputSize: 8, inputSize: 4)
+        #expect(places[1].map(\.tensor) == tensors[..<2].map(\.name))
+        #expect(places[1].map { Array($0.ownRows) } == [[0, 2, 4, 6], [1, 3, 5, 7]])
+        #expect(places.joined().allSatisfy { !$0.isTransposed && $0.offset == 0 && $0.step == 1 })
+        let down = try file.places(of: packed("down_proj", 2), outputSize: 4, inputSize: 4)
+        #expect(down == [0, 1].map { [MatrixPlace(tensor: tensors[2].name, expert: $0, rows: 0..<4)] })
+        // What is saved whole is the transpose, and has no place there.
+        for name in ["gate_up_proj", "down_proj"] {
+            #expect(refusal { _ = try file.tensor(for: "\(Self.stem).\(name)") } != nil)
+        }
+    }
+
+    @Test func partsOfOneTensorAreToldApart() {
+        func place(_ count: Int, at offset: Int, step: Int = 1) -> MatrixPlace {
+            var place = MatrixPlace(tensor: "t", rows: 0..<count, offset: offset)
+            place.step = step
+            return place
+        }
+        #expect(!place(3, at: 0, step: 2).overlaps(place(3, at: 1, step: 2)))
+        #expect(place(3, at: 0, step: 2).overlaps(place(3, at: 2, step: 2)))
+        #expect(place(6, at: 0).overlaps(place(3, at: 1, step: 2)))
+        #expect(!place(3, at: 0).overlaps(place(3, at: 3)))
+        #expect(!place(3, at: 0, step: 2).overlaps(place(3, at: 5)))
     }
 
     @Test func aMissingExpertAndAnotherCountAreRefused() {
@@ -179,6 +217,11 @@ import Testing
         #expect(
             refusal { _ = try blocks.places(of: packed("gate_up_proj", 2), outputSize: 6, inputSize: 4) }
                 == .quantized(name: Self.stem, tensor: "\(Self.stem).gate_up_proj_blocks"))
+        for path in ["\(Self.stem).1.up_proj", "\(Self.stem).gate_up_projs.1"] {
+            #expect(
+                refusal { _ = try blocks.places(of: .linear(path: path), outputSize: 6, inputSize: 4) }
+                    == .quantized(name: path, tensor: "\(Self.stem).gate_up_proj_blocks"))
+        }
     }
 
     @Test func aRouterIsAParameterOrALayer() throws {

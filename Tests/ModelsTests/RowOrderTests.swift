@@ -7,6 +7,7 @@ import Testing
     static let orders: [(order: RowOrder, count: Int)] = [
         (.asInHuggingFace, 7),
         (.rotaryPairs(headSize: 2), 6), (.rotaryPairs(headSize: 8), 40), (.rotaryPairs(headSize: 6), 18),
+        (.rotaryHalves(headSize: 8, rotarySize: 4), 24), (.rotaryHalves(headSize: 6, rotarySize: 6), 12),
         (.transposedGroups(first: 0, groupCount: 2, groupSize: 3, headSize: 1), 6),
         (.transposedGroups(first: 0, groupCount: 4, groupSize: 2, headSize: 5), 40),
         (.transposedGroups(first: 11, groupCount: 3, groupSize: 4, headSize: 2), 35),
@@ -23,6 +24,11 @@ import Testing
     @Test func pairsOfAHeadLieTogether() {
         let order = RowOrder.rotaryPairs(headSize: 6)
         #expect((6..<12).map(order.huggingFace) == [6, 9, 7, 10, 8, 11])
+    }
+
+    @Test func firstOnesOfAllPairsComeFirst() {
+        let order = RowOrder.rotaryHalves(headSize: 8, rotarySize: 6)
+        #expect((8..<16).map(order.huggingFace) == [8, 10, 12, 9, 11, 13, 14, 15])
     }
 
     @Test func firstHeadsOfAllGroupsComeFirst() {

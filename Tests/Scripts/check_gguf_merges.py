@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 from gguf_conversion import ARCHITECTURES, convert, write_metadata
 from make_gguf_names import CASES, ENCODERS, SIZES, WIDE
 
-REFUSED = {("gpt_oss", "experts"): ["experts"]}
+REFUSED = {}
 DORA_TARGETS = r".*\.(q_proj|k_proj|query|Wqkv|qkv_proj|o_proj|dense|Wo|in_proj_\w+|out_proj)"
 WHOLE = {
     "qwen3_5_text": ["input_layernorm", "linear_attn.norm", "lm_head"], "glm4": ["post_mlp_layernorm"],

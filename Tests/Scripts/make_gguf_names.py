@@ -3,7 +3,8 @@ tells what each tensor in it is called in the Hugging Face checkpoint.
 
 Names and shapes are those of the files that transformers saves of a small model; gguf_conversion.py makes the GGUF file.
 Element e of the tensor at place t of a file's list in names.json has the value ((7919 t + 104729 e) mod 4096 - 2048) /
-1024 in the checkpoint. `name` is null for tensors that have no one counterpart there.
+1024 in the checkpoint. `name` is null for tensors that have no one
+counterpart there; `transposed` is what tspeft calls those whose transposes, or a half of them, a checkpoint has.
 
 Versions used: transformers 5.24.0, gguf 0.19.0. Run from the package's root: python Tests/Scripts/make_gguf_names.py
 """
@@ -51,6 +52,7 @@ CASES = {
     "modernbert": LABELS | dict(global_attn_every_n_layers=2),
 }
 ENCODERS = {"bert", "roberta", "modernbert"}
+TRANSPOSED = {"ffn_gate_exps": "w1", "ffn_up_exps": "w3", "ffn_down_exps": "w2"}
 EXPERT_PARTS = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}
 FOLDER = pathlib.Path("Fixtures/gguf-names")
 
@@ -97,6 +99,9 @@ def main():
             plain = plain_name(model_type, parts)
             shape = ([len(parts)] if len(parts) > 1 else []) + list(shapes[parts[0]])
             entries.append({"gguf": name, "name": plain, "shape": shape})
+            kind = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
+            if model_type == "gpt_oss" and kind and kind[2] in TRANSPOSED:
+                entries[-1]["transposed"] = f"model.layers.{kind[1]}.mlp.experts.{TRANSPOSED[kind[2]]}"
             values = value(place, shape)
             for number, part in enumerate(parts):
                 tensors[part] = values[number] if len(parts) > 1 else values

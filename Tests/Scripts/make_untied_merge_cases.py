@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes merge cases of models that tie more than an `lm_head`, and of other kinds that make_merge_cases.py's corpus lacks.
 
-    python Tests/Scripts/make_untied_merge_cases.py [Fixtures/any-merge]
+    python Tests/Scripts/make_untied_merge_cases.py [Fixtures/any-merge [NAME ...]]
 
 Small models with random weights, made by transformers 5.24, and adapters by peft 0.21. Of a tied model what peft merges
 depends on what shares memory; expected is therefore what it merges of the same model with nothing tied, whose logits are
@@ -21,6 +21,10 @@ BART = dict(vocab_size=40, d_model=WIDTH, encoder_layers=1, decoder_layers=1, en
 LLAMA4 = dict(hidden_size=WIDTH, intermediate_size=WIDTH, intermediate_size_mlp=20, num_hidden_layers=1, vocab_size=40,
               num_attention_heads=2, num_key_value_heads=2, head_dim=8, num_local_experts=2, interleave_moe_layer_step=1,
               tie_word_embeddings=False, pad_token_id=0)
+
+
+# More batches than a float32 can count one by one.
+COUNTED = 2**33 + 1
 
 
 def lora(*targets, **more):
@@ -46,6 +50,10 @@ CASES = {
     "moe-llama4-square": (
         t.Llama4ForCausalLM, t.Llama4TextConfig(**LLAMA4),
         lora("q_proj", target_parameters=["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"])),
+    "whole-resnet-counters": (
+        t.ResNetForImageClassification,
+        t.ResNetConfig(embedding_size=4, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_labels=3),
+        lora("convolution", modules_to_save=["normalization", "classifier"])),
 }
 
 
@@ -55,6 +63,10 @@ def randomize(model, adapter_only):
         if own if adapter_only else True:
             with torch.no_grad():
                 value.add_(torch.randn_like(value) * (0.2 if adapter_only else 0.1))
+    # What a module trained whole has counted and averaged, beside its weights.
+    for name, value in model.named_buffers():
+        if adapter_only and "modules_to_save" in name:
+            value.copy_(value + torch.rand_like(value) if value.is_floating_point() else torch.tensor(COUNTED))
 
 
 def untie(model):
@@ -73,6 +85,8 @@ def untie(model):
 def main():
     output = sys.argv[1] if len(sys.argv) > 1 else "Fixtures/any-merge"
     for number, (name, (kind, config, adapter)) in enumerate(CASES.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
         torch.manual_seed(number)
         target = os.path.join(output, name)
         shutil.rmtree(target, ignore_errors=True)

@@ -9,6 +9,8 @@ package struct GGUFNamesFixture: Sendable {
         package let gguf: String
         /// Its name in the checkpoint; nil where it has no one counterpart there.
         package let name: String?
+        /// What it is called all the same where the checkpoint has its transpose, or that of it and another.
+        package let transposed: String?
         /// Extents in the checkpoint.
         package let shape: [Int]
         private let place: Int
@@ -16,6 +18,7 @@ package struct GGUFNamesFixture: Sendable {
         init(_ entry: JSONValue, place: Int) {
             gguf = entry["gguf"]?.stringValue ?? ""
             name = entry["name"]?.stringValue
+            transposed = entry["transposed"]?.stringValue
             shape = entry["shape"]?.arrayValue?.compactMap(\.intValue) ?? []
             self.place = place
         }

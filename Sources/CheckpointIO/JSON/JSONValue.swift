@@ -66,9 +66,13 @@ extension JSONValue: Equatable {
 /// The members of a JSON object in the order of the file. Keys are told apart by their UTF-8 bytes, not by canonical
 /// equivalence as Swift's strings are: a vocabulary holds a composed "é" and a decomposed one as two tokens.
 package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
-    /// The keys in order, each once.
-    package private(set) var keys: [String] = []
-    private var values: [ByteName: JSONValue] = [:]
+    /// The members in order, each key once.
+    package private(set) var members: [(key: String, value: JSONValue)] = []
+    /// Where each key stands, once there are many: most objects have a few members, and files many objects.
+    private var places: [ByteName: Int]?
+
+    /// Members up to which they are looked through one by one.
+    private static let countWithoutTable = 8
 
     /// No members.
     package init() {}
@@ -83,26 +87,46 @@ package struct JSONObject: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 
     /// Members are equal in one order alone, and keys by their bytes.
     package static func == (left: JSONObject, right: JSONObject) -> Bool {
-        left.keys.elementsEqual(right.keys) { $0.hasSameBytes(as: $1) } && left.values == right.values
+        left.members.elementsEqual(right.members) { $0.key.hasSameBytes(as: $1.key) && $0.value == $1.value }
     }
 
     /// The number of members.
-    package var count: Int { keys.count }
+    package var count: Int { members.count }
 
-    /// Key and value of each member in order.
-    package var members: [(key: String, value: JSONValue)] { keys.map { ($0, values[ByteName($0)]!) } }
+    /// The keys in order, each once.
+    package var keys: [String] { members.map(\.key) }
 
     /// The value of `key`; setting nil takes the member out, a new key goes to the end.
     package subscript(key: String) -> JSONValue? {
-        get { values[ByteName(key)] }
+        get { place(of: key).map { members[$0].value } }
         set {
-            let wanted = ByteName(key)
-            if let newValue {
-                if values.updateValue(newValue, forKey: wanted) == nil { keys.append(key) }
-            } else if values.removeValue(forKey: wanted) != nil {
-                keys.removeAll { ByteName($0) == wanted }
+            guard let newValue else { return remove(key) }
+            if let place = place(of: key) {
+                members[place].value = newValue
+                return
+            }
+            members.append((key, newValue))
+            if places != nil {
+                places?[ByteName(key)] = members.count - 1
+            } else if members.count > Self.countWithoutTable {
+                places = Self.places(members)
             }
         }
+    }
+
+    private func place(of key: String) -> Int? {
+        guard let places else { return members.firstIndex { $0.key.hasSameBytes(as: key) } }
+        return places[ByteName(key)]
+    }
+
+    private mutating func remove(_ key: String) {
+        guard let place = place(of: key) else { return }
+        members.remove(at: place)
+        if places != nil { places = Self.places(members) }
+    }
+
+    private static func places(_ members: [(key: String, value: JSONValue)]) -> [ByteName: Int] {
+        Dictionary(uniqueKeysWithValues: members.enumerated().map { (ByteName($1.key), $0) })
     }
 }
 

@@ -43,7 +43,8 @@ package struct SafetensorsFile: TensorSource, Sendable {
 
     private init(file: MappedFile, header: SafetensorsHeader) {
         self.file = file
-        tensors = header.tensors
+        // No larger than it is: an array that grew has room for twice as many.
+        tensors = Array(header.tensors[...])
         metadata = header.metadata
         index = header.tensors.placesByName
     }
@@ -51,6 +52,9 @@ package struct SafetensorsFile: TensorSource, Sendable {
     package func record(_ name: String) -> TensorRecord? {
         index[name].map { tensors[$0] }
     }
+
+    /// The place of a tensor in the list.
+    package func place(of name: String) -> Int? { index[name] }
 
     package func mapping(of record: TensorRecord) -> MappedFile { file }
 }

@@ -12,6 +12,9 @@ package struct GGUFNames {
     /// A model type whose experts have the names and the orientation that those of this file have: packed experts in GGUF
     /// files are [experts, outputSize, inputSize], which the shapes of square ones do not tell. Nil without experts.
     package let expertsModelType: String?
+    /// A tensor whose first rows the file leaves out, and how many they are: the positions that an encoder counts from
+    /// behind its padding token.
+    package let droppedRows: (name: String, count: Int)?
     private let sizes: GGUFSizes
     private let layerPrefix: String
     private let byGGUF: (outer: NameTable<Entry>, layers: NameTable<Entry>)
@@ -38,12 +41,13 @@ package struct GGUFNames {
         hasLanguageHead = naming.hasLanguageHead
         expertsModelType = naming.expertsModelType
         let hasAllPositions = metadata["tokenizer.ggml.model"]?.stringValue == "bert"
-        let outer = naming.outer.filter { hasAllPositions || $0.name != GGUFNamings.positions }
-        // With sections, GLM's q and k lie in an order of halves.
-        let isReordered = architecture == "glm4" && sizes.hasRotarySections
-        let layers = naming.layers.filter {
-            !isReordered || $0.name != ModulePart.query.path && $0.name != ModulePart.key.path
-        }
+        let padding = metadata["tokenizer.ggml.padding_token_id"]?.integer(in: .tokenIDs)
+        let outer = naming.outer.filter { hasAllPositions || padding != nil || $0.name != GGUFNamings.positions }
+        let layers = naming.layers
+        let hasPositions = outer.contains { $0.name == GGUFNamings.positions }
+        droppedRows =
+            hasPositions && !hasAllPositions
+            ? padding.map { (CheckpointNames.weight(of: GGUFNamings.positions), $0 + 1) } : nil
         func entries(_ rows: [GGUFNameRow]) -> [Entry] {
             rows.flatMap { row in
                 row.tensors.map { Entry(name: $0.name, gguf: $0.gguf, columns: $0.columns, row: row) }

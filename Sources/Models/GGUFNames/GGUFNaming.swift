@@ -21,6 +21,9 @@ enum GGUFRowRule {
     case rotaryQueries
     /// Keys, likewise.
     case rotaryKeys
+    /// Queries and keys as they are, or where the rotary embedding has sections with its pairs taken apart.
+    case sectionedQueries
+    case sectionedKeys
     /// The delta rule's queries and keys as they are, then its values, transposed from [key head][value head of it].
     case deltaChannels
     /// The delta rule's values alone.

@@ -122,16 +122,19 @@ extension GGUFNamings {
         layers: norms + [
             .module("post_self_attn_layernorm", "post_attention_norm"), .module("post_mlp_layernorm", "post_ffw_norm"),
             .module("mlp.gate_up_proj", "ffn_up"), .module(.down),
-        ] + plainAttention)
+        ] + attention(.sectionedQueries, .sectionedKeys))
 
-    /// gpt-oss. Of its experts the file holds the transposes, gate and up apart, which in the checkpoint alternate: they
-    /// are no halves, and so keep their GGUF names.
+    /// gpt-oss. Of its experts the file holds the transposes, gate and up apart, which alternate in the checkpoint's matrix.
+    /// They have names that no checkpoint of this model has: by these an update finds its rows
+    /// (`NamingTable.interleavedExperts`), and nothing else is taken for their counterpart.
     private static let gptOSS = GGUFNaming(
         outer: outer,
         layers: [
             .module(.inputNorm), .module("post_attention_layernorm", "post_attention_norm"),
             .tensor("self_attn.sinks", "attn_sinks.weight"), .module("mlp.router", "ffn_gate_inp"),
-        ] + plainAttention)
+            .tensor("mlp.experts.w1", "ffn_gate_exps.weight"), .tensor("mlp.experts.w3", "ffn_up_exps.weight"),
+            .tensor("mlp.experts.w2", "ffn_down_exps.weight"),
+        ] + plainAttention, expertsModelType: "gpt_oss")
 }
 
 // MARK: Encoders
@@ -139,8 +142,7 @@ extension GGUFNamings {
 extension GGUFNamings {
     /// BERT and RoBERTa, by the names that they have behind `bert.` and `roberta.`, which a GGUF file does not tell.
     ///
-    /// RoBERTa's table of positions lacks its first rows there, and nothing says that it does; so only a file with
-    /// BERT's tokenizer has one by Hugging Face's name (`GGUFNames` sees to that).
+    /// RoBERTa's table of positions lacks its first rows there, up to that of the padding token (`GGUFNames.droppedRows`).
     private static func bert(_ has: (String) -> Bool) -> GGUFNaming {
         // RoBERTa's head is two layers. BERT's one layer is called `cls` where its labels are the ones without names.
         let head: [GGUFNameRow] =

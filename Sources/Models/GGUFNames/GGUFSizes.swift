@@ -14,7 +14,9 @@ struct GGUFSizes {
     private let predictionLayerCount: Int
     private let delta: DeltaSizes?
     /// Whether the rotary embedding has a section for each axis of an image.
-    let hasRotarySections: Bool
+    private let hasRotarySections: Bool
+    /// Rows of a head that it turns.
+    private let rotarySize: Int?
 
     /// The sizes of a delta rule.
     private struct DeltaSizes {
@@ -42,6 +44,7 @@ struct GGUFSizes {
         headSize = size("attention.key_length")
         layerCount = size("block_count")
         predictionLayerCount = size("nextn_predict_layers") ?? 0
+        rotarySize = size("rope.dimension_count")
         hasRotarySections = value("rope.dimension_sections") != nil
         if let keys = size("ssm.group_count"), let values = size("ssm.time_step_rank"),
             let keySize = size("ssm.state_size"), let inner = size("ssm.inner_size"), inner % values == 0,
@@ -66,6 +69,8 @@ struct GGUFSizes {
         case .same: return .asInHuggingFace
         case .rotaryQueries: return rotaryOrder(count, heads: queryHeads, layer: layer)
         case .rotaryKeys: return rotaryOrder(count, heads: keyHeads, layer: layer)
+        case .sectionedQueries: return sectionedOrder(count, heads: queryHeads, layer: layer)
+        case .sectionedKeys: return sectionedOrder(count, heads: keyHeads, layer: layer)
         case .deltaChannels: return delta.flatMap { deltaOrder($0, count, first: 2 * $0.keyHeads * $0.keySize) }
         case .deltaValues: return delta.flatMap { deltaOrder($0, count, first: 0) }
         case .deltaHeads: return delta.flatMap { deltaOrder($0, count, first: 0, valueSize: 1) }
@@ -73,6 +78,19 @@ struct GGUFSizes {
     }
 
     private func rotaryOrder(_ count: Int, heads: [Int]?, layer: Int?) -> RowOrder? {
+        headRows(count, heads: heads, layer: layer).map { .rotaryPairs(headSize: $0) }
+    }
+
+    private func sectionedOrder(_ count: Int, heads: [Int]?, layer: Int?) -> RowOrder? {
+        guard hasRotarySections else { return .asInHuggingFace }
+        guard let rows = headRows(count, heads: heads, layer: layer), let rotarySize, rotarySize <= rows,
+            rotarySize % 2 == 0
+        else { return nil }
+        return .rotaryHalves(headSize: rows, rotarySize: rotarySize)
+    }
+
+    /// Rows of a head, an even number; nil where the file's sizes do not give it or do not fit.
+    private func headRows(_ count: Int, heads: [Int]?, layer: Int?) -> Int? {
         guard let heads, let layer else { return nil }
         guard heads.count == 1 || layer < heads.count else { return nil }
         let headCount = heads.count == 1 ? heads[0] : heads[layer]
@@ -80,7 +98,7 @@ struct GGUFSizes {
         guard headCount > 0, count > 0, count % (2 * headCount) == 0 else { return nil }
         let rows = count / headCount
         guard headSize == nil || headSize == rows else { return nil }
-        return .rotaryPairs(headSize: rows)
+        return rows
     }
 
     private func deltaOrder(_ delta: DeltaSizes, _ count: Int, first: Int, valueSize: Int? = nil) -> RowOrder? {

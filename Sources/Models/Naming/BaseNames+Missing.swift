@@ -8,6 +8,9 @@ extension BaseNames {
         "embeddings", "word_embedding", "word_emb",
     ]
 
+    /// Whether a module of this name is an input embedding.
+    static func isEmbeddingName(_ name: String) -> Bool { embeddingNames.contains(name) }
+
     /// The input embedding among tensors: a matrix of a known name outside of layers and of towers.
     static func embedding(among tensors: [NamedShape]) -> String? {
         let named = tensors.filter { tensor in
@@ -54,6 +57,9 @@ extension BaseNames {
     func placeWithoutTensor(of key: String, module: String) throws(NamingError) -> SavedPlace {
         if let embedding, key.hasSuffix(".weight") {
             if isHead(module), saysTied != false { return .tied(head: headName(key), embedding: embedding) }
+            if let shared, let copy = shared.copy(of: key) {
+                return shared.canBeUntied ? .tied(head: copy, embedding: shared.original) : .existing(shared.original)
+            }
             // Both halves of T5 have the shared embedding under names of their own.
             if embedding == "shared.weight", NamePath.parent(module).last == "embed_tokens" {
                 return .existing(embedding)

@@ -20,6 +20,10 @@ package struct BaseNames: Sendable {
     let families: [NamingFamily]
     /// The input embedding, where the base has one of a known name.
     let embedding: String?
+    /// An embedding that halves of the model read under other names.
+    let shared: SharedEmbedding?
+    /// Whether the model's class may have an output head that is tied, or a part of the model may.
+    let mayTieHead: Bool
     /// What `tie_word_embeddings` says.
     let saysTied: Bool?
     /// Whether the model's class has an output head; nil where no class is named.
@@ -28,16 +32,23 @@ package struct BaseNames: Sendable {
     let tiedHeadKind: TiedHead?
     /// Whether layers that bear `Conv1D`'s names are stored [in, out], as their biases tell.
     let conv1DEvidence: Bool?
+    /// Whether they are a GGUF file's, whose packed experts are [experts, out, in] and gate and up apart.
+    let isGGUF: Bool
     /// Modules under which packed tensors lie.
     let packedStems: NameSet
     let near: NearNames
     /// How the adapter's factors of packed experts lie, which its writer's version tells.
     package var expertFactors = ExpertFactors.byModule
+    /// A tensor that lacks the first rows of the checkpoint's, and how many.
+    package var droppedRows: (name: String, count: Int)?
     /// What the patterns of an adapter's names may mean, likelier readings in earlier lists.
     private var readings: NameTable<[[Reading]]> = [:]
 
     /// The base's tensors; `modelType` and `configuration` are those of `config.json`, nil where there is none.
-    package init(_ tensors: [NamedShape], modelType: String?, configuration: JSONValue?) {
+    package init(
+        _ tensors: [NamedShape], modelType: String?, configuration: JSONValue?, isGGUF: Bool = false
+    ) {
+        self.isGGUF = isGGUF
         shapes = NameTable(tensors.map { ($0.name, $0.shape) }, uniquingKeysWith: { first, _ in first })
         var types = modelType.map { [$0] } ?? []
         for (_, value) in configuration?.objectValue?.members ?? [] {
@@ -49,7 +60,14 @@ package struct BaseNames: Sendable {
         embedding = Self.embedding(among: tensors)
         saysTied =
             (configuration?["tie_word_embeddings"] ?? configuration?["text_config"]?["tie_word_embeddings"])?.boolValue
+        shared = SharedEmbedding(shapes, prefixes, modelType: modelType)
         let classes = configuration?["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
+        let tiesWithin = configuration?.objectValue?.members.contains {
+            $0.value["tie_word_embeddings"]?.boolValue == true
+        }
+        mayTieHead =
+            (saysTied != false || tiesWithin == true)
+            && (classes.isEmpty ? saysTied == true : classes.contains { !NameWords.isHeadless($0) })
         isHeaded =
             classes.isEmpty ? nil : classes.contains { name in NameWords.headedClasses.contains { name.hasSuffix($0) } }
         tiedHeadKind = isHeaded == false ? nil : TiedHeads.of(modelType)
@@ -121,12 +139,14 @@ package struct BaseNames: Sendable {
 
     /// The base's tensor that a saved value takes the place of, or what it is beside them.
     package func tensor(for key: String) throws(NamingError) -> SavedPlace {
-        if shapes[key] != nil { return .existing(key) }
         let (module, last) = NamePath.parent(key)
-        let found = try resolve(module) { path throws(NamingError) in
-            let name = NamePath.path(path, last)
-            return shapes[name] == nil ? nil : name
-        }
+        let found =
+            shapes[key] != nil
+            ? key
+            : try resolve(module) { path throws(NamingError) in
+                let name = NamePath.path(path, last)
+                return shapes[name] == nil ? nil : name
+            }
         if let found { return .existing(found) }
         return try placeWithoutTensor(of: key, module: module)
     }

@@ -32,6 +32,7 @@ struct ExpertProbe {
     /// The places of one expert's matrix, named as transformers 4 did (`experts.3.gate_proj`), in packed tensors.
     func member(_ path: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
         let (owner, last) = NamePath.parent(path)
+        if let found = try listed(owner, last, update) { return found }
         let (stem, number) = NamePath.parent(owner)
         guard let expert = Int(number), NamePath.isNumber(number[...]), NamePath.parent(stem).last == "experts" else {
             return nil
@@ -42,6 +43,32 @@ struct ExpertProbe {
             let others = [0, 1].contains { shapes["\(stem).\($0).\(last).weight"] != nil }
             if others, let count = count(of: stem, names) {
                 throw .missingExpert(name: probe.name, tensor: "\(path).weight", count: count)
+            }
+        }
+        return nil
+    }
+
+    /// The places of one expert's matrix that is called as in a list of all experts' (`experts.gate_up_projs.3`), as
+    /// some programs take packed experts apart.
+    private func listed(_ owner: String, _ number: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
+        let (stem, list) = NamePath.parent(owner)
+        guard let expert = Int(number), NamePath.isNumber(number[...]), NamePath.parent(stem).last == "experts",
+            list.hasSuffix("s"), let role = Self.memberNames[0].first(where: { $0.value == list.dropLast() })?.key
+        else { return nil }
+        return try packed(stem, role, update, only: expert)?.first
+    }
+
+    /// The tensor in which the files hold the experts' matrices in blocks of a quantization, if `path` means one of them.
+    func blocks(at path: String) -> String? {
+        let (owner, last) = NamePath.parent(path)
+        let (outer, list) = NamePath.parent(owner)
+        for stem in [outer, owner] where NamePath.parent(stem).last == "experts" {
+            let name = stem == owner ? last : NamePath.isNumber(last[...]) ? String(list.dropLast()) : last
+            let parts = ["gate_proj", "up_proj"].contains(name) ? [name, "gate_up_proj"] : [name]
+            for part in parts {
+                for suffix in PlaceProbe.packedParameters where shapes["\(stem).\(part)\(suffix)"] != nil {
+                    return "\(stem).\(part)\(suffix)"
+                }
             }
         }
         return nil
@@ -119,16 +146,18 @@ struct ExpertProbe {
         switch role {
         case .gateAndUp:
             guard let gate = packedTensor(stem, .gate), let up = packedTensor(stem, .up), gate != up else { return nil }
-            if isInterleaved { throw .interleaved(name: probe.name, tensor: gate) }
             let half = update.rows / 2
             guard half * 2 == update.rows else { throw probe.wrongShape(gate, shapes[gate] ?? [], update) }
-            let gates = try slices(Slice(tensor: gate, stem: stem, rows: 0..<half, expert: expert), update)
-            let ups = try slices(Slice(tensor: up, stem: stem, rows: half..<update.rows, expert: expert), update)
+            let step = isInterleaved ? 2 : 1
+            func part(_ tensor: String, _ place: Int) throws(NamingError) -> [[MatrixPlace]] {
+                let rows = isInterleaved ? place..<update.rows : place * half..<(place + 1) * half
+                return try slices(Slice(tensor: tensor, stem: stem, rows: rows, step: step, expert: expert), update)
+            }
+            let (gates, ups) = (try part(gate, 0), try part(up, 1))
             guard gates.count == ups.count else { throw probe.wrongShape(up, shapes[up] ?? [], update) }
             return zip(gates, ups).map { $0 + $1 }
         case .gate, .up:
             guard let both = packedTensor(stem, .gateAndUp) else { return nil }
-            if isInterleaved { throw .interleaved(name: probe.name, tensor: both) }
             let half = role == .up ? 1 : 0
             return try slices(
                 Slice(tensor: both, stem: stem, rows: 0..<update.rows, half: half, expert: expert), update)
@@ -161,6 +190,8 @@ struct ExpertProbe {
         let stem: String
         /// Rows of the update.
         let rows: Range<Int>
+        /// One in so many of them.
+        var step = 1
         /// Which half of the tensor's rows they are; nil: all of its rows.
         var half: Int?
         /// One expert; nil: all of them.
@@ -171,7 +202,8 @@ struct ExpertProbe {
     private func slices(_ slice: Slice, _ update: UpdateSize) throws(NamingError) -> [[MatrixPlace]] {
         let (tensor, rows) = (slice.tensor, slice.rows)
         guard let shape = shapes[tensor], shape.count == 3 else { return [] }
-        let whole = slice.half == nil ? rows.count : 2 * rows.count
+        let count = (rows.count + slice.step - 1) / slice.step
+        let whole = slice.half == nil ? count : 2 * count
         let isPlain = shape[1] == whole && shape[2] == update.columns
         let isTransposed = shape[2] == whole && shape[1] == update.columns
         guard isPlain || isTransposed else { throw probe.wrongShape(tensor, shape, update) }
@@ -187,9 +219,14 @@ struct ExpertProbe {
             throw .missingExpert(name: probe.name, tensor: tensor, count: shape[0])
         }
         let experts = slice.expert.map { $0..<$0 + 1 } ?? 0..<shape[0]
-        let offset = (slice.half ?? 0) * rows.count
-        return experts.map {
-            [MatrixPlace(tensor: tensor, expert: $0, isTransposed: transposed, rows: rows, offset: offset)]
+        // One row of gate and one of up, or all of gate before all of up.
+        let isMixed = slice.half != nil && isInterleaved
+        let offset = (slice.half ?? 0) * (isMixed ? 1 : count)
+        return experts.map { expert in
+            var place = MatrixPlace(
+                tensor: tensor, expert: expert, isTransposed: transposed, rows: rows, offset: offset)
+            (place.rowStep, place.step) = (slice.step, isMixed ? 2 : 1)
+            return [place]
         }
     }
 
@@ -221,6 +258,7 @@ struct ExpertProbe {
             let transposed = inner[2] == factor * outer[1] && inner[1] == outer[2]
             if plain != transposed { return transposed }
         }
+        if probe.base.isGGUF { return false }
         let types = probe.base.modelTypes
         if !NamingTable.transposedExperts.isDisjoint(with: types) { return true }
         return NamingTable.plainExperts.isDisjoint(with: types) ? nil : false

@@ -16,10 +16,9 @@ package struct NamedShape: Sendable, Equatable {
 
 /// The part of a base's tensor that holds a module's matrix [outputSize, inputSize], or some rows of it.
 ///
-/// With r in `rows` and a column c, element (r, c) of the module's matrix is element
-/// (`offset` + r - `rows.lowerBound`, c) of the file's matrix, or (c, `offset` + r - `rows.lowerBound`) where it is
-/// transposed. The file's matrix is the whole tensor (a convolution's seen as [out, in * k...]), or `[expert]` of a
-/// packed one.
+/// Of the module's matrix every `rowStep`-th row of `rows` lies here. The i-th of them, at a column c, is element
+/// (`offset` + i `step`, c) of the file's matrix, or (c, `offset` + i `step`) where it is transposed. The file's matrix
+/// is the whole tensor (a convolution's seen as [out, in * k...]), or `[expert]` of a packed one.
 package struct MatrixPlace: Sendable, Equatable {
     /// The base's tensor.
     package let tensor: String
@@ -27,10 +26,34 @@ package struct MatrixPlace: Sendable, Equatable {
     package let expert: Int?
     /// Whether the file holds [in, out].
     package let isTransposed: Bool
-    /// Rows of the module's matrix [out, in] that lie here.
+    /// Rows of the module's matrix [out, in] that lie here, all of them or one in `rowStep`, the first among them.
     package let rows: Range<Int>
+    /// 1; 2 where the module's rows alternate between two tensors.
+    package var rowStep = 1
     /// The row (the column, where transposed) of the file's matrix where the first of them lies.
     package let offset: Int
+    /// How far apart they lie: 1; 2 where another module's lie between them.
+    package var step = 1
+
+    /// Rows that lie here.
+    package var count: Int { (rows.count + rowStep - 1) / rowStep }
+    /// These rows of the module's matrix, in their order.
+    package var ownRows: StrideTo<Int> { stride(from: rows.lowerBound, to: rows.upperBound, by: rowStep) }
+
+    /// Whether it and another place in the same tensor have an element in common.
+    package func overlaps(_ other: MatrixPlace) -> Bool { expert == other.expert && meets(other) }
+
+    /// Whether it is that part of its matrix which another place is of its own.
+    package func hasPart(of other: MatrixPlace) -> Bool {
+        offset == other.offset && step == other.step && count == other.count
+    }
+
+    /// Whether it has rows in common with another place, if their matrices were one.
+    package func meets(_ other: MatrixPlace) -> Bool {
+        let (end, otherEnd) = (offset + (count - 1) * step, other.offset + (other.count - 1) * other.step)
+        guard offset <= otherEnd, other.offset <= end else { return false }
+        return step != other.step || (offset - other.offset) % step == 0
+    }
 
     /// A place; see the properties.
     package init(tensor: String, expert: Int? = nil, isTransposed: Bool = false, rows: Range<Int>, offset: Int = 0) {

@@ -24,6 +24,21 @@ enum NameWords {
         "ForCausalLM", "LMHeadModel", "LMHead", "ForConditionalGeneration", "ForMaskedLM", "ForPreTraining",
         "ForImageTextToText", "ForSeq2SeqLM", "DoubleHeadsModel",
     ]
+    /// What the classes of models without an output head over tokens end in.
+    private static let headlessClasses = [
+        "Model", "Encoder", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
+        "ForQuestionAnsweringSimple", "ForMultipleChoice", "ForNextSentencePrediction", "ForImageClassification",
+        "ForAudioClassification", "ForObjectDetection", "ForImageTextRetrieval", "ForRetrieval", "WithProjection",
+    ]
+    /// Models of two halves, whose classes end in `Model` too.
+    private static let wholeModels = ["EncoderDecoderModel", "SeamlessM4TModel", "SeamlessM4Tv2Model"]
+
+    /// Whether the models of a class have no output head over tokens for sure.
+    static func isHeadless(_ className: String) -> Bool {
+        headlessClasses.contains { className.hasSuffix($0) }
+            && !(headedClasses + wholeModels).contains { className.hasSuffix($0) }
+    }
+
     /// Names of output heads that can be tied to an embedding.
     static let heads: Set<Substring> = [
         "lm_head", "embed_out", "proj_out", "output_projection", "generator_lm_head", "decoder_lm_head", "head",

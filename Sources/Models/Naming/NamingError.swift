@@ -20,12 +20,12 @@ package enum NamingError: ReportableError, Equatable {
     case unclearOrientation(name: String, tensor: String, size: Int)
     /// A square matrix of experts of which nothing tells whether the adapter means it or its transpose.
     case unclearFactors(name: String, tensor: String)
+    /// The halves of a model read one tensor, and it is not known whether they can have one each.
+    case sharedEmbedding(name: String, tensor: String)
     /// The base has no head of its own.
     case tiedHead(name: String, embedding: String)
     /// The adapter does not say which of these parameters an update is for, and the shapes do not either.
     case unclearParameter(module: String, candidates: [String])
-    /// The tensor holds the module's rows in turn with another's.
-    case interleaved(name: String, tensor: String)
 
     package var description: String {
         switch self {
@@ -53,19 +53,20 @@ package enum NamingError: ReportableError, Equatable {
             "'\(name)': the experts' matrices in tensor '\(tensor)' are square, and peft exchanged A and B of such ones up "
                 + "to 0.18: by 'peft_version' of the adapter's configuration nothing tells, for this model, which way they "
                 + "are meant"
+        case .sharedEmbedding(let name, let tensor):
+            "'\(name)': the base holds it as '\(tensor)', which other parts of the model read too, and the merge would change "
+                + "them as well"
         case .tiedHead(let name, let embedding):
             "'\(name)': the base has no output head of its own; it is tied to the embedding '\(embedding)'"
         case .unclearParameter(let module, let candidates):
             "'\(module)': the adapter does not say which parameter it updates; by shape it could be "
                 + Self.quoted(candidates)
-        case .interleaved(let name, let tensor):
-            "'\(name)': the rows of tensor '\(tensor)' lie in turn in the adapter's matrix, which cannot be merged"
         }
     }
 
     package var exitStatus: ExitStatus {
         switch self {
-        case .groupedConvolution, .interleaved, .quantized, .unclearFactors: .unsupported
+        case .groupedConvolution, .sharedEmbedding, .quantized, .unclearFactors: .unsupported
         default: .badData
         }
     }

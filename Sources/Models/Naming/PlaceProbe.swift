@@ -18,6 +18,9 @@ struct PlaceProbe {
     /// Suffixes of tensors that hold a linear layer's weight in blocks, by which such a layer is known.
     static let packedWeights = ["qweight", "weight_packed", "qweight_packed", "w_q", "weight_blocks"]
 
+    /// What the names of such tensors end in where they are parameters, as packed experts are.
+    static let packedParameters = ["_blocks", "_qweight", "_packed"]
+
     /// What lies beside a weight in bitsandbytes' 4 bits.
     private static let scales = [".absmax", ".quant_map"]
 
@@ -38,9 +41,11 @@ struct PlaceProbe {
     /// The tensor that holds a matrix in blocks of a quantization.
     static func blocks(of matrix: AdaptedMatrix, at path: String, in base: BaseNames) -> String? {
         guard case .parameter(_, let parameter, _) = matrix else {
-            return packedWeights.lazy.map { "\(path).\($0)" }.first { base.shapes[$0] != nil }
+            let own = packedWeights.lazy.map { "\(path).\($0)" }.first { base.shapes[$0] != nil }
+            let probe = PlaceProbe(base: base, families: [], name: path)
+            return own ?? ExpertProbe(probe).blocks(at: path)
         }
-        return ["_blocks", "_qweight", "_packed"].lazy.map { "\(path).\(parameter ?? "gate_up_proj")\($0)" }
+        return packedParameters.lazy.map { "\(path).\(parameter ?? "gate_up_proj")\($0)" }
             .first { base.shapes[$0] != nil }
     }
 
@@ -48,8 +53,11 @@ struct PlaceProbe {
     func embedding(_ path: String, _ update: UpdateSize) throws(NamingError) -> [MatrixPlace]? {
         let tensor = path + ".weight"
         guard let shape = base.shapes[tensor] else { return nil }
-        guard shape == update.shape else { throw wrongShape(tensor, shape, update) }
-        return [MatrixPlace(tensor: tensor, rows: 0..<update.rows)]
+        let first = base.rowsDropped(of: tensor)
+        guard shape.count == 2, [shape[0] + first, shape[1]] == update.shape else {
+            throw wrongShape(tensor, shape, update)
+        }
+        return [MatrixPlace(tensor: tensor, rows: first..<update.rows)]
     }
 
     /// A convolution's place.

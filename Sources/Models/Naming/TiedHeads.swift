@@ -42,13 +42,19 @@ enum TiedHeads {
         (["esm"], TiedHead("lm_head.decoder")), (["electra", "convbert"], TiedHead("generator_lm_head")),
         (["distilbert"], TiedHead("vocab_projector")), (["modernbert"], TiedHead("decoder")),
         (["xlnet"], TiedHead("lm_loss")), (["whisper"], TiedHead("proj_out")),
-        (
-            [
-                "bart", "mbart", "m2m_100", "pegasus", "pegasus_x", "blenderbot", "blenderbot-small", "plbart", "mvp",
-                "bigbird_pegasus", "nllb-moe",
-            ], shared("model")
-        ), (["led"], shared("led")),
+        (bartKin, shared("model")), (["led"], shared("led")),
     ]
+
+    /// Types whose encoder and decoder read an embedding each, which are one where they are tied.
+    private static let bartKin: Set<String> = [
+        "bart", "mbart", "m2m_100", "pegasus", "pegasus_x", "blenderbot", "blenderbot-small", "plbart", "mvp",
+        "bigbird_pegasus", "nllb-moe",
+    ]
+
+    /// Whether a model of this type has its halves' embeddings apart where nothing is tied.
+    static func sharesEmbedding(_ modelType: String?) -> Bool {
+        modelType.map { bartKin.contains($0) || $0 == "led" } ?? false
+    }
 
     /// A head beside an encoder and a decoder that read the embedding under names of their own.
     private static func shared(_ body: String) -> TiedHead {

@@ -42,6 +42,9 @@ extension AdapterDirectory {
             for extent in tensor.shape { add(UInt64(extent)) }
             addValues(place, &hash)
         }
+        for integers in extras.integers where !integers.areOriginal {
+            for byte in Array(integers.tensor.name.utf8) + integers.tensor.content { add(UInt64(byte)) }
+        }
         for module in modules {
             add(UInt64(configuration.scaling(for: module).bitPattern))
             add(UInt64(threshold(module)?.bitPattern ?? .max))

@@ -59,12 +59,27 @@ struct AdapterPlacement {
         }
     }
 
+    /// Whole numbers that take the place of a tensor of the base.
+    final class Integers: Sendable {
+        let tensor: AdapterIntegers
+        let target: String
+
+        init(tensor: AdapterIntegers, target: String) {
+            self.tensor = tensor
+            self.target = target
+        }
+    }
+
     /// The linear layers in their order, then all other updates.
     private(set) var updates: [Update] = []
     /// Values in the order of the adapter.
     private(set) var values: [Value] = []
     /// Rows of embeddings.
     private(set) var rows: [Rows] = []
+    /// Whole numbers in the order of the adapter.
+    private(set) var integers: [Integers] = []
+    /// The name of something that takes a tensor's place; nil where nothing does.
+    var replaced: String? { values.first?.target ?? rows.first?.tensor ?? integers.first?.target }
 
     /// Modules that a thread places at a time.
     private static let modulesOfAPart = 64
@@ -123,10 +138,13 @@ struct AdapterPlacement {
             let (source, target): (String?, String) =
                 switch try names.tensor(for: name) {
                 case .existing(let tensor): (tensor, tensor)
-                case .tied(let head, let embedding): (embedding, head)
+                case .tied(let head, let embedding):
+                    // What is saved beside the adapter is the shared embedding once more, under the name of one half.
+                    (embedding, !isOwnCopy && names.isHalf(head) ? embedding : head)
                 case .new(let name): (nil, name)
                 }
             placed.append((name, target))
+            let tensor = try source.map { try Self.fitted(tensor, to: $0, base, names) } ?? tensor
             // peft writes an embedding or a head that has an update as it is, too.
             let isUpdated = source?.hasSameBytes(as: target) == true || untied.contains(target)
             if !isOwnCopy, let source, isUpdated, try base.holdsExactly(tensor, in: source) { return }
@@ -136,10 +154,21 @@ struct AdapterPlacement {
             try add(String(tensor.name.dropFirst(PEFTNames.prefix.count)), tensor, isOwnCopy: true)
         }
         for value in adapter.extras.values { try add(value.name, value.tensor, isOwnCopy: false) }
+        for entry in adapter.extras.integers where !entry.areOriginal {
+            guard case .existing(let tensor) = try names.tensor(for: entry.name) else {
+                throw NamingError.unknown(name: entry.name, nearest: [], cause: .otherModules)
+            }
+            integers.append(Integers(tensor: entry.tensor, target: tensor))
+            placed.append((entry.name, tensor))
+        }
         for entry in adapter.extras.rows {
             let name = CheckpointNames.weight(of: entry.path)
             switch try names.tensor(for: name) {
             case .existing(let tensor), .tied(_, let tensor):
+                guard names.rowsDropped(of: tensor) == 0 else {
+                    throw NamingError.wrongShape(
+                        name: name, tensor: tensor, update: entry.values.shape, found: base.shape(of: tensor) ?? [])
+                }
                 rows.append(Rows(tensor: tensor, rows: entry))
                 if let head = base.storedHead(of: tensor) { rows.append(Rows(tensor: head, rows: entry)) }
             case .new: throw NamingError.unknown(name: name, nearest: [], cause: .otherModel)
@@ -148,12 +177,33 @@ struct AdapterPlacement {
         return placed
     }
 
+    /// A value without the rows that the base's tensor lacks; throws `NamingError.wrongShape` where it does not have them.
+    private static func fitted(
+        _ value: AdapterTensor, to tensor: String, _ base: ModelCheckpoint, _ names: BaseNames
+    ) throws(NamingError) -> AdapterTensor {
+        let dropped = names.rowsDropped(of: tensor)
+        guard dropped > 0 else { return value }
+        let shape = base.shape(of: tensor) ?? []
+        guard let rows = shape.first, value.shape == [rows + dropped] + shape.dropFirst() else {
+            throw .wrongShape(name: value.name, tensor: tensor, update: value.shape, found: shape)
+        }
+        return AdapterTensor(
+            name: value.name, shape: shape, values: Array(value.values.dropFirst(dropped * value.rowWidth)))
+    }
+
     private static func update(
         _ subject: Update.Subject, _ name: String, _ matrix: SizedMatrix, _ names: BaseNames
     ) throws -> Update {
         if case .linear(let path) = matrix.matrix, let (head, embedding) = names.tie(ofHead: path) {
             let place = MatrixPlace(tensor: embedding, rows: 0..<matrix.outputSize)
             return Update(subject: subject, name: name, places: [[place]], untiedHead: head)
+        }
+        if case .embedding(let path) = matrix.matrix, let half = try names.half(at: path) {
+            guard names.holds(half.original, [matrix.outputSize, matrix.inputSize]) else {
+                throw NamingError.unknown(name: path, nearest: [], cause: .otherModel)
+            }
+            let place = MatrixPlace(tensor: half.original, rows: 0..<matrix.outputSize)
+            return Update(subject: subject, name: name, places: [[place]], untiedHead: half.copy)
         }
         let places = try names.places(
             of: matrix.matrix, outputSize: matrix.outputSize, inputSize: matrix.inputSize)
@@ -204,8 +254,11 @@ extension ModelCheckpoint {
             ? tensorNames + unknownTensors
             : tensorNames.filter { !(record(of: $0)?.name.hasSameBytes(as: $0) ?? false) }
         let tensors = names.map { NamedShape(name: $0, shape: shape(of: $0) ?? []) }
-        return BaseNames(
-            tensors, modelType: modelType ?? gguf?.expertsModelType, configuration: checkpoint.configuration)
+        var found = BaseNames(
+            tensors, modelType: modelType ?? gguf?.expertsModelType, configuration: checkpoint.configuration,
+            isGGUF: checkpoint.layout == .gguf)
+        found.droppedRows = gguf?.droppedRows
+        return found
     }
 
     private var modelType: String? { checkpoint.configuration?["model_type"]?.stringValue }

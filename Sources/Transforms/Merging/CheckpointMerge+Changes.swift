@@ -89,24 +89,25 @@ extension CheckpointMerge {
         let rows = start..<start + rowCount / experts
         switch weightChange(contribution, of: tensor) {
         case .added(let low):
-            let low = low.folded.part(place.rows)
-            guard place.isTransposed else {
-                let first = start + place.offset
-                return TensorChange.Block(rows: first..<first + place.rows.count, change: .added(low))
+            let low = low.folded.part(place)
+            if place.isTransposed {
+                return TensorChange.Block(rows: rows, change: .added(low.transposed(to: place, width: width)))
             }
-            return TensorChange.Block(
-                rows: rows, change: .added(low.transposed(rowCount: place.rows.count, width: width, at: place.offset)))
+            if place.step > 1 {
+                return TensorChange.Block(rows: rows, change: .added(low.spread(to: place, rowCount: rows.count)))
+            }
+            let first = start + place.offset
+            return TensorChange.Block(rows: first..<first + place.count, change: .added(low))
         case .rescaled(let low, let magnitude, let share):
             if place.isTransposed || isEmbedding(contribution) {
-                let low = place.isTransposed ? low.transposed(rowCount: place.rows.count, width: width, at: 0) : low
+                let low = place.isTransposed ? low.transposed(to: place, width: width) : low
                 let factors = try columnFactors(of: tensor, low, magnitude: magnitude)
                 return TensorChange.Block(rows: rows, change: .rescaledColumns(low, factors: factors, share: share))
             }
             let first = start + place.offset
             return TensorChange.Block(
-                rows: first..<first + place.rows.count,
-                change: .rescaled(
-                    low.part(place.rows), magnitude: Array(magnitude[place.rows]), share: share))
+                rows: first..<first + place.count,
+                change: .rescaled(low.part(place), magnitude: place.ownRows.map { magnitude[$0] }, share: share))
         case .scaled(let change): return TensorChange.Block(rows: rows, change: .scaled(change.stored(place)))
         case .none(let reason): preconditionFailure("was refused: \(reason)")
         }
@@ -143,6 +144,16 @@ extension CheckpointMerge {
 
     private static let stripElements = 1 << 16
 
+    /// The rows of a tensor of the plan in `dtype`, and what counts their changes.
+    func made(_ tensor: MergePlan.Tensor, as dtype: DType) -> (rows: TensorStream.Rows, tally: ChangeTally) {
+        if let integers = tensor.integers?.tensor, let numbers = integers.bytes(as: dtype) {
+            let replaced = ReplacedNumbers(numbers, as: dtype, in: base, at: tensor.target)
+            return (replaced.rows(), replaced.tally)
+        }
+        let merged = merged(tensor, as: dtype)
+        return (merged.rows(), merged.tally)
+    }
+
     /// The output of a tensor of the plan in `dtype`.
     func merged(_ tensor: MergePlan.Tensor, as dtype: DType) -> MergedTensor {
         MergedTensor(
@@ -152,22 +163,41 @@ extension CheckpointMerge {
 }
 
 extension LowRankChange {
-    /// The same update of some rows.
-    fileprivate func part(_ rows: Range<Int>) -> LowRankChange {
-        guard rank > 0, rows != 0..<b.count / rank else { return self }
+    /// The same update of the rows that lie in a place.
+    fileprivate func part(_ place: MatrixPlace) -> LowRankChange {
+        let rows = place.rows
+        guard rank > 0, rows != 0..<b.count / rank || place.rowStep > 1 else { return self }
         var part = self
-        part.b = Array(b[rows.lowerBound * rank..<rows.upperBound * rank])
-        part.bias = bias.map { Array($0[rows]) }
+        guard place.rowStep > 1 else {
+            part.b = Array(b[rows.lowerBound * rank..<rows.upperBound * rank])
+            part.bias = bias.map { Array($0[rows]) }
+            return part
+        }
+        part.b = place.ownRows.flatMap { b[$0 * rank..<($0 + 1) * rank] }
+        part.bias = bias.map { bias in place.ownRows.map { bias[$0] } }
         return part
     }
 
-    /// The update of the transposed matrix: A' for B and B' for A, at columns from `first` on of `width`.
-    fileprivate func transposed(rowCount: Int, width: Int, at first: Int) -> LowRankChange {
+    /// The same update for all of `rowCount` rows, of which those between are another module's and stay.
+    fileprivate func spread(to place: MatrixPlace, rowCount: Int) -> LowRankChange {
+        guard rank > 0 else { return self }
+        var result = self
+        result.b = [Float](repeating: 0, count: rowCount * rank)
+        for row in 0..<place.count {
+            let target = (place.offset + row * place.step) * rank
+            for inner in 0..<rank { result.b[target + inner] = b[row * rank + inner] }
+        }
+        return result
+    }
+
+    /// The update of the transposed matrix: A' for B and B' for A, at the columns of a place among `width`.
+    fileprivate func transposed(to place: MatrixPlace, width: Int) -> LowRankChange {
         guard rank > 0 else { return self }
         var result = self
         var outer = [Float](repeating: 0, count: rank * width)
-        for row in 0..<rowCount {
-            for inner in 0..<rank { outer[inner * width + first + row] = b[row * rank + inner] }
+        for row in 0..<place.count {
+            let column = place.offset + row * place.step
+            for inner in 0..<rank { outer[inner * width + column] = b[row * rank + inner] }
         }
         result.b = MatrixUpdate.transposed(a, rows: rank)
         result.a = outer

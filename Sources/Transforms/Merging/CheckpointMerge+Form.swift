@@ -66,9 +66,9 @@ extension CheckpointMerge {
         var tallies: NameTable<ChangeTally> = [:]
         var rewritten: Set<Int> = []
         func add(_ tensor: MergePlan.Tensor, _ type: DType, inFile file: Int) {
-            let merged = merged(tensor, as: type)
-            if tensor.role != .copied { tallies[tensor.target] = merged.tally }
-            made[tensor.target] = merged.rows()
+            let rows = self.made(tensor, as: type)
+            if tensor.role != .copied { tallies[tensor.target] = rows.tally }
+            made[tensor.target] = rows.rows
             records.append(
                 TensorRecord(
                     unwritten: tensor.target, shape: outputShape(of: tensor), encoding: .plain(type), fileIndex: file))

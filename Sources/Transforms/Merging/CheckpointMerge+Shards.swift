@@ -33,12 +33,12 @@ extension CheckpointMerge {
         var items: [TensorStream.Item] = []
 
         func content(_ tensor: MergePlan.Tensor, as dtype: DType) -> TensorStream.Content {
-            let merged = merged(tensor, as: dtype)
+            let made = made(tensor, as: dtype)
             if tensor.role != .copied {
-                tallies[tensor.target] = merged.tally
+                tallies[tensor.target] = made.tally
                 dtypes.append(dtype.rawValue)
             }
-            return .made(merged.rows())
+            return .made(made.rows)
         }
 
         for (index, path) in checkpoint.files.enumerated() {
@@ -147,7 +147,7 @@ extension CheckpointMerge {
     /// What a tensor is stored as in a directory; `dtype` is for changed weights.
     func storedType(of tensor: MergePlan.Tensor, as dtype: DType?) -> DType? {
         let own = tensor.source.flatMap(base.record)?.encoding.plainType
-        guard tensor.role != .bias, tensor.role != .copied else { return own }
+        guard tensor.role != .bias, tensor.role != .copied, tensor.integers == nil else { return own }
         return dtype ?? own ?? tensor.value?.tensor.storedType
     }
 

@@ -31,17 +31,14 @@ package struct CheckpointMerge: Sendable {
     /// not one beside others; `.unusableTensor` for a weight stored in a type that cannot be computed with.
     package init(base: ModelCheckpoint, adapters: [WeightedAdapter], gates: MergeGates = .scale) throws {
         precondition(!adapters.isEmpty, "something to merge")
-        let path = base.checkpoint.path
-        let fingerprint = try base.fingerprint()
+        _ = try base.fingerprint()
         let record = try MergeRecord.read(of: base.checkpoint)
         let digests = adapters.map(\.adapter.digest)
-        let names = base.names
-        self.adapters = try adapters.enumerated().map { index, weighted in
-            let adapter = weighted.adapter
+        for (index, adapter) in adapters.map(\.adapter).enumerated() {
             if record.contains(adapter, digest: digests[index]) {
                 throw TransformError.nothingToMerge(
                     adapter: adapter.displayName,
-                    reason: "\(path) has this adapter in it already "
+                    reason: "\(base.checkpoint.path) has this adapter in it already "
                         + "(\(base.checkpoint.layout == .gguf ? MergeRecord.metadataKey : MergeRecord.fileName)); merge "
                         + "into the original base")
             }
@@ -49,24 +46,22 @@ package struct CheckpointMerge: Sendable {
                 throw TransformError.repeatedAdapter(
                     adapter.displayName, first: adapters[first].adapter.displayName)
             }
-            try adapter.check(base: fingerprint, basePath: path)
-            return WeightedAdapter(
-                try base.tellingOfPackedWeights { try adapter.named(as: base) }, weight: weighted.weight)
         }
-        self.base = base
+        try self.init(PlacedAdapters(adapters, in: base), record: record, digests: digests, gates: gates)
+    }
+
+    /// Plans what has its places already, and checks it. Throws as the other.
+    init(_ placed: PlacedAdapters, record: MergeRecord, digests: [String], gates: MergeGates) throws {
+        base = placed.base
+        adapters = placed.adapters
         self.record = record
         self.digests = digests
-        let placements = try self.adapters.map { (weighted: WeightedAdapter) throws -> AdapterPlacement in
-            let adapter = weighted.adapter
-            return try base.tellingOfPackedWeights { try AdapterPlacement.find(adapter, base: base, names: names) }
-        }
-        plan = try MergePlan(self.adapters, placements: placements, base: base, names: names, gates: gates)
-        baseFingerprint = fingerprint
+        baseFingerprint = try base.fingerprint()
+        plan = try MergePlan(
+            adapters, placements: placed.placements, base: base, names: placed.names, gates: gates)
         for tensor in plan.tensors { try check(tensor) }
         try checkVocabulary()
-        for (weighted, placement) in zip(self.adapters, placements) {
-            try weighted.adapter.checkOriginals(placement, base: base, names: names)
-        }
+        try placed.checkOriginals()
     }
 
     /// Throws `TransformError.unusableTensor` where embedding and output head would be of different vocabularies.
@@ -89,6 +84,7 @@ package struct CheckpointMerge: Sendable {
     private func check(_ tensor: MergePlan.Tensor) throws {
         let path = base.checkpoint.path
         guard let source = tensor.source else { return }
+        if let integers = tensor.integers { return try check(integers.tensor, in: source) }
         guard let record = base.record(of: source), record.encoding.holdsReals else {
             throw TransformError.unusableTensor(
                 base: path, tensor: source,
@@ -109,6 +105,25 @@ package struct CheckpointMerge: Sendable {
             }
         }
         if let rows = tensor.rows?.rows { try check(rows, of: record) }
+    }
+
+    /// Throws for whole numbers that do not fit the base's tensor, or come into a GGUF file, which has none.
+    private func check(_ integers: AdapterIntegers, in source: String) throws {
+        let record = base.record(of: source)
+        guard base.checkpoint.layout != .gguf, let type = record?.encoding.plainType, type.isInteger else {
+            throw TransformError.unusableTensor(
+                base: base.checkpoint.path, tensor: source,
+                reason: "cannot take whole numbers as it is stored" + (record.map { " (\($0.encoding))" } ?? ""))
+        }
+        guard integers.shape == record?.shape else {
+            throw AdapterError.wrongShape(
+                file: plan.parts[0].name, tensor: integers.name, expected: record?.shape ?? [], found: integers.shape)
+        }
+        guard integers.bytes(as: type) != nil else {
+            throw TransformError.unusableTensor(
+                base: base.checkpoint.path, tensor: source,
+                reason: "(\(type.rawValue)) cannot hold a number of the adapter's '\(integers.name)'")
+        }
     }
 
     /// Throws `AdapterError.wrongShape` and `.noSuchToken` for rows that a tensor does not have.

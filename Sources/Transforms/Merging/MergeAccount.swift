@@ -16,18 +16,19 @@ extension MergeAccount {
     /// What merging an adapter into a base would use and change, whatever its gates did. Throws as `CheckpointMerge` does
     /// where a tensor has no place or does not belong to the base.
     package init(of adapter: AdapterDirectory, in base: ModelCheckpoint) throws {
+        let placed = try PlacedAdapters([WeightedAdapter(adapter)], in: base)
+        var changed = placed.placements[0].targets.count
         do {
-            self = try CheckpointMerge(base: base, adapter: adapter).account
-            return
+            let merge = try CheckpointMerge(placed, record: MergeRecord(), digests: [], gates: .scale)
+            changed = merge.account.changedTensorCount
         } catch TransformError.nothingToMerge {
             // It says where the tensors go, not whether they were trained.
-        } catch AdapterError.missingStatistics {}
-        try adapter.check(base: try base.fingerprint(), basePath: base.checkpoint.path)
-        let names = base.names
-        let placement = try AdapterPlacement.find(try adapter.named(as: base), base: base, names: names)
-        try adapter.checkOriginals(placement, base: base, names: names)
+            try placed.checkOriginals()
+        } catch AdapterError.missingStatistics {
+            try placed.checkOriginals()
+        }
         self.init(
-            adapterTensorCount: adapter.fileTensorCount, changedTensorCount: placement.targets.count,
+            adapterTensorCount: adapter.fileTensorCount, changedTensorCount: changed,
             baseTensorCount: base.checkpoint.tensors.count)
     }
 }
@@ -57,7 +58,7 @@ extension AdapterPlacement {
 
     /// The tensors of an output that are not the base's.
     fileprivate var targets: NameSet {
-        var targets = NameSet(values.map(\.target) + rows.map(\.tensor))
+        var targets = NameSet(values.map(\.target) + rows.map(\.tensor) + integers.map(\.target))
         for update in updates {
             if let head = update.untiedHead {
                 targets.insert(head)

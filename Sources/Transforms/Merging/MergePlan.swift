@@ -119,6 +119,8 @@ package struct MergePlan: Sendable {
         var value: AdapterPlacement.Value?
         /// What takes the place of rows before any update.
         var rows: AdapterPlacement.Rows?
+        /// Whole numbers that take the base's place.
+        var integers: AdapterPlacement.Integers?
     }
 
     /// The adapters, in the order in which they were given.
@@ -157,6 +159,7 @@ package struct MergePlan: Sendable {
         for (index, (part, placement)) in zip(parts, placements).enumerated() {
             for value in placement.values { try sums.add(value, of: part.name) }
             for rows in placement.rows { try sums.add(rows, of: part.name) }
+            for integers in placement.integers { try sums.add(integers, of: part.name) }
             for (module, update) in zip(part.modules, placement.updates) where module.omission == nil {
                 try sums.add(update, of: index, changesBias: module.bias != nil, adapter: part.name)
             }
@@ -177,25 +180,21 @@ package struct MergePlan: Sendable {
         }
         var modules = outcomes.map(\.module)
         var isMoving = outcomes.contains(where: \.isMoving)
-        if weighted.weight != 1, let whole = placement.values.first?.target ?? placement.rows.first?.tensor {
+        if weighted.weight != 1, let whole = placement.replaced {
             throw refusal(
                 adapter.displayName,
                 "it holds '\(whole)' whole, which takes the place of the base's, so no weight can be put on it")
         }
-        for value in placement.values {
+        func addWhole(_ name: String, _ source: String?, _ target: String) {
             isMoving = true
             modules.append(
                 Module(
-                    module: value.displayName, tensors: [TensorPair(source: value.source, target: value.target)],
-                    factor: 1, expectedError: 0, omission: nil, isWhole: true))
+                    module: name, tensors: [TensorPair(source: source, target: target)], factor: 1, expectedError: 0,
+                    omission: nil, isWhole: true))
         }
-        for rows in placement.rows {
-            isMoving = true
-            modules.append(
-                Module(
-                    module: rows.rows.path, tensors: [TensorPair(source: rows.tensor, target: rows.tensor)], factor: 1,
-                    expectedError: 0, omission: nil, isWhole: true))
-        }
+        for value in placement.values { addWhole(value.displayName, value.source, value.target) }
+        for rows in placement.rows { addWhole(rows.rows.path, rows.tensor, rows.tensor) }
+        for integers in placement.integers { addWhole(integers.target, integers.target, integers.target) }
         let isGated = adapter.configuration.isGated
         let part = Part(
             name: adapter.displayName, method: adapter.configuration.methodName, weight: weighted.weight,
@@ -252,6 +251,12 @@ package struct MergePlan: Sendable {
             return
         }
         try checkRescaling(weighted, isAlone: isAlone)
+        if update.places.joined().contains(where: { $0.rows.lowerBound > 0 }) {
+            throw refusal(
+                weighted.adapter.displayName,
+                "DoRA of '\(update.name)' takes norms over rows that the GGUF file does not have; merge into the Hugging Face "
+                    + "checkpoint")
+        }
     }
 
     private static func noBias(of update: AdapterPlacement.Update, _ adapter: AdapterDirectory) -> TransformError {
@@ -288,8 +293,10 @@ package struct MergePlan: Sendable {
         case .rescaled:
             try checkRescaling(weighted, isAlone: isAlone)
             // The norms of a packed matrix's columns are not formed.
-            if !isWhole, update.places.joined().contains(where: \.isTransposed) {
-                throw refusal("DoRA of '\(update.name)', which is a part of a transposed tensor, is not known")
+            if !isWhole, update.places.joined().contains(where: { $0.isTransposed || $0.step > 1 }) {
+                throw refusal(
+                    "DoRA of '\(update.name)', which is a part of a transposed tensor or alternates with another's rows, is "
+                        + "not known")
             }
         case .scaled:
             if !isAlone {

@@ -53,6 +53,9 @@ package struct MergeRecord: Sendable {
 
     private init(merges: [JSONValue]) { self.merges = merges }
 
+    /// A record of no merges.
+    init() { self.init(merges: []) }
+
     /// Whether an adapter of this digest is in the checkpoint already.
     func contains(digest: String) -> Bool {
         merges.contains { $0["adapter"]?["digest"]?.stringValue == digest }

@@ -9,13 +9,26 @@ extension AdapterDirectory {
     ///
     /// Throws `AdapterError.wrongBase`, and what reading throws.
     func checkOriginals(_ placement: AdapterPlacement, base: ModelCheckpoint, names: BaseNames) throws {
+        for original in extras.integers where original.areOriginal {
+            guard case .existing(let name) = try names.tensor(for: original.name), let record = base.record(of: name),
+                let type = record.encoding.plainType, record.shape == original.tensor.shape
+            else { continue }
+            let own = try base.checkpoint.withBytes(of: record) { Array($0) }
+            guard original.tensor.bytes(as: type) == own else {
+                throw AdapterError.wrongBase(
+                    adapter: displayName, base: base.checkpoint.path,
+                    difference: "'\(original.tensor.name)' holds other numbers than the base's '\(name)'")
+            }
+        }
         for original in extras.originals {
             let name: String
             switch try names.tensor(for: original.name) {
             case .existing(let tensor), .tied(_, let tensor): name = tensor
             case .new: continue
             }
-            guard let record = base.record(of: name), case .plain(let type) = record.encoding, type.isFloatingPoint,
+            // Of what the file lacks rows of there is nothing to compare row by row.
+            guard names.rowsDropped(of: name) == 0, let record = base.record(of: name),
+                case .plain(let type) = record.encoding, type.isFloatingPoint,
                 record.shape.dropFirst() == original.tensor.shape.dropFirst()
             else { continue }
             let (rows, width) = (

@@ -101,8 +101,9 @@ struct TargetCoverage {
             idle = NameSet(names).subtracting(paths.flatMap(Self.endings))
         }
         let changed = NameSet(updates.flatMap { $0.places.joined().map(\.tensor) + [$0.untiedHead].compactMap { $0 } })
+        let halves = NameSet(names.sharedEmbedding?.copies ?? [])
         func isMeant(_ path: String, _ name: String, _ shape: [Int]) -> Bool {
-            if isConvolution(name, shape) { return true }
+            if isConvolution(name, shape) || halves.contains(name) { return true }
             if let idle { return !idle.isEmpty && Self.endings(of: path).contains(where: idle.contains) }
             let role = base.specifications[name]?.role
             return role == .embedding || role == .outputHead
@@ -110,6 +111,8 @@ struct TargetCoverage {
         let weight = CheckpointNames.weight(of: "")
         var candidates = base.tensorNames
         if let head = names.tiedHead?.head, base.shape(of: head) == nil { candidates.append(head) }
+        // One half's embedding calls for the other's.
+        if halves.contains(where: changed.contains) { candidates += halves }
         return candidates.compactMap { name in
             guard name.hasSuffix(weight), Self.list(of: name) == nil, !changed.contains(name), !isUnread(name) else {
                 return nil
@@ -140,63 +143,78 @@ struct TargetCoverage {
     private static let predictionHeads = "mtp."
 
     /// Matrices of packed parameters, and of experts in packed tensors, that updates of others of their kind leave out:
-    /// the same parameter in another layer, another expert.
+    /// the same parameter in another layer, another expert, its gate where others have gate and up.
     private func matricesBeside(_ updates: [AdapterPlacement.Update]) throws(AdapterError) -> [String] {
-        var changed: NameTable<Set<Int>> = [:]
-        var kinds: NameTable<AdapterPlacement.Update> = [:]
+        var changed: NameTable<[Int: [MatrixPlace]]> = [:]
+        var kinds: NameTable<[(place: MatrixPlace, update: AdapterPlacement.Update)]> = [:]
         for update in updates {
             for place in update.places.joined() {
-                changed[place.tensor, default: []].insert(place.expert ?? 0)
-                if update.places.count > 1 || place.expert != nil { kinds[Self.kind(of: place.tensor)] = update }
+                changed[place.tensor, default: [:]][place.expert ?? 0, default: []].append(place)
+                guard update.places.count > 1 || place.expert != nil else { continue }
+                let kind = Self.kind(of: place.tensor)
+                if kinds[kind]?.contains(where: { $0.place.hasPart(of: place) }) == true { continue }
+                kinds[kind, default: []].append((place, update))
             }
         }
         guard !kinds.isEmpty else { return [] }
         var candidates: [LinearModule] = []
         var missing: [String] = []
         for name in base.tensorNames where !isUnread(name) {
-            guard let update = kinds[Self.kind(of: name)], let shape = base.shape(of: name) else { continue }
+            guard let parts = kinds[Self.kind(of: name)], let shape = base.shape(of: name) else { continue }
             let isPacked = shape.count == 3
-            let experts = isPacked ? 0..<shape[0] : 0..<1
-            for expert in experts where changed[name]?.contains(expert) != true {
-                guard case .module(let path) = update.subject else {
-                    missing.append(isPacked ? "\(name)[\(expert)]" : name)
-                    continue
+            for expert in isPacked ? 0..<shape[0] : 0..<1 {
+                let known = changed[name]?[expert] ?? []
+                for (part, update) in parts where !known.contains(where: { $0.meets(part) }) {
+                    guard case .module(let path) = update.subject else {
+                        missing.append(isPacked ? "\(name)[\(expert)]" : name)
+                        continue
+                    }
+                    let numbers = Self.numbers(in: name) + (isPacked ? [String(expert)] : [])
+                    candidates.append(
+                        LinearModule(path: Self.path(path, numbers: numbers), outputSize: 1, inputSize: 1))
                 }
-                let numbers = Self.numbers(in: name) + (isPacked ? [String(expert)] : [])
-                candidates.append(LinearModule(path: Self.path(path, numbers: numbers), outputSize: 1, inputSize: 1))
             }
         }
         return missing + (try adapter.configuration.matchedPaths(candidates))
     }
 
+    private static let dot = UInt8(ascii: ".")
+
     /// What a name of a list of targets may be to mean a path: the path, and all that stands behind one of its dots.
     private static func endings(of path: String) -> [String] {
-        [path] + path.indices.filter { path[$0] == "." }.map { String(path[path.index(after: $0)...]) }
+        [path] + path.utf8.indices.filter { path.utf8[$0] == dot }.map { String(path[path.utf8.index(after: $0)...]) }
+    }
+
+    /// The parts of a name. By bytes: by characters it takes several times as long, and files have many thousand names.
+    private static func parts(of name: String) -> [Substring] {
+        name.utf8.split(separator: dot).map { Substring($0) }
+    }
+
+    private static func isNumber(_ part: Substring) -> Bool {
+        part.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
 
     /// A name with a star for each number.
     static func kind(of name: String) -> String {
-        name.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "*" : $0 }.joined(separator: ".")
+        parts(of: name).map { isNumber($0) ? "*" : $0 }.joined(separator: ".")
     }
 
-    private static func numbers(in name: String) -> [String] {
-        name.split(separator: ".").filter { $0.allSatisfy(\.isNumber) }.map(String.init)
-    }
+    private static func numbers(in name: String) -> [String] { parts(of: name).filter(isNumber).map(String.init) }
 
     /// A path with other numbers, as many as there are.
     private static func path(_ path: String, numbers: [String]) -> String {
         var rest = numbers[...]
-        return path.split(separator: ".").map { part in
-            part.allSatisfy(\.isNumber) ? rest.popFirst() ?? String(part) : String(part)
-        }.joined(separator: ".")
+        return parts(of: path).map { isNumber($0) ? rest.popFirst() ?? String($0) : String($0) }
+            .joined(separator: ".")
     }
 
     /// What stands before the first number of a name; nil where there is none.
     private static func list(of name: String) -> Substring? {
-        var start = name.startIndex
-        while let dot = name[start...].firstIndex(of: ".") {
-            if dot > start, name[start..<dot].allSatisfy(\.isNumber) { return name[..<start] }
-            start = name.index(after: dot)
+        let bytes = name.utf8
+        var start = bytes.startIndex
+        while let end = bytes[start...].firstIndex(of: dot) {
+            if end > start, isNumber(name[start..<end]) { return name[..<start] }
+            start = bytes.index(after: end)
         }
         return nil
     }

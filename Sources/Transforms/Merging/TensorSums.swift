@@ -23,9 +23,7 @@ struct TensorSums {
                 let target = update.untiedHead ?? place.tensor
                 if let other = places[target],
                     tensors[other].contributions.contains(where: {
-                        $0.part == part && $0.subject != update.subject && $0.place.expert == place.expert
-                            && $0.place.offset < place.offset + place.rows.count
-                            && place.offset < $0.place.offset + $0.place.rows.count
+                        $0.part == part && $0.subject != update.subject && $0.place.overlaps(place)
                     })
                 {
                     throw MergePlan.refusal(
@@ -61,7 +59,9 @@ struct TensorSums {
         if let own = tensors[place].value?.tensor, own.shape == value.tensor.shape, own.values == value.tensor.values {
             return
         }
-        guard tensors[place].value == nil, tensors[place].rows == nil, tensors[place].contributions.isEmpty else {
+        guard tensors[place].value == nil, tensors[place].rows == nil, tensors[place].integers == nil,
+            tensors[place].contributions.isEmpty
+        else {
             throw Self.twice(value.target, adapter)
         }
         tensors[place].value = value
@@ -78,6 +78,16 @@ struct TensorSums {
         // Parts of a tensor that holds several modules.
         guard let both = others.joined(with: rows) else { throw Self.twice(rows.tensor, adapter) }
         tensors[place].rows = both
+    }
+
+    /// Adds whole numbers that take a tensor's place; throws as for values.
+    mutating func add(_ integers: AdapterPlacement.Integers, of adapter: String) throws {
+        let place = place(of: integers.target, integers.target, .replaced)
+        if let other = tensors[place].integers, other.tensor.content == integers.tensor.content { return }
+        guard tensors[place].integers == nil, tensors[place].value == nil, tensors[place].rows == nil,
+            tensors[place].contributions.isEmpty
+        else { throw Self.twice(integers.target, adapter) }
+        tensors[place].integers = integers
     }
 
     private static func twice(_ tensor: String, _ adapter: String) -> TransformError {
@@ -101,10 +111,16 @@ struct TensorSums {
     ///
     /// Throws `TransformError.unsupported` where a head of its own would leave the model without another tensor.
     mutating func settleTies(of base: ModelCheckpoint, _ names: BaseNames) throws {
-        let own = tensors.first { $0.source != nil && $0.source != $0.target }
-        guard let (head, embedding) = own.map({ ($0.target, $0.source ?? "") }) ?? base.tie(names) else { return }
+        let copies = NameSet(names.sharedEmbedding?.copies ?? [])
+        try refuseUnreadEmbedding(of: base, names)
+        let own = tensors.filter { $0.source != nil && $0.source != $0.target }
+        let head = own.first { !copies.contains($0.target) }
+        let tie = head.map { (head: $0.target, embedding: $0.source ?? "") } ?? base.tie(names)
+        try refuseUnknownTies(but: tie?.embedding, of: base, names)
+        if own.contains(where: { copies.contains($0.target) }) { return try untieHalves(tie?.head, of: base, names) }
+        guard let (head, embedding) = tie else { return }
         let changed = places[embedding].map { tensors[$0] }
-        if let place = places[head], own != nil {
+        if let place = places[head], !own.isEmpty {
             if try isStillTied(tensors[place], changed, base) { return remove(head) }
             return try untie(head, embedding, base, names)
         }
@@ -121,8 +137,56 @@ struct TensorSums {
         try untie(head, embedding, base, names)
         untiesStoredHead = base.record(of: head) != nil
         guard !untiesStoredHead else { return }
-        places[head] = tensors.count
-        tensors.append(MergePlan.Tensor(source: embedding, target: head, role: .copied))
+        addCopy(head, of: embedding)
+    }
+
+    private mutating func addCopy(_ name: String, of original: String) {
+        places[name] = tensors.count
+        tensors.append(MergePlan.Tensor(source: original, target: name, role: .copied))
+    }
+
+    /// Gives each half of a model, and its head, the embedding that they shared, as one of them has its own now.
+    ///
+    /// Throws `TransformError.unsupported` where one has other tokens: what they shared would keep the old ones.
+    private mutating func untieHalves(_ head: String?, of base: ModelCheckpoint, _ names: BaseNames) throws {
+        guard let (original, copies) = names.sharedEmbedding else { return }
+        let shape = base.shape(of: original)
+        for tensor in tensors
+        where copies.contains(tensor.target) && tensor.value.map({ $0.tensor.shape != shape }) ?? false {
+            throw MergePlan.refusal(tensor.target, "it has other tokens than '\(original)', which it is in the base")
+        }
+        for name in copies + [head].compactMap({ $0 }) where base.record(of: name) == nil && places[name] == nil {
+            addCopy(name, of: original)
+        }
+    }
+
+    /// Throws `TransformError.unsupported` for an update of an embedding that the halves of a model read under names of
+    /// their own: the model computes nothing with it while it is trained, and all of them would change by the merge.
+    private func refuseUnreadEmbedding(of base: ModelCheckpoint, _ names: BaseNames) throws {
+        guard base.architecture == nil, let (original, copies) = names.sharedEmbedding,
+            let changed = places[original].map({ tensors[$0] }),
+            !changed.contributions.isEmpty || changed.value?.isOwnCopy == true
+        else { return }
+        throw TransformError.unsupported(
+            path: base.checkpoint.path,
+            reason: "the model reads '\(original)' as '\(copies[0])'"
+                + (copies.count > 1 ? " and '\(copies[1])'" : "")
+                + ", so that the adapter's update of it had no part in what was trained, and its merge would change them all"
+        )
+    }
+
+    /// Throws `TransformError.unsupported` for an embedding that changes by itself, and may be an output head as well by a
+    /// tie that is not known.
+    private func refuseUnknownTies(but known: String?, of base: ModelCheckpoint, _ names: BaseNames) throws {
+        guard base.architecture == nil, base.checkpoint.layout != .gguf else { return }
+        for tensor in tensors where !tensor.contributions.isEmpty || tensor.value?.isOwnCopy == true {
+            guard tensor.source == tensor.target, tensor.target != known, names.mayBeHead(tensor.target) else {
+                continue
+            }
+            throw TransformError.unsupported(
+                path: base.checkpoint.path,
+                reason: "what else is tied to '\(tensor.target)' is not known of this model, and would change with it")
+        }
     }
 
     /// Gives what was tied together with the head tensors of its own: a bias as it is in the output, the embeddings of a
@@ -207,6 +271,7 @@ extension ModelCheckpoint {
     private static let sharing: NameSet = [
         "t5", "mt5", "umt5", "longt5", "switch_transformers", "udop", "pop2piano",
     ]
+    private static let bias = CheckpointNames.bias(of: "")
     /// What the last part of the path of a head is that has no bias and no other name.
     private static let plainHeads = ["lm_head", "embed_out", "output"]
 
@@ -223,7 +288,14 @@ extension ModelCheckpoint {
             throw refusal("encoder and decoder of a '\(type)' would lose the embedding that they share")
         }
         let isMasked = classes.contains { $0.hasSuffix("ForMaskedLM") || $0.hasSuffix("ForPreTraining") }
-        guard !isMasked, Self.plainHeads.contains(module) else {
+        // The bias of a head whose weight is tied, and which is not called as this one.
+        let count = shape(of: embedding)?.first
+        let bias = tensorNames.first { name in
+            guard name.hasSuffix(Self.bias), shape(of: name) == [count ?? -1] else { return false }
+            let owner = String(name.dropLast(Self.bias.count))
+            return record(of: CheckpointNames.weight(of: owner)) == nil && CheckpointNames.weight(of: owner) != head
+        }
+        guard !isMasked, bias == nil, Self.plainHeads.contains(module) else {
             throw refusal("what else a '\(type)' ties with it is not known")
         }
     }
