@@ -126,7 +126,7 @@ struct ConfigWords {
             throw ConfigError.refusedKey(at: origin, problem: error.message)
         }
         let known = shape.arguments.map(\.name).filter { !Self.others.contains($0) }
-        let nearest = known.map { ($0, NearestNames.distance(Array(name.utf8), Array($0.utf8))) }.min { $0.1 < $1.1 }
+        let nearest = known.map { ($0, EditDistance.between(Array(name.utf8), Array($0.utf8))) }.min { $0.1 < $1.1 }
         throw ConfigError.unknownKey(
             key.beginning(60), at: origin, command: shape.command, nearest: nearest.map { $0.0 })
     }
