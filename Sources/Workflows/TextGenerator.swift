@@ -99,7 +99,8 @@ package final class TextGenerator {
     private func checkTemplate() throws {
         let template = try template()
         guard let system = request.system, !system.isEmpty else { return }
-        let user = ChatMessage(role: "user", content: request.prompt)
+        // A chat has no prompt yet, and templates may refuse an empty message.
+        let user = ChatMessage(role: "user", content: request.prompt.isEmpty ? "Hello" : request.prompt)
         let whole = try template.render([ChatMessage(role: "system", content: system), user])
         if let bare = try? template.render([user]), bare == whole {
             throw WorkflowError.conflict("the model's chat template does not write a system message")

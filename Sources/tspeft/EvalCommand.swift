@@ -21,7 +21,7 @@ struct EvalCommand: ParsableCommand {
     @OptionGroup(title: "What to measure")
     var measured: MeasuredArguments
 
-    @OptionGroup(title: "Answers in generated text, with --mode generate")
+    @OptionGroup(title: "Generated answers")
     var answers: GeneratedAnswerArguments
 
     @OptionGroup(title: "Output")
@@ -85,12 +85,13 @@ struct MeasuredArguments: ParsableArguments {
 
 /// How answers are generated.
 struct GeneratedAnswerArguments: ParsableArguments {
-    @Option(help: ArgumentHelp("Most tokens generated for a record. (default: 32)", valueName: "tokens"))
+    @Option(help: ArgumentHelp("Most tokens generated for a record, with --mode generate. (default: 32)", valueName: "tokens"))
     var maxNewTokens: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Search for the likeliest text with so many beams, as transformers' num_beams. (default: 1, greedy)",
+            "With --mode generate, search for the likeliest text with so many beams, as transformers' num_beams. "
+                + "(default: 1, greedy)",
             valueName: "count"))
     var beams: Int?
 
