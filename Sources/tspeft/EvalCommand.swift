@@ -85,7 +85,9 @@ struct MeasuredArguments: ParsableArguments {
 
 /// How answers are generated.
 struct GeneratedAnswerArguments: ParsableArguments {
-    @Option(help: ArgumentHelp("Most tokens generated for a record, with --mode generate. (default: 32)", valueName: "tokens"))
+    @Option(
+        help: ArgumentHelp(
+            "Most tokens generated for a record, with --mode generate. (default: 32)", valueName: "tokens"))
     var maxNewTokens: Int?
 
     @Option(

@@ -1,6 +1,7 @@
 import Adapters
 import ArgumentParser
 import CheckpointIO
+import Models
 import TensorCore
 
 /// Why a file of settings cannot be used.
