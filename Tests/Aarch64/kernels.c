@@ -199,7 +199,7 @@ static void test_rope(void) {
         }
     float *x = random_floats(COUNT);
     memcpy(turned, x, sizeof turned);
-    tspeft_rotation rotation = {positions, cosine, sine, 1, HEADS, SIZE};
+    tspeft_rotation rotation = {positions, cosine, sine, 1, HEADS, SIZE, SIZE, 0};
     tspeft_rope((tspeft_matrix){x, STRIDE}, (tspeft_matrix){turned, STRIDE}, TSPEFT_F32, &rotation, ROWS);
     memcpy(back, turned, sizeof back);
     rotation.direction = -1;
@@ -236,6 +236,17 @@ static void test_elementwise(void) {
     close_to("silu", out, expected, COUNT, 1e-6);
     close_to("silu's gradient", dgate, gate_gradient, COUNT, 3e-6);
     close_to("its factor's gradient", dup, up_gradient, COUNT, 1e-6);
+
+    for (int i = 0; i < COUNT; i++) {
+        double g = gate[i], root = sqrt(2 / acos(-1)), t = tanh(root * (g + 0.044715 * g * g * g));
+        double slope = (1 + t) / 2 + g / 2 * (1 - t * t) * root * (1 + 3 * 0.044715 * g * g);
+        expected[i] = g / 2 * (1 + t) * up[i];
+        gate_gradient[i] = dout[i] * (double)up[i] * slope;
+    }
+    tspeft_gelu_mul_forward(gate, up, out, TSPEFT_F32, COUNT);
+    tspeft_gelu_mul_backward(gate, up, dout, dgate, dup, TSPEFT_F32, COUNT);
+    close_to("gelu by tanh", out, expected, COUNT, 2e-6);
+    close_to("its gradient", dgate, gate_gradient, COUNT, 3e-6);
 
     for (int i = 0; i < COUNT; i++) out[i] = gate[i], expected[i] = (double)gate[i] + up[i];
     tspeft_add(out, TSPEFT_F32, up, TSPEFT_F32, COUNT);

@@ -46,6 +46,63 @@ import Testing
     }
 
     @Test(arguments: KernelLevel.all, Element.activations)
+    func tanhFormOfGeluHasItsDerivatives(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 6)
+        func gelu(_ x: Double) -> Double {
+            x / 2 * (1 + tanh((2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)))
+        }
+        for size in oddSizes {
+            let gate = Buffer(numbers.floats(size, 5), element), up = Buffer(numbers.floats(size, 2), element)
+            let dout = Buffer(numbers.floats(size), element), out = Buffer(count: size, element)
+            let dgate = Buffer(count: size, element), dup = Buffer(count: size, element)
+            level.kernels.gelu_mul_forward(gate.pointer, up.pointer, out.pointer, element.rawValue, size)
+            level.kernels.gelu_mul_backward(
+                gate.pointer, up.pointer, dout.pointer, dgate.pointer, dup.pointer, element.rawValue, size)
+            let (g, u, d) = (gate.values.map(Double.init), up.values, dout.values)
+            let h = 1e-6
+            let slopes = g.map { (gelu($0 + h) - gelu($0 - h)) / (2 * h) }
+            let expected = zip(g, u).map { gelu($0) * Double($1) }
+            #expect(agree(out.values, expected, tolerance: element.rounding * 1.01 + 1e-6, floor: 1e-2))
+            let expectedGate = (0..<size).map { slopes[$0] * Double(u[$0]) * Double(d[$0]) }
+            let expectedUp = (0..<size).map { gelu(g[$0]) * Double(d[$0]) }
+            #expect(agree(dgate.values, expectedGate, tolerance: element.rounding * 1.01 + 2e-6, floor: 1e-2))
+            #expect(agree(dup.values, expectedUp, tolerance: element.rounding * 1.01 + 1e-6, floor: 1e-2))
+        }
+    }
+
+    @Test(arguments: KernelLevel.all)
+    func tanhFormOfGeluIsExactAtItsEnds(level: KernelLevel) {
+        let gate = Buffer([-1e30, 1e30, 0, .nan, -100, 100]), out = Buffer(count: 6)
+        let one = Buffer([Float](repeating: 1, count: 6)), dgate = Buffer(count: 6), dup = Buffer(count: 6)
+        level.kernels.gelu_mul_forward(gate.pointer, one.pointer, out.pointer, Element.f32.rawValue, 6)
+        level.kernels.gelu_mul_backward(
+            gate.pointer, one.pointer, one.pointer, dgate.pointer, dup.pointer, Element.f32.rawValue, 6)
+        #expect(out.values[0] == 0 && out.values[1] == 1e30 && out.values[2] == 0 && out.values[3].isNaN)
+        #expect(Array(dgate.values[..<3]) == [0, 1, 0.5] && Array(dgate.values[4...]) == [0, 1])
+    }
+
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func scaleMultipliesEachElement(level: KernelLevel, element: Element) {
+        var numbers = Numbers(seed: 7)
+        for size in oddSizes {
+            let x = Buffer(numbers.floats(size), element)
+            let expected = Buffer(x.values.map { $0 * 0.6 }, element).values
+            level.kernels.scale(x.pointer, x.pointer, element.rawValue, 0.6, size)
+            #expect(x.values == expected)
+        }
+    }
+
+    @Test func softcapHasItsDerivative() {
+        var numbers = Numbers(seed: 8)
+        let x = Buffer(numbers.floats(9, 6)), gradient = Buffer([Float](repeating: 2, count: 9))
+        let before = x.values.map(Double.init)
+        tspeft_softcap(x.floatPointer, 4, 9)
+        #expect(agree(x.values, before.map { 4 * tanh($0 / 4) }, tolerance: 1e-6))
+        tspeft_softcap_backward(x.floatPointer, 4, gradient.pointer, Element.f32.rawValue, 9)
+        #expect(agree(gradient.values, before.map { 2 / pow(cosh($0 / 4), 2) }, tolerance: 1e-6, floor: 1e-1))
+    }
+
+    @Test(arguments: KernelLevel.all, Element.activations)
     func addAccumulatesInFloat(level: KernelLevel, element: Element) {
         var numbers = Numbers(seed: 4)
         for size in oddSizes {

@@ -71,47 +71,63 @@ import Testing
 
     @Test(arguments: KernelLevel.all, Element.activations)
     func rotaryEmbeddingTurnsHalvesAgainstEachOther(level: KernelLevel, element: Element) {
+        for size in [2, 8, 16, 30, 34, 64, 80, 128, 256] { rotaryEmbeddingTurns(size, of: size, level, element) }
+    }
+
+    /// A part of each head, halves of it against each other or neighbours; the rest stays.
+    @Test(arguments: KernelLevel.all, Element.activations)
+    func rotaryEmbeddingTurnsPartsOfHeads(level: KernelLevel, element: Element) {
+        for (turned, size) in [(2, 4), (12, 16), (6, 30), (96, 128), (64, 80)] {
+            rotaryEmbeddingTurns(turned, of: size, level, element)
+            rotaryEmbeddingTurns(turned, of: size, inPairs: true, level, element)
+        }
+        rotaryEmbeddingTurns(34, of: 34, inPairs: true, level, element)
+    }
+
+    private func rotaryEmbeddingTurns(
+        _ turned: Int, of headSize: Int, inPairs: Bool = false, _ level: KernelLevel, _ element: Element
+    ) {
         var numbers = Numbers(seed: 13)
         let positions: [Int32] = [3, 0, 6]
-        for headSize in [2, 8, 16, 30, 34, 64, 80, 128, 256] {
-            let half = headSize / 2, heads = 2, stride = heads * headSize + 5
-            let angles = numbers.floats(7 * half, 3)
-            let cosine = Buffer(angles.map { cosf($0) }), sine = Buffer(angles.map { sinf($0) })
-            let x = Buffer(numbers.floats(3 * stride), element)
-            let before = x.values
-            let apart = Buffer([Float](repeating: -7, count: 3 * (stride + 3)), element)
-            let matrix = tspeft_matrix(data: x.pointer, stride: stride)
-            func rotate(into target: tspeft_matrix, _ direction: Int32) {
-                positions.withUnsafeBufferPointer { positions in
-                    var rotation = tspeft_rotation(
-                        positions: positions.baseAddress, cosine: cosine.floatPointer, sine: sine.floatPointer,
-                        direction: direction, heads: heads, head_size: headSize)
-                    level.kernels.rope(matrix, target, element.rawValue, &rotation, 3)
-                }
+        let half = turned / 2, heads = 2, stride = heads * headSize + 5
+        let angles = numbers.floats(7 * half, 3)
+        let cosine = Buffer(angles.map { cosf($0) }), sine = Buffer(angles.map { sinf($0) })
+        let x = Buffer(numbers.floats(3 * stride), element)
+        let before = x.values
+        let apart = Buffer([Float](repeating: -7, count: 3 * (stride + 3)), element)
+        let matrix = tspeft_matrix(data: x.pointer, stride: stride)
+        func rotate(into target: tspeft_matrix, _ direction: Int32) {
+            positions.withUnsafeBufferPointer { positions in
+                var rotation = tspeft_rotation(
+                    positions: positions.baseAddress, cosine: cosine.floatPointer, sine: sine.floatPointer,
+                    direction: direction, heads: heads, head_size: headSize, turned: turned,
+                    in_pairs: inPairs ? 1 : 0)
+                level.kernels.rope(matrix, target, element.rawValue, &rotation, 3)
             }
-            rotate(into: tspeft_matrix(data: apart.pointer, stride: stride + 3), 1)
-            rotate(into: matrix, 1)
-            for row in 0..<3 {
-                let turned = apart.values[row * (stride + 3)..<(row + 1) * (stride + 3)]
-                #expect(Array(turned.prefix(stride - 5)) == Array(x.values[row * stride..<(row + 1) * stride - 5]))
-                #expect(turned.dropFirst(stride - 5).allSatisfy { $0 == -7 }, "written between the rows")
-            }
-            var expected = before.map(Double.init)
-            for row in 0..<3 {
-                for head in 0..<heads {
-                    for i in 0..<half {
-                        let low = row * stride + head * headSize + i, angle = Int(positions[row]) * half + i
-                        let (a, b) = (Double(before[low]), Double(before[low + half]))
-                        let (c, s) = (Double(cosine.values[angle]), Double(sine.values[angle]))
-                        expected[low] = a * c - b * s
-                        expected[low + half] = b * c + a * s
-                    }
-                }
-            }
-            #expect(agree(x.values, expected, tolerance: element.rounding + 1e-7))
-            rotate(into: matrix, -1)
-            #expect(agree(x.values, before.map(Double.init), tolerance: 3 * element.rounding + 3e-7))
         }
+        rotate(into: tspeft_matrix(data: apart.pointer, stride: stride + 3), 1)
+        rotate(into: matrix, 1)
+        for row in 0..<3 {
+            let there = apart.values[row * (stride + 3)..<(row + 1) * (stride + 3)]
+            #expect(Array(there.prefix(stride - 5)) == Array(x.values[row * stride..<(row + 1) * stride - 5]))
+            #expect(there.dropFirst(stride - 5).allSatisfy { $0 == -7 }, "written between the rows")
+        }
+        var expected = before.map(Double.init)
+        for row in 0..<3 {
+            for head in 0..<heads {
+                for i in 0..<half {
+                    let low = row * stride + head * headSize + (inPairs ? 2 * i : i)
+                    let (high, angle) = (low + (inPairs ? 1 : half), Int(positions[row]) * half + i)
+                    let (a, b) = (Double(before[low]), Double(before[high]))
+                    let (c, s) = (Double(cosine.values[angle]), Double(sine.values[angle]))
+                    expected[low] = a * c - b * s
+                    expected[high] = b * c + a * s
+                }
+            }
+        }
+        #expect(agree(x.values, expected, tolerance: element.rounding + 1e-7))
+        rotate(into: matrix, -1)
+        #expect(agree(x.values, before.map(Double.init), tolerance: 3 * element.rounding + 3e-7))
     }
 
     @Test(arguments: KernelLevel.all, Element.activations)

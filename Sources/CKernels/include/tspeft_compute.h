@@ -27,17 +27,21 @@ typedef struct {
     size_t stride;
 } tspeft_matrix;
 
-/// By which angles rows of heads turn: that of row i is in row positions[i] of cosine and sine ([.., head_size/2]).
-/// direction -1 turns back (the backward pass: s -> -s), 1 forth.
+/// By which angles rows of heads turn: that of row i is in row positions[i] of cosine and sine ([.., turned/2]).
+/// direction -1 turns back (the backward pass: s -> -s), 1 forth. The first `turned` elements of a head turn, an even
+/// number; the others stay.
 typedef struct {
     const int32_t *positions;
     const float *cosine, *sine;
     int direction;
-    size_t heads, head_size;
+    size_t heads, head_size, turned;
+    /// Whether elements 2i and 2i + 1 turn together; else i and i + turned/2 do.
+    int in_pairs;
 } tspeft_rotation;
 
-/// Rotary embedding, rotate-half layout (Hugging Face): for each row, head and i < head_size/2, with x from `src`,
-/// (dst[i], dst[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s). dst may be src.
+/// Rotary embedding: for each row, head and i < turned/2, with x from `src` and half = turned/2,
+/// (dst[i], dst[i+half]) <- (x[i] c - x[i+half] s, x[i+half] c + x[i] s), the rotate-half layout of Hugging Face, or the
+/// same of elements 2i and 2i + 1. dst may be src.
 void tspeft_rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows);
 
 /// out = silu(gate) * up, elementwise.
@@ -45,6 +49,53 @@ void tspeft_silu_mul_forward(const void *gate, const void *up, void *out, int dt
 /// dgate, dup <- gradients for `dout` (written, not added).
 void tspeft_silu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
                               size_t count);
+
+/// out = gelu(gate) * up, elementwise, gelu(z) = z / (1 + exp(-2 sqrt(2/pi) (z + 0.044715 z^3))): the form with tanh.
+void tspeft_gelu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count);
+/// dgate, dup <- gradients for `dout` (written, not added).
+void tspeft_gelu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
+                              size_t count);
+
+/// out_i = (up + 1) gate / (1 + exp(-alpha gate)) with gate = x_2i, at most limit, and up = x_(2i+1), within +-limit, for
+/// `count` elements of out.
+void tspeft_clamped_product_forward(const void *x, void *out, int dtype, float alpha, float limit, size_t count);
+/// dx <- its gradient for `dout` (written, not added); 0 where a limit cuts.
+void tspeft_clamped_product_backward(const void *x, const void *dout, void *dx, int dtype, float alpha, float limit,
+                                     size_t count);
+
+/// out = sigmoid(gate) * up, elementwise; and dgate, dup <- gradients for `dout` (written, not added).
+void tspeft_sigmoid_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count);
+void tspeft_sigmoid_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
+                                 size_t count);
+
+/// One step of one head's gated delta rule on its state S [key_size, value_size]: S <- decay S, u = share (v - S' k),
+/// S <- S + k u', out = S' q. All float.
+void tspeft_delta_step(float *state, const float *q, const float *k, const float *v, float decay, float share,
+                       float *u, float *out, size_t key_size, size_t value_size);
+
+/// What a step computed with: its vectors and numbers, and the state before it and after it.
+typedef struct {
+    const float *q, *k, *u, *before, *after;
+    float decay, share;
+} tspeft_delta_values;
+
+/// Where a step's gradients go (written, not added).
+typedef struct {
+    float *dq, *dk, *dv, *ddecay, *dshare;
+} tspeft_delta_slopes;
+
+/// The backward pass of a step for the gradient `dout` of its output; `dstate` is that of the state after it and becomes
+/// that of the state before.
+void tspeft_delta_step_backward(const tspeft_delta_values *values, const float *dout, float *dstate,
+                                const tspeft_delta_slopes *slopes, size_t key_size, size_t value_size);
+
+/// dst = factor src; dst may be src.
+void tspeft_scale(const void *src, void *dst, int dtype, float factor, size_t count);
+
+/// x <- cap tanh(x / cap).
+void tspeft_softcap(float *x, float cap, size_t count);
+/// gradient *= 1 - (capped / cap)^2, the slope where x was capped to `capped`.
+void tspeft_softcap_backward(const float *capped, float cap, void *gradient, int dtype, size_t count);
 
 /// dst += src; dst `dst_dtype`, src `dtype`.
 void tspeft_add(void *dst, int dst_dtype, const void *src, int dtype, size_t count);

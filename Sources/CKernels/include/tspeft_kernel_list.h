@@ -42,6 +42,13 @@
     KERNEL(void, silu_mul_backward,                                                                                    \
            (const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype, size_t count),      \
            (gate, up, dout, dgate, dup, dtype, count))                                                                 \
+    KERNEL(void, gelu_mul_forward, (const void *gate, const void *up, void *out, int dtype, size_t count),             \
+           (gate, up, out, dtype, count))                                                                              \
+    KERNEL(void, gelu_mul_backward,                                                                                    \
+           (const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype, size_t count),      \
+           (gate, up, dout, dgate, dup, dtype, count))                                                                 \
+    KERNEL(void, scale, (const void *src, void *dst, int dtype, float factor, size_t count),                           \
+           (src, dst, dtype, factor, count))                                                                           \
     KERNEL(void, add, (void *dst, int dst_dtype, const void *src, int dtype, size_t count),                            \
            (dst, dst_dtype, src, dtype, count))                                                                        \
     KERNEL(void, dropout,                                                                                              \

@@ -36,17 +36,18 @@ void plain_rmsnorm_backward(const void *x, int x_dtype, const float *weight, con
 
 void plain_rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows) {
     const tspeft_rotation r = *rotation;
-    size_t half = r.head_size / 2;
+    size_t half = r.turned / 2, step = r.in_pairs ? 2 : 1, apart = r.in_pairs ? 1 : half;
     for (size_t row = 0; row < rows; row++)
         for (size_t head = 0; head < r.heads; head++) {
             size_t from = row * src.stride + head * r.head_size, to = row * dst.stride + head * r.head_size;
             for (size_t i = 0; i < half; i++) {
                 float c = r.cosine[(size_t)r.positions[row] * half + i];
                 float s = r.sine[(size_t)r.positions[row] * half + i] * (float)r.direction;
-                float a = get(src.data, dtype, from + i), b = get(src.data, dtype, from + half + i);
-                put(dst.data, dtype, to + i, a * c - b * s);
-                put(dst.data, dtype, to + half + i, b * c + a * s);
+                float a = get(src.data, dtype, from + i * step), b = get(src.data, dtype, from + i * step + apart);
+                put(dst.data, dtype, to + i * step, a * c - b * s);
+                put(dst.data, dtype, to + i * step + apart, b * c + a * s);
             }
+            for (size_t i = r.turned; i < r.head_size; i++) put(dst.data, dtype, to + i, get(src.data, dtype, from + i));
         }
 }
 

@@ -70,6 +70,82 @@ static void silu_mul_backward(const void *gate, const void *up, const void *dout
         silu_mul_backward_loop(gate, up, dout, dgate, dup, TSPEFT_BF16, count);
 }
 
+/// sigmoid(2 k (g + c g^3)) of `gang` vectors into s; see plain/elementwise.c.
+INLINE void gelu_share(const vf *g, vf *s, size_t gang) {
+    vf one = v_set(1);
+    EACH(n, gang) s[n] = v_set(-1.5957691216f) * g[n] * v_fma(v_set(0.044715f) * g[n], g[n], one);
+    v_exp_each(s, gang);
+    EACH(n, gang) s[n] = one / (one + s[n]);
+}
+
+INLINE void gelu_mul_forward_step(const void *gate, const void *up, void *out, int dtype, size_t i, size_t left,
+                                  size_t gang) {
+    vf g[GANG], s[GANG];
+    EACH(n, gang) g[n] = v_load(gate, dtype, i + n * LANES, left - n * LANES);
+    gelu_share(g, s, gang);
+    EACH(n, gang) g[n] = g[n] * s[n] * v_load(up, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) v_store(out, dtype, i + n * LANES, left - n * LANES, g[n]);
+}
+
+INLINE void gelu_mul_forward_loop(const void *gate, const void *up, void *out, int dtype, size_t count) {
+    size_t i = 0;
+    for (; i + GANG * LANES <= count; i += GANG * LANES)
+        gelu_mul_forward_step(gate, up, out, dtype, i, GANG * LANES, GANG);
+    for (; i < count; i += LANES) gelu_mul_forward_step(gate, up, out, dtype, i, count - i, 1);
+}
+
+static void gelu_mul_forward(const void *gate, const void *up, void *out, int dtype, size_t count) {
+    if (dtype == TSPEFT_F32)
+        gelu_mul_forward_loop(gate, up, out, TSPEFT_F32, count);
+    else
+        gelu_mul_forward_loop(gate, up, out, TSPEFT_BF16, count);
+}
+
+INLINE void gelu_mul_backward_step(const void *gate, const void *up, const void *dout, void *dgate, void *dup,
+                                   int dtype, size_t i, size_t left, size_t gang) {
+    vf one = v_set(1), g[GANG], s[GANG], d[GANG], slope[GANG];
+    EACH(n, gang) g[n] = v_load(gate, dtype, i + n * LANES, left - n * LANES);
+    gelu_share(g, s, gang);
+    // Beyond +-20 s is 0 or 1, and the square must not make a NaN of what is multiplied with it.
+    EACH(n, gang) {
+        vf z = v_min(v_set(20), v_max(v_set(-20), g[n]));
+        slope[n] = z * s[n] * (one - s[n]) * v_set(1.5957691216f) * v_fma(v_set(3 * 0.044715f) * z, z, one) + s[n];
+    }
+    EACH(n, gang) d[n] = v_load(dout, dtype, i + n * LANES, left - n * LANES);
+    EACH(n, gang) {
+        vf u = v_load(up, dtype, i + n * LANES, left - n * LANES);
+        v_store(dgate, dtype, i + n * LANES, left - n * LANES, d[n] * u * slope[n]);
+    }
+    EACH(n, gang) v_store(dup, dtype, i + n * LANES, left - n * LANES, d[n] * g[n] * s[n]);
+}
+
+INLINE void gelu_mul_backward_loop(const void *gate, const void *up, const void *dout, void *dgate, void *dup,
+                                   int dtype, size_t count) {
+    size_t i = 0;
+    for (; i + GANG * LANES <= count; i += GANG * LANES)
+        gelu_mul_backward_step(gate, up, dout, dgate, dup, dtype, i, GANG * LANES, GANG);
+    for (; i < count; i += LANES) gelu_mul_backward_step(gate, up, dout, dgate, dup, dtype, i, count - i, 1);
+}
+
+static void gelu_mul_backward(const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype,
+                              size_t count) {
+    if (dtype == TSPEFT_F32)
+        gelu_mul_backward_loop(gate, up, dout, dgate, dup, TSPEFT_F32, count);
+    else
+        gelu_mul_backward_loop(gate, up, dout, dgate, dup, TSPEFT_BF16, count);
+}
+
+INLINE void scale_loop(const void *src, void *dst, int dtype, vf factor, size_t count) {
+    for (size_t i = 0; i < count; i += LANES) v_store(dst, dtype, i, count - i, v_load(src, dtype, i, count - i) * factor);
+}
+
+static void scale(const void *src, void *dst, int dtype, float factor, size_t count) {
+    if (dtype == TSPEFT_F32)
+        scale_loop(src, dst, TSPEFT_F32, v_set(factor), count);
+    else
+        scale_loop(src, dst, TSPEFT_BF16, v_set(factor), count);
+}
+
 INLINE void add_loop(void *dst, int dst_dtype, const void *src, int dtype, size_t count) {
     for (size_t i = 0; i < count; i += LANES) {
         size_t left = count - i;

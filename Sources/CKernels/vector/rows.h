@@ -80,13 +80,27 @@ static void rmsnorm_backward(const void *x, int x_dtype, const float *weight, co
         rmsnorm_backward_loop(x, TSPEFT_BF16, weight, inv_rms, dout, dtype, dx, rows, width);
 }
 
+/// What of a row's heads does not turn.
+INLINE void rope_rest(tspeft_matrix source, tspeft_matrix target, int dtype, const tspeft_rotation *rotation,
+                      size_t row) {
+    const tspeft_rotation turn = *rotation;
+    if (source.data == target.data) return;
+    for (size_t head = 0; head < turn.heads; head++) {
+        size_t from = row * source.stride + head * turn.head_size, to = row * target.stride + head * turn.head_size;
+        for (size_t i = turn.turned; i < turn.head_size; i += LANES) {
+            size_t left = turn.head_size - i;
+            v_store(target.data, dtype, to + i, left, v_load(source.data, dtype, from + i, left));
+        }
+    }
+}
+
 INLINE void rope_loop(tspeft_matrix source, tspeft_matrix target, int dtype, const tspeft_rotation *rotation,
                       size_t rows) {
     // Copies, which no store of a result can change.
     const tspeft_rotation turn = *rotation;
     const void *src = source.data;
     void *dst = target.data;
-    size_t heads = turn.heads, head_size = turn.head_size, half = head_size / 2;
+    size_t heads = turn.heads, head_size = turn.head_size, half = turn.turned / 2;
     for (size_t row = 0; row < rows; row++) {
         size_t angles = (size_t)turn.positions[row] * half;
         const float *c_row = turn.cosine + angles, *s_row = turn.sine + angles;
@@ -102,11 +116,15 @@ INLINE void rope_loop(tspeft_matrix source, tspeft_matrix target, int dtype, con
                 v_store(dst, dtype, to + half, left, b * c + a * s);
             }
         }
+        if (turn.turned < head_size) rope_rest(source, target, dtype, rotation, row);
     }
 }
 
 static void rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows) {
-    if (dtype == TSPEFT_F32)
+    // Few models turn neighbours.
+    if (rotation->in_pairs)
+        tspeft_kernels_at(0)->rope(src, dst, dtype, rotation, rows);
+    else if (dtype == TSPEFT_F32)
         rope_loop(src, dst, TSPEFT_F32, rotation, rows);
     else
         rope_loop(src, dst, TSPEFT_BF16, rotation, rows);
