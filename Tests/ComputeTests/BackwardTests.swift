@@ -43,6 +43,52 @@ import Testing
         expectSmall(check.errors(inputs: [[5, 7], [5, 7]]))
     }
 
+    @Test func gatedProductWithGeluPassesGradientBack() {
+        let check = GradientCheck { tape, inputs in
+            tape.gatedProduct(.geluTanh, gate: inputs[0], up: inputs[1])
+        }
+        expectSmall(check.errors(inputs: [[5, 7], [5, 7]]))
+    }
+
+    /// Gate and up as the two halves of one projection's columns.
+    @Test func gatedProductOfHalvesPassesGradientBack() {
+        let check = GradientCheck { tape, inputs in
+            let parts = inputs[0].split([7, 7])
+            return tape.gatedProduct(.silu, gate: parts[0], up: parts[1])
+        }
+        expectSmall(check.errors(inputs: [[5, 14]]))
+    }
+
+    @Test func scaledPassesGradientBack() {
+        let check = GradientCheck { tape, inputs in
+            tape.residual(inputs[0], plus: tape.scaled(inputs[1], by: 0.3))
+        }
+        expectSmall(check.errors(inputs: [[5, 7], [5, 7]]))
+    }
+
+    /// A part of each head, halves or neighbours, with a factor for all and one for each position.
+    @Test(arguments: [false, true]) func rotationOfPartsTurnsGradientBack(isInPairs: Bool) {
+        let context = ComputeContext(dtype: .f32, threadCount: 1)
+        let form = RotaryForm(factor: 1.3, isInPairs: isInPairs) { 1 + 0.1 * Float($0) }
+        let table = RotaryTable(inverseFrequencies: [1, 0.3], context, form: form)
+        let check = GradientCheck { tape, inputs in
+            tape.rotated(inputs[0], table, positions: [0, 3, 1, 8, 8], headSize: 6)
+        }
+        expectSmall(check.errors(inputs: [[5, 12]]))
+    }
+
+    /// Frequencies of a longer pass in between, which a backward pass must not take for its own.
+    @Test func rotationThatDependsOnTheLengthTurnsGradientBack() {
+        let context = ComputeContext(dtype: .f32, threadCount: 1)
+        let table = RotaryTable(context) { $0 > 4 ? [0.5, 0.1] : [1, 0.3] }
+        let check = GradientCheck { tape, inputs in
+            let short = tape.rotated(inputs[0], table, positions: [0, 3, 1], headSize: 4)
+            let long = tape.rotated(inputs[1], table, positions: [0, 4, 1], headSize: 4)
+            return tape.residual(short, plus: long)
+        }
+        expectSmall(check.errors(inputs: [[3, 8], [3, 8]]))
+    }
+
     @Test func residualPassesGradientToStreamAndLayer() {
         let check = GradientCheck { tape, inputs in tape.residual(inputs[0], plus: inputs[1]) }
         expectSmall(check.errors(inputs: [[5, 7], [5, 7]]))
@@ -111,9 +157,12 @@ import Testing
         expectSmall(check.errors(inputs: [[6, 5]]))
     }
 
-    @Test(arguments: [false, true]) func crossEntropyPassesGradientOfScoredRowsBack(bias: Bool) {
+    @Test(arguments: [false, true], [nil, 0.8]) func crossEntropyPassesGradientOfScoredRowsBack(
+        bias: Bool, softcap: Float?
+    ) {
         let context = ComputeContext(dtype: .f32, threadCount: 2)
-        let head = GradientCheck.layer(11, 5, bias: bias, seed: 60)
+        let layer = GradientCheck.layer(11, 5, bias: bias, seed: 60)
+        let head = FrozenLinear(layer.matrix, bias: layer.bias, softcap: softcap)
         let values = randomValues(35, seed: 62)
         func loss(_ values: [Float], on tape: Tape) -> (sum: Double, hidden: Variable) {
             let hidden = Variable(context.tensor([7, 5]), needsGradient: true)

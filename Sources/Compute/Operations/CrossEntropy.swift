@@ -18,7 +18,7 @@ extension Tape {
     private static let decodedChunkRows = 512
 
     /// Softmax cross entropy over a vocabulary: the loss of each scored row of `hidden` [tokens, hiddenSize] under
-    /// logits = hidden W', W the head's weight [vocabulary, hiddenSize].
+    /// logits = hidden W', W the head's weight [vocabulary, hiddenSize], capped where the head says so.
     ///
     /// `rows[i]` is scored against `targets[i]`; on a recording tape no row stands twice. Other rows never reach the
     /// product. Logits exist for one chunk of rows at a time, in F32. On a recording tape the gradient of scale * (sum
@@ -52,10 +52,12 @@ extension Tape {
             // A copy, with zeros behind its last row.
             let part = context.copyRows(rows, start, count)
             head.matrix.multiply(part, bias: head.bias, into: logits, context.products)
+            if let cap = head.softcap { context.softcap(logits, cap) }
             let wanted = Array(targets[start..<start + count])
             // Where products are in F32 the gradient takes the logits' place.
             let wantsGradient = dRows != nil || dWeight != nil
-            let dLogits = !wantsGradient ? nil : context.weightType == .f32 ? logits : context.tensor(logits.shape)
+            let takesPlace = context.weightType == .f32 && head.softcap == nil
+            let dLogits = !wantsGradient ? nil : takesPlace ? logits : context.tensor(logits.shape, context.weightType)
             losses.withUnsafeMutableBufferPointer { losses in
                 wanted.withUnsafeBufferPointer { wanted in
                     context.parallel(count, grain: 1) { range in
@@ -68,6 +70,7 @@ extension Tape {
                     }
                 }
             }
+            if let dLogits, let cap = head.softcap { context.softcapBackward(logits, cap, dLogits) }
             if let dLogits, let dRows {
                 let dPart = context.tensor(part.shape)
                 head.matrix.multiplyTransposed(dLogits, into: dPart, accumulates: false, context.products)
@@ -101,11 +104,26 @@ extension Tape {
         let part = context.gatherRows(hidden.value, rows)
         let logits = context.tensor([rows.count, head.outputSize], .f32)
         head.matrix.multiply(part, bias: head.bias, into: logits, context.products)
+        if let cap = head.softcap { context.softcap(logits, cap) }
         return logits
     }
 }
 
 extension ComputeContext {
+    /// x <- cap tanh(x / cap), F32.
+    fileprivate func softcap(_ x: Tensor, _ cap: Float) {
+        parallel(x.count, grain: 4096) { tspeft_softcap(x.floats + $0.lowerBound, cap, $0.count) }
+    }
+
+    /// gradient *= the slope where `capped` came out of `softcap`.
+    fileprivate func softcapBackward(_ capped: Tensor, _ cap: Float, _ gradient: Tensor) {
+        parallelRuns(capped, gradient, grain: 4096) { row, column, count in
+            tspeft_softcap_backward(
+                capped.place(row, column).assumingMemoryBound(to: Float.self), cap, gradient.place(row, column),
+                gradient.dtype.kernelCode, count)
+        }
+    }
+
     /// A copy of rows start..<start + count.
     fileprivate func copyRows(_ x: Tensor, _ start: Int, _ count: Int) -> Tensor {
         let part = tensor([count, x.columns], x.dtype)

@@ -1,11 +1,37 @@
 import CKernels
 import TensorCore
 
+/// The non-linearity of a feed-forward network's gate.
+package enum GateActivation: Sendable {
+    /// z / (1 + exp(-z)).
+    case silu
+    /// z / (1 + exp(-2 sqrt(2/pi) (z + 0.044715 z^3))), the form with tanh (Hendrycks and Gimpel, arXiv 1606.08415).
+    case geluTanh
+    /// 1 / (1 + exp(-z)).
+    case sigmoid
+
+    fileprivate typealias Forward = (
+        UnsafeRawPointer?, UnsafeRawPointer?, UnsafeMutableRawPointer?, Int32, Int
+    ) -> Void
+    fileprivate typealias Backward = (
+        UnsafeRawPointer?, UnsafeRawPointer?, UnsafeRawPointer?, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?,
+        Int32, Int
+    ) -> Void
+
+    fileprivate var kernels: (forward: Forward, backward: Backward) {
+        switch self {
+        case .silu: (tspeft_silu_mul_forward, tspeft_silu_mul_backward)
+        case .geluTanh: (tspeft_gelu_mul_forward, tspeft_gelu_mul_backward)
+        case .sigmoid: (tspeft_sigmoid_mul_forward, tspeft_sigmoid_mul_backward)
+        }
+    }
+}
+
 extension Tape {
-    /// silu(gate) * up, elementwise, silu(z) = z / (1 + exp(-z)); all [tokens, width] of one type.
+    /// f(gate) * up, elementwise; all [tokens, width] of one type.
     ///
-    /// Backward: dgate += dout up silu'(gate), dup += dout silu(gate).
-    package func siluProduct(gate: Variable, up: Variable) -> Variable {
+    /// Backward: dgate += dout up f'(gate), dup += dout f(gate).
+    package func gatedProduct(_ activation: GateActivation, gate: Variable, up: Variable) -> Variable {
         let context = context
         let (gateValue, upValue) = (gate.value, up.value)
         precondition(gateValue.shape == upValue.shape && gateValue.dtype == upValue.dtype)
@@ -13,9 +39,9 @@ extension Tape {
         let out = Variable(context.tensor(gateValue.shape, gateValue.dtype), needsGradient: needsGradient)
         let code = gateValue.dtype.kernelCode
         let outValue = out.value
+        let (forward, backward) = activation.kernels
         context.parallelRuns(gateValue, upValue, outValue, grain: 4096) { row, column, count in
-            tspeft_silu_mul_forward(
-                gateValue.place(row, column), upValue.place(row, column), outValue.place(row, column), code, count)
+            forward(gateValue.place(row, column), upValue.place(row, column), outValue.place(row, column), code, count)
         }
         guard needsGradient else { return out }
         let outSum = out.gradientSum
@@ -26,7 +52,7 @@ extension Tape {
             let dgate = context.tensor(dout.shape, dout.dtype)
             let dup = context.tensor(dout.shape, dout.dtype)
             context.parallelRuns(gateValue, upValue, dout, grain: 4096) { row, column, count in
-                tspeft_silu_mul_backward(
+                backward(
                     gateValue.place(row, column), upValue.place(row, column), dout.place(row, column),
                     dgate.place(row, column), dup.place(row, column), code, count)
             }
@@ -34,6 +60,41 @@ extension Tape {
             upSum?.add(context, giving: dup)
         }
         return out
+    }
+
+    /// `gatedProduct` with silu.
+    package func siluProduct(gate: Variable, up: Variable) -> Variable { gatedProduct(.silu, gate: gate, up: up) }
+
+    /// factor x, of x's shape and type.
+    ///
+    /// Backward: dx += factor dy.
+    package func scaled(_ x: Variable, by factor: Float) -> Variable {
+        let context = context
+        let y = Variable(context.scaled(x.value, by: factor), needsGradient: x.needsGradient)
+        guard x.needsGradient else { return y }
+        let (xSum, ySum) = (x.gradientSum, y.gradientSum)
+        record {
+            guard let dy = ySum.take() else { return }
+            xSum.add(context, giving: context.scaled(dy, by: factor))
+        }
+        return y
+    }
+
+    /// x [tokens, width] in the computation's type, which projections read.
+    ///
+    /// Backward: dx += dy.
+    package func inComputationType(_ x: Variable) -> Variable {
+        let context = context
+        guard x.value.dtype != context.dtype else { return x }
+        let y = Variable(context.tensor(x.value.shape), needsGradient: x.needsGradient)
+        context.convert(x.value, into: y.value)
+        guard x.needsGradient else { return y }
+        let (xSum, ySum) = (x.gradientSum, y.gradientSum)
+        record {
+            guard let dy = ySum.take() else { return }
+            xSum.add(context, copying: dy)
+        }
+        return y
     }
 
     /// The residual stream x plus a layer's contribution y, both [tokens, width] in either type: F32.
@@ -90,6 +151,15 @@ extension ComputeContext {
                 target.place(row, column), target.dtype.kernelCode, source.place(row, column),
                 source.dtype.kernelCode, count)
         }
+    }
+
+    /// factor x, of x's shape and type.
+    package func scaled(_ x: Tensor, by factor: Float) -> Tensor {
+        let out = tensor(x.shape, x.dtype)
+        parallelRuns(x, out, grain: 8192) { row, column, count in
+            tspeft_scale(x.place(row, column), out.place(row, column), x.dtype.kernelCode, factor, count)
+        }
+        return out
     }
 
     /// The Euclidean norm of each row, [rows] F32.
