@@ -110,6 +110,15 @@ package final class InjectedAdapter {
                     file: source, tensor: stray.name,
                     reason: "adapts the output head; only the projections inside the layers can be adapted here")
             }
+            if let (module, _) = PEFTNames.split(stray.name, suffixes: suffixes),
+                model.tensors[module: module]?.isOfMixture ?? false
+            {
+                throw AdapterError.unsupportedTensor(
+                    file: source, tensor: stray.name,
+                    reason:
+                        "adapts experts that lie together in one tensor, or their router, which stay as they are in "
+                        + "training, evaluation and generation")
+            }
             throw AdapterError.unknownTensor(
                 file: source, tensor: stray.name, reason: "belongs to no projection of this model")
         }

@@ -75,7 +75,7 @@ package final class Generator {
         _ prompt: [Int32], _ settings: GenerationSettings, shouldStop: () -> Bool = { false },
         receive: (Int32) throws -> Bool = { _ in true }
     ) throws -> GenerationResult {
-        let positions = model.configuration.maximumPositions
+        let positions = model.configuration.positionLimit
         guard !prompt.isEmpty, prompt.count <= positions else {
             throw EvaluationError.promptLength(tokens: prompt.count, limit: positions)
         }

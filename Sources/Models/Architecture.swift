@@ -35,8 +35,14 @@ package protocol Architecture: Sendable {
     /// one that asks for what the graph cannot do.
     init(_ fields: ModelFields) throws
 
+    /// Whether it reads GGUF files of its name with these metadata, of several architectures that share one.
+    static func reads(_ fields: GGUFFields) -> Bool
+
     /// Sizes and constants.
     var configuration: ModelConfiguration { get }
+
+    /// What of the model a GGUF file would not tell, so that it would be another model there; nil for nothing.
+    var ggufProblem: String? { get }
 
     /// Writes what `init` reads, for both kinds of checkpoints.
     func write(to fields: inout WrittenFields)
@@ -46,20 +52,28 @@ package protocol Architecture: Sendable {
 }
 
 extension Architecture {
+    /// All files of its name.
+    package static func reads(_ fields: GGUFFields) -> Bool { true }
+
+    /// Nothing.
+    package var ggufProblem: String? { nil }
+
     /// What checkpoints call it.
     package var names: ArchitectureNames { Self.names }
 
     /// Every tensor, outer ones and layer after layer, in the order of `modules`.
     ///
-    /// - Parameter layerLimit: how many layers to list at most, for a configuration that may claim any number.
-    func specifications(layerLimit: Int = .max) -> [TensorSpecification] {
+    /// - Parameter limit: no further layer is listed once so many tensors are, for a configuration that may claim any
+    ///   number of layers.
+    func specifications(limit: Int = .max) -> [TensorSpecification] {
         let modules = Self.modules
         guard let first = modules.firstIndex(where: \.isInLayer), let last = modules.lastIndex(where: \.isInLayer)
         else {
             return modules.flatMap { $0.specifications(self, layer: nil) }
         }
         var found = modules[..<first].flatMap { $0.specifications(self, layer: nil) }
-        for layer in 0..<min(layerLimit, configuration.layerCount) {
+        for layer in 0..<configuration.layerCount {
+            if found.count > limit { break }
             found += modules[first...last].flatMap { $0.specifications(self, layer: layer) }
         }
         return found + modules[(last + 1)...].flatMap { $0.specifications(self, layer: nil) }
@@ -70,11 +84,11 @@ extension Architecture {
     package static func modulePath(ofGGUFWeight name: String) -> String? {
         for module in modules {
             if !module.isInLayer {
-                if ModulePart.Kind.weight.name(of: module.part.gguf) == name { return module.part.path }
+                if module.weightName(inGGUF: true) == name { return module.part.path }
                 continue
             }
             let prefix = ModulePart.ggufLayerPrefix
-            let suffix = "." + ModulePart.Kind.weight.name(of: module.part.gguf)
+            let suffix = "." + module.weightName(inGGUF: true)
             guard name.hasPrefix(prefix), name.hasSuffix(suffix), name.count > prefix.count + suffix.count - 1 else {
                 continue
             }

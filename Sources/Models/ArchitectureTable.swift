@@ -2,7 +2,7 @@ import CheckpointIO
 
 /// The architectures that this program knows.
 package enum ArchitectureTable {
-    /// One line each. Of several that share a name in GGUF files the first reads those.
+    /// One line each. Of several that share a name in GGUF files the first that says so reads one.
     package static let all: [any Architecture.Type] = [
         Llama.self,
         Mistral.self,
@@ -46,7 +46,8 @@ package enum ArchitectureTable {
                 throw ModelError.unknownArchitecture(file: fields.file, name: "(no \(key))")
             }
             guard let text = value.stringValue else { throw metadata.bad(key, "a string", "something else") }
-            (type, name) = (named(gguf: text), text.beginning(GGUFFields.shownLimit))
+            let found = all.first { $0.names.gguf == text && $0.reads(metadata) } ?? named(gguf: text)
+            (type, name) = (found, text.beginning(GGUFFields.shownLimit))
         }
         guard let type else { throw ModelError.unknownArchitecture(file: fields.file, name: name) }
         return try type.init(fields)

@@ -41,6 +41,8 @@ package final class ModelCheckpoint: Sendable {
     package let checkpoint: Checkpoint
     /// The architecture, whose graph is known; or why the checkpoint is generic.
     private let graph: Result<any Architecture, ModelError>
+    /// The language model inside a generic checkpoint, where that is known; or why it cannot compute.
+    private let text: Result<TextPart?, ModelError>
     /// Every tensor that the model has.
     package let specifications: ModelTensors
     /// The model's tensors by name, in checkpoint order.
@@ -70,9 +72,16 @@ package final class ModelCheckpoint: Sendable {
             try model.validate(architecture)
             return model
         } catch let other as OtherNames {
-            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), other.problem)
+            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), other.problem, text: .success(nil))
         } catch let problem as ModelError where problem.leavesNamesAndShapes {
-            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), problem)
+            let text: Result<TextPart?, ModelError>
+            do {
+                text = .success(try TextPart(checkpoint))
+            } catch let other as ModelError {
+                // What is wrong with the language model inside says more than that the whole is not known.
+                text = .failure(other)
+            }
+            return ModelCheckpoint(checkpoint, try GenericTensors(checkpoint), problem, text: text)
         }
     }
 
@@ -85,7 +94,7 @@ package final class ModelCheckpoint: Sendable {
     /// A checkpoint of a known architecture, before its tensors are checked.
     private init(_ checkpoint: Checkpoint, _ architecture: any Architecture) {
         // A configuration of more layers than there are tensors lacks some: one of those that are listed then.
-        let tensors = ModelTensors(architecture.specifications(layerLimit: checkpoint.tensors.count + 1))
+        let tensors = ModelTensors(architecture.specifications(limit: checkpoint.tensors.count + 1))
         let isGGUF = checkpoint.layout == .gguf
         var names: [String] = []
         var unknown: [String] = []
@@ -100,7 +109,9 @@ package final class ModelCheckpoint: Sendable {
                 continue
             }
             others[tensor.name] = tensor
-            if found == nil, tensor.name != RotaryScaling.ggufFactors, !tensor.name.hasSuffix(Self.derivedSuffix) {
+            if found == nil, !RotaryScaling.ggufFactorTensors.contains(tensor.name),
+                !tensor.name.hasSuffix(Self.derivedSuffix)
+            {
                 unknown.append(tensor.name)
             }
         }
@@ -111,11 +122,15 @@ package final class ModelCheckpoint: Sendable {
         specifications = tensors
         tensorNames = names
         unknownTensors = unknown
+        text = .success(nil)
     }
 
     /// A generic checkpoint.
-    private init(_ checkpoint: Checkpoint, _ tensors: GenericTensors, _ problem: ModelError) {
+    private init(
+        _ checkpoint: Checkpoint, _ tensors: GenericTensors, _ problem: ModelError, text: Result<TextPart?, ModelError>
+    ) {
         self.checkpoint = checkpoint
+        self.text = text
         graph = .failure(problem)
         specifications = tensors.specifications
         records = NameTable(tensors.records.map { ($0.name, $0.record) }, uniquingKeysWith: { first, _ in first })
@@ -127,6 +142,9 @@ package final class ModelCheckpoint: Sendable {
     /// What is known of the model beside its tensors; nil for a generic checkpoint. `requireGraph` is for those who cannot
     /// do without.
     package var architecture: (any Architecture)? { try? graph.get() }
+
+    /// The language model inside a checkpoint that has more; nil where there is none that can compute.
+    package var textPart: TextPart? { (try? text.get()) ?? nil }
 
     /// Why a checkpoint is generic; nil where it is not.
     package var graphProblem: ModelError? { if case .failure(let problem) = graph { problem } else { nil } }
@@ -140,6 +158,7 @@ package final class ModelCheckpoint: Sendable {
     ///
     /// Throws `ModelError.noGraph`, or what is wrong with a checkpoint of a known architecture.
     package func requireGraph(for purpose: String) throws(ModelError) -> any Architecture {
+        if purpose == Self.computing, let part = try text.get() { return part.architecture }
         switch graph {
         case .success(let architecture): return architecture
         case .failure(.unknownArchitecture(let file, let name)):
@@ -193,7 +212,8 @@ package final class ModelCheckpoint: Sendable {
         try checkRuns()
         return try architecture.makeModel(
             WeightLoader(
-                checkpoint: self, configuration: architecture.configuration, context: context, storage: storage))
+                checkpoint: self, configuration: architecture.configuration, context: context, storage: storage,
+                text: textPart))
     }
 
     /// The fingerprint; `find` finds it the first time.
@@ -227,14 +247,18 @@ package final class ModelCheckpoint: Sendable {
                 // A model without one of its layers' tensors is damaged; without all of them, it goes by other names;
                 // without an embedding or head, it is a part of one.
                 let problem = ModelError.missingTensor(file: checkpoint.path, tensor: ownName, shape: tensor.shape)
-                throw tensor.layer == nil || !hasLayers ? OtherNames(problem: problem) : problem
+                // Experts may lie packed.
+                let hasOtherNames = tensor.layer == nil || !hasLayers || tensor.isOfMixture
+                throw hasOtherNames ? OtherNames(problem: problem) : problem
             }
-            guard record.shape == tensor.shape else {
+            // A convolution of single channels has an axis of 1, which GGUF files leave out.
+            let shape = isGGUF ? tensor.ggufShape : tensor.shape
+            guard record.shape == shape else {
                 if let packed = PackedQuantization(checkpoint) {
                     throw ModelError.packedWeights(path: checkpoint.path, packed)
                 }
                 throw ModelError.wrongShape(
-                    file: checkpoint.files[record.fileIndex], tensor: ownName, expected: tensor.shape,
+                    file: checkpoint.files[record.fileIndex], tensor: ownName, expected: shape,
                     found: record.shape)
             }
         }

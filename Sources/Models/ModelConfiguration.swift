@@ -18,6 +18,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     package let keyValueHeadCount: Int
     /// Width of one head; even.
     package let headSize: Int
+    /// Elements of a head that the rotary embedding turns, from its first; even.
+    package let turnedSize: Int
     /// The longest sequence that the model was made for, in tokens.
     package let maximumPositions: Int
     /// What norms add to the mean square.
@@ -42,6 +44,13 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// Width of all key (or value) heads together.
     package var keyValueSize: Int { keyValueHeadCount * headSize }
 
+    /// The longest sequence that the model computes, in tokens: a dynamic scaling of rotary frequencies stretches what it
+    /// was made for.
+    package var positionLimit: Int {
+        guard case .dynamic(let factor) = rotaryScaling else { return maximumPositions }
+        return Int(min(Double(Int32.max), Double(maximumPositions) * max(1, factor)))
+    }
+
     /// The key of tspeft's own under which a GGUF file has every token that ends a text (INT32 array), where GGUF's
     /// keys for the ends of a text, a turn and a message, one each, do not say it.
     package static let ggufEndTokensKey = "tspeft.eos_token_ids"
@@ -57,6 +66,20 @@ package struct ModelConfiguration: Sendable, Equatable {
         var rotaryBase = 10_000.0
         var bosTokenID: Int?
         var eosTokenID: Int?
+        /// Nil: they must be given.
+        var headCount: Int?
+        var vocabularySize: Int?
+        /// The share of a head that turns; nil for a model that turns all of it, whatever the fields say.
+        var turnedShare: Double?
+        var tiesEmbeddings = false
+        /// Tokens of the first context of a scaling where `config.json` does not say it beside `rope_scaling`; what stands
+        /// in there does not count then.
+        var originalPositions: Int?
+        /// Whether `rope_parameters` may have one object for each kind of layers, of which this is for those that do not
+        /// slide.
+        var hasRotaryOfLayers = false
+        /// Whether yarn's ends are rounded in a GGUF file, which does not say it.
+        var truncatesYarn = true
     }
 
     /// Which modules have biases.
@@ -74,22 +97,36 @@ package struct ModelConfiguration: Sendable, Equatable {
     ) throws {
         architecture = names.modelType
         hiddenSize = try fields.size(.hiddenSize)
-        headCount = try fields.size(.headCount)
+        headCount =
+            try assumed.headCount.map { count throws in try fields.size(.headCount, assumed: count) }
+            ?? fields.size(.headCount)
         maximumPositions = try fields.size(.maximumPositions, assumed: assumed.maximumPositions)
         keyValueHeadCount =
             try fields.optionalSize(.keyValueHeadCount, assumed: assumed.keyValueHeadCount) ?? headCount
         headSize = try Self.headSize(
             try fields.optionalSize(.headSize, assumed: assumed.headSize), hiddenSize, headCount, fields)
+        guard headSize % 2 == 0 else {
+            throw fields.bad(.headSize, "an even number (rotary embeddings work on pairs)", "\(headSize)")
+        }
+        if let share = assumed.turnedShare {
+            turnedSize = try fields.turnedSize(headSize: headSize, assumedShare: share)
+        } else {
+            turnedSize = headSize
+            try fields.refuseTurnedShare(headSize: headSize)
+        }
         let rotary = try RotaryScaling.read(
-            fields, kinds: rotaryKinds, assumedBase: assumed.rotaryBase, maximumPositions: maximumPositions,
-            pairs: headSize / 2)
+            fields,
+            RotaryFacts(
+                kinds: rotaryKinds, assumedBase: assumed.rotaryBase, maximumPositions: maximumPositions,
+                pairs: turnedSize / 2, assumedOriginalPositions: assumed.originalPositions,
+                truncatesYarn: assumed.truncatesYarn, isOfLayers: assumed.hasRotaryOfLayers))
         rotaryBase = rotary.base
         rotaryScaling = rotary.scaling
         layerCount = try fields.size(.layerCount)
         intermediateSize = try fields.size(.intermediateSize)
         rmsNormEpsilon = Float(try fields.number(.normEpsilon, assumed: assumed.rmsNormEpsilon))
-        vocabularySize = try fields.vocabularySize(hiddenSize: hiddenSize)
-        tiedEmbeddings = try fields.tiesEmbeddings()
+        vocabularySize = try fields.vocabularySize(hiddenSize: hiddenSize, assumed: assumed.vocabularySize)
+        tiedEmbeddings = try fields.tiesEmbeddings(assumed: assumed.tiesEmbeddings)
         hasAttentionBias = biases.attention
         hasMLPBias = biases.mlp
         bosTokenID = try fields.bosTokenID(assumed: assumed.bosTokenID)
@@ -97,9 +134,6 @@ package struct ModelConfiguration: Sendable, Equatable {
         guard headCount % keyValueHeadCount == 0 else {
             throw fields.bad(
                 .keyValueHeadCount, "a divisor of the \(headCount) query heads", "\(keyValueHeadCount)")
-        }
-        guard headSize % 2 == 0 else {
-            throw fields.bad(.headSize, "an even number (rotary embeddings work on pairs)", "\(headSize)")
         }
     }
 
@@ -117,10 +151,9 @@ package struct ModelConfiguration: Sendable, Equatable {
             size = hiddenSize / headCount
         }
         guard let gguf = fields.gguf else { return size }
-        for key in ["attention.value_length", "rope.dimension_count"].map({ gguf.prefix + $0 }) {
-            if let other = try gguf.positiveInteger(key), other != size {
-                throw gguf.unsupported(key, "\(other)", "the size of a head, \(size)")
-            }
+        let key = gguf.prefix + "attention.value_length"
+        if let other = try gguf.positiveInteger(key), other != size {
+            throw gguf.unsupported(key, "\(other)", "the size of a head, \(size)")
         }
         return size
     }
@@ -143,10 +176,7 @@ package struct ModelConfiguration: Sendable, Equatable {
         fields.set(.intermediateSize, intermediateSize)
         fields.set(.headCount, headCount)
         fields.set(.keyValueHeadCount, keyValueHeadCount)
-        if case .linear(let factor) = rotaryScaling {
-            fields.setGGUF("rope.scaling.type", .string("linear"))
-            fields.setGGUF("rope.scaling.factor", .float32(Float(factor)))
-        }
+        rotaryScaling.write(to: &fields)
         fields.set(.rotaryBase, rotaryBase)
         fields.set(.normEpsilon, rmsNormEpsilon)
         fields.set(.headSize, headSize)

@@ -52,6 +52,13 @@ extension ModulePart {
     static let keyNorm = ModulePart("self_attn.k_norm", gguf: "attn_k_norm")
     /// The norm before the feed-forward network.
     static let postAttentionNorm = ModulePart("post_attention_layernorm", gguf: "ffn_norm")
+    /// Norms behind attention and around the feed-forward network, as Gemma and OLMo name them.
+    static let attentionOutputNorm = ModulePart("post_attention_layernorm", gguf: "post_attention_norm")
+    static let feedForwardNorm = ModulePart("pre_feedforward_layernorm", gguf: "ffn_norm")
+    static let feedForwardOutputNorm = ModulePart("post_feedforward_layernorm", gguf: "post_ffw_norm")
+    /// Queries, keys and values in one projection; gate and up in one.
+    static let queryKeyValue = ModulePart("self_attn.qkv_proj", gguf: "attn_qkv")
+    static let gateUp = ModulePart("mlp.gate_up_proj", gguf: "ffn_up")
     /// The feed-forward network's projections.
     static let gate = ModulePart("mlp.gate_proj", gguf: "ffn_gate")
     static let up = ModulePart("mlp.up_proj", gguf: "ffn_up")

@@ -29,6 +29,14 @@ package struct Pass {
         pass.rows = .auxiliary
         return pass
     }
+
+    /// The same pass for some of its rows.
+    func taking(_ rows: [Int32]) -> Pass {
+        guard case .each(let flags) = self.rows else { return self }
+        var pass = self
+        pass.rows = .each(rows.map { flags[Int($0)] })
+        return pass
+    }
 }
 
 /// What the rows of a pass are.

@@ -47,6 +47,9 @@ package struct TensorSpecification: Sendable, Equatable {
     package var ggufColumns = RowOrder.asInHuggingFace
     package var ggufValues = GGUFValueForm.same
 
+    /// Extents in GGUF files, which leave out the axis of single channels of a convolution.
+    package var ggufShape: [Int] { shape.count == 3 && shape[1] == 1 ? [shape[0], shape[2]] : shape }
+
     /// How GGUF files hold it.
     package var ggufForm: GGUFForm { GGUFForm(rows: ggufRows, columns: ggufColumns, values: ggufValues) }
 
@@ -64,7 +67,7 @@ package struct TensorSpecification: Sendable, Equatable {
 package struct ModuleTemplate<Model: Architecture>: Sendable {
     /// What checkpoints call it.
     let part: ModulePart
-    /// Whether every layer has one.
+    /// Whether it stands in layers.
     let isInLayer: Bool
     /// What its weight is.
     let role: TensorRole
@@ -74,6 +77,21 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
     let ggufRows: @Sendable (Model) -> RowOrder
     /// Whether it has a bias, as long as the weight has rows.
     let hasBias: @Sendable (Model) -> Bool
+    /// The order of the weight's columns in GGUF files.
+    var ggufColumns: @Sendable (Model) -> RowOrder = { _ in .asInHuggingFace }
+    /// What GGUF files hold for the values of weight and bias.
+    var ggufValues = GGUFValueForm.same
+    /// Whether GGUF files of the architecture may have it.
+    var isInGGUF = true
+    /// Whether its names are those of one tensor, and not of a module that has a weight.
+    var isTensor = false
+    /// How many there are of it side by side, each with its number in place of the `*` in its path; GGUF files have them
+    /// together in one tensor, so that each by itself has no name there. Nil for a module that there is one of.
+    var copies: (@Sendable (Model) -> Int)?
+    /// Which of the layers have one.
+    var isInLayers: @Sendable (Model, Int) -> Bool = { _, _ in true }
+    /// Whether it is of a mixture of experts, for `TensorSpecification.isOfMixture`.
+    var isOfMixture = false
 
     init(
         _ part: ModulePart, _ role: TensorRole, isInLayer: Bool = true,
@@ -89,15 +107,43 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
         self.hasBias = hasBias
     }
 
+    /// The names of the weight: of Hugging Face's files or GGUF's, inside the layer or whole.
+    func weightName(inGGUF isGGUF: Bool) -> String {
+        let name = isGGUF ? part.gguf : part.path
+        return isTensor ? name : ModulePart.Kind.weight.name(of: name)
+    }
+
+    /// The same template with what `change` makes of it.
+    func with(_ change: (inout Self) -> Void) -> Self {
+        var copy = self
+        change(&copy)
+        return copy
+    }
+
     /// Weight and bias of the module, in a layer or outside.
     func specifications(_ model: Model, layer: Int?) -> [TensorSpecification] {
+        if let layer, !isInLayers(model, layer) { return [] }
+        guard let copies else { return specifications(model, layer: layer, part) }
+        return (0..<copies(model)).flatMap { copy in
+            let path = part.path.split(separator: "*", omittingEmptySubsequences: false).joined(separator: "\(copy)")
+            return specifications(model, layer: layer, ModulePart(path, gguf: part.gguf))
+        }
+    }
+
+    private func specifications(_ model: Model, layer: Int?, _ part: ModulePart) -> [TensorSpecification] {
         let module = layer.map { part.path(layer: $0) } ?? part.path
         let gguf = layer.map { part.gguf(layer: $0) } ?? part.gguf
         let shape = shape(model)
         func tensor(_ kind: ModulePart.Kind, _ shape: [Int], _ role: TensorRole) -> TensorSpecification {
-            TensorSpecification(
-                name: kind.name(of: module), ggufName: kind.name(of: gguf), module: module, part: part.path,
-                layer: layer, shape: shape, role: role, ggufRows: ggufRows(model), tiedTo: tied(role, model))
+            var tensor = TensorSpecification(
+                name: isTensor ? module : kind.name(of: module),
+                ggufName: copies != nil || !isInGGUF ? nil : isTensor ? gguf : kind.name(of: gguf),
+                module: module, part: part.path, layer: layer, shape: shape, role: role, ggufRows: ggufRows(model),
+                tiedTo: tied(role, model))
+            if kind == .weight { tensor.ggufColumns = ggufColumns(model) }
+            tensor.ggufValues = ggufValues
+            tensor.isOfMixture = isOfMixture
+            return tensor
         }
         return [tensor(.weight, shape, role)] + (hasBias(model) ? [tensor(.bias, [shape[0]], .bias)] : [])
     }

@@ -10,14 +10,20 @@ package enum UnreadCause: Sendable, Equatable {
     /// No architecture that is known has such a tensor.
     case unknownPart(declared: String)
 
+    /// `a, b and c`.
+    private static func list(_ names: [String]) -> String {
+        let last = names.last ?? ""
+        return names.count < 2 ? last : names.dropLast().joined(separator: ", ") + " and " + last
+    }
+
     /// The cause in words, to stand behind what was found.
     var words: String {
         switch self {
         case .beyondLayers(let key, let layers):
             "'\(key)' says \(layers): either it says fewer layers than the model has, or the files are another model's"
         case .otherArchitecture(let declared, let owners):
-            "\(owners.joined(separator: " and ")) has such tensors, so the model is probably no '\(declared)', as it "
-                + "calls itself"
+            Self.list(owners) + (owners.count == 1 ? " has" : " have") + " such tensors, so the model is probably no "
+                + "'\(declared)', as it calls itself"
         case .unknownPart(let declared):
             "no architecture known to tspeft has such a tensor, so the model is probably no '\(declared)', as it calls "
                 + "itself, or was changed"
@@ -40,6 +46,7 @@ extension ModelCheckpoint {
             throw .weightsOfNoNumbers(
                 file: checkpoint.files[record.fileIndex], tensor: record.name, encoding: record.encoding.description)
         }
+        try textPart?.check(checkpoint)
         let unread = unknownTensors.compactMap { name in
             causeUnread(name, architecture).map { (name: name, cause: $0) }
         }
@@ -100,7 +107,7 @@ extension Architecture {
     /// Whether layers of this architecture have a module whose weight is called `name` inside them.
     fileprivate static func hasPart(_ name: String, inGGUF isGGUF: Bool) -> Bool {
         modules.contains {
-            $0.isInLayer && ModulePart.Kind.weight.name(of: isGGUF ? $0.part.gguf : $0.part.path) == name
+            $0.isInLayer && $0.weightName(inGGUF: isGGUF) == name
         }
     }
 }

@@ -20,9 +20,15 @@ package struct WeightLoader {
     let context: ComputeContext
     /// Where frozen matrices are to be.
     let storage: WeightStorage
+    /// What the checkpoint calls the tensors of a language model that is a part of it; nil where it is the whole.
+    let text: TextPart?
+
+    /// What the checkpoint calls a module or tensor of the model.
+    func name(of own: String) -> String { text?.name(of: own) ?? own }
 
     /// A vector in F32.
-    func vector(_ name: String) throws -> Tensor {
+    func vector(_ own: String) throws -> Tensor {
+        let name = name(of: own)
         let count = (checkpoint.shape(of: name) ?? []).reduce(1, *)
         let tensor = context.tensor([count], .f32)
         try checkpoint.readFloats(
@@ -31,17 +37,20 @@ package struct WeightLoader {
     }
 
     /// `module.weight` and, where there is one, `module.bias`.
-    func linear(_ module: String) throws -> FrozenLinear {
-        let name = CheckpointNames.weight(of: module)
+    func linear(_ module: String, softcap: Float? = nil) throws -> FrozenLinear {
+        let name = name(of: CheckpointNames.weight(of: module))
         let biasName = CheckpointNames.bias(of: module)
-        let bias = checkpoint.contains(biasName) ? try vector(biasName) : nil
-        return FrozenLinear(try mapped(name) ?? DenseMatrix(try matrix(name)), bias: bias)
+        let bias = checkpoint.contains(self.name(of: biasName)) ? try vector(biasName) : nil
+        return FrozenLinear(try mapped(name) ?? DenseMatrix(try matrix(name)), bias: bias, softcap: softcap)
     }
 
-    /// The norm of a module.
-    func norm(_ module: String) throws -> RMSNorm {
-        RMSNorm(
-            weight: try vector(CheckpointNames.weight(of: module)), epsilon: configuration.rmsNormEpsilon)
+    /// The norm of a module, which multiplies by its weight w, or 1 + w, times a factor.
+    func norm(_ module: String, addsOne: Bool = false, factor: Float = 1) throws -> RMSNorm {
+        let weight = try vector(CheckpointNames.weight(of: module))
+        if addsOne || factor != 1 {
+            for index in 0..<weight.count { weight.floats[index] = (weight.floats[index] + (addsOne ? 1 : 0)) * factor }
+        }
+        return RMSNorm(weight: weight, epsilon: configuration.rmsNormEpsilon)
     }
 
     /// The weights of a layer.
@@ -49,7 +58,7 @@ package struct WeightLoader {
 
     /// The matrix where it lies in the checkpoint; nil where it cannot be used from there, or is to be copied.
     private func mapped(_ name: String) -> (any FrozenMatrix)? {
-        guard storage == .inPlace, !checkpoint.rowOrder(of: name).isPermuted, let record = checkpoint.record(of: name)
+        guard storage == .inPlace, checkpoint.storedForm(of: name) == .same, let record = checkpoint.record(of: name)
         else {
             return nil
         }
@@ -85,11 +94,16 @@ struct LayerWeights {
     let index: Int
 
     /// A norm of the layer.
-    func norm(_ part: ModulePart) throws -> RMSNorm { try loader.norm(part.path(layer: index)) }
+    func norm(_ part: ModulePart, addsOne: Bool = false) throws -> RMSNorm {
+        try loader.norm(part.path(layer: index), addsOne: addsOne)
+    }
+
+    /// A vector of the layer that is no module's, by its name inside the layer.
+    func vector(_ name: String) throws -> Tensor { try loader.vector(ModulePart.layerPrefix + "\(index).\(name)") }
 
     /// The place of a projection of the layer, with the frozen one in it.
     func projection(_ part: ModulePart) throws -> ProjectionSlot {
         let path = part.path(layer: index)
-        return ProjectionSlot(PlainProjection(path: path, frozen: try loader.linear(path)))
+        return ProjectionSlot(PlainProjection(path: loader.name(of: path), frozen: try loader.linear(path)))
     }
 }

@@ -66,7 +66,7 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     try request.check(method: adapter.configuration)
     let tokenizer = try Tokenizer.load(modelPath: request.basePath, chatTemplate: request.loading.chatTemplate)
     var loading = request.loading
-    loading.limit = configuration.maximumPositions
+    loading.limit = configuration.positionLimit
     loading.vocabularySize = configuration.vocabularySize
     let generation = try GenerationDefaults(beside: base.checkpoint)
     loading.endTokens = ModelSession.endTokens(configuration, generation, tokenizer)

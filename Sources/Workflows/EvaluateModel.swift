@@ -137,7 +137,7 @@ private func evaluate(
         }
     }
     var loading = request.loading
-    loading.limit = session.model.configuration.maximumPositions
+    loading.limit = session.model.configuration.positionLimit
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.collectsChoices = true
     loading.endTokens = session.endTokens

@@ -84,7 +84,8 @@ struct MadeAdapter {
         report = InjectReport(
             match: match, method: directory.configuration.methodName,
             parameterCount: directory.parameterCount + directory.thresholds.count,
-            baseParameterCount: base.parameterCount, graphProblem: base.graphProblem.map { "\($0)" })
+            baseParameterCount: base.parameterCount,
+            graphProblem: base.textPart == nil ? base.graphProblem.map { "\($0)" } : nil)
     }
 }
 
@@ -97,7 +98,7 @@ extension InjectRequest {
 func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> MadeAdapter {
     if let path = request.adapterPath { return try adoptAdapter(request, from: path, base) }
     // An adapter is made to be trained.
-    if base.architecture != nil { try base.checkGraphReadsAll() }
+    if base.architecture != nil || base.textPart != nil { try base.checkGraphReadsAll() }
     let (kind, isGated) = try AdapterKind.named(request.method ?? InjectRequest.defaultMethod)
     let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
     let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
@@ -119,19 +120,22 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     try base.refuseOtherModules(targets)
     let head = base.specifications.outputHead?.module
-    let match = try configuration.match(base.linearModules, selection: selection?.modules, outputHead: head)
+    // Of a model that has more than text, the language model's layers: what else it has does not compute here.
+    let modules = base.linearModules.filter { base.textPart?.hasInLayers($0.path) ?? true }
+    let match = try configuration.match(modules, selection: selection?.modules, outputHead: head)
     if let head, match.modules.contains(where: { $0.path.hasSameBytes(as: head) }) {
         throw WorkflowError.unsupported(
             "the output head '\(head)' cannot be adapted: only the projections inside the layers can"
         )
     }
-    try request.checkSelectors(configuration, match, in: base.linearModules, head: head)
+    try request.checkSelectors(configuration, match, in: modules, head: head)
     try request.checkRanks(configuration, match)
     // What peft's form of the kind would pass over is said by the modules' paths.
     let heeded = kind.settings.selectorsInPEFT
     // So is what peft would find otherwise: it asks a model's classes what is linear.
     let isGenericChoice = base.architecture == nil && targets == .allLinear
-    if isGenericChoice || selection != nil || configuration.excluded != nil && !heeded.contains(PEFTNames.excludedField)
+    if isGenericChoice || base.textPart != nil || selection != nil
+        || configuration.excluded != nil && !heeded.contains(PEFTNames.excludedField)
         || configuration.layersToTransform != nil && !heeded.contains(PEFTNames.layersField)
     {
         configuration = configuration.restricted(to: match.modules.map(\.path))

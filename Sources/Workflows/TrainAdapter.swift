@@ -165,7 +165,7 @@ private func train(
     }
     try request.check(method: adapter.configuration)
     var loading = request.loading
-    loading.limit = session.model.configuration.maximumPositions
+    loading.limit = session.model.configuration.positionLimit
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.endTokens = session.endTokens
     let data = try RunData(request) {

@@ -43,6 +43,12 @@ package struct GGUFArray: Sendable, RandomAccessCollection {
         }
     }
 
+    /// The elements, where they are truth values.
+    var booleans: [Bool]? {
+        guard elementType == .bool else { return nil }
+        return map { $0.boolValue ?? false }
+    }
+
     /// The elements, where they are integers of a type that 64 bits with a sign always hold, and all in `range`. They are
     /// held once.
     func integers(in range: ClosedRange<Int>) -> [Int]? {

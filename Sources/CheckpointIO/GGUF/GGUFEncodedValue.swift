@@ -56,6 +56,11 @@ package struct GGUFEncodedValue: Sendable, Equatable {
         return GGUFEncodedValue(type: 9, bytes: bytes)
     }
 
+    /// An array of truth values.
+    package static func booleans(_ values: [Bool]) -> GGUFEncodedValue {
+        array(values.map { .bool($0) }, elementType: 7)
+    }
+
     /// An array of texts.
     package static func strings(_ values: some Collection<String>) -> GGUFEncodedValue {
         byteStrings(values.map { Array($0.utf8) })

@@ -52,6 +52,9 @@ package enum GGUFValue: Sendable {
     /// The strings, where this is an array of them.
     package var stringArray: GGUFStringArray? { if case .strings(let strings) = self { strings } else { nil } }
 
+    /// The elements, where the value is an array of truth values.
+    package var booleans: [Bool]? { if case .array(let values) = self { values.booleans } else { nil } }
+
     /// The floats, where this is an array of 32-bit floats. An array from a file may be long: look at `elementCount`
     /// first.
     package var floatArray: [Float]? { if case .array(let values) = self { values.floats } else { nil } }

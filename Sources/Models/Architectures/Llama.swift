@@ -20,8 +20,10 @@ package struct Llama: Architecture {
             biases: .init(
                 attention: try fields.hasBias(flag: "attention_bias", .query),
                 mlp: try fields.hasBias(flag: "mlp_bias", .up)),
-            rotaryKinds: [.standard, .linear, .llama3])
+            rotaryKinds: [.standard, .linear, .dynamic, .llama3, .yarn])
     }
+
+    package static func reads(_ fields: GGUFFields) -> Bool { !fields.hasExperts && !fields.hasWindow }
 
     package func write(to fields: inout WrittenFields) {
         configuration.write(names, to: &fields)
@@ -37,6 +39,13 @@ package struct Llama: Architecture {
 }
 
 // MARK: What other architectures share with Llama
+
+extension GGUFFields {
+    /// Whether the file says that it has experts.
+    var hasExperts: Bool { metadata[prefix + "expert_count"]?.integer(in: .sizes) != nil }
+    /// Whether the file says that its layers slide.
+    var hasWindow: Bool { metadata[prefix + "attention.sliding_window"]?.integer(in: .sizes) != nil }
+}
 
 extension Architecture {
     /// The modules of a decoder with norms before attention and feed-forward network, biases as the configuration says.
@@ -56,21 +65,27 @@ extension ModelConfiguration {
     /// What GGUF files of the Llama family say besides.
     func writeLlamaKeys(to fields: inout WrittenFields) {
         fields.setGGUF("vocab_size", .uint32(UInt32(vocabularySize)))
-        fields.setGGUF("rope.dimension_count", .uint32(UInt32(headSize)))
+        fields.setGGUF("rope.dimension_count", .uint32(UInt32(turnedSize)))
     }
 }
 
 extension Decoder {
-    /// Llama's graph.
-    static func plain(_ weights: WeightLoader) throws -> Decoder {
+    /// Llama's graph, with attention of another form where one is given.
+    static func plain(
+        _ weights: WeightLoader, _ form: DecoderForm = DecoderForm(), residualFactor: Float = 1,
+        attention: ((_ layer: Int, _ rotary: RotaryTable) -> AttentionForm)? = nil
+    ) throws -> Decoder {
         let configuration = weights.configuration
-        let rotary = RotaryTable(inverseFrequencies: configuration.inverseFrequencies, weights.context)
-        return try Decoder(weights) { layer in
-            DecoderLayer(
+        let rotary = configuration.rotary.table(weights.context)
+        return try Decoder(weights, form) { layer in
+            let form = attention?(layer.index, rotary) ?? AttentionForm(rotary: rotary)
+            return DecoderLayer(
                 attention: Sublayer(
-                    norm: try layer.norm(.inputNorm),
-                    block: try AttentionBlock(layer, configuration, rotary: rotary)),
-                feedForward: Sublayer(norm: try layer.norm(.postAttentionNorm), block: try FeedForwardBlock(layer)))
+                    norm: try layer.norm(.inputNorm), block: try AttentionBlock(layer, configuration, form),
+                    factor: residualFactor),
+                feedForward: Sublayer(
+                    norm: try layer.norm(.postAttentionNorm), block: try FeedForwardBlock(layer),
+                    factor: residualFactor))
         }
     }
 }

@@ -20,7 +20,7 @@ package struct Qwen2: Architecture {
         try fields.refuseExpertsScalesAndWindows()
         configuration = try ModelConfiguration(
             fields, Self.names, assuming: .init(maximumPositions: 32768, keyValueHeadCount: 32),
-            biases: .init(attention: true), rotaryKinds: [.standard, .linear])
+            biases: .init(attention: true), rotaryKinds: [.standard, .linear, .dynamic, .yarn])
         try fields.refuseSlidingLayers(
             layerCount: configuration.layerCount, maximumPositions: configuration.maximumPositions,
             assumedWindow: 4096, assumedFirstLayer: 28)

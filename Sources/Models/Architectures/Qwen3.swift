@@ -23,7 +23,7 @@ package struct Qwen3: Architecture {
             fields, Self.names,
             assuming: .init(maximumPositions: 32768, keyValueHeadCount: 32, headSize: 128),
             biases: .init(attention: try fields.hasBias(flag: "attention_bias", .query)),
-            rotaryKinds: [.standard, .linear])
+            rotaryKinds: [.standard, .linear, .dynamic, .yarn])
         try fields.refuseSlidingLayers(
             layerCount: configuration.layerCount, maximumPositions: configuration.maximumPositions,
             assumedWindow: 4096, assumedFirstLayer: 28)
@@ -38,13 +38,13 @@ package struct Qwen3: Architecture {
     }
 
     package func makeModel(_ weights: WeightLoader) throws -> any Model {
-        let rotary = RotaryTable(inverseFrequencies: configuration.inverseFrequencies, weights.context)
+        let rotary = configuration.rotary.table(weights.context)
         return try Decoder(weights) { layer in
             let norms = (query: try layer.norm(.queryNorm), key: try layer.norm(.keyNorm))
+            let form = AttentionForm(rotary: rotary, norms: norms)
             return DecoderLayer(
                 attention: Sublayer(
-                    norm: try layer.norm(.inputNorm),
-                    block: try AttentionBlock(layer, configuration, rotary: rotary, headNorms: norms)),
+                    norm: try layer.norm(.inputNorm), block: try AttentionBlock(layer, configuration, form)),
                 feedForward: Sublayer(norm: try layer.norm(.postAttentionNorm), block: try FeedForwardBlock(layer)))
         }
     }

@@ -2,6 +2,20 @@ import CheckpointIO
 import Compute
 import TensorCore
 
+/// Factors and caps of a decoder outside its layers, and what it does beyond them.
+struct DecoderForm {
+    /// What embeddings are multiplied by.
+    var embeddingFactor: Float = 1
+    /// Whether the last norm multiplies by 1 + w.
+    var finalNormAddsOne = false
+    /// What logits are multiplied by, which the last norm does.
+    var logitFactor: Float = 1
+    /// Logits z become c tanh(z / c) with this c.
+    var logitSoftcap: Float?
+    /// Tokens beyond which the rotation of all is another, so that a cache of fewer is made anew when it outgrows them.
+    var restart: Int?
+}
+
 /// A decoder of text: the embedding of tokens, layers, a norm and an output head.
 ///
 /// Owns its weights in the context's type; embeddings are read from the checkpoint row by row where they are frozen.
@@ -18,17 +32,24 @@ final class Decoder: Model {
     private let embeddingName: String
     private let finalNorm: RMSNorm
     private let layers: [DecoderLayer]
+    private let form: DecoderForm
 
     /// Loads what is outside the layers; `makeLayer` makes each layer of its weights.
-    init(_ weights: WeightLoader, makeLayer: (LayerWeights) throws -> DecoderLayer) throws {
+    init(
+        _ weights: WeightLoader, _ form: DecoderForm = DecoderForm(),
+        makeLayer: (LayerWeights) throws -> DecoderLayer
+    ) throws {
+        self.form = form
         checkpoint = weights.checkpoint
         context = weights.context
         configuration = weights.configuration
         tensors = checkpoint.specifications
-        embeddingName = CheckpointNames.weight(of: ModulePart.embedding.path)
-        finalNorm = try weights.norm(ModulePart.finalNorm.path)
+        embeddingName = weights.name(of: CheckpointNames.weight(of: ModulePart.embedding.path))
+        finalNorm = try weights.norm(
+            ModulePart.finalNorm.path, addsOne: form.finalNormAddsOne, factor: form.logitFactor)
         head = try weights.linear(
-            configuration.tiedEmbeddings ? ModulePart.embedding.path : ModulePart.outputHead.path)
+            configuration.tiedEmbeddings ? ModulePart.embedding.path : ModulePart.outputHead.path,
+            softcap: form.logitSoftcap)
         layers = try (0..<configuration.layerCount).map { try makeLayer(weights.layer($0)) }
         slots = layers.flatMap(\.slots)
     }
@@ -38,7 +59,7 @@ final class Decoder: Model {
         switch module.role {
         case .outputHead:
             trainedHead = weight
-            head = FrozenLinear(weight: weight.rounded, bias: head.bias)
+            head = FrozenLinear(weight: weight.rounded, bias: head.bias, softcap: head.softcap)
         case .embedding: trainedEmbedding = weight
         case .projection, .norm, .bias, .experts, .quantized, .other:
             preconditionFailure("'\(module.module)' cannot be trained whole")
@@ -46,8 +67,30 @@ final class Decoder: Model {
     }
 
     func makeCache(capacity: Int) -> KeyValueCache {
-        KeyValueCache(
-            capacity: capacity, layerCount: configuration.layerCount, width: configuration.keyValueSize, context)
+        let cache = KeyValueCache(
+            capacity: capacity, windows: layers.map(\.attention.block.window), width: configuration.keyValueSize,
+            context)
+        cache.otherRotation = form.restart
+        if case .dynamic = configuration.rotaryScaling { cache.otherRotation = configuration.maximumPositions }
+        return cache
+    }
+
+    /// Whether runs that continue caches of their own can be computed in one pass.
+    private var computesRunsTogether: Bool { layers.allSatisfy { $0.attention.block is AttentionBlock } }
+
+    /// What `forward` gives for as many runs as there are caches, run by run.
+    private func forwardEach(_ tokens: [Int32], in pass: Pass, _ cache: KeyValueCache) throws -> Variable {
+        let caches = [cache] + cache.beside
+        cache.beside = []
+        defer { cache.beside = Array(caches.dropFirst()) }
+        let each = tokens.count / caches.count
+        let hidden = context.tensor([tokens.count, configuration.hiddenSize])
+        for (number, one) in caches.enumerated() {
+            let rows = number * each..<(number + 1) * each
+            let part = try forward(Array(tokens[rows]), TokenLayout(lengths: [each]), in: pass, cache: one)
+            context.copy(part.value, into: hidden.rows(rows))
+        }
+        return Variable(hidden, needsGradient: false)
     }
 
     func forward(
@@ -59,21 +102,35 @@ final class Decoder: Model {
             throw ModelError.tokenBeyondEmbedding(
                 file: checkpoint.checkpoint.path, token: Int(token), rows: configuration.vocabularySize)
         }
+        if let cache, !cache.beside.isEmpty, form.restart != nil || !computesRunsTogether {
+            return try forwardEach(tokens, in: pass, cache)
+        }
+        if let cache, let restart = form.restart, (1...max(1, restart)).contains(cache.count),
+            cache.count + tokens.count > restart
+        {
+            let all = cache.tokens + tokens
+            cache.truncate(to: 0)
+            let hidden = try forward(all, TokenLayout(lengths: [all.count]), in: pass, cache: cache)
+            return hidden.rows(all.count - tokens.count..<all.count)
+        }
         var layout = layout
+        let each = tokens.count / (1 + (cache?.beside.count ?? 0))
         if let cache {
-            let (held, each) = (cache.count, tokens.count / (1 + cache.beside.count))
             layout = TokenLayout(
-                positions: (0..<tokens.count).map { Int32(held + $0 % each) },
-                segments: [.init(queryStart: 0, count: each, keyStart: held, prefixCount: held)])
+                positions: tokens.indices.map { Int32(cache.count + $0 % each) },
+                segments: [.init(queryStart: 0, count: each)])
         }
         var stream =
             try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
             ?? Variable(try embed(tokens), needsGradient: false)
+        if form.embeddingFactor != 1 { stream = pass.tape.scaled(stream, by: form.embeddingFactor) }
         for (index, layer) in layers.enumerated() {
             stream = layer.forward(stream, LayerInput(layout: layout, cache: cache, layer: index), in: pass)
         }
         if let cache {
-            for one in [cache] + cache.beside { one.advance(tokens.count / (1 + cache.beside.count)) }
+            for (number, one) in ([cache] + cache.beside).enumerated() {
+                one.advance(Array(tokens[number * each..<(number + 1) * each]))
+            }
         }
         return finalNorm.forward(stream, on: pass.tape)
     }

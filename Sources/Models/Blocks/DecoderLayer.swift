@@ -3,9 +3,9 @@ import TensorCore
 
 /// What the blocks of one layer compute with besides their input.
 struct LayerInput {
-    /// Positions, and which tokens see which.
+    /// Positions, and which tokens see which; with a cache, the tokens of the pass alone.
     let layout: TokenLayout
-    /// Keys and values of the tokens before, in generation.
+    /// What is kept of the tokens before, in generation.
     let cache: KeyValueCache?
     /// The layer, from 0.
     let layer: Int
@@ -15,18 +15,33 @@ struct LayerInput {
 protocol LayerBlock {
     /// The places of its projections, in the order of computation.
     var slots: [ProjectionSlot] { get }
+    /// Of how many tokens, with the one at hand, it sees keys and values; nil for all.
+    var window: Int? { get }
     /// The output [tokens, hiddenSize] for x [tokens, hiddenSize].
     func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable
 }
 
-/// x + block(norm x).
+extension LayerBlock {
+    var window: Int? { nil }
+}
+
+/// x + factor outputNorm(block(norm x)), with either norm or neither.
 struct Sublayer {
     /// The norm before the block.
-    let norm: RMSNorm
+    var norm: RMSNorm?
     let block: any LayerBlock
+    /// The norm behind it.
+    var outputNorm: RMSNorm?
+    /// What its output is multiplied by.
+    var factor: Float = 1
 
     func forward(_ stream: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
-        pass.tape.residual(stream, plus: block.forward(norm.forward(stream, on: pass.tape), input, in: pass))
+        let tape = pass.tape
+        let x = norm.map { $0.forward(stream, on: tape) } ?? tape.inComputationType(stream)
+        var y = block.forward(x, input, in: pass)
+        if let outputNorm { y = outputNorm.forward(y, on: tape) }
+        if factor != 1 { y = tape.scaled(y, by: factor) }
+        return tape.residual(stream, plus: y)
     }
 }
 

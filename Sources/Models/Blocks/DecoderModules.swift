@@ -51,6 +51,16 @@ extension ModuleTemplate {
         ]
     }
 
+    /// The projection of gate and up together, and the down projection, of every layer.
+    static var fusedFeedForward: [Self] {
+        [
+            Self(.gateUp, .projection) {
+                [2 * $0.configuration.intermediateSize, $0.configuration.hiddenSize]
+            },
+            Self(.down, .projection) { [$0.configuration.hiddenSize, $0.configuration.intermediateSize] },
+        ]
+    }
+
     /// The gate, up and down projections of every layer.
     static func feedForward(hasBias: @escaping @Sendable (Model) -> Bool = { _ in false }) -> [Self] {
         [

@@ -2,7 +2,7 @@ import CheckpointIO
 import TensorCore
 
 /// The metadata of a GGUF file, read with checks.
-struct GGUFFields: FieldSource {
+package struct GGUFFields: FieldSource {
     let file: String
     let metadata: GGUFMetadata
     /// The architecture's name and a dot, with which its own keys begin.

@@ -50,6 +50,11 @@ package struct ModelFields {
         values.bad(key(of: field), expected, found)
     }
 
+    /// The error for a value of `config.json`, or of its key in GGUF metadata, that asks for what is not built.
+    func unsupported(_ key: String, _ found: String, _ supported: String) -> ModelError {
+        values.unsupported(key, found, supported)
+    }
+
     /// The error for a value that asks for what is not built.
     func unsupported(_ field: Field, _ found: String, _ supported: String) -> ModelError {
         values.unsupported(key(of: field), found, supported)
@@ -77,16 +82,22 @@ package struct ModelFields {
         return try json.positiveNumber(key(of: field)) ?? assumed
     }
 
+    /// A number that may be missing.
+    func optionalNumber(_ field: Field) throws(ModelError) -> Double? { try values.positiveNumber(key(of: field)) }
+
     /// Whether modules have a bias: as a flag of `config.json` says, or else as one of them has in layer 0 of a GGUF
     /// file. llama.cpp uses a bias wherever there is one; the checks of the tensors then demand them in every layer.
-    func hasBias(flag: String, _ part: ModulePart) throws(ModelError) -> Bool {
-        if let json { return try json.flag(flag) ?? false }
+    func hasBias(flag: String, _ part: ModulePart, assumed: Bool = false) throws(ModelError) -> Bool {
+        if let json { return try json.flag(flag) ?? assumed }
         return checkpoint?.record(ModulePart.Kind.bias.name(of: part.gguf(layer: 0))) != nil
     }
 
     /// Tokens that have an embedding.
-    func vocabularySize(hiddenSize: Int) throws(ModelError) -> Int {
-        if let json { return try json.requiredPositiveInteger("vocab_size") }
+    func vocabularySize(hiddenSize: Int, assumed: Int? = nil) throws(ModelError) -> Int {
+        if let json {
+            if let assumed, !json.isPresent("vocab_size") { return assumed }
+            return try json.requiredPositiveInteger("vocab_size")
+        }
         let name = ModulePart.Kind.weight.name(of: ModulePart.embedding.gguf)
         guard let rows = checkpoint?.record(name)?.shape.first else {
             throw .missingTensor(file: file, tensor: name, shape: [hiddenSize])
@@ -98,10 +109,10 @@ package struct ModelFields {
     /// GGUF file, whether there is no head.
     ///
     /// As transformers does: a head that is there and differs from the embedding is not tied, whatever config.json says.
-    func tiesEmbeddings() throws -> Bool {
+    func tiesEmbeddings(assumed: Bool = false) throws -> Bool {
         let head = ModulePart.outputHead
         if gguf != nil { return checkpoint?.record(ModulePart.Kind.weight.name(of: head.gguf)) == nil }
-        guard try json?.flag("tie_word_embeddings") ?? false else { return false }
+        guard try json?.flag("tie_word_embeddings") ?? assumed else { return false }
         guard let checkpoint,
             let head = checkpoint.record(ModulePart.Kind.weight.name(of: head.path)),
             let embedding = checkpoint.record(ModulePart.Kind.weight.name(of: ModulePart.embedding.path))
@@ -116,8 +127,11 @@ package struct ModelFields {
 
     // MARK: Refusals
 
-    /// Refuses weights that another program has quantized, and any activation but silu.
-    func refuseUnknownForms() throws(ModelError) {
+    /// Refuses weights that another program has quantized, and any activation but those of these names, of which the
+    /// first is taken where nothing is said.
+    func refuseUnknownForms(
+        activations: [String] = ["silu", "swish"], key: String = "hidden_act"
+    ) throws(ModelError) {
         guard let json else { return }
         for key in ["quantization", "quantization_config"] {
             guard let fields = json.member(key) else { continue }
@@ -128,26 +142,43 @@ package struct ModelFields {
                 key, packed?.words ?? "of a kind that is not known",
                 "F32, F16 and BF16 weights, or GGUF" + (packed.map { "; \($0.remedy)" } ?? ""))
         }
-        let activation = try json.string("hidden_act") ?? "silu"
-        guard activation == "silu" || activation == "swish" else {
-            throw json.unsupported("hidden_act", "'\(activation)'", "silu")
+        if let activation = try json.string(key), !activations.contains(activation) {
+            throw json.unsupported(key, "'\(activation)'", activations[0])
         }
     }
 
     /// Refuses GGUF files whose metadata ask for experts, for scales of scores, residuals, embeddings or logits, or for
     /// a sliding window that a sequence could outgrow.
     func refuseExpertsScalesAndWindows() throws(ModelError) {
+        try refuseExperts()
+        try refuseScales()
+        try refuseWindow()
+    }
+
+    /// Refuses GGUF files whose metadata ask for experts.
+    func refuseExperts() throws(ModelError) {
+        guard let gguf else { return }
+        let key = gguf.prefix + "expert_count"
+        if let experts = gguf.metadata[key]?.integer(in: .anything), experts != 0 {
+            throw gguf.unsupported(key, "\(experts)", "models without experts")
+        }
+    }
+
+    /// Refuses GGUF files whose metadata ask for scales of scores, residuals, embeddings or logits.
+    func refuseScales() throws(ModelError) {
         guard let gguf else { return }
         let prefix = gguf.prefix
-        if let experts = gguf.metadata[prefix + "expert_count"]?.integer(in: .anything), experts != 0 {
-            throw gguf.unsupported(prefix + "expert_count", "\(experts)", "models without experts")
-        }
         for key in ["attention.scale", "logit_scale", "residual_scale", "embedding_scale"].map({ prefix + $0 }) {
             if let scale = gguf.metadata[key]?.doubleValue, scale != 0 {
                 throw gguf.unsupported(key, "\(scale)", "models without it")
             }
         }
-        let key = prefix + "attention.sliding_window"
+    }
+
+    /// Refuses a GGUF file with a sliding window that a sequence could outgrow.
+    func refuseWindow() throws(ModelError) {
+        guard let gguf else { return }
+        let key = gguf.prefix + "attention.sliding_window"
         if let window = try gguf.positiveInteger(key), window < (try size(.maximumPositions)) {
             throw gguf.unsupported(key, "\(window)", "models without a sliding window")
         }

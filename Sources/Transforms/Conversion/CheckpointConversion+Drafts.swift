@@ -197,6 +197,11 @@ extension CheckpointConversion.Draft {
         let architecture = try model.requireGraph(for: ModelCheckpoint.conversion)
         let configuration = architecture.configuration
         try Self.refuseUnknownTensors(model, architecture)
+        if let problem = architecture.ggufProblem ?? configuration.rotaryScaling.ggufProblem {
+            throw TransformError.unsupported(
+                path: joinedPath(directory, "config.json"),
+                reason: "the model has \(problem), which a GGUF file of '\(architecture.names.gguf)' cannot tell")
+        }
         let (vocabulary, losses) = try GGUFVocabulary.huggingFace(
             directory: directory, vocabularySize: configuration.vocabularySize,
             configuration: model.checkpoint.configuration)
@@ -213,22 +218,24 @@ extension CheckpointConversion.Draft {
             guard let record = model.record(of: name), let known = model.specifications[name],
                 let ggufName = known.ggufName
             else { continue }
-            let isVector = record.shape.count < 2
+            // Convolutions are in F32 there too.
+            let isVector = record.shape.count < 2 || known.role == .other
             entries.append(
                 QuantizationMix.Tensor(
-                    name: ggufName, shape: record.shape,
+                    name: ggufName, shape: known.ggufShape,
                     current: isVector || record.encoding == .plain(.f64) ? .plain(.f32) : record.encoding))
-            records.append((record, .gguf(known.ggufRows)))
+            records.append((record, .gguf(known.ggufForm)))
         }
         let encodings =
             type?.encodings(of: entries, QuantizationMix.ModelFacts(architecture)) ?? entries.map(\.current)
-        if let factors = GGUFModelMetadata.rotaryFactors(configuration) {
-            tensors.append(ConvertedTensor(name: RotaryScaling.ggufFactors, values: factors))
+        for (name, factors) in GGUFModelMetadata.rotaryFactors(configuration) {
+            tensors.append(ConvertedTensor(name: name, values: factors))
         }
         for (index, entry) in entries.enumerated() {
             tensors.append(
                 ConvertedTensor(
-                    records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order))
+                    records[index].record, name: entry.name, encoding: encodings[index], order: records[index].order,
+                    shape: entry.shape))
         }
         metadata = GGUFModelMetadata.pairs(
             architecture, json: model.checkpoint.configuration ?? .object([:]),
@@ -254,11 +261,11 @@ extension CheckpointConversion.Draft {
         let records = names.compactMap { model.record(of: $0) }
         let encodings =
             try wanted.map { plain in records.map { _ in .plain(plain) } }
-            ?? Self.keptEncodings(records, checkpoint)
+            ?? Self.keptEncodings(zip(names, records).map { ($1, .huggingFace(model.storedForm(of: $0))) }, checkpoint)
         tensors = zip(zip(names, records), encodings).map { entry, encoding in
             ConvertedTensor(
                 entry.1, name: entry.0, encoding: encoding,
-                order: .huggingFace(model.rowOrder(of: entry.0)))
+                order: .huggingFace(model.storedForm(of: entry.0)), shape: model.specifications[entry.0]?.shape)
         }
         if records.contains(where: { $0.encoding.plainType == nil }) {
             notes.append("blocks are written as numbers; what quantization lost is not in them")
@@ -316,15 +323,17 @@ extension CheckpointConversion.Draft {
 
     /// The types of a Hugging Face checkpoint that keeps what the GGUF file has: plain matrices as they are, blocks in
     /// BF16. A vector, which GGUF has in F32 whatever it was, takes the type of most matrices if that loses nothing.
-    private static func keptEncodings(_ records: [TensorRecord], _ checkpoint: Checkpoint) throws -> [TensorEncoding] {
-        let matrices = records.filter { $0.shape.count > 1 }.map { record in
+    private static func keptEncodings(
+        _ tensors: [(record: TensorRecord, order: ConvertedTensor.Reordering)], _ checkpoint: Checkpoint
+    ) throws -> [TensorEncoding] {
+        let matrices = tensors.map(\.record).filter { $0.shape.count > 1 }.map { record in
             ConvertedTensor(record, encoding: record.encoding.plainType == nil ? .plain(.bf16) : nil)
         }
         let main = prevailingType(matrices).base
-        return try records.map { record in
+        return try tensors.map { record, order in
             guard record.encoding.plainType != nil else { return .plain(.bf16) }
             guard record.shape.count < 2, record.encoding == .plain(.f32) else { return record.encoding }
-            let values = try checkpoint.floats(of: record)
+            let values = order.values(try checkpoint.floats(of: record))
             return main.holds(values) ? main : record.encoding
         }
     }

@@ -4,25 +4,59 @@ import TensorCore
 
 /// A tensor of a conversion's output, and what it is made from.
 struct ConvertedTensor: Sendable {
-    /// The way of a tensor's rows, by the row of the input that each row of the output is.
+    /// The way of a tensor from one kind of checkpoint to the other: its rows, columns and values.
     enum Reordering: Sendable, Equatable {
         case asStored
-        /// From Hugging Face's order to GGUF's.
-        case toGGUF(RowOrder)
+        /// From Hugging Face's form to GGUF's.
+        case toGGUF(GGUFForm)
         /// The way back.
-        case fromGGUF(RowOrder)
+        case fromGGUF(GGUFForm)
 
-        /// From Hugging Face's order to GGUF's, which may be the same.
-        static func gguf(_ order: RowOrder) -> Reordering { order.isPermuted ? .toGGUF(order) : .asStored }
+        /// From Hugging Face's form to GGUF's, which may be the same.
+        static func gguf(_ form: GGUFForm) -> Reordering { form == .same ? .asStored : .toGGUF(form) }
         /// The way back.
-        static func huggingFace(_ order: RowOrder) -> Reordering { order.isPermuted ? .fromGGUF(order) : .asStored }
+        static func huggingFace(_ form: GGUFForm) -> Reordering { form == .same ? .asStored : .fromGGUF(form) }
 
         /// The input's row that becomes row `row` of the output.
         func source(_ row: Int) -> Int {
             switch self {
             case .asStored: row
-            case .toGGUF(let order): order.huggingFace(row)
-            case .fromGGUF(let order): order.gguf(row)
+            case .toGGUF(let form): form.rows.huggingFace(row)
+            case .fromGGUF(let form): form.rows.gguf(row)
+            }
+        }
+
+        /// The input's column that becomes column `column` of a matrix of the output.
+        func sourceColumn(_ column: Int) -> Int {
+            switch self {
+            case .asStored: column
+            case .toGGUF(let form): form.columns.huggingFace(column)
+            case .fromGGUF(let form): form.columns.gguf(column)
+            }
+        }
+
+        /// The output's value for one of the input.
+        func value(_ value: Float) -> Float {
+            switch self {
+            case .asStored: value
+            case .toGGUF(let form): form.values.gguf(value)
+            case .fromGGUF(let form): form.values.huggingFace(value)
+            }
+        }
+
+        /// Whether rows stay what they are, wherever they go.
+        var keepsRows: Bool {
+            switch self {
+            case .asStored: true
+            case .toGGUF(let form), .fromGGUF(let form): !form.columns.isPermuted && form.values == .same
+            }
+        }
+
+        /// Whether a matrix's columns go elsewhere.
+        var movesColumns: Bool {
+            switch self {
+            case .asStored: false
+            case .toGGUF(let form), .fromGGUF(let form): form.columns.isPermuted
             }
         }
     }
@@ -46,9 +80,14 @@ struct ConvertedTensor: Sendable {
     let source: Source
 
     /// A tensor of the input under `name`, or its own name.
-    init(_ record: TensorRecord, name: String? = nil, encoding: TensorEncoding? = nil, order: Reordering = .asStored) {
+    ///
+    /// - Parameter shape: the extents in the output where they are others; axes of 1 alone are left out or added.
+    init(
+        _ record: TensorRecord, name: String? = nil, encoding: TensorEncoding? = nil, order: Reordering = .asStored,
+        shape: [Int]? = nil
+    ) {
         self.name = name ?? record.name
-        shape = record.shape
+        self.shape = shape ?? record.shape
         self.encoding = encoding ?? record.encoding
         source = .record(record, order)
     }
@@ -137,7 +176,7 @@ extension ConvertedTensor {
         let width = record.elementCount / max(1, count)
         let group = encoding.group
         let rowBytes = width / group.elements * group.bytes
-        let keepsEncoding = record.encoding == encoding
+        let keepsEncoding = record.encoding == encoding && order.keepsRows
         let isPacked = checkpoint.mapping(of: record).isPacked
         return TensorStream.Rows(
             count: count, elementCount: width, byteCount: rowBytes, heldByteCount: isPacked ? record.byteCount : 0
@@ -162,6 +201,7 @@ extension ConvertedTensor {
                     try checkpoint.readFloats(
                         of: record, rows: source..<source + 1,
                         into: UnsafeMutableBufferPointer(rebasing: values[place * width..<(place + 1) * width]))
+                    order.apply(to: &values[place * width..<(place + 1) * width])
                 }
                 try encode(values, at: part.lowerBound * width, of: record, checkpoint, into: bytes)
             }
@@ -200,6 +240,23 @@ private final class TensorHold: Sendable {
     init(_ record: TensorRecord, _ checkpoint: Checkpoint) { (self.record, self.checkpoint) = (record, checkpoint) }
 
     deinit { checkpoint.advise(record, willNeed: false) }
+}
+
+extension ConvertedTensor.Reordering {
+    /// Columns and values of the output in place of those of the input.
+    fileprivate func apply(to row: inout Slice<UnsafeMutableBufferPointer<Float>>) {
+        if keepsRows { return }
+        let start = row.startIndex
+        guard movesColumns else {
+            for index in row.indices { row[index] = value(row[index]) }
+            return
+        }
+        let stored = Array(row)
+        for column in stored.indices { row[start + column] = value(stored[sourceColumn(column)]) }
+    }
+
+    /// The values of a vector of the output.
+    func values(_ stored: [Float]) -> [Float] { stored.indices.map { value(stored[source($0)]) } }
 }
 
 extension ConvertedTensor {

@@ -54,22 +54,25 @@ enum GGUFModelMetadata {
         pairs.append((fileTypeKey, .uint32(fileType)))
         pairs += WrittenFields(of: architecture).gguf
         pairs.append((quantizationVersionKey, .uint32(quantizationVersion)))
-        if case .llama3(let factor, let low, let high, let original) = model.rotaryScaling {
-            let scaling = HuggingFaceConfiguration.llama3(factor: factor, low: low, high: high, original: original)
-            pairs.append((rotaryScalingKey, .string(scaling.text())))
+        if case .llama3 = model.rotaryScaling, let members = model.rotaryScaling.scalingMembers {
+            pairs.append((rotaryScalingKey, .string(JSONValue.object(members).text())))
         }
         return pairs + tokenizer(vocabulary, endTokens(model, generation, vocabulary))
     }
 
-    /// The divisors of the rotary frequencies that go into `rope_freqs.weight`, [headSize / 2]; nil where the metadata
-    /// say all.
-    static func rotaryFactors(_ model: ModelConfiguration) -> [Float]? {
+    /// The divisors of the rotary frequencies that go into tensors, such as `rope_freqs.weight`, of as many numbers as
+    /// pairs turn; none where the metadata say all.
+    static func rotaryFactors(_ model: ModelConfiguration) -> [(name: String, factors: [Float])] {
         switch model.rotaryScaling {
-        case .standard, .linear: return nil
-        case .factors(let factors): return factors
+        case .standard, .linear, .dynamic, .yarn: return []
+        case .factors(let factors): return [(RotaryScaling.ggufFactors, factors)]
+        case .longrope(let long):
+            return [
+                (RotaryScaling.ggufLongFactors, long.longFactors), (RotaryScaling.ggufShortFactors, long.shortFactors),
+            ]
         case .llama3(let factor, let low, let high, let original):
-            return (0..<model.headSize / 2).map { index in
-                let exponent = Float(2 * index) / Float(model.headSize)
+            let factors: [Float] = (0..<model.turnedSize / 2).map { index in
+                let exponent = Float(2 * index) / Float(model.turnedSize)
                 let frequency = 1 / Float(pow(model.rotaryBase, Double(exponent)))
                 let wavelength = 2 * Float.pi / frequency
                 let positions = Float(original)
@@ -78,6 +81,7 @@ enum GGUFModelMetadata {
                 let smooth = (positions / wavelength - Float(low)) / Float(high - low)
                 return 1 / ((1 - smooth) / Float(factor) + smooth)
             }
+            return [(RotaryScaling.ggufFactors, factors)]
         }
     }
 

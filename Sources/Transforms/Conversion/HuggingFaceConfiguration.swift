@@ -31,6 +31,8 @@ enum HuggingFaceConfiguration {
     static func adding(
         _ scaling: RotaryScaling, _ frequencies: [Float], to config: JSONObject, recorded: String? = nil, file: String
     ) throws -> JSONValue {
+        // An architecture that says it in an object of its own has said all.
+        if config["rope_parameters"] != nil { return .object(config) }
         var config = config
         if let recorded, let json = try? JSONValue.parse(Array(recorded.utf8)), json.objectValue != nil {
             config["rope_scaling"] = json
@@ -90,9 +92,7 @@ enum HuggingFaceConfiguration {
     private static func candidates(for scaling: RotaryScaling) -> [JSONValue] {
         switch scaling {
         case .standard: return [.null]
-        case .linear(let factor): return [.object(["rope_type": .string("linear"), "factor": .real(factor)])]
-        case .llama3(let factor, let low, let high, let original):
-            return [llama3(factor: factor, low: low, high: high, original: original)]
+        case .linear, .dynamic, .llama3, .yarn, .longrope: return [scaling.scalingMembers.map { .object($0) } ?? .null]
         case .factors(let factors):
             // The slowest pair is divided by the whole factor.
             guard let factor = factors.max() else { return [.null] }

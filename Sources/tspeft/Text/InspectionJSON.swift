@@ -149,6 +149,17 @@ extension RotaryScaling {
                 "type": .string("llama3"), "factor": .real(factor), "low_frequency_factor": .real(low),
                 "high_frequency_factor": .real(high), "original_positions": .integer(original),
             ])
+        case .dynamic(let factor): .object(["type": .string("dynamic"), "factor": .real(factor)])
+        case .yarn(let yarn):
+            .object([
+                "type": .string("yarn"), "factor": .real(yarn.factor),
+                "original_positions": .integer(yarn.originalPositions), "attention_factor": .real(yarn.attention),
+            ])
+        case .longrope(let long):
+            .object([
+                "type": .string("longrope"), "original_positions": .integer(long.originalPositions),
+                "attention_factor": .real(long.attention),
+            ])
         case .factors(let factors):
             .object(["type": .string("factors"), "factors": .array(factors.map { .real($0) })])
         }

@@ -120,6 +120,10 @@ enum InspectionText {
         case .linear(let factor): ", linear scaling by \(number(factor))"
         case .llama3(let factor, _, _, let original):
             ", llama3 scaling by \(number(factor)) from \(grouped(original)) positions"
+        case .dynamic(let factor): ", dynamic scaling by \(number(factor))"
+        case .yarn(let yarn):
+            ", yarn scaling by \(number(yarn.factor)) from \(grouped(yarn.originalPositions)) positions"
+        case .longrope(let long): ", longrope scaling from \(grouped(long.originalPositions)) positions"
         case .factors(let factors): ", \(factors.count) frequency factors"
         }
     }
