@@ -6,6 +6,7 @@ package enum ArchitectureTable {
     package static let all: [any Architecture.Type] = [
         Llama.self,
         Mistral.self,
+        Ministral3.self,
         Qwen2.self,
         Qwen3.self,
     ]
