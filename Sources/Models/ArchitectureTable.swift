@@ -9,6 +9,7 @@ package enum ArchitectureTable {
         Ministral3.self,
         Qwen2.self,
         Qwen3.self,
+        SmolLM3.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
