@@ -10,6 +10,7 @@ package enum ArchitectureTable {
         Qwen2.self,
         Qwen3.self,
         SmolLM3.self,
+        Granite.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
