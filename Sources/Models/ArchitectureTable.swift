@@ -11,6 +11,7 @@ package enum ArchitectureTable {
         Qwen3.self,
         SmolLM3.self,
         Granite.self,
+        OLMo2.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
