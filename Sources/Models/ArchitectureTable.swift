@@ -12,6 +12,7 @@ package enum ArchitectureTable {
         SmolLM3.self,
         Granite.self,
         OLMo2.self,
+        OLMo3.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
