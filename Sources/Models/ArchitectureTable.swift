@@ -13,6 +13,7 @@ package enum ArchitectureTable {
         Granite.self,
         OLMo2.self,
         OLMo3.self,
+        Phi3.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
