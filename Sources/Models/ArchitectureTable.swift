@@ -14,6 +14,7 @@ package enum ArchitectureTable {
         OLMo2.self,
         OLMo3.self,
         Phi3.self,
+        GLM4.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
