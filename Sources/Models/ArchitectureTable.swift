@@ -15,6 +15,7 @@ package enum ArchitectureTable {
         OLMo3.self,
         Phi3.self,
         GLM4.self,
+        Gemma2.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
