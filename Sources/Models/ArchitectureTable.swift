@@ -16,6 +16,7 @@ package enum ArchitectureTable {
         Phi3.self,
         GLM4.self,
         Gemma2.self,
+        Gemma3.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
