@@ -17,6 +17,7 @@ package enum ArchitectureTable {
         GLM4.self,
         Gemma2.self,
         Gemma3.self,
+        Mixtral.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
