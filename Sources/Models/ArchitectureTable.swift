@@ -18,6 +18,7 @@ package enum ArchitectureTable {
         Gemma2.self,
         Gemma3.self,
         Mixtral.self,
+        Qwen3MoE.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
