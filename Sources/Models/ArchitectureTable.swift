@@ -19,6 +19,7 @@ package enum ArchitectureTable {
         Gemma3.self,
         Mixtral.self,
         Qwen3MoE.self,
+        GPTOSS.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
