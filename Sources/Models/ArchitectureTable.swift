@@ -20,6 +20,7 @@ package enum ArchitectureTable {
         Mixtral.self,
         Qwen3MoE.self,
         GPTOSS.self,
+        Qwen35.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
