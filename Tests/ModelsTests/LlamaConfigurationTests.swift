@@ -104,7 +104,7 @@ func missingSizeIsNamed(_ key: String) throws {
 @Test(arguments: [
     (#""hidden_act":"gelu""#, "hidden_act", "gelu"),
     (#""quantization_config":{"quant_method":"gptq"}"#, "quantization_config", "gptq"),
-    (#""rope_scaling":{"type":"yarn","factor":2}"#, "rope_type", "yarn"),
+    (#""rope_scaling":{"type":"longrope","factor":2}"#, "rope_type", "longrope"),
     (#""partial_rotary_factor":0.5,"rope_scaling":{"type":"default"}"#, "partial_rotary_factor", "0.5"),
 ])
 func whatTheGraphCannotDoIsUnsupported(_ more: String, _ key: String, _ found: String) throws {
@@ -137,23 +137,6 @@ func disagreeingNamesAreToldApart(_ text: String, _ type: String, _ className: S
     #expect(error.exitStatus == .unsupported)
     for words in ["disagree", "'model_type' says", "'architectures' says", type, className] {
         #expect(error.description.contains(words), "\(error)")
-    }
-}
-
-@Test func mistralIsReadOnlyWithoutASlidingWindow() throws {
-    func mistral(_ more: String) -> String {
-        small(more).replacing("\"llama\"", with: "\"mistral\"")
-    }
-    let read = try configuration(mistral(#""sliding_window":null,"num_key_value_heads":1"#))
-    #expect(read.architecture == "mistral" && read.maximumPositions == 131_072 && read.keyValueHeadCount == 1)
-    // A window that no sequence outgrows is none.
-    _ = try configuration(
-        mistral(#""sliding_window":64,"max_position_embeddings":64,"num_key_value_heads":1"#))
-    for more in [
-        #""num_key_value_heads":1"#, #""sliding_window":63,"max_position_embeddings":64,"num_key_value_heads":1"#,
-    ] {
-        let error = try #require(throws: ModelError.self) { try configuration(mistral(more)) }
-        #expect(error.exitStatus == .unsupported && error.description.contains("sliding_window"), "\(error)")
     }
 }
 

@@ -44,8 +44,11 @@ private func read(
     #expect(try linear(nil, "llama.rope.scale_linear", 4) == .linear(factor: 4))
     #expect(try linear("none", "llama.rope.scaling.factor", 4) == .standard)
     #expect(try linear("linear", "llama.rope.scaling.factor", 0) == .standard)
-    let error = try #require(throws: ModelError.self) { try linear("yarn", "llama.rope.scaling.factor", 4) }
-    #expect(error.exitStatus == .unsupported && error.description.contains("yarn"))
+    let error = try #require(throws: ModelError.self) { try linear("longrope", "llama.rope.scaling.factor", 4) }
+    #expect(error.exitStatus == .unsupported && error.description.contains("longrope"))
+    // Of a yarn the first context must be there.
+    let incomplete = try #require(throws: ModelError.self) { try linear("yarn", "llama.rope.scaling.factor", 4) }
+    #expect(incomplete.exitStatus == .badData && incomplete.description.contains("original_context_length"))
 }
 
 @Test func ggufRotaryFactorsAreRead() throws {
@@ -70,7 +73,6 @@ private func read(
         ("llama.attention.scale", { $0.add("llama.attention.scale", float: 0.5) }),
         ("llama.rope.dimension_count", { $0.add("llama.rope.dimension_count", integer: 2) }),
         ("llama.attention.value_length", { $0.add("llama.attention.value_length", integer: 8) }),
-        ("llama.attention.sliding_window", { $0.add("llama.attention.sliding_window", integer: 16) }),
     ]
     for (key, change) in changes {
         let error = try #require(throws: ModelError.self) { try read(SmallModel(), change) }
@@ -81,12 +83,12 @@ private func read(
 @Test func ggufOfAnotherArchitectureIsNamed() throws {
     try withTemporaryFolder { folder in
         var builder = GGUFBuilder()
-        builder.add("general.architecture", text: "gemma3")
+        builder.add("general.architecture", text: "mamba")
         try writeFile(folder + "/m.gguf", builder.file)
         let error = try #require(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf").configuration }
         #expect(
             error
-                == .noGraph(file: folder + "/m.gguf", name: "gemma3", purpose: ModelCheckpoint.computing))
+                == .noGraph(file: folder + "/m.gguf", name: "mamba", purpose: ModelCheckpoint.computing))
         try writeFile(folder + "/m.gguf", GGUFBuilder().file)
         #expect(throws: ModelError.self) { try ModelCheckpoint.open(folder + "/m.gguf").configuration }
     }

@@ -31,10 +31,13 @@ import Testing
             model.add("model.layers.\(layer).self_attn.q_norm.weight", [4])
             model.add("model.layers.\(layer).self_attn.k_norm.weight", [4])
         }
-        let cause = UnreadCause.otherArchitecture(declared: "llama", owners: ["qwen3"])
         let error = try #require(try refusal(of: model))
-        guard case .unreadTensors(_, "model.layers.0.self_attn.q_norm.weight", 4, cause) = error else { throw error }
-        #expect(error.exitStatus == .unsupported)
+        guard
+            case .unreadTensors(
+                _, "model.layers.0.self_attn.q_norm.weight", 4, .otherArchitecture("llama", let owners)) = error
+        else { throw error }
+        #expect(owners.contains("qwen3") && owners.contains("olmo2") && !owners.contains("qwen2"))
+        #expect(error.exitStatus == .unsupported && error.description.contains("qwen3, "), "\(error)")
         #expect(error.description.contains("and 3 more") && error.description.contains("no 'llama'"), "\(error)")
     }
 
@@ -48,7 +51,7 @@ import Testing
             let error = try #require(throws: ModelError.self) {
                 try checkpoint.makeModel(ComputeContext(dtype: .f32))
             }
-            #expect(error.exitStatus == .unsupported && error.description.contains("qwen3 has such"), "\(error)")
+            #expect(error.exitStatus == .unsupported && error.description.contains("qwen3, olmo2"), "\(error)")
         }
     }
 

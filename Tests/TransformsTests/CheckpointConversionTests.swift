@@ -271,7 +271,8 @@ import Tokenization
     }
 
     @Test(arguments: [
-        ConvertedTensor.Reordering.asStored, .toGGUF(.rotaryPairs(headSize: 4)), .fromGGUF(.rotaryPairs(headSize: 4)),
+        ConvertedTensor.Reordering.asStored, .toGGUF(GGUFForm(rows: .rotaryPairs(headSize: 4))),
+        .fromGGUF(GGUFForm(rows: .rotaryPairs(headSize: 4))),
     ])
     func wideNumberIsNamedByItsPlaceInTheInput(order: ConvertedTensor.Reordering) throws {
         try withTemporaryFolder { folder in
