@@ -244,7 +244,7 @@ private final class TensorHold: Sendable {
 
 extension ConvertedTensor.Reordering {
     /// Columns and values of the output in place of those of the input.
-    fileprivate func apply(to row: inout Slice<UnsafeMutableBufferPointer<Float>>) {
+    func apply(to row: inout Slice<UnsafeMutableBufferPointer<Float>>) {
         if keepsRows { return }
         let start = row.startIndex
         guard movesColumns else {

@@ -5,7 +5,7 @@ import TensorCore
 struct MadeTensor: Sendable {
     /// What it is before: its name, shape and encoding.
     let record: TensorRecord
-    /// The way of its rows.
+    /// The way of its rows, columns and values.
     let order: ConvertedTensor.Reordering
     /// What makes them.
     let rows: TensorStream.Rows
@@ -60,7 +60,9 @@ struct MadeTensor: Sendable {
         _ part: Range<Int>, _ make: TensorStream.RowMaker, _ workspace: RowWorkspace,
         into bytes: UnsafeMutableRawBufferPointer
     ) throws {
-        if record.encoding == encoding { return try self.make(part, make, workspace, into: bytes) }
+        if record.encoding == encoding, order.keepsRows {
+            return try self.make(part, make, workspace, into: bytes)
+        }
         let words = (part.count * rows.byteCount + 3) / 4
         let stored = UnsafeMutableRawBufferPointer(
             rebasing: UnsafeMutableRawBufferPointer(workspace.floats(Self.byteSlot, words))[
@@ -68,6 +70,7 @@ struct MadeTensor: Sendable {
         try self.make(part, make, workspace, into: stored)
         let values = workspace.floats(Self.floatSlot, part.count * width)
         record.encoding.decode(UnsafeRawBufferPointer(stored), into: values)
+        for place in 0..<part.count { order.apply(to: &values[place * width..<(place + 1) * width]) }
         try refuse(values, stored, from: part)
         do {
             try encoding.encode(UnsafeBufferPointer(values), into: bytes)
