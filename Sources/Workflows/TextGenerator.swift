@@ -61,7 +61,7 @@ package final class TextGenerator {
         let tokens =
             request.isChat
             ? try self.tokens(of: [ChatMessage(role: "user", content: prompt)]) : encoder.encodeStart(prompt)
-        let limit = session.model.configuration.maximumPositions
+        let limit = session.model.configuration.positionLimit
         guard !tokens.isEmpty, tokens.count <= limit else {
             let error = EvaluationError.promptLength(tokens: tokens.count, limit: limit)
             guard let number else { throw error }
@@ -83,7 +83,7 @@ package final class TextGenerator {
     package var beamCount: Int { settings.beams?.count ?? 1 }
 
     /// Positions that the model has.
-    package var positions: Int { session.model.configuration.maximumPositions }
+    package var positions: Int { session.model.configuration.positionLimit }
 
     private func template() throws(WorkflowError) -> ChatTemplate {
         guard let template = session.tokenizer.chatTemplate else {

@@ -46,7 +46,8 @@ package final class DeltaState {
 
     private init(heads: [Float], tail: [Float]) { (self.heads, self.tail) = (heads, tail) }
 
-    fileprivate var copy: DeltaState { DeltaState(heads: heads, tail: tail) }
+    /// A state of its own with the same numbers.
+    package var copy: DeltaState { DeltaState(heads: heads, tail: tail) }
 }
 
 extension Tape {
