@@ -66,7 +66,7 @@ struct RootCommand: ParsableCommand {
             TemporaryOutputs.removeAll()
             let text = OptionWords.text(error)
             let place = error.exitStatus == .usage ? given.place(of: text).map { $0 + ": " } : nil
-            Terminal.note("tspeft: \(place ?? "")\(text.beginning(sentenceLimit))")
+            Terminal.note("tspeft: \(place ?? "")\(text)")
             Glibc.exit(error.exitStatus.rawValue)
         } catch {
             Terminal.endProgress()
@@ -160,9 +160,6 @@ struct RootCommand: ParsableCommand {
         let text = [lines.first.map(String.init) ?? "", list].filter { !$0.isEmpty }.joined(separator: " ")
         return text.hasSuffix(".") ? String(text.dropLast()) : text
     }
-
-    /// Characters of a sentence at most, far more than one needs: it may name something by a name that fills a file.
-    private static let sentenceLimit = 4096
 
     /// What explains the command that was given.
     private static var helpCommand: String {

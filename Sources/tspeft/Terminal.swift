@@ -49,6 +49,9 @@ enum Terminal {
     ///
     /// Ends the program where it can't be stored: a result that is lost is a failure.
     static func resultText(_ text: String) -> Bool {
+        if isResultShown, isLeaving.load(ordering: .sequentiallyConsistent) {
+            while true { pause() }
+        }
         if isResultShown, let last = text.utf8.last { isMidLine.store(last != 0x0A, ordering: .relaxed) }
         let code = write(text, to: STDOUT_FILENO)
         guard code == 0 || code == EPIPE else {
@@ -67,6 +70,8 @@ enum Terminal {
 
     /// Whether a terminal shows a result whose line is not ended.
     private static let isMidLine = Atomic<Bool>(false)
+    /// Whether the program ends in the midst of something, and no more results are shown.
+    private static let isLeaving = Atomic<Bool>(false)
 
     // MARK: Notes
 
@@ -167,6 +172,9 @@ enum Terminal {
 
     /// Leaves the cursor where a shell may go on, whatever was shown; for the end in the midst of something.
     static func leaveClean() {
+        // What another thread has begun to write comes before the line's end, and nothing after it.
+        isLeaving.store(true, ordering: .sequentiallyConsistent)
+        usleep(20_000)
         if isMidLine.load(ordering: .relaxed) {
             write("\n", to: STDERR_FILENO)
         } else if progressLine.withLockIfAvailable({ $0 != nil }) ?? true, isInteractive {

@@ -47,7 +47,9 @@ struct AnyModelTests {
             // The matrices of Mixtral's experts and routers, which are modules in its files alone, are not among them.
             #expect(tensors.tensors.count == 2 * expected.count)
             let read = try AdapterDirectory.read(folder + "/adapter")
-            #expect(read.configuration.targets == .names(read.modules))
+            // What all linear layers are is a matter of the graph where there is one.
+            let isByName = Self.withoutGraph.contains(name)
+            #expect(read.configuration.targets == (isByName ? .names(read.modules) : .allLinear))
             let isTransposed = read.configuration.json["fan_in_fan_out"]?.boolValue
             #expect(isTransposed == (name == "gpt2"))
             let causal = ["gpt2", "mixtral", "phi3"].contains(name)

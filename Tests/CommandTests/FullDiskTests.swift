@@ -22,7 +22,7 @@ import Testing
             let full = try running.finish()
             #expect(full.status == 74, "\(full.errors)")
             #expect(full.errorLines.last?.contains("cannot be written: File too large") == true, "\(full.errors)")
-            #expect(try names(in: folder + "/new") == ["checkpoint-000006", "log.jsonl"])
+            #expect(try names(in: folder + "/new") == ["checkpoint-000006", "config.yaml", "log.jsonl"])
             #expect(contents(of: first) == saved)
             #expect(try saved.map { try readFile(first + "/" + $0) } == bytes)
 

@@ -278,7 +278,7 @@ extension Hostile {
                 try Packs.adapter(replacing: [Packs.tensors: GGUFBuilder.bytes(UInt64(1) << 63) + Array("{}".utf8)])
             }),
         pack(
-            "tensors of another adapter", "x.tspeft.zst", status: 69,
+            "tensors of another adapter", "x.tspeft.zst", "is missing",
             archive: {
                 try Packs.adapter(replacing: [Packs.tensors: Packs.model])
             }),

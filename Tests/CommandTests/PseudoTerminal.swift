@@ -21,7 +21,9 @@ final class PseudoTerminal: Sendable {
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = ["setsid", "--ctty", "--wait", Program.path] + arguments
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
-        process.environment = ProcessInfo.processInfo.environment.merging(["TERM": "xterm"]) { $1 }
+        // What is set where the tests run says nothing of this terminal.
+        process.environment = ProcessInfo.processInfo.environment
+            .filter { !["NO_COLOR", "COLUMNS"].contains($0.key) }.merging(["TERM": "xterm"]) { $1 }
             .merging(environment) { $1 }
         let handle = FileHandle(fileDescriptor: slave, closeOnDealloc: true)
         process.standardInput = handle

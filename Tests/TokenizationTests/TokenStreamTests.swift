@@ -56,8 +56,13 @@ import Testing
                 #expect(!pieces.joined().contains("\u{FFFD}"), "\(name): \(pieces)")
                 pieces.append(stream.finish())
                 let streamed = pieces.joined()
-                let decoded = tokenizer.decode(cut)
-                #expect([decoded, " " + decoded].contains { $0.utf8.elementsEqual(streamed.utf8) }, "\(name): \(cut)")
+                // Where tokens are single bytes, decoding gives up whole characters before one that is cut off; those
+                // have been seen in a stream.
+                let whole = (0...count).last { !tokenizer.decode(Array(cut.prefix($0))).contains("\u{FFFD}") } ?? 0
+                let kept = tokenizer.decode(Array(cut.prefix(whole)))
+                let decoded = [tokenizer.decode(cut), kept + String(repeating: "\u{FFFD}", count: count - whole)]
+                let expected = decoded + decoded.map { " " + $0 }
+                #expect(expected.contains { $0.utf8.elementsEqual(streamed.utf8) }, "\(name): \(cut)")
             }
         }
     }

@@ -69,7 +69,8 @@ import Testing
         }
         try withTemporaryFolder { folder in
             let directory = try AtomicDirectory(folder + "/base")
-            try directory.write("config.json", text: #"{"model_type": "gpt_oss"}"#)
+            let settings = #"{"model_type": "gpt_oss", "architectures": ["GptOssForTokenClassification"]}"#
+            try directory.write("config.json", text: settings)
             let names = [0, 1].flatMap { layer in
                 ["gate_up_proj", "down_proj"].map { "model.layers.\(layer).mlp.experts.\($0)" }
             }

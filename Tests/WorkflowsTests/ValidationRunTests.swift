@@ -92,13 +92,15 @@ import Training
 
     @Test func theBestAdapterStaysBesideTheLast() throws {
         try training { tiny in
+            // What the records never say becomes less likely, the more of them are learned.
+            let others = tiny.path("others.jsonl")
+            try writeFile(others, Array(#"{"text": "~~ || ^^ && %% ## @@ ;; == ++ ~~ ^^"}"#.utf8))
             let request = tiny.request("run") {
-                $0.evaluationPath = tiny.records
+                $0.evaluationPath = others
                 $0.evaluationInterval = 1
                 $0.checkpointInterval = 1
                 $0.keptCheckpoints = 1
-                // So large that the loss goes up and down.
-                $0.learningRate = 3
+                $0.learningRate = 0.1
                 $0.schedule = .constant
                 $0.length = .steps(9)
                 $0.training.warmupSteps = 0
@@ -116,7 +118,7 @@ import Training
             let again = try evaluateModel(
                 {
                     var evaluate = EvaluateRequest(
-                        basePath: TinyTraining.base, adapterPath: request.outputPath + "/best", dataPath: tiny.records)
+                        basePath: TinyTraining.base, adapterPath: request.outputPath + "/best", dataPath: others)
                     evaluate.compute = request.compute
                     return evaluate
                 }())
