@@ -54,6 +54,8 @@ CASES = {
         t.ResNetForImageClassification,
         t.ResNetConfig(embedding_size=4, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_labels=3),
         lora("convolution", modules_to_save=["normalization", "classifier"])),
+    "untied-bart-halves": (
+        t.BartForConditionalGeneration, t.BartConfig(**BART), lora("embed_tokens", "q_proj", use_dora=True)),
 }
 
 

@@ -19,7 +19,7 @@ import Testing
         "names-bert-bare-base-lora", "names-vit-old-adapter", "names-compiled",
         "files-mxfp4-attention", "ia3-gpt2", "moe-llama4-square", "untied-bart-head", "untied-bert-embedding",
         "untied-distilbert-embedding", "untied-roberta-head", "untied-whisper-embedding",
-        "whole-resnet-counters",
+        "whole-resnet-counters", "untied-bart-halves",
     ]
     static let refused = [
         "lora-conv2d-groups", "files-fp8-target", "wrong-bert-more-layers", "wrong-half", "names-clip-text-adapter",

@@ -140,7 +140,8 @@ extension JSONValue {
         return out
     }
 
-    private func write(into out: inout String, indent: Int?, sortedKeys: Bool, depth: Int) {
+    /// Appends the text of a value that lies `depth` lists deep.
+    package func write(into out: inout String, indent: Int?, sortedKeys: Bool = false, depth: Int) {
         switch self {
         case .null: out += "null"
         case .bool(let value): out += value ? "true" : "false"
@@ -160,7 +161,9 @@ extension JSONValue {
         }
     }
 
-    private static func writeList<Element>(
+    /// Appends a list, or an object, whose elements `writeElement` appends in their turn: one of many thousand needs not be
+    /// in memory as values. `depth` is the list's own.
+    package static func writeList<Element>(
         _ elements: [Element], _ open: String, _ close: String, into out: inout String, indent: Int?, depth: Int,
         _ writeElement: (Element, inout String) -> Void
     ) {
@@ -174,7 +177,8 @@ extension JSONValue {
         out += close
     }
 
-    private static func writeString(_ text: String, into out: inout String) {
+    /// Appends a string or a key.
+    package static func writeString(_ text: String, into out: inout String) {
         out += "\""
         var text = text
         // Stretches at once: a text may fill a file.

@@ -44,7 +44,7 @@ package struct SafetensorsFile: TensorSource, Sendable {
     private init(file: MappedFile, header: SafetensorsHeader) {
         self.file = file
         // No larger than it is: an array that grew has room for twice as many.
-        tensors = Array(header.tensors[...])
+        tensors = header.tensors.map { $0 }
         metadata = header.metadata
         index = header.tensors.placesByName
     }

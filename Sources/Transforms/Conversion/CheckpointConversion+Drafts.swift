@@ -248,7 +248,7 @@ extension CheckpointConversion.Draft {
                     + "'\(ModelConfiguration.ggufEndTokensKey)', which tspeft reads")
         }
         let merges = try unwritten?.record ?? MergeRecord.read(of: checkpoint)
-        if !merges.merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
+        if !merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
         if let type { note(fallbacks: type) }
     }
 
@@ -279,7 +279,7 @@ extension CheckpointConversion.Draft {
             ofGGUF: model, dtype: dtype, tiedEmbeddings: model.hasTiedHead
         ).map { CheckpointConversion.SideFile(name: $0.name, content: .text($0.text)) }
         let merges = try MergeRecord.read(of: checkpoint)
-        if !merges.merges.isEmpty {
+        if !merges.isEmpty {
             sideFiles.append(CheckpointConversion.SideFile(name: MergeRecord.fileName, content: .text(merges.text)))
         }
     }

@@ -21,8 +21,47 @@ package struct MergeRecord: Sendable {
     private static let format = 1
     private static let fileLimit = 64 << 20
 
-    /// One object for each adapter, oldest first.
+    /// One object for each adapter that was merged before, oldest first.
     package private(set) var merges: [JSONValue]
+    /// Those of this merge.
+    private var added: [Added] = []
+
+    /// An adapter of this merge. Its modules, of which there may be many thousand, become JSON as they are written.
+    private struct Added: Sendable {
+        let head: JSONObject
+        let modules: [MergePlan.Module]
+        let outcomes: [MergeReport.Module]?
+
+        func write(into out: inout String, indent: Int?) {
+            let members = head.members
+            JSONValue.writeList(Array(0...members.count), "{", "}", into: &out, indent: indent, depth: 2) {
+                place, out in
+                guard place == members.count else {
+                    JSONValue.writeString(members[place].key, into: &out)
+                    out += ": "
+                    return members[place].value.write(into: &out, indent: indent, depth: 3)
+                }
+                out += "\"modules\": "
+                JSONValue.writeList(Array(modules.indices), "[", "]", into: &out, indent: indent, depth: 3) {
+                    index, out in
+                    module(index).write(into: &out, indent: indent, depth: 4)
+                }
+            }
+        }
+
+        private func module(_ index: Int) -> JSONValue {
+            let module = modules[index]
+            var object: JSONObject = [
+                "module": .string(module.module), "factor": .real(module.factor),
+                "expected_error": .real(module.expectedError),
+            ]
+            if let outcome = outcomes?[index].outcome {
+                object["changed"] = .integer(outcome.changedCount)
+                object["weights"] = .integer(outcome.weightCount)
+            }
+            return .object(object)
+        }
+    }
 
     /// The record in a base's directory; without one, a record of no merges.
     package static func read(inDirectory directory: String) throws -> MergeRecord {
@@ -75,17 +114,6 @@ package struct MergeRecord: Sendable {
     mutating func add(
         _ part: MergePlan.Part, report: MergeReport.Part? = nil, digest: String, basePath: String, baseDigest: String
     ) {
-        let modules = part.modules.enumerated().map { index, module -> JSONValue in
-            var object: JSONObject = [
-                "module": .string(module.module), "factor": .real(module.factor),
-                "expected_error": .real(module.expectedError),
-            ]
-            if let outcome = report?.modules[index].outcome {
-                object["changed"] = .integer(outcome.changedCount)
-                object["weights"] = .integer(outcome.weightCount)
-            }
-            return .object(object)
-        }
         var merge: JSONObject = [
             "tspeft": .string(ToolVersion.current),
             "adapter": .object([
@@ -97,14 +125,34 @@ package struct MergeRecord: Sendable {
             "statistics": part.source.map { .string($0) } ?? .null,
         ]
         if let report { merge["largest_change"] = .real(report.total.largestChange) }
-        merge["modules"] = .array(modules)
-        merges.append(.object(merge))
+        added.append(Added(head: merge, modules: part.modules, outcomes: report?.modules))
     }
 
-    private var json: JSONValue { .object(["format": .integer(Self.format), "merges": .array(merges)]) }
+    /// Whether there is no merge.
+    package var isEmpty: Bool { merges.isEmpty && added.isEmpty }
+
+    private func text(indent: Int?) -> String {
+        var out = ""
+        JSONValue.writeList([false, true], "{", "}", into: &out, indent: indent, depth: 0) { isList, out in
+            guard isList else {
+                out += "\"format\": \(Self.format)"
+                return
+            }
+            out += "\"merges\": "
+            let places = Array(0..<merges.count + added.count)
+            JSONValue.writeList(places, "[", "]", into: &out, indent: indent, depth: 1) { place, out in
+                if place < merges.count {
+                    merges[place].write(into: &out, indent: indent, depth: 2)
+                } else {
+                    added[place - merges.count].write(into: &out, indent: indent)
+                }
+            }
+        }
+        return out
+    }
 
     /// The file's text.
-    var text: String { json.text(indent: 2) + "\n" }
+    var text: String { text(indent: 2) + "\n" }
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String {

@@ -120,7 +120,9 @@ struct TargetCoverage {
             let path = String(name.dropLast(weight.count))
             let shape = base.shape(of: name) ?? []
             guard shape.count != 1, isMeant(path, name, shape),
-                !configuration.modulesToSave.contains(where: { TargetMatch.name($0, matches: path) })
+                !configuration.modulesToSave.contains(where: { entry in
+                    Self.owners(of: path).contains { TargetMatch.name(entry, matches: $0) }
+                })
             else { return nil }
             return LinearModule(path: path, outputSize: 1, inputSize: 1)
         }
@@ -183,6 +185,11 @@ struct TargetCoverage {
     /// What a name of a list of targets may be to mean a path: the path, and all that stands behind one of its dots.
     private static func endings(of path: String) -> [String] {
         [path] + path.utf8.indices.filter { path.utf8[$0] == dot }.map { String(path[path.utf8.index(after: $0)...]) }
+    }
+
+    /// A module and those that it lies in.
+    private static func owners(of path: String) -> [String] {
+        path.utf8.indices.filter { path.utf8[$0] == dot }.map { String(path[..<$0]) } + [path]
     }
 
     /// The parts of a name. By bytes: by characters it takes several times as long, and files have many thousand names.
