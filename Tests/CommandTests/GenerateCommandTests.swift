@@ -77,7 +77,7 @@ import Testing
         ("-p a --stop ''", "--stop needs a text"), ("-p a --beams 0", "--beams must be at least 1"),
         ("-p a --beams 4 --temperature 1", "--beams 4 takes the likeliest text"),
         ("-p a --beams 4000", "beams is 4000"), ("-p a --min-p 2", "min-p is 2.0; a number from 0 to 1 is needed"),
-        ("-p a --repetition-penalty -1", "repetition-penalty is -1.0; a number above 0 is needed"),
+        ("-p a --repetition-penalty=-1", "repetition-penalty is -1.0; a number above 0 is needed"),
     ])
     func whatCannotBeIsOneSentence(options: String, sentence: String) throws {
         let outcome = try run("$T \(model) \(options)", in: packageRoot)

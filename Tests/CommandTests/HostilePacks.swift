@@ -80,6 +80,9 @@ private enum Packs {
     static let model = safetensorsFile(
         header: #"{"a":{"dtype":"U8","shape":[64],"data_offsets":[0,64]}}"#, data: [UInt8](repeating: 7, count: 64))
 
+    static let otherAdapter = safetensorsFile(
+        header: #"{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#, data: [UInt8](repeating: 0, count: 64))
+
     static func spoilt(_ bytes: [UInt8], fromEnd place: Int, _ value: UInt8) -> [UInt8] {
         var bytes = bytes
         bytes[bytes.count - place] = value
@@ -280,7 +283,7 @@ extension Hostile {
         pack(
             "tensors of another adapter", "x.tspeft.zst", "is missing",
             archive: {
-                try Packs.adapter(replacing: [Packs.tensors: Packs.model])
+                try Packs.adapter(replacing: [Packs.tensors: Packs.otherAdapter])
             }),
     ]
 

@@ -212,7 +212,8 @@ import Tokenization
                 $0.stopStrings = [stop]
             })
         #expect(!cut.text.contains(stop))
-        #expect(cut.report.end == .stopString || cut.report.end == .tokenLimit)
+        // Another beam may have ended by itself.
+        #expect([.stopString, .tokenLimit, .endToken].contains(cut.report.end))
     }
 
     @Test func optionsThatCannotBeAreRefusedBeforeAnythingIsRead() throws {

@@ -93,8 +93,8 @@ import Training
     @Test func theBestAdapterStaysBesideTheLast() throws {
         try training { tiny in
             // What the records never say becomes less likely, the more of them are learned.
-            let others = tiny.path("others.jsonl")
-            try writeFile(others, Array(#"{"text": "~~ || ^^ && %% ## @@ ;; == ++ ~~ ^^"}"#.utf8))
+            let others = tiny.folder + "/others.jsonl"
+            try writeFile(others, #"{"text": "~~ || ^^ && %% ## @@ ;; == ++ ~~ ^^"}"#)
             let request = tiny.request("run") {
                 $0.evaluationPath = others
                 $0.evaluationInterval = 1
