@@ -54,6 +54,9 @@ import Testing
     @Test(arguments: Hostile.packs) func packIsRefused(_ hostile: Hostile) throws {
         try check(hostile, others: ["merge BASE --adapter Y -o new", "convert Y -o new"])
     }
+    @Test(arguments: Hostile.foreignPacks) func packOfAnotherAdapterIsRefused(_ hostile: Hostile) throws {
+        try check(hostile)
+    }
     @Test(arguments: Hostile.packedModels) func packedModelIsRefused(_ hostile: Hostile) throws {
         try check(
             hostile,

@@ -280,12 +280,20 @@ extension Hostile {
             archive: {
                 try Packs.adapter(replacing: [Packs.tensors: GGUFBuilder.bytes(UInt64(1) << 63) + Array("{}".utf8)])
             }),
-        pack(
-            "tensors of another adapter", "x.tspeft.zst", "is missing",
-            archive: {
-                try Packs.adapter(replacing: [Packs.tensors: Packs.otherAdapter])
-            }),
     ]
+
+    /// The tensors of another adapter: a merge, which takes more than linear layers, misses those that there should be;
+    /// a conversion, which takes no more, refuses those that there are.
+    static let foreignPacks = [
+        ("inspect X.tspeft.zst", Int32(65), "is missing"),
+        ("merge BASE --adapter X.tspeft.zst -o new", 65, "is missing"),
+        ("convert X.tspeft.zst -o new", 69, "is not a tensor of the method lora"),
+    ].map { command, status, words in
+        Hostile("tensors of another adapter", command, status, ["x.tspeft.zst", words]) { path in
+            let adapter = try Packs.adapter(replacing: [Packs.tensors: Packs.otherAdapter])
+            try writeFile(path + ".tspeft.zst", Packs.seekable(adapter))
+        }
+    }
 
     private static func packed(
         _ name: String, _ words: String..., status: Int32 = 65, needsRelease: Bool = false,
