@@ -25,7 +25,8 @@ extension AdapterDirectory {
         // A merge can give an output head that is the embedding a weight of its own.
         // A merge can scale a bias together with its layer's output, which a forward pass leaves as it is.
         let linear = base.specifications.linearModules(withTiedHead: true).map {
-            LinearModule(path: $0.path, outputSize: $0.outputSize, inputSize: $0.inputSize)
+            LinearModule(
+                path: $0.path, outputSize: $0.outputSize, inputSize: $0.inputSize, isOfMixture: $0.isOfMixture)
         }
         let known = NameSet(linear.map(\.path))
         guard base.graphProblem == nil, extras.isEmpty,

@@ -90,7 +90,7 @@ package final class TextGenerator {
             throw .unsuitableData(
                 path: request.basePath,
                 problem: session.tokenizer.chatTemplateProblem.map { Wording($0) }
-                    ?? "the model has no chat template; leave \(.chat) out")
+                    ?? "the model has no chat template and cannot chat; texts can be given without \(.chat)")
         }
         return template
     }

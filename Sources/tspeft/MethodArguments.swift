@@ -93,7 +93,15 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
         case .integer:
             return single(Option<Int?>(name: name, help: help)) { .integer($0) }
         case .number:
-            return single(Option<Double?>(name: name, help: help)) { .real($0) }
+            let wrapper = Option<Double?>(
+                name: name, help: help,
+                transform: { text in
+                    guard let value = Double(text), value.isFinite else {
+                        throw ValidationError("'\(text)' is no number")
+                    }
+                    return value
+                })
+            return single(wrapper) { .real($0) }
         case .text:
             return single(Option<String?>(name: name, help: help)) { .string($0) }
         case .word(let words):
@@ -107,9 +115,9 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
                 })
             return single(wrapper) { .string($0) }
         case .integers:
-            return pairs(option.key, name, help, "rank") { Int($0).map { .integer($0) } }
+            return pairs(name, help, "rank") { Int($0).map { .integer($0) } }
         case .numbers:
-            return pairs(option.key, name, help, "number") { Double($0).map { .real($0) } }
+            return pairs(name, help, "number") { Double($0).flatMap { $0.isFinite ? .real($0) : nil } }
         }
     }
 
@@ -123,23 +131,22 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
 
     /// An option `name=value` that can be repeated; of a name that is given twice, the first counts.
     private static func pairs(
-        _ key: String, _ name: NameSpecification, _ help: ArgumentHelp, _ what: String,
-        _ json: @escaping (String) -> JSONValue?
+        _ name: NameSpecification, _ help: ArgumentHelp, _ what: String,
+        _ json: @escaping @Sendable (String) -> JSONValue?
     ) -> Argument {
-        let wrapper = Option<[String]>(wrappedValue: [], name: name, help: help)
+        let wrapper = Option<[String]>(
+            wrappedValue: [], name: name, help: help,
+            transform: { text in
+                _ = try NamedValue(text, what, json)
+                return text
+            })
         return Argument(wrapper: wrapper) { container, place in
             let texts = try container.decode(Option<[String]>.self, forKey: place).wrappedValue
             if texts.isEmpty { return nil }
             return .object(
                 try texts.reduce(into: JSONObject()) { object, text in
-                    guard let mark = text.lastIndex(of: "="), mark != text.startIndex else {
-                        throw ValidationError("'\(text)' should have the form name=value")
-                    }
-                    let (pattern, value) = (String(text[..<mark]), String(text[text.index(after: mark)...]))
-                    guard let json = json(value) else {
-                        throw ValidationError("\(OptionWords.option(ofMethodKey: key)) \(text): \(value) is no \(what)")
-                    }
-                    if object[pattern] == nil { object[pattern] = json }
+                    let named = try NamedValue(text, what, json)
+                    if object[named.name] == nil { object[named.name] = named.value }
                 })
         }
     }
@@ -179,4 +186,21 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
 
 extension String {
     fileprivate var droppingDashes: String { String(drop { $0 == "-" }) }
+}
+
+/// A value `name=value` of an option. Taken apart by the parser's transform and once more afterwards, since the parser
+/// words only what is wrong with a single value.
+private struct NamedValue {
+    let name: String
+    let value: JSONValue
+
+    /// Throws `ValidationError` where the text is no such value, or `json` makes nothing of it, which then is no `what`.
+    init(_ text: String, _ what: String, _ json: (String) -> JSONValue?) throws {
+        guard let mark = text.lastIndex(of: "="), mark != text.startIndex else {
+            throw ValidationError("'\(text)' should have the form name=value")
+        }
+        let value = String(text[text.index(after: mark)...])
+        guard let json = json(value) else { throw ValidationError("\(value) is no \(what)") }
+        (name, self.value) = (String(text[..<mark]), json)
+    }
 }

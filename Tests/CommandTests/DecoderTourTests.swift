@@ -40,6 +40,7 @@ import Testing
             #expect(trained.output.contains("mean sparsity"))
             let evaluated = try succeed("eval base --adapter tuned --data \(data) --limit 4 --threads 1")
             #expect(evaluated.output.contains("accuracy"))
+            _ = try succeed("merge base --adapter tuned -o whole --dtype f32")
             _ = try succeed("rank-modules tuned --keep 50% -o half.json")
             _ = try succeed("prune tuned --keep 50% -o pruned")
             let merged = try succeed("merge base --adapter pruned -o merged --dtype f32")

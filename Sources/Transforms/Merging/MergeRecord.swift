@@ -49,6 +49,13 @@ package struct MergeRecord: Sendable {
             }
         }
 
+        /// The same as a value.
+        var json: JSONValue {
+            var members = head
+            members["modules"] = .array(modules.indices.map(module))
+            return .object(members)
+        }
+
         private func module(_ index: Int) -> JSONValue {
             let module = modules[index]
             var object: JSONObject = [
@@ -156,7 +163,8 @@ package struct MergeRecord: Sendable {
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String {
-        JSONValue.object(["format": .integer(Self.format), "merges": .array(merges.map(Self.planned))]).text()
+        let planned = (merges + added.map(\.json)).map(Self.planned)
+        return JSONValue.object(["format": .integer(Self.format), "merges": .array(planned)]).text()
     }
 
     /// A merge without what was measured when it was written.

@@ -76,8 +76,6 @@ extension TrainRequest {
         text.add("save-every", training.checkpointInterval)
         text.add("keep-checkpoints", keptCheckpoints)
         text.add("log-every", training.logInterval)
-        text.add("tensorboard", eventFolder)
-        text.add("csv", tablePath)
         text.add("max-length", loading.maxLength)
         text.add("train-on-prompt", if: !loading.promptMasking)
         text.add("no-end-of-text", if: !loading.endOfText)
