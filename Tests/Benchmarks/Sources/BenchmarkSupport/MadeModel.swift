@@ -106,7 +106,7 @@ extension MadeModel {
         }
         return MadeModel(
             tensors: tensors,
-            configuration: #"{"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"}"# + "\n",
+            configuration: #"{"architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2"}"# + "\n",
             shardBytes: 1_000_000_000)
     }
 }
