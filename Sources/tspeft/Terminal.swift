@@ -174,7 +174,7 @@ enum Terminal {
     static func leaveClean() {
         // What another thread has begun to write comes before the line's end, and nothing after it.
         isLeaving.store(true, ordering: .sequentiallyConsistent)
-        usleep(20_000)
+        if isResultShown { usleep(20_000) }
         if isMidLine.load(ordering: .relaxed) {
             write("\n", to: STDERR_FILENO)
         } else if progressLine.withLockIfAvailable({ $0 != nil }) ?? true, isInteractive {

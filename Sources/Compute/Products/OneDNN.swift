@@ -17,7 +17,7 @@ final class OneDNN {
     /// Multiplications from which on a product is shared out: waking a thread that sleeps takes some microseconds, and on
     /// a machine that has other work much longer, in which one thread has done as much. Depends on the shapes alone, so
     /// the bits of a product do not depend on the machine's load.
-    private static let sharedWork = 1 << 20
+    private static let sharedWork = Double(1 << 20)
 
     /// A CPU engine and its stream; where oneDNN cannot make them, every product fails.
     init() {
@@ -67,11 +67,8 @@ final class OneDNN {
         var hasBias = false
         var scale: Float = 1
 
-        /// How much there is to do; saturates.
-        var multiplications: Int {
-            let (rows, overflows) = m.multipliedReportingOverflow(by: n)
-            return overflows ? .max : rows.multipliedReportingOverflow(by: k).overflow ? .max : rows * k
-        }
+        /// How much there is to do.
+        var multiplications: Double { Double(m) * Double(n) * Double(k) }
 
         var description: String {
             "[\(m), \(k)] x [\(k), \(n)] of \(left.dtype.rawValue) and \(right.dtype.rawValue) into \(result.dtype.rawValue)"
