@@ -1,7 +1,4 @@
-import ArgumentParser
-import CheckpointIO
-
-/// A command's arguments, as the parser describes them.
+/// A command's arguments by their names, of what `CommandFacts` tells of it.
 struct CommandShape {
     /// An option, a flag or a positional argument.
     struct Argument {
@@ -25,11 +22,9 @@ struct CommandShape {
 
     /// The shape of a command of the program; nil where there is none of that name.
     init?(of name: String) {
-        let found = RootCommand.configuration.subcommands.first { $0.configuration.commandName == name }
-        guard let found else { return nil }
+        guard let facts = CommandFacts.program.command(name) else { return nil }
         command = name
-        let tool = try? JSONValue.parse(Array(found._dumpHelp().utf8))
-        arguments = (tool?["command"]?["arguments"]?.arrayValue ?? []).compactMap(Argument.init)
+        arguments = facts.arguments.map(Argument.init)
     }
 
     /// The option with the long name `name`, such as `learning-rate`.
@@ -45,16 +40,10 @@ struct CommandShape {
 }
 
 extension CommandShape.Argument {
-    fileprivate init?(_ json: JSONValue) {
-        guard let kind = json["kind"]?.stringValue else { return nil }
-        let names = (json["names"]?.arrayValue ?? []).compactMap { name -> String? in
-            guard let text = name["name"]?.stringValue else { return nil }
-            return name["kind"]?.stringValue == "long" ? "--" + text : "-" + text
-        }
-        let long = names.first { $0.hasPrefix("--") }
+    fileprivate init(_ facts: CommandFacts.Argument) {
+        let option = facts.names.first { $0.hasPrefix("--") } ?? facts.names.first
         self.init(
-            name: (long ?? names.first).map { String($0.drop { $0 == "-" }) } ?? json["valueName"]?.stringValue ?? "",
-            spellings: kind == "positional" ? [] : names, isFlag: kind == "flag",
-            isRepeating: json["isRepeating"]?.boolValue ?? false)
+            name: option.map { String($0.drop { $0 == "-" }) } ?? facts.valueName, spellings: facts.names,
+            isFlag: facts.kind == .flag, isRepeating: facts.isRepeating)
     }
 }
