@@ -31,16 +31,7 @@ final class EventFile: RunRecord {
 
     func begin(after step: Int?) throws(CheckpointError) {
         guard mkdir(folder, 0o777) == 0 || errno == EEXIST else { throw creationFailure(folder, errno) }
-        var isNew = true
-        try file.open(
-            keeping: step.map { step in
-                { bytes in
-                    let kept = Self.keptCount(of: bytes, upTo: step)
-                    isNew = kept == 0
-                    return kept
-                }
-            })
-        if isNew {
+        if try file.open(after: step, keeping: Self.keptCount) {
             var event = ProtocolMessage()
             event.add(1, double: now())
             event.add(3, bytes: Array("brain.Event:2".utf8))

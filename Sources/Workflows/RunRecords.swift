@@ -31,11 +31,14 @@ final class GrowingFile {
         if descriptor >= 0 { close(descriptor) }
     }
 
-    /// Opens the file with what `keeping` says of its bytes, or with nothing, and adds to its end from then on.
-    func open(keeping: (([UInt8]) -> Int)?) throws(CheckpointError) {
+    /// Opens the file and adds to its end from then on: empty, or where a run goes on after `step`, with as many of its
+    /// bytes as `keptCount` says that tell of steps up to there. Gives whether nothing was kept.
+    func open(
+        after step: Int?, keeping keptCount: (_ bytes: [UInt8], _ step: Int) -> Int
+    ) throws(CheckpointError) -> Bool {
         let kept: Int
-        if let keeping, pathKind(path) != .nothing {
-            kept = keeping(try readSmallFile(path, limit: 1 << 30))
+        if let step, pathKind(path) != .nothing {
+            kept = keptCount(try readSmallFile(path, limit: 1 << 30), step)
         } else {
             kept = 0
         }
@@ -46,6 +49,7 @@ final class GrowingFile {
         guard retryingOnInterrupt({ ftruncate(descriptor, kept) }) == 0 else {
             throw .writeFailed(path: path, code: errno)
         }
+        return kept == 0
     }
 
     /// Adds bytes.
@@ -76,16 +80,7 @@ final class StepTable: RunRecord {
     var place: String { file.path }
 
     func begin(after step: Int?) throws(CheckpointError) {
-        var isNew = true
-        try file.open(
-            keeping: step.map { step in
-                { bytes in
-                    let kept = Self.keptCount(of: bytes, upTo: step)
-                    isNew = kept == 0
-                    return kept
-                }
-            })
-        if isNew { try file.append(Array(Self.header.utf8)) }
+        if try file.open(after: step, keeping: Self.keptCount) { try file.append(Array(Self.header.utf8)) }
     }
 
     /// The bytes of whole lines that tell of steps up to `step`; 0 for a file that is no such table.
