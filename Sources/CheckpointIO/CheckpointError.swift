@@ -131,6 +131,17 @@ package func joinedPath(_ directory: String, _ name: String) -> String {
     directory.hasSuffix("/") ? directory + name : directory + "/" + name
 }
 
+/// The path from the root on, without `.` and `..`; links are not followed.
+package func absolutePath(_ path: String) -> String {
+    let start = path.utf8.first == UInt8(ascii: "/") ? nil : getcwd(nil, 0)
+    defer { free(start) }
+    var parts: [Substring] = []
+    for part in joinedPath(start.map { String(cString: $0) } ?? "", path).split(separator: "/") {
+        if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
+    }
+    return "/" + parts.joined(separator: "/")
+}
+
 /// The directory that holds `path`: `.` for a bare name, `/` for an entry of the root.
 package func parentDirectory(of path: String) -> String {
     var parts = path.split(separator: "/")

@@ -125,6 +125,10 @@ package enum Parameter: Sendable, Hashable {
     case validationSplit
     /// Evaluations without a lower loss that end a run.
     case earlyStop
+    /// The folder of a run's figures for TensorBoard.
+    case eventFolder
+    /// The table of a run's figures.
+    case tablePath
     /// The factor on the updates of the adapter at a path.
     case adapterWeight(String)
 

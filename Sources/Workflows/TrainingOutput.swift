@@ -24,6 +24,11 @@ struct TrainingOutput {
     /// Digits of the step in a checkpoint's name.
     private static let stepDigits = 6
     private static let asideSuffix = ".replaced"
+    /// Files that a run leaves beside its checkpoints.
+    private static let ownFiles: Set = [
+        logFile, settingsFile, bestName, PEFTNames.configurationFile, PEFTNames.tensorFile, PEFTNames.modelCardFile,
+        PEFTNames.recordFile, PEFTNames.statisticsFile, TrainingState.recordFile, TrainingState.tensorFile,
+    ]
 
     /// Looks at what stands at the output before anything costly is done. Throws `outputExists` or `missing`.
     static func plan(_ request: TrainRequest) throws(WorkflowError) -> TrainingOutput {
@@ -89,6 +94,16 @@ struct TrainingOutput {
     static func checkpointName(_ step: Int) -> String {
         let digits = String(step)
         return checkpointPrefix + String(repeating: "0", count: max(0, stepDigits - digits.count)) + digits
+    }
+
+    /// Whether a run in `output` writes at `path` by itself: its directory, a file of its own, or what lies in a
+    /// checkpoint or in the best adapter. Both paths are absolute ones.
+    static func isOwn(_ path: String, in output: String) -> Bool {
+        if path.hasSameBytes(as: output) { return true }
+        let folder = Array((output + "/").utf8)
+        guard path.utf8.starts(with: folder) else { return false }
+        let name = path.utf8.dropFirst(folder.count).prefix { $0 != UInt8(ascii: "/") }
+        return name.starts(with: checkpointPrefix.utf8) || ownFiles.contains(String(Substring(name)))
     }
 
     /// The step of a checkpoint's name; nil for another name.

@@ -1,5 +1,4 @@
 import ArgumentParser
-@preconcurrency import Glibc
 import TSPEFT
 
 struct TrainCommand: ParsableCommand {
@@ -54,28 +53,6 @@ struct TrainCommand: ParsableCommand {
             throw ValidationError(
                 "--adapter takes the adapter as it is, so \(newAdapter.given[0]) cannot be given with it; leave "
                     + "--adapter out to make a new one")
-        }
-        try checkFigures()
-    }
-
-    /// Figures go beside what the run writes, and not into it.
-    private func checkFigures() throws {
-        let output = absolutePath(inputs.output)
-        let figures = [("--csv", place.csv), ("--tensorboard", place.tensorboard)].compactMap { name, path in
-            path.map { (name: name, given: $0, path: absolutePath($0)) }
-        }
-        if figures.count == 2, figures[0].path == figures[1].path {
-            throw ValidationError("--csv and --tensorboard are the same place, '\(figures[0].given)'")
-        }
-        for (name, given, path) in figures where path == output || path.hasPrefix(output + "/") {
-            let inside = path.dropFirst(output.count + 1)
-            let first = String(inside.prefix { $0 != "/" })
-            let ownFiles = ["log.jsonl", "config.yaml", "adapter_config.json", "adapter_model.safetensors"]
-            guard
-                first.isEmpty || ownFiles.contains(first) || first.hasPrefix("checkpoint-") || first == "best"
-                    || ["README.md", "tspeft.json", "training_state.json", "statistics.safetensors"].contains(first)
-            else { continue }
-            throw ValidationError("\(name) '\(given)' is where the run writes its own files; give it another name")
         }
     }
 
@@ -140,15 +117,4 @@ struct TrainCommand: ParsableCommand {
         Terminal.result("memory of tensors  \(byteText(report.peakTensorBytes))")
         Terminal.result("written to         \(inputs.output)")
     }
-}
-
-/// The path from the root on, without `.` and `..`; links are not followed.
-private func absolutePath(_ path: String) -> String {
-    let start = path.hasPrefix("/") ? nil : getcwd(nil, 0)
-    defer { free(start) }
-    var parts: [Substring] = []
-    for part in ((start.map { String(cString: $0) + "/" } ?? "") + path).split(separator: "/") {
-        if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
-    }
-    return "/" + parts.joined(separator: "/")
 }

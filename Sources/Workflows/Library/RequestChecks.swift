@@ -1,4 +1,5 @@
 import Adapters
+import CheckpointIO
 import TensorCore
 import Training
 
@@ -51,6 +52,7 @@ extension TrainRequest {
         if evaluationsWithoutGain != nil, evaluationInterval == nil {
             throw .conflict("\(.earlyStop) counts evaluations along the way: give \(.evaluationInterval) too")
         }
+        try checkFigures()
         if training.validationSplit != nil {
             guard evaluationPaths.isEmpty else {
                 throw .conflict("\(.validationSplit) or \(.evaluationData) can be given, not both")
@@ -67,6 +69,20 @@ extension TrainRequest {
         ] where value != nil {
             throw .conflict(
                 "\(parameter) needs \(.evaluationData) or \(.validationSplit), the records to evaluate on")
+        }
+    }
+
+    /// Throws `conflict` where figures would go where the run writes its own files, or all into one place.
+    private func checkFigures() throws(WorkflowError) {
+        let figures = [(Parameter.tablePath, tablePath), (.eventFolder, eventFolder)].compactMap { parameter, path in
+            path.map { (parameter: parameter, given: $0, path: absolutePath($0)) }
+        }
+        if figures.count == 2, figures[0].path.hasSameBytes(as: figures[1].path) {
+            throw .conflict("\(.tablePath) and \(.eventFolder) are the same place, '\(figures[0].given)'")
+        }
+        let output = absolutePath(outputPath)
+        for (parameter, given, path) in figures where TrainingOutput.isOwn(path, in: output) {
+            throw .conflict("\(parameter) '\(given)' is where the run writes its own files; give it another name")
         }
     }
 

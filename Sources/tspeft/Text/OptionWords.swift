@@ -77,6 +77,8 @@ enum OptionWords {
         case .evaluationLimit: "--eval-limit"
         case .validationSplit: "--val-split"
         case .earlyStop: "--early-stop"
+        case .eventFolder: "--tensorboard"
+        case .tablePath: "--csv"
         case .adapterWeight(let path): "the weight in --adapter \(path)"
         }
     }
