@@ -2,6 +2,7 @@
 #define TSPEFT_ATTENTION_RULE_H
 // Who sees whom, by the places of queries and keys in their run. Both ends of what a query sees rise with its place, and
 // so do both ends of what a key is seen by.
+#include "dropout_stream.h"
 #include "include/tspeft_compute.h"
 
 static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -37,6 +38,11 @@ static inline size_t queries_begin(const tspeft_attention_rule *rule, size_t pla
 /// ... to before here.
 static inline size_t queries_end(const tspeft_attention_rule *rule, size_t place, size_t count) {
     return range_end(place, rule->before, rule->block, count);
+}
+
+/// The key of the dropout of a row's probabilities in a head.
+static inline dropout_block_key probability_block(const tspeft_attention *call, size_t row, size_t head) {
+    return dropout_block(call->rule.dropout_key, (uint32_t)(row * call->heads + head));
 }
 
 #endif

@@ -1,7 +1,7 @@
 import TensorCore
 
-/// A whole weight matrix [rows, columns] that is trained as it is, without an adapter: value and gradient in F32, and
-/// the copy that is computed with.
+/// A whole weight that is trained as it is, without an adapter, a matrix [rows, columns] or a vector: value and gradient
+/// in F32, and the copy that is computed with.
 ///
 /// Owns all three; the gradient is made when it is first asked for, so evaluation never has one.
 package final class TrainableWeight {
@@ -17,7 +17,7 @@ package final class TrainableWeight {
 
     /// A weight with `value`, F32, which it takes over.
     package init(_ value: Tensor, _ context: ComputeContext) {
-        precondition(value.dtype == .f32 && value.shape.count == 2)
+        precondition(value.dtype == .f32 && value.shape.count <= 2)
         self.value = value
         self.context = context
         rounded = context.weightType == .f32 ? value : context.tensor(value.shape, context.weightType)

@@ -39,6 +39,10 @@ struct AttentionCase {
     var softcap: Float = 0
     /// A score without a value for each head.
     var sinks: [Float]?
+    /// What is added to the scores, [length, prefix + length], of a case with one head.
+    var bias: [Float]?
+    /// Dropout of the probabilities.
+    var dropout: (rate: Float, key: UInt64)?
 
     /// Rows before and behind the segment that no kernel may touch.
     static let margin = 3
@@ -79,7 +83,7 @@ struct AttentionCase {
     }
 
     /// The operands of a call that writes to `out` and `lse`.
-    func call(out: Buffer, lse: Buffer?, sinks: Buffer?) -> tspeft_attention {
+    func call(out: Buffer, lse: Buffer?, sinks: Buffer?, bias: Buffer? = nil) -> tspeft_attention {
         func matrix(_ buffer: Buffer, _ stride: Int) -> tspeft_matrix {
             tspeft_matrix(data: buffer.pointer, stride: stride)
         }
@@ -90,49 +94,64 @@ struct AttentionCase {
             head_size: headSize,
             rule: tspeft_attention_rule(
                 before: reach(pattern.before), after: reach(pattern.after), block: pattern.block, scale: scale,
-                softcap: softcap, sinks: sinks.map { UnsafePointer($0.floatPointer) }))
+                softcap: softcap, sinks: sinks.map { UnsafePointer($0.floatPointer) },
+                bias: bias.map { UnsafePointer($0.floatPointer) }, bias_stride: prefix + length,
+                dropout_rate: dropout?.rate ?? 0, dropout_key: dropout?.key ?? 0))
     }
 
     /// Output and log-sum-exp, in matrices of -7, written in calls for `headRanges`.
     func forward(_ level: KernelLevel, headRanges: [Range<Int>]? = nil) -> (out: Buffer, lse: Buffer) {
         let out = Buffer([Float](repeating: -7, count: q.count), element)
         let lse = Buffer([Float](repeating: -7, count: lseCount)), scratch = scratch
-        let sinks = sinks.map { Buffer($0) }
-        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks))
+        let (sinks, bias) = (sinks.map { Buffer($0) }, bias.map { Buffer($0) })
+        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks, bias: bias))
         for range in headRanges ?? [0..<heads] {
             level.kernels.attention_forward(
                 &call, &segment, range.lowerBound, range.upperBound, scratch.floatPointer)
         }
-        withExtendedLifetime((sinks, scratch.values)) {}
+        withExtendedLifetime((sinks, bias, scratch.values)) {}
         return (out, lse)
     }
 
     /// Gradients, in matrices of -7.
     func backward(_ level: KernelLevel, out: Buffer, lse: Buffer, ranges: [Range<Int>]? = nil)
-        -> (dq: Buffer, dk: Buffer, dv: Buffer)
+        -> (dq: Buffer, dk: Buffer, dv: Buffer, dbias: Buffer?)
     {
         let dq = Buffer([Float](repeating: -7, count: q.count), element), scratch = scratch
         let dk = Buffer([Float](repeating: -7, count: k.count), element)
         let dv = Buffer([Float](repeating: -7, count: k.count), element)
-        let sinks = sinks.map { Buffer($0) }
-        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks))
+        let (sinks, biases) = (sinks.map { Buffer($0) }, bias.map { Buffer($0) })
+        let dbias = bias.map { Buffer([Float](repeating: -7, count: $0.count)) }
+        var (segment, call) = (segment, call(out: out, lse: lse, sinks: sinks, bias: biases))
         var gradients = tspeft_attention_gradients(
             dout: tspeft_matrix(data: dout.pointer, stride: queryStride),
             dq: tspeft_matrix(data: dq.pointer, stride: queryStride),
             dk: tspeft_matrix(data: dk.pointer, stride: keyStride),
-            dv: tspeft_matrix(data: dv.pointer, stride: keyStride))
+            dv: tspeft_matrix(data: dv.pointer, stride: keyStride), dbias: dbias?.floatPointer)
         for range in ranges ?? [0..<keyValueHeads] {
             level.kernels.attention_backward(
                 &call, &gradients, &segment, range.lowerBound, range.upperBound, scratch.floatPointer)
         }
-        withExtendedLifetime((sinks, scratch.values)) {}
-        return (dq, dk, dv)
+        withExtendedLifetime((sinks, biases, scratch.values)) {}
+        return (dq, dk, dv, dbias)
+    }
+
+    /// What the probability of a query's key in a head is multiplied with.
+    func kept(query: Int, head: Int, key: Int) -> Double {
+        guard let dropout else { return 1 }
+        let (one, out) = (Buffer([1]), Buffer(count: 1))
+        let block = UInt64((Self.margin + query) * heads + head)
+        tspeft_dropout(
+            one.pointer, out.pointer, Element.f32.rawValue, 1, block << 32 + UInt64(key), dropout.key, dropout.rate)
+        return Double(out.values[0])
     }
 }
 
 /// Attention from its definition, in double: softmax(scores) v row by row, and the derivatives of its sums.
 struct AttentionReference {
     var out, lse, dq, dk, dv: [Double]
+    /// The gradient of the bias, [length, prefix + length], -7 where a query does not see the key.
+    var dbias: [Double]
 
     /// The matrices of `attention` with the segment's rows computed and -7 elsewhere; gradients only where asked for.
     init(_ attention: AttentionCase, gradients: Bool = false) {
@@ -149,6 +168,8 @@ struct AttentionReference {
         dq = out
         dk = [Double](repeating: -7, count: k.count)
         dv = dk
+        let keyCount = attention.prefix + attention.length
+        dbias = [Double](repeating: -7, count: attention.length * keyCount)
         if dout != nil {
             for row in margin..<margin + attention.length {
                 for column in 0..<attention.keyValueHeads * size {
@@ -160,6 +181,9 @@ struct AttentionReference {
         for head in 0..<attention.heads {
             for j in 0..<attention.length {
                 let first = (margin + j) * attention.queryStride + head * size
+                let places = (0..<keyCount).filter {
+                    attention.pattern.shows(query: attention.prefix + j, key: $0)
+                }
                 let rows =
                     ((0..<attention.prefix).map { Int(segment.prefix_start) + $0 }
                     + (0..<attention.length).map { margin + $0 }).enumerated()
@@ -171,10 +195,12 @@ struct AttentionReference {
                     return sum
                 }
                 let cap = Double(attention.softcap)
-                let scores = keys.map { key in
+                let scores = zip(keys, places).map { key, place in
                     let score = scale * dot(q, k, key)
-                    return cap == 0 ? score : cap * tanh(score / cap)
+                    let bias = attention.bias.map { Double($0[j * keyCount + place]) } ?? 0
+                    return (cap == 0 ? score : cap * tanh(score / cap)) + bias
                 }
+                let kept = places.map { attention.kept(query: j, head: head, key: $0) }
                 let sink = attention.sinks.map { Double($0[head]) } ?? -.infinity
                 let largest = max(scores.max() ?? 0, sink)
                 let sum = scores.reduce(exp(sink - largest)) { $0 + exp($1 - largest) }
@@ -182,19 +208,20 @@ struct AttentionReference {
                 let p = scores.map { exp($0 - largest) / sum }
                 for i in 0..<size { out[first + i] = 0 }
                 for (n, key) in keys.enumerated() {
-                    for i in 0..<size { out[first + i] += p[n] * v[key + i] }
+                    for i in 0..<size { out[first + i] += p[n] * kept[n] * v[key + i] }
                 }
                 guard let dout else { continue }
-                let dp = keys.map { dot(dout, v, $0) }
+                let dp = zip(keys, kept).map { dot(dout, v, $0) * $1 }
                 let mean = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
                 for i in 0..<size { dq[first + i] = 0 }
                 for (n, key) in keys.enumerated() {
                     let slope = cap == 0 ? 1 : 1 - (scores[n] / cap) * (scores[n] / cap)
                     let ds = p[n] * (dp[n] - mean) * scale * slope
+                    dbias[j * keyCount + places[n]] = p[n] * (dp[n] - mean)
                     for i in 0..<size {
                         dq[first + i] += ds * k[key + i]
                         dk[key + i] += ds * q[first + i]
-                        dv[key + i] += p[n] * dout[first + i]
+                        dv[key + i] += p[n] * kept[n] * dout[first + i]
                     }
                 }
             }

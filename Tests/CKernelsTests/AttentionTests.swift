@@ -65,9 +65,11 @@ import Testing
         }
     }
 
-    @Test(arguments: [Float(0), 1.5]) func theFormulasAreTheSlopesOfTheDefinition(softcap: Float) {
+    @Test(arguments: [Float(0), 1.5], [false, true])
+    func theFormulasAreTheSlopesOfTheDefinition(softcap: Float, drops: Bool) {
         var attention = AttentionCase(headSize: 8, length: 5, heads: 2, keyValueHeads: 1)
         attention.softcap = softcap
+        if drops { attention.dropout = (0.4, 7) }
         if softcap != 0 {
             attention.pattern = Pattern(name: "1 to both sides", before: 1, after: 1)
             attention.sinks = [0.5, -1]
@@ -139,6 +141,53 @@ import Testing
                 #expect(largestDifference(gradients.dk.values, wanted.dk.values) < 2e-5, "\(level) \(length)")
                 #expect(largestDifference(gradients.dv.values, wanted.dv.values) < 2e-5, "\(level) \(length)")
             }
+        }
+    }
+
+    /// A bias of each score, of few queries and of several blocks, seen everywhere and in a band.
+    @Test(arguments: [Pattern.all[4], Pattern.all[5], .causal], Element.activations)
+    func biasesAreAddedAndHaveTheirGradients(pattern: Pattern, element: Element) {
+        for (length, prefix) in [(1, 0), (3, 2), (13, 0), (53, 0), (13, 61)] {
+            var attention = AttentionCase(
+                headSize: 20, length: length, prefix: prefix, heads: 1, keyValueHeads: 1, element: element,
+                pattern: pattern)
+            var numbers = Numbers(seed: 52)
+            attention.bias = numbers.floats(length * (prefix + length), 3)
+            agrees(attention)
+        }
+    }
+
+    /// Dropout of the probabilities, whose masks are those of `tspeft_dropout`.
+    @Test(arguments: [Pattern.all[4], Pattern.all[5], .causal], Element.activations)
+    func probabilitiesAreDropped(pattern: Pattern, element: Element) {
+        for (length, heads) in [(1, 4), (2, 1), (13, 4), (53, 2)] {
+            var attention = AttentionCase(
+                headSize: 20, length: length, heads: heads, keyValueHeads: 1, element: element, pattern: pattern)
+            attention.dropout = (0.3, 99)
+            agrees(attention)
+            guard heads == 1 else { continue }
+            attention.bias = [1, -2, 0.5, 0]
+            agrees(attention)
+        }
+    }
+
+    /// Every level's results against the definition.
+    private func agrees(_ attention: AttentionCase) {
+        let expected = AttentionReference(attention, gradients: attention.prefix == 0)
+        let plain = attention.forward(.plain)
+        for level in KernelLevel.all {
+            let found = attention.forward(level)
+            let (name, rounding) = ("\(level) \(attention.length) \(attention.prefix)", attention.element.rounding)
+            #expect(agree(found.out.values, expected.out, tolerance: rounding + 3e-6), "\(name)")
+            #expect(agree(found.lse.values, expected.lse, tolerance: 3e-6), "\(name)")
+            guard attention.prefix == 0 else { continue }
+            let gradients = attention.backward(level, out: plain.out, lse: plain.lse)
+            let tolerance = attention.element == .f32 ? 1e-5 : 2e-2
+            #expect(agree(gradients.dq.values, expected.dq, tolerance: tolerance), "\(name)")
+            #expect(agree(gradients.dk.values, expected.dk, tolerance: tolerance), "\(name)")
+            #expect(agree(gradients.dv.values, expected.dv, tolerance: rounding + 1e-5), "\(name)")
+            guard let dbias = gradients.dbias else { continue }
+            #expect(agree(dbias.values, expected.dbias, tolerance: tolerance), "\(name)")
         }
     }
 

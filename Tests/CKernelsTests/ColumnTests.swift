@@ -119,7 +119,7 @@ import Testing
             // A few units of single precision; near 0 the functions lose what 1 + exp or 1 + erf rounds away.
             #expect(agree(out.values, x.values.map { value(Double($0)) }, tolerance: 5e-7), "size \(size)")
             let gradient = Buffer(numbers.floats(size, 2)), dx = Buffer(count: size)
-            tspeft_activation_backward(kind, x.floatPointer, gradient.floatPointer, dx.floatPointer, size)
+            tspeft_activate_backward(kind, x.floatPointer, gradient.floatPointer, dx.floatPointer, size)
             let h = 1e-6
             let expected = zip(x.values, gradient.values).map { x, gradient in
                 Double(gradient) * (value(Double(x) + h) - value(Double(x) - h)) / (2 * h)

@@ -60,6 +60,73 @@ import Testing
         }
     }
 
+    @Test(arguments: KernelLevel.all, normTypes)
+    func layerNormIsOffTheMeanByTheDeviation(level: KernelLevel, types: (input: Element, output: Element)) {
+        let (input, element) = types
+        var numbers = Numbers(seed: 15)
+        for width in oddSizes where width > 0 {
+            for hasBias in [false, true] {
+                let x = Buffer(numbers.floats(3 * width, 5).map { $0 + 2 }, input)
+                let weight = Buffer(numbers.floats(width)), bias = Buffer(numbers.floats(width))
+                let out = Buffer(count: 3 * width, element), mean = Buffer(count: 3), inverse = Buffer(count: 3)
+                var norm = tspeft_layernorm(
+                    weight: weight.floatPointer, bias: hasBias ? bias.floatPointer : nil, eps: 1e-3)
+                level.kernels.layernorm_forward(
+                    x.pointer, input.rawValue, &norm, out.pointer, element.rawValue, mean.floatPointer,
+                    inverse.floatPointer, 3, width)
+                let expected = layerNorm(x.values.map(Double.init), weight.values, hasBias ? bias.values : nil)
+                #expect(agree(out.values, expected, tolerance: element.rounding * 1.01 + 2e-6, floor: 1e-1))
+            }
+        }
+    }
+
+    @Test(arguments: KernelLevel.all, normTypes)
+    func layerNormAddsItsGradient(level: KernelLevel, types: (input: Element, output: Element)) {
+        let (input, element) = types
+        var numbers = Numbers(seed: 16)
+        for width in oddSizes where width > 1 {
+            let x = Buffer(numbers.floats(2 * width, 2).map { $0 + 1 }, input), weight = Buffer(numbers.floats(width))
+            let dout = Buffer(numbers.floats(2 * width), element), dx = Buffer(numbers.floats(2 * width), input)
+            let before = dx.values, out = Buffer(count: 2 * width), mean = Buffer(count: 2), inverse = Buffer(count: 2)
+            var norm = tspeft_layernorm(weight: weight.floatPointer, bias: nil, eps: 1e-3)
+            level.kernels.layernorm_forward(
+                x.pointer, input.rawValue, &norm, out.pointer, Element.f32.rawValue, mean.floatPointer,
+                inverse.floatPointer, 2, width)
+            level.kernels.layernorm_backward(
+                x.pointer, input.rawValue, weight.floatPointer, mean.floatPointer, inverse.floatPointer, dout.pointer,
+                element.rawValue, dx.pointer, 2, width)
+            let (x64, d64) = (x.values.map(Double.init), dout.values.map(Double.init))
+            func loss(_ x: [Double]) -> Double {
+                zip(layerNorm(x, weight.values, nil), d64).reduce(0) { $0 + $1.0 * $1.1 }
+            }
+            let found = dx.values
+            for i in Set([0, width - 1, width, 2 * width - 1, width / 2]) {
+                let h = 1e-5
+                var (up, down) = (x64, x64)
+                up[i] += h
+                down[i] -= h
+                let slope = (loss(up) - loss(down)) / (2 * h)
+                // In bf16 the sum is rounded once.
+                let rounding = input == .f32 ? 0 : input.rounding * abs(Double(found[i]))
+                #expect(abs(Double(found[i]) - Double(before[i]) - slope) < 1e-5 * max(1, abs(slope)) + 1.01 * rounding)
+            }
+        }
+    }
+
+    /// LayerNorm with an epsilon of 1e-3, from its definition.
+    private func layerNorm(_ x: [Double], _ weight: [Float], _ bias: [Float]?) -> [Double] {
+        let width = weight.count
+        return stride(from: 0, to: x.count, by: width).flatMap { first in
+            let row = x[first..<first + width]
+            let mean = row.reduce(0, +) / Double(width)
+            let squares = row.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(width)
+            let scale = 1 / (squares + Double(Float(1e-3))).squareRoot()
+            return row.enumerated().map { index, value in
+                (value - mean) * scale * Double(weight[index]) + (bias.map { Double($0[index]) } ?? 0)
+            }
+        }
+    }
+
     private func rmsNorm(_ x: [Double], _ weight: [Float], epsilon: Double) -> [Double] {
         let width = weight.count
         return stride(from: 0, to: x.count, by: width).flatMap { first in

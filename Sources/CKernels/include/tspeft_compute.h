@@ -21,6 +21,21 @@ void tspeft_rmsnorm_forward(const void *x, int x_dtype, const float *weight, flo
 void tspeft_rmsnorm_backward(const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout,
                              int dtype, void *dx, size_t rows, size_t width);
 
+/// The constants of a LayerNorm: weight and bias float [width]; NULL stands for ones and for zeros.
+typedef struct {
+    const float *weight, *bias;
+    float eps;
+} tspeft_layernorm;
+
+/// LayerNorm: out = weight * (x - mean) * inv_std + bias, inv_std[i] = 1 / sqrt(mean((x_i - mean[i])^2) + eps). x is
+/// `x_dtype`, out is `dtype`.
+void tspeft_layernorm_forward(const void *x, int x_dtype, const tspeft_layernorm *norm, void *out, int dtype,
+                              float *mean, float *inv_std, size_t rows, size_t width);
+/// dx += the gradient with respect to x, both `x_dtype`, for the gradient `dout` (`dtype`) of the output; the weight,
+/// NULL for ones, is frozen.
+void tspeft_layernorm_backward(const void *x, int x_dtype, const float *weight, const float *mean,
+                               const float *inv_std, const void *dout, int dtype, void *dx, size_t rows, size_t width);
+
 /// Element (i, j) of a matrix is element i * stride + j from `data` on.
 typedef struct {
     void *data;
@@ -116,15 +131,22 @@ void tspeft_add_scaled_columns(void *dst, const void *src, const float *factors,
 /// x_ij += factor row_values[j].
 void tspeft_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width);
 
-/// Non-linearities of narrow layers; the last is exact (erf), as PyTorch's default.
-enum { TSPEFT_TANH = 0, TSPEFT_RELU = 1, TSPEFT_SILU = 2, TSPEFT_GELU = 3 };
+/// Non-linearities: gelu exact (erf), as PyTorch's default, and in the form with tanh; quick gelu is x / (1 +
+/// exp(-1.702 x)).
+enum { TSPEFT_TANH = 0, TSPEFT_RELU = 1, TSPEFT_SILU = 2, TSPEFT_GELU = 3, TSPEFT_GELU_TANH = 4, TSPEFT_QUICK_GELU = 5 };
 /// f(x) and f'(x).
 float tspeft_activation(int kind, float x);
 float tspeft_activation_slope(int kind, float x);
 /// out = f(x); out may be x.
 void tspeft_activate(int kind, const float *x, float *out, size_t count);
 /// dx = dout f'(x); dx may be dout.
-void tspeft_activation_backward(int kind, const float *x, const float *dout, float *dx, size_t count);
+void tspeft_activate_backward(int kind, const float *x, const float *dout, float *dx, size_t count);
+
+/// out = f(x) * factor, elementwise; a factor of NULL stands for ones. Where there is none out may be x.
+void tspeft_activation_forward(int kind, const void *x, const void *factor, void *out, int dtype, size_t count);
+/// dx <- dout factor f'(x), and dfactor <- dout f(x) where there is a factor (written, not added).
+void tspeft_activation_backward(int kind, const void *x, const void *factor, const void *dout, void *dx, void *dfactor,
+                                int dtype, size_t count);
 
 /// dst[i] = src[indices[i]], rows of `row_bytes` bytes.
 void tspeft_gather_rows(const void *src, const int32_t *indices, void *dst, size_t count, size_t row_bytes);
@@ -159,10 +181,20 @@ typedef struct {
 ///
 /// A score s = scale <q, k> becomes softcap tanh(s / softcap) where softcap is not 0. Where sinks are given, float
 /// [heads], each query of head h has one further key with that score and a value of 0; nothing is their gradient.
+///
+/// Where a bias is given, float rows of bias_stride, bias[i * bias_stride + j] is added to the score of the segment's
+/// query i and the key at place j, behind the cap; it is that of the one head that the call is for.
+///
+/// Where dropout_rate is not 0 the probabilities behind the softmax pass tspeft_dropout: that of a query's row r, head h
+/// and the key at place j is element j of the block of 2^32 elements number r * heads + h of dropout_key's stream.
 typedef struct {
     size_t before, after, block;
     float scale, softcap;
     const float *sinks;
+    const float *bias;
+    size_t bias_stride;
+    float dropout_rate;
+    uint64_t dropout_key;
 } tspeft_attention_rule;
 
 /// The operands of attention: q, out [.., heads * head_size]; k, v [.., kv_heads * head_size], all `dtype`. Query head h
@@ -176,9 +208,10 @@ typedef struct {
     tspeft_attention_rule rule;
 } tspeft_attention;
 
-/// Gradients with the shapes of out, q, k and v.
+/// Gradients with the shapes of out, q, k and v, and of the bias where there is one: written where a query sees a key.
 typedef struct {
     tspeft_matrix dout, dq, dk, dv;
+    float *dbias;
 } tspeft_attention_gradients;
 
 /// Floats of scratch that one call of tspeft_attention_forward/backward needs for segments with at most

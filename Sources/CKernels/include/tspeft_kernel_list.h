@@ -22,6 +22,14 @@
            (const void *x, int x_dtype, const float *weight, const float *inv_rms, const void *dout, int dtype,        \
             void *dx, size_t rows, size_t width),                                                                      \
            (x, x_dtype, weight, inv_rms, dout, dtype, dx, rows, width))                                                \
+    KERNEL(void, layernorm_forward,                                                                                    \
+           (const void *x, int x_dtype, const tspeft_layernorm *norm, void *out, int dtype, float *mean,               \
+            float *inv_std, size_t rows, size_t width),                                                                \
+           (x, x_dtype, norm, out, dtype, mean, inv_std, rows, width))                                                 \
+    KERNEL(void, layernorm_backward,                                                                                   \
+           (const void *x, int x_dtype, const float *weight, const float *mean, const float *inv_std,                  \
+            const void *dout, int dtype, void *dx, size_t rows, size_t width),                                         \
+           (x, x_dtype, weight, mean, inv_std, dout, dtype, dx, rows, width))                                          \
     KERNEL(void, rope,                                                                                                 \
            (tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows),            \
            (src, dst, dtype, rotation, rows))                                                                          \
@@ -47,6 +55,13 @@
     KERNEL(void, gelu_mul_backward,                                                                                    \
            (const void *gate, const void *up, const void *dout, void *dgate, void *dup, int dtype, size_t count),      \
            (gate, up, dout, dgate, dup, dtype, count))                                                                 \
+    KERNEL(void, activation_forward,                                                                                   \
+           (int kind, const void *x, const void *factor, void *out, int dtype, size_t count),                          \
+           (kind, x, factor, out, dtype, count))                                                                       \
+    KERNEL(void, activation_backward,                                                                                  \
+           (int kind, const void *x, const void *factor, const void *dout, void *dx, void *dfactor, int dtype,         \
+            size_t count),                                                                                             \
+           (kind, x, factor, dout, dx, dfactor, dtype, count))                                                         \
     KERNEL(void, scale, (const void *src, void *dst, int dtype, float factor, size_t count),                           \
            (src, dst, dtype, factor, count))                                                                           \
     KERNEL(void, add, (void *dst, int dst_dtype, const void *src, int dtype, size_t count),                            \

@@ -19,6 +19,21 @@ static float capped(const tspeft_attention_rule *rule, float score) {
     return rule->softcap != 0 ? rule->softcap * tanhf(score / rule->softcap) : score;
 }
 
+/// What a probability is multiplied with: 0 where it is dropped, else what makes up for those that are.
+static float kept(const tspeft_attention *call, size_t row, size_t head, size_t key) {
+    float rate = call->rule.dropout_rate;
+    if (rate == 0) return 1;
+    uint32_t bits = dropout_bits(probability_block(call, row, head), (uint32_t)key);
+    return bits < dropout_threshold(rate) ? 0 : dropout_scale(rate);
+}
+
+/// The score of a segment's query `j` and the key at place `key`.
+static float score_of(const tspeft_attention *call, size_t j, size_t q_first, size_t key, size_t key_first) {
+    const tspeft_attention_rule *rule = &call->rule;
+    float score = rule->scale * dot(call->q, q_first, call->k, key_first, call->dtype, call->head_size);
+    return capped(rule, score) + (rule->bias ? rule->bias[j * rule->bias_stride + key] : 0);
+}
+
 void plain_attention_forward(const tspeft_attention *call, const tspeft_attention_segment *segment, size_t head_begin,
                              size_t head_end, float *scratch) {
     const tspeft_attention_rule *rule = &call->rule;
@@ -34,7 +49,7 @@ void plain_attention_forward(const tspeft_attention *call, const tspeft_attentio
             float largest = rule->sinks ? rule->sinks[head] : -INFINITY;
             for (size_t key = begin; key < end; key++) {
                 size_t key_first = key_row(segment, key) * call->k.stride + kv_column;
-                scores[key] = capped(rule, rule->scale * dot(call->q, first, call->k, key_first, call->dtype, size));
+                scores[key] = score_of(call, j, first, key, key_first);
                 if (scores[key] > largest) largest = scores[key];
             }
             float denominator = rule->sinks ? expf(rule->sinks[head] - largest) : 0;
@@ -42,6 +57,7 @@ void plain_attention_forward(const tspeft_attention *call, const tspeft_attentio
             for (size_t key = begin; key < end; key++) {
                 float p = expf(scores[key] - largest);
                 denominator += p;
+                p *= kept(call, row, head, key);
                 size_t value_first = key_row(segment, key) * call->v.stride + kv_column;
                 for (size_t i = 0; i < size; i++) sum[i] += p * get(call->v.data, call->dtype, value_first + i);
             }
@@ -67,10 +83,17 @@ static void backward_query(const tspeft_attention *call, const tspeft_attention_
     for (size_t key = keys_begin(rule, j); key < keys_end(rule, j, queries); key++) {
         size_t key_row = (size_t)segment->key_start + key;
         size_t k_first = key_row * call->k.stride + kv_column, v_first = key_row * call->v.stride + kv_column;
-        float score = capped(rule, rule->scale * dot(call->q, q_first, call->k, k_first, dtype, size));
+        float score = score_of(call, j, q_first, key, k_first), share = kept(call, row, head, key);
         float p = expf(score - call->lse[row * call->heads + head]);
-        float dp = dot(gradients->dout, dout_first, call->v, v_first, dtype, size);
-        float ds = p * (dp - mean) * rule->scale;
+        float dp = dot(gradients->dout, dout_first, call->v, v_first, dtype, size) * share;
+        float ds = p * (dp - mean);
+        if (rule->bias) {
+            size_t place = j * rule->bias_stride + key;
+            gradients->dbias[place] = ds;
+            score -= rule->bias[place];
+        }
+        ds *= rule->scale;
+        p *= share;
         if (rule->softcap != 0) ds *= 1 - score / rule->softcap * (score / rule->softcap);
         for (size_t i = 0; i < size; i++) {
             dv_sum[key * size + i] += p * get(gradients->dout.data, dtype, dout_first + i);

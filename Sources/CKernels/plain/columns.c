@@ -1,5 +1,3 @@
-#include <math.h>
-
 #include "plain.h"
 
 void plain_add_scaled_columns(void *dst, const void *src, const float *factors, int dtype, size_t rows, size_t width) {
@@ -30,36 +28,4 @@ void plain_column_dots(const void *a, const void *b, int dtype, float *sums, siz
 
 void plain_add_to_rows(void *x, int dtype, const float *row_values, float factor, size_t rows, size_t width) {
     for (size_t i = 0; i < rows * width; i++) put(x, dtype, i, get(x, dtype, i) + factor * row_values[i % width]);
-}
-
-float tspeft_activation(int kind, float x) {
-    switch (kind) {
-        case TSPEFT_TANH: return tanhf(x);
-        case TSPEFT_RELU: return x > 0 ? x : x == x ? 0 : x;
-        case TSPEFT_GELU: return 0.5f * x * (1 + erff(x * 0.70710678f));
-        default: return x / (1 + expf(-x));
-    }
-}
-
-float tspeft_activation_slope(int kind, float x) {
-    switch (kind) {
-        case TSPEFT_TANH: {
-            float y = tanhf(x);
-            return 1 - y * y;
-        }
-        case TSPEFT_RELU: return x > 0 ? 1 : 0;
-        case TSPEFT_GELU: return 0.5f * (1 + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
-        default: {
-            float sigmoid = 1 / (1 + expf(-x));
-            return sigmoid * (1 + x * (1 - sigmoid));
-        }
-    }
-}
-
-void tspeft_activate(int kind, const float *x, float *out, size_t count) {
-    for (size_t i = 0; i < count; i++) out[i] = tspeft_activation(kind, x[i]);
-}
-
-void tspeft_activation_backward(int kind, const float *x, const float *dout, float *dx, size_t count) {
-    for (size_t i = 0; i < count; i++) dx[i] = dout[i] * tspeft_activation_slope(kind, x[i]);
 }

@@ -34,6 +34,50 @@ void plain_rmsnorm_backward(const void *x, int x_dtype, const float *weight, con
     }
 }
 
+static float weight_at(const float *weight, size_t j) { return weight ? weight[j] : 1; }
+
+void plain_layernorm_forward(const void *x, int x_dtype, const tspeft_layernorm *norm, void *out, int dtype,
+                             float *mean, float *inv_std, size_t rows, size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        size_t row = i * width;
+        double sum = 0, squares = 0;
+        for (size_t j = 0; j < width; j++) sum += get(x, x_dtype, row + j);
+        double middle = sum / (double)width;
+        for (size_t j = 0; j < width; j++) {
+            double off = get(x, x_dtype, row + j) - middle;
+            squares += off * off;
+        }
+        mean[i] = (float)middle;
+        inv_std[i] = (float)(1 / sqrt(squares / (double)width + norm->eps));
+        for (size_t j = 0; j < width; j++) {
+            float normed = (get(x, x_dtype, row + j) - mean[i]) * inv_std[i];
+            put(out, dtype, row + j, weight_at(norm->weight, j) * normed + (norm->bias ? norm->bias[j] : 0));
+        }
+    }
+}
+
+// With x^ = (x - mean) s and g = w dy: dx = s (g - mean(g) - x^ mean(g x^)).
+void plain_layernorm_backward(const void *x, int x_dtype, const float *weight, const float *mean,
+                              const float *inv_std, const void *dout, int dtype, void *dx, size_t rows,
+                              size_t width) {
+    for (size_t i = 0; i < rows; i++) {
+        size_t row = i * width;
+        float s = inv_std[i];
+        double sum = 0, dot = 0;
+        for (size_t j = 0; j < width; j++) {
+            double g = (double)weight_at(weight, j) * get(dout, dtype, row + j);
+            sum += g;
+            dot += g * (get(x, x_dtype, row + j) - mean[i]) * s;
+        }
+        float shift = (float)(sum / (double)width), pull = (float)(dot / (double)width);
+        for (size_t j = 0; j < width; j++) {
+            float normed = (get(x, x_dtype, row + j) - mean[i]) * s;
+            float gradient = s * (weight_at(weight, j) * get(dout, dtype, row + j) - shift - normed * pull);
+            put(dx, x_dtype, row + j, get(dx, x_dtype, row + j) + gradient);
+        }
+    }
+}
+
 void plain_rope(tspeft_matrix src, tspeft_matrix dst, int dtype, const tspeft_rotation *rotation, size_t rows) {
     const tspeft_rotation r = *rotation;
     size_t half = r.turned / 2, step = r.in_pairs ? 2 : 1, apart = r.in_pairs ? 1 : half;

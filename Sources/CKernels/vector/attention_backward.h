@@ -1,7 +1,8 @@
 // Attention, backward, with the probabilities computed again from the forward pass's log-sum-exp. With
 // P = exp(S - lse), S = scale Q K', and D = rowsum(dO * O):
 //     dV = P' dO      dP = dO V'      dS = P * (dP - D)      dQ = scale dS K      dK = scale dS' Q
-// and, where scores are capped, P from c tanh(S / c) and dS times its slope 1 - tanh(S / c)^2.
+// and, where scores are capped, P from c tanh(S / c) and dS times its slope 1 - tanh(S / c)^2. With dropout's mask M,
+// dV = (P * M)' dO and dP = M * (dO V'); D is what it was, since it is sum P * dP either way.
 
 typedef struct {
     const tspeft_attention *operands;
@@ -41,6 +42,17 @@ INLINE void score_gradients(float *p_rows, float *ds_rows, size_t key, size_t de
             v_store(p_rows, TSPEFT_F32, i * BLOCK + j, LANES, p);
             v_store(ds_rows, TSPEFT_F32, i * BLOCK + j, LANES, ds);
         }
+    }
+}
+
+/// Writes 6 rows of gradients of scores of the keys [key, keys) as those of the bias, where its row sees the key.
+static void store_bias_gradients(const float *ds_rows, float *dbias, const tile_rows *rows, size_t key,
+                                 const size_t *begins, const size_t *ends) {
+    size_t stride = rows->operands->rule.bias_stride;
+    for (size_t i = 0; i < TILE_ROWS && rows->query + i < rows->queries; i++) {
+        size_t begin = larger(begins[i], key), end = smaller(ends[i], key + BLOCK);
+        float *target = dbias + (rows->query + i) * stride;
+        for (size_t j = begin; j < end; j++) target[j] = ds_rows[i * BLOCK + j - key];
     }
 }
 
@@ -106,6 +118,9 @@ static void backward_head(const backward_call *call, size_t head) {
                          BLOCK, p_rows, BLOCK, 0);
                 multiply(seen_vectors, width, dout_block + row * pitch, pitch, 1, call->values_transposed + key * width,
                          BLOCK, ds_rows, BLOCK, 0);
+                tile_rows rows = {operands, head, start + row, call->queries, first};
+                if (rule->bias) add_bias(p_rows, seen_vectors, &rows, key, call->queries);
+                if (rule->dropout_rate != 0) drop_probabilities(ds_rows, seen_vectors, &rows, key);
                 // A cap of 0 as a constant, so that the loop without one has nothing of it.
                 if (rule->softcap != 0)
                     score_gradients(p_rows, ds_rows, key, depth, seen.begin + row, seen.end + row, rule->softcap,
@@ -113,6 +128,9 @@ static void backward_head(const backward_call *call, size_t head) {
                 else
                     score_gradients(p_rows, ds_rows, key, depth, seen.begin + row, seen.end + row, 0, lse + row,
                                     means + row);
+                if (rule->bias)
+                    store_bias_gradients(ds_rows, call->gradients->dbias, &rows, key, seen.begin + row, seen.end + row);
+                if (rule->dropout_rate != 0) drop_probabilities(p_rows, seen_vectors, &rows, key);
                 multiply(vectors, depth, ds_rows, BLOCK, 1, call->keys + key * pitch, pitch, dq_block + row * pitch,
                          pitch, 1);
             }

@@ -53,6 +53,47 @@ static void cap_scores(float *scores, size_t vectors, float softcap) {
         }
 }
 
+/// The numbers of the 6 rows of a tile of a segment's queries: row i is that of query `query` + i, or of the last one.
+typedef struct {
+    const tspeft_attention *operands;
+    size_t head, query, queries, first_row;
+} tile_rows;
+
+INLINE size_t tile_query(const tile_rows *rows, size_t i) {
+    return rows->query + i < rows->queries ? rows->query + i : rows->queries - 1;
+}
+
+/// Adds the bias of the keys [key, keys) to 6 rows of scores of the keys from `key` on.
+static void add_bias(float *scores, size_t vectors, const tile_rows *rows, size_t key, size_t keys) {
+    const tspeft_attention_rule *rule = &rows->operands->rule;
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        const float *bias = rule->bias + tile_query(rows, i) * rule->bias_stride + key;
+        for (size_t j = 0; j < vectors * LANES && key + j < keys; j += LANES) {
+            vf sum = v_load(scores, TSPEFT_F32, i * BLOCK + j, LANES) + v_load(bias, TSPEFT_F32, j, keys - key - j);
+            v_store(scores, TSPEFT_F32, i * BLOCK + j, LANES, sum);
+        }
+    }
+}
+
+/// Drops some of 6 rows of probabilities of the keys from `key` on, or of their gradients.
+static void drop_probabilities(float *values, size_t vectors, const tile_rows *rows, size_t key) {
+    const tspeft_attention *operands = rows->operands;
+    uint64_t threshold = dropout_threshold(operands->rule.dropout_rate);
+    vf scale = v_set(dropout_scale(operands->rule.dropout_rate));
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        dropout_block_key block = probability_block(operands, rows->first_row + tile_query(rows, i), rows->head);
+        for (size_t j = 0; j < vectors; j++) {
+            vi bits = v_add_int(v_indices(), v_int((uint32_t)(key + j * LANES) + block.first));
+            v_dropout_mix(&bits, 1);
+            bits = v_xor(bits, v_int(block.second));
+            v_dropout_mix(&bits, 1);
+            vf x = v_load(values, TSPEFT_F32, i * BLOCK + j * LANES, LANES) * scale;
+            x = v_select(v_not_below(bits, v_int((uint32_t)threshold)), x, v_zero());
+            v_store(values, TSPEFT_F32, i * BLOCK + j * LANES, LANES, x);
+        }
+    }
+}
+
 /// The softmax of 6 rows of scores of the keys from `key` on, into probabilities in place, of which row i sees
 /// [begins[i], ends[i]) (maybe none of them); the running maxima and denominators are brought up to date, and the sums
 /// so far rescaled.
@@ -121,8 +162,11 @@ static void forward_blocks(const forward_call *call, size_t head, const float *k
                 float *group_sums = sums + row * pitch;
                 multiply(vectors, width, q_block + row * pitch, pitch, 1, keys + key * width, BLOCK, scores, BLOCK, 0);
                 if (rule->softcap != 0) cap_scores(scores, vectors, rule->softcap);
+                tile_rows rows = {operands, head, start + row, call->queries, (size_t)call->segment->query_start};
+                if (rule->bias) add_bias(scores, vectors, &rows, key, call->keys);
                 online_softmax(scores, vectors, key, seen.begin + row, seen.end + row, maxima + row,
                                denominators + row, group_sums, pitch);
+                if (rule->dropout_rate != 0) drop_probabilities(scores, vectors, &rows, key);
                 multiply(pitch / LANES, depth, scores, BLOCK, 1, values + key * pitch, pitch, group_sums, pitch, 1);
             }
         for (size_t i = 0; i < count; i++) {
@@ -245,7 +289,7 @@ static void attention_forward(const tspeft_attention *operands, const tspeft_att
     for (size_t head = head_begin; head < head_end; head = group_end) {
         size_t kv_head = head / call.group;
         group_end = (kv_head + 1) * call.group < head_end ? (kv_head + 1) * call.group : head_end;
-        if (queries < FEW_QUERIES) {
+        if (queries < FEW_QUERIES && !operands->rule.bias && operands->rule.dropout_rate == 0) {
             forward_direct(&call, head, group_end, keys);
             continue;
         }

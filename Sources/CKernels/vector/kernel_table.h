@@ -2,6 +2,8 @@
 #include "exponential.h"
 #include "elementwise.h"
 #include "rows.h"
+#include "activations.h"
+#include "layer_norm.h"
 #include "columns.h"
 #include "linear_algebra.h"
 #include "tiles.h"

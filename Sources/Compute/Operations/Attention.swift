@@ -53,6 +53,19 @@ package enum Visibility: Sendable, Equatable {
     }
 }
 
+/// The dropout of attention's probabilities: each is dropped with the rate, the others multiplied by 1 / (1 - rate). The
+/// mask is that of the key: for row r of the queries, head h of H and the key at place j of its run, element j + 2^32
+/// (r H + h) of `ComputeContext.dropout`'s stream.
+package struct ProbabilityDropout: Sendable {
+    /// The rate, at least 0 and below 1.
+    package let rate: Float
+    /// What tells the mask from others.
+    package let key: UInt64
+
+    /// Dropout with a mask.
+    package init(rate: Float, key: UInt64) { (self.rate, self.key) = (rate, key) }
+}
+
 /// How attention scores a query against the keys that it sees.
 package struct AttentionScoring: Sendable {
     /// Which keys those are.
@@ -63,6 +76,8 @@ package struct AttentionScoring: Sendable {
     package var softcap: Float?
     /// For each query head the score of a further key that every query sees and whose value is 0; frozen.
     package var sinks: [Float]?
+    /// Dropout of the probabilities behind the softmax; nil for none.
+    package var dropout: ProbabilityDropout?
 
     /// Scores of causal attention unless told otherwise.
     package init(
@@ -112,7 +127,7 @@ extension Tape {
 }
 
 /// What attention reads and writes.
-private struct AttentionTensors {
+struct AttentionTensors {
     let q: Tensor
     let k: Tensor
     let v: Tensor
@@ -122,7 +137,7 @@ private struct AttentionTensors {
 }
 
 /// The tensors and numbers of one call of attention.
-private struct AttentionCall {
+struct AttentionCall {
     let tensors: AttentionTensors
     let shape: AttentionShape
     let scoring: AttentionScoring
@@ -144,7 +159,7 @@ private struct AttentionCall {
     }
 
     /// Hands `body` the operands as the kernels take them.
-    private func withOperands(_ body: (tspeft_attention) -> Void) {
+    func withOperands(_ body: (tspeft_attention) -> Void) {
         let reach = scoring.visibility.reach
         func run(_ sinks: UnsafePointer<Float>?) {
             body(
@@ -155,7 +170,8 @@ private struct AttentionCall {
                     rule: tspeft_attention_rule(
                         before: reach.before, after: reach.after, block: reach.block,
                         scale: scoring.scale ?? 1 / Float(shape.headSize).squareRoot(), softcap: scoring.softcap ?? 0,
-                        sinks: sinks)))
+                        sinks: sinks, bias: nil, bias_stride: 0, dropout_rate: scoring.dropout?.rate ?? 0,
+                        dropout_key: scoring.dropout?.key ?? 0)))
         }
         guard let sinks = scoring.sinks else { return run(nil) }
         sinks.withUnsafeBufferPointer { run($0.baseAddress) }
@@ -180,10 +196,7 @@ private struct AttentionCall {
     func gradients(_ dout: Tensor, _ context: ComputeContext) -> [Tensor] {
         let scratch = scratch(context)
         let part = scratch.count / context.threadCount
-        let gradients = [tensors.q, tensors.k, tensors.v].map { context.tensor($0.shape, $0.dtype) }
-        let targets = tspeft_attention_gradients(
-            dout: dout.kernelMatrix, dq: gradients[0].kernelMatrix, dk: gradients[1].kernelMatrix,
-            dv: gradients[2].kernelMatrix)
+        let (gradients, targets) = gradientTargets(dout, context)
         withOperands { operands in
             context.parallelItems(segments.count * shape.keyValueHeadCount) { item, thread in
                 var (operands, targets) = (operands, targets)
@@ -196,9 +209,18 @@ private struct AttentionCall {
         return withExtendedLifetime(dout) { gradients }
     }
 
+    /// Room for the gradients of q, k and v, and the same as the kernels take it.
+    func gradientTargets(_ dout: Tensor, _ context: ComputeContext) -> ([Tensor], tspeft_attention_gradients) {
+        let gradients = [tensors.q, tensors.k, tensors.v].map { context.tensor($0.shape, $0.dtype) }
+        let targets = tspeft_attention_gradients(
+            dout: dout.kernelMatrix, dq: gradients[0].kernelMatrix, dk: gradients[1].kernelMatrix,
+            dv: gradients[2].kernelMatrix, dbias: nil)
+        return (gradients, targets)
+    }
+
     /// Scratch memory, an equal part for each thread. A vector: behind the rows of a matrix there would be room that is
     /// cleared.
-    private func scratch(_ context: ComputeContext) -> Tensor {
+    func scratch(_ context: ComputeContext) -> Tensor {
         let queries = segments.reduce(0) { max($0, $1.query_count) }
         let keys = segments.reduce(0) { max($0, $1.query_count + $1.prefix_count) }
         // A multiple of 16 floats keeps each thread's part on cache lines of its own.
@@ -212,7 +234,7 @@ extension Tensor {
 }
 
 extension TokenLayout.Segment {
-    fileprivate var kernelSegment: tspeft_attention_segment {
+    var kernelSegment: tspeft_attention_segment {
         tspeft_attention_segment(
             query_start: Int64(queryStart), query_count: Int64(count), key_start: Int64(keyStart),
             prefix_start: Int64(prefixStart), prefix_count: Int64(prefixCount))

@@ -38,7 +38,7 @@ extension ComputeContext {
         precondition(x.shape == gradient.shape)
         let out = tensor(x.shape, .f32)
         parallel(x.count, grain: 1024) { range in
-            tspeft_activation_backward(
+            tspeft_activate_backward(
                 activation.kernelCode, x.floats + range.lowerBound, gradient.floats + range.lowerBound,
                 out.floats + range.lowerBound, range.count)
         }

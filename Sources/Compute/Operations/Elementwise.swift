@@ -217,13 +217,16 @@ extension ComputeContext {
         }
     }
 
+    /// Row `targetRow` of target += row `row` of source, of equal width; both F32 or BF16. On the calling thread.
+    func addRow(_ source: Tensor, _ row: Int, to target: Tensor, _ targetRow: Int) {
+        tspeft_add(
+            target.place(targetRow), target.dtype.kernelCode, source.place(row), source.dtype.kernelCode,
+            source.columns)
+    }
+
     private func addEachRow(of source: Tensor, to target: Tensor, _ targetRow: (Int) -> Int) {
         parallel(source.rows, grain: 16) { range in
-            for row in range {
-                tspeft_add(
-                    target.place(targetRow(row)), target.dtype.kernelCode, source.place(row),
-                    source.dtype.kernelCode, source.columns)
-            }
+            for row in range { addRow(source, row, to: target, targetRow(row)) }
         }
     }
 
