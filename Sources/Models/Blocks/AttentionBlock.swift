@@ -14,9 +14,19 @@ struct AttentionForm {
     var hasOutputGate = false
     /// Which keys are seen, and how they are scored.
     var scoring = AttentionScoring()
+    /// Dropout of the probabilities behind the softmax.
+    var dropout: HiddenDropout?
 
     /// The window of the layer; nil where it sees all tokens before.
     var window: Int? { if case .window(let size) = scoring.visibility { size } else { nil } }
+}
+
+/// The modules that an attention layer projects with.
+struct AttentionParts {
+    /// The projections of queries, keys and values: three, or one whose rows are theirs one behind the other.
+    var inputs: [ModulePart] = [.query, .key, .value]
+    /// The projection of what heads give.
+    var output = ModulePart.output
 }
 
 /// Self-attention with rotary position embedding: o(softmax(rotated q (rotated k)' scale) v), as its form says.
@@ -30,17 +40,27 @@ struct AttentionBlock: LayerBlock {
     var slots: [ProjectionSlot] { inputs + [output] }
     var window: Int? { form.window }
 
-    /// The attention of a layer whose projections have Llama's names.
+    /// The attention of a layer whose projections have Llama's names unless `parts` says otherwise.
     ///
     /// - Parameter fused: the module that projects queries, keys and values together, where there is one.
     init(
-        _ weights: LayerWeights, _ configuration: ModelConfiguration, _ form: AttentionForm, fused: ModulePart? = nil
+        _ weights: LayerWeights, _ configuration: ModelConfiguration, _ form: AttentionForm, fused: ModulePart? = nil,
+        parts: AttentionParts = AttentionParts()
     ) throws {
-        inputs = try (fused.map { [$0] } ?? [.query, .key, .value]).map { try weights.projection($0) }
-        output = try weights.projection(.output)
-        shape = AttentionShape(
-            headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
-            headSize: configuration.headSize)
+        self.init(
+            inputs: try (fused.map { [$0] } ?? parts.inputs).map { try weights.projection($0) },
+            output: try weights.projection(parts.output),
+            AttentionShape(
+                headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
+                headSize: configuration.headSize),
+            form)
+    }
+
+    /// Attention of these projections.
+    init(inputs: [ProjectionSlot], output: ProjectionSlot, _ shape: AttentionShape, _ form: AttentionForm) {
+        self.inputs = inputs
+        self.output = output
+        self.shape = shape
         self.form = form
     }
 
@@ -66,9 +86,11 @@ struct AttentionBlock: LayerBlock {
                 queries, form.queryRotary ?? rotary, positions: positions, headSize: shape.headSize)
             keys = tape.rotated(keys, rotary, positions: positions, headSize: shape.headSize)
         }
+        var scoring = form.scoring
+        scoring.dropout = form.dropout?.ofProbabilities(in: pass)
         var mixed =
             input.cache.map { attention(queries, keys, values, over: [$0] + $0.beside, input, on: tape) }
-            ?? tape.attention(q: queries, k: keys, v: values, shape, input.layout, scoring: form.scoring)
+            ?? tape.attention(q: queries, k: keys, v: values, shape, input.layout, scoring: scoring)
         if let gate {
             let heads = mixed.reshaped(gate.value.shape)
             mixed = tape.gatedProduct(.sigmoid, gate: gate, up: heads).reshaped(mixed.value.shape)

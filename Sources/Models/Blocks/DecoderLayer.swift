@@ -25,15 +25,20 @@ extension LayerBlock {
     var window: Int? { nil }
 }
 
-/// x + factor outputNorm(block(norm x)), with either norm or neither.
+/// x + factor outputNorm(block(norm x)), with either norm or neither; or sumNorm(x + block(x)), the norm behind the sum
+/// as encoders have it.
 struct Sublayer {
     /// The norm before the block.
-    var norm: RMSNorm?
+    var norm: (any Norm)?
     let block: any LayerBlock
     /// The norm behind it.
-    var outputNorm: RMSNorm?
+    var outputNorm: (any Norm)?
     /// What its output is multiplied by.
     var factor: Float = 1
+    /// Dropout of its output.
+    var dropout: HiddenDropout?
+    /// The norm of the sum.
+    var sumNorm: LayerNorm?
 
     func forward(_ stream: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
         let tape = pass.tape
@@ -41,7 +46,9 @@ struct Sublayer {
         var y = block.forward(x, input, in: pass)
         if let outputNorm { y = outputNorm.forward(y, on: tape) }
         if factor != 1 { y = tape.scaled(y, by: factor) }
-        return tape.residual(stream, plus: y)
+        if let dropout { y = dropout.forward(y, in: pass) }
+        let sum = tape.residual(stream, plus: y)
+        return sumNorm.map { $0.forward(sum, on: tape, in: .f32) } ?? sum
     }
 }
 
