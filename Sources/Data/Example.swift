@@ -1,9 +1,21 @@
+/// What is expected of a whole sequence.
+package enum SequenceLabel: Sendable, Equatable {
+    /// A class, by its place among the classes.
+    case index(Int32)
+    /// A number.
+    case value(Float)
+}
+
 /// One sequence to train on or to measure loss over.
 package struct Example: Sendable, Equatable {
     /// The token ids.
     package let tokens: [Int32]
     /// For each token whether it is to be predicted from those before it; false for the first.
     package let scored: [Bool]
+    /// Each token's type, which tells the two texts of a pair apart; nil where all are of type 0.
+    package let types: [Int32]?
+    /// What is expected of the sequence as a whole; nil for one that is scored by its tokens, or not at all.
+    package let label: SequenceLabel?
 
     /// A sequence; the first token counts as not scored, because nothing stands before it.
     ///
@@ -12,10 +24,23 @@ package struct Example: Sendable, Equatable {
         precondition(tokens.count == scored.count, "a flag for each token")
         self.tokens = tokens
         self.scored = scored.isEmpty ? [] : [false] + scored.dropFirst()
+        types = nil
+        label = nil
     }
 
-    /// How many tokens are scored.
-    package var scoredCount: Int { scored.reduce(into: 0) { $0 += $1 ? 1 : 0 } }
+    /// A sequence with what is expected of it as a whole, nil where that is not known; no token is scored.
+    ///
+    /// - Precondition: as many types as tokens, where there are types.
+    package init(tokens: [Int32], types: [Int32]? = nil, label: SequenceLabel?) {
+        precondition(types.map { $0.count == tokens.count } ?? true, "a type for each token")
+        self.tokens = tokens
+        scored = [Bool](repeating: false, count: tokens.count)
+        self.types = types
+        self.label = label
+    }
+
+    /// How many tokens are scored; 1 for a sequence that is scored as a whole.
+    package var scoredCount: Int { label == nil ? scored.reduce(into: 0) { $0 += $1 ? 1 : 0 } : 1 }
 }
 
 /// A question with its possible answers, to be chosen among by likelihood or looked for in generated text.

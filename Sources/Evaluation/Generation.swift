@@ -106,11 +106,12 @@ package final class Generator {
     /// The logits behind the last token of each run, [runs, vocabularySize]: as many runs of equal length, one after the
     /// other, as there are caches, `cache` and those beside it.
     private func logits(_ tokens: [Int32], _ cache: KeyValueCache) throws -> Tensor {
+        guard let head = model.head else { preconditionFailure("a language model generates") }
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
         let runs = 1 + cache.beside.count
         let rows = (1...runs).map { Int32($0 * (tokens.count / runs) - 1) }
-        let logits = tape.logits(hidden, head: model.head, rows: rows)
+        let logits = tape.logits(hidden, head: head, rows: rows)
         try model.context.throwFailure()
         return logits
     }

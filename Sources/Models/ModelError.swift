@@ -34,6 +34,12 @@ package enum ModelError: WordedError, Equatable {
     case unknownTensor(file: String, tensor: String)
     /// A text has a token that the embedding has no row for.
     case tokenBeyondEmbedding(file: String, token: Int, rows: Int)
+    /// A text is longer than the model has positions for.
+    case tooManyTokens(file: String, tokens: Int, limit: Int)
+    /// A head for sequences lacks a tensor that neither the base nor an adapter has.
+    case missingHead(file: String, tensor: String)
+    /// Several sequences were to be classified by a model that does not say which token fills up.
+    case noPaddingToken(file: String)
     /// A recorded base fingerprint cannot be read back.
     case badFingerprint(problem: String)
 
@@ -75,6 +81,14 @@ package enum ModelError: WordedError, Equatable {
         case .tokenBeyondEmbedding(let file, let token, let rows):
             "\(file): the text has the token \(token), but the model's embedding has \(rows) rows, for tokens below "
                 + "\(rows); the tokenizer is not this model's, or the embedding was not resized for its added tokens"
+        case .tooManyTokens(let file, let tokens, let limit):
+            "\(file): the text has \(tokens) tokens, but the model has positions for \(limit); limit it with \(.maxLength)"
+        case .missingHead(let file, let tensor):
+            "\(file): the head has no tensor '\(tensor)', and no adapter brings one; make an adapter that trains the whole "
+                + "head with \(.modulesToSave)"
+        case .noPaddingToken(let file):
+            "\(file): 'pad_token_id' is missing, without which the last token of a text is not known in a batch of several; "
+                + "set it in the model's configuration, or set \(.batchSize) to 1"
         case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
         }
     }
@@ -110,7 +124,7 @@ package enum ModelError: WordedError, Equatable {
             .notTrainableWhole, .weightsOfNoNumbers, .packedWeights, .unreadTensors(_, _, _, .otherArchitecture):
             .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
-            .badFingerprint, .unreadTensors:
+            .tooManyTokens, .missingHead, .noPaddingToken, .badFingerprint, .unreadTensors:
             .badData
         }
     }

@@ -1,13 +1,17 @@
-/// What a batch is scored against: some of its rows, and what is expected of each.
+/// What a batch is scored against: some of its rows, and what is expected of each. For an objective of whole sequences a
+/// row is one of what the model gives for sequences, in their order.
 package struct Labels: Sendable, Equatable {
     /// What is expected of a row.
     package enum Values: Sendable, Equatable {
-        /// A choice, such as the id of the token that follows.
+        /// A choice, such as the id of the token that follows, or a class.
         case ids([Int32])
+        /// A number.
+        case numbers([Float])
 
         fileprivate var count: Int {
             switch self {
             case .ids(let ids): ids.count
+            case .numbers(let numbers): numbers.count
             }
         }
     }

@@ -28,15 +28,20 @@ package struct TokenLayout: Sendable, Equatable {
     package let positions: [Int32]
     /// Runs that cover the rows.
     package let segments: [Segment]
+    /// The type of each row's token, which tells the two texts of a pair apart for a model that has types; nil where all
+    /// are of type 0.
+    package let types: [Int32]?
 
     /// A layout as given.
-    package init(positions: [Int32], segments: [Segment]) {
+    package init(positions: [Int32], segments: [Segment], types: [Int32]? = nil) {
+        precondition(types.map { $0.count == positions.count } ?? true, "a type for each row")
         self.positions = positions
         self.segments = segments
+        self.types = types
     }
 
     /// Sequences of these lengths end to end, each by itself.
-    package init(lengths: [Int]) {
+    package init(lengths: [Int], types: [Int32]? = nil) {
         var start = 0
         var runs: [Segment] = []
         var rows: [Int32] = []
@@ -45,7 +50,7 @@ package struct TokenLayout: Sendable, Equatable {
             rows += (0..<Int32(length))
             start += length
         }
-        self.init(positions: rows, segments: runs)
+        self.init(positions: rows, segments: runs, types: types)
     }
 
     /// Rows of the batch.

@@ -92,7 +92,7 @@ import Testing
                 let rows = tokens.indices.filter { !ends.contains($0) }
                 loss +=
                     tape.crossEntropy(
-                        hidden, head: adapted.model.head, rows: rows.map(Int32.init),
+                        hidden, head: adapted.model.head!, rows: rows.map(Int32.init),
                         targets: rows.map { tokens[$0 + 1] },
                         scale: 1 / Float(scored)
                     ).sum
@@ -140,7 +140,7 @@ import Testing
                 tokens, TokenLayout(lengths: sequences.map(\.count)), in: Pass(tape))
             let rows = tokens.indices.filter { $0 != 39 && $0 != 64 }
             let losses = tape.crossEntropy(
-                hidden, head: adapted.model.head, rows: rows.map(Int32.init), targets: rows.map { tokens[$0 + 1] },
+                hidden, head: adapted.model.head!, rows: rows.map(Int32.init), targets: rows.map { tokens[$0 + 1] },
                 scale: 1 / Float(rows.count))
             tape.runBackward()
             return (

@@ -104,7 +104,7 @@ import Testing
         // A changed value is computed with once the adapter is prepared.
         weight.value.copy(from: [Float](repeating: 3, count: weight.value.count))
         adapter.prepare()
-        #expect(model.head.copiedWeight.toArray().allSatisfy { $0 == 3 })
+        #expect(model.head!.copiedWeight.toArray().allSatisfy { $0 == 3 })
     }
 
     /// The error of checking against the base and of putting the adapter into a model.

@@ -81,7 +81,7 @@ package struct AdaptedModel {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(
             tokens, TokenLayout(lengths: sequences.map(\.count)), in: Pass(tape, observer: observer))
-        return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
+        return tape.logits(hidden, head: model.head!, rows: tokens.indices.map(Int32.init)).toArray()
     }
 
     /// The same of the bare base.

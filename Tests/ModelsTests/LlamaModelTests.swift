@@ -69,7 +69,7 @@ import Testing
     private func logits(_ model: any Model, _ tokens: [Int32], _ cache: KeyValueCache? = nil) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
-        return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
+        return tape.logits(hidden, head: model.head!, rows: tokens.indices.map(Int32.init)).toArray()
     }
 
     @Test(arguments: Variant.all) func logitsAreThoseOfTheDefinition(_ variant: Variant) throws {

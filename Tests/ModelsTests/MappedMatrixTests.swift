@@ -95,7 +95,7 @@ import Testing
         let checkpoint = try ModelCheckpoint.open(fixture("golden/llama-lora/model"))
         let context = ComputeContext(dtype: dtype)
         let model = try checkpoint.makeModel(context)
-        #expect(model.projections.allSatisfy { $0.frozen.matrix is MappedMatrix } && model.head.matrix is MappedMatrix)
+        #expect(model.projections.allSatisfy { $0.frozen.matrix is MappedMatrix } && model.head!.matrix is MappedMatrix)
         let norms = try (2 * checkpoint.configuration.layerCount + 1) * 512
         #expect(context.pool.usedBytes <= norms)
         let copied = try checkpoint.makeModel(context, .copied)

@@ -42,7 +42,7 @@ import Testing
         let tokens = (0..<12).map { Int32($0 * 31 % 400) }
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: [12]), in: Pass(tape))
-        return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
+        return tape.logits(hidden, head: model.head!, rows: tokens.indices.map(Int32.init)).toArray()
     }
 
     @Test(arguments: [

@@ -19,7 +19,7 @@ import Testing
             let model = try ModelCheckpoint.open(path).makeModel(ComputeContext(dtype: dtype, threadCount: 1))
             let tape = Tape(model.context, isRecording: false)
             let hidden = try model.forward(tokens, TokenLayout(lengths: [20]), in: Pass(tape))
-            return tape.logits(hidden, head: model.head, rows: tokens.indices.map(Int32.init)).toArray()
+            return tape.logits(hidden, head: model.head!, rows: tokens.indices.map(Int32.init)).toArray()
         }
         let squares = { (values: [Float]) in values.reduce(0.0) { $0 + Double($1) * Double($1) } }
         let error = (squares(zip(logits[0], logits[1]).map { $0 - $1 }) / squares(logits[0])).squareRoot()

@@ -54,7 +54,7 @@ struct TransformersResults {
     ) throws -> [Float] {
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
-        return tape.logits(hidden, head: model.head, rows: rows).toArray()
+        return tape.logits(hidden, head: model.head!, rows: rows).toArray()
     }
 
     private func greedyTokens(_ model: any Model, _ prompt: [Int32], count: Int) throws -> [Int32] {

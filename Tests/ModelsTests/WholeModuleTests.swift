@@ -40,7 +40,7 @@ import Testing
         let hidden = try model.forward(Self.tokens, TokenLayout(lengths: [6, 5]), in: Pass(tape))
         let rows: [Int32] = [0, 1, 2, 3, 4, 6, 7, 8, 9]
         let losses = tape.crossEntropy(
-            hidden, head: model.head, rows: rows, targets: rows.map { Self.tokens[Int($0) + 1] },
+            hidden, head: model.head!, rows: rows, targets: rows.map { Self.tokens[Int($0) + 1] },
             training: model.trainedHead)
         tape.runBackward()
         return losses.sum
@@ -50,7 +50,7 @@ import Testing
         let tape = Tape(model.context, isRecording: false)
         let hidden = try model.forward(
             Self.tokens, TokenLayout(lengths: [Self.tokens.count]), in: Pass(tape), cache: cache)
-        return tape.logits(hidden, head: model.head, rows: Self.tokens.indices.map(Int32.init)).toArray()
+        return tape.logits(hidden, head: model.head!, rows: Self.tokens.indices.map(Int32.init)).toArray()
     }
 
     @Test(arguments: WholeModule.allCases) func gradientIsThatOfDifferences(module: WholeModule) throws {

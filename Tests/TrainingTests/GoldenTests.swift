@@ -172,7 +172,7 @@ private final class GoldenRun {
         let batch = batches[0]
         let tape = Tape(context, isRecording: false)
         let hidden = try model.forward(batch.tokens, batch.layout, in: Pass(tape))
-        let logits = tape.logits(hidden, head: model.head, rows: batch.tokens.indices.map(Int32.init)).toArray()
+        let logits = tape.logits(hidden, head: model.head!, rows: batch.tokens.indices.map(Int32.init)).toArray()
         verdict.expectNear(
             logits, atRealTokens(try reference.floats(of: record), width: record.shape[2]), 1e-5, "logits")
     }

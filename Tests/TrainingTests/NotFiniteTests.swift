@@ -73,7 +73,7 @@ import Training
 
     @Test func brokenHeadIsNoModuleOutput() throws {
         let bench = try TrainingBench { $0.storage = .copied }
-        poison(bench.adapted.model.head.copiedWeight)
+        poison(bench.adapted.model.head!.copiedWeight)
         let expected = TrainingError.notFinite(what: "the loss", step: 1, module: nil, dtype: .f32)
         #expect(throws: expected) { try bench.loop.takeStep() }
         #expect("\(expected)".contains("all module outputs are finite"))

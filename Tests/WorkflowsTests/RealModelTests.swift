@@ -42,7 +42,7 @@ struct RealModelTests {
         let hidden = try session.model.forward(
             reference.promptIds, TokenLayout(lengths: [reference.promptIds.count]), in: Pass(tape))
         let rows = reference.promptIds.indices.map(Int32.init)
-        let logits = tape.logits(hidden, head: session.model.head, rows: rows).toArray()
+        let logits = tape.logits(hidden, head: session.model.head!, rows: rows).toArray()
         let file = try SafetensorsFile.open(fixture("smollm2/logits.safetensors"))
         let expected = try file.floats(of: file.requiredRecord("logits"))
         try #require(logits.count == expected.count)

@@ -24,7 +24,8 @@ final class Decoder: Model {
     let tensors: ModelTensors
     let context: ComputeContext
     let slots: [ProjectionSlot]
-    private(set) var head: FrozenLinear
+    private(set) var head: FrozenLinear?
+    let classifier: (any SequenceHead)? = nil
     private(set) var trainedHead: TrainableWeight?
     private(set) var trainedEmbedding: TrainableWeight?
 
@@ -59,7 +60,7 @@ final class Decoder: Model {
         switch module.role {
         case .outputHead:
             trainedHead = weight
-            head = FrozenLinear(weight: weight.rounded, bias: head.bias, softcap: head.softcap)
+            head = FrozenLinear(weight: weight.rounded, bias: head?.bias, softcap: head?.softcap)
         case .embedding: trainedEmbedding = weight
         case .projection, .norm, .bias, .experts, .quantized, .other:
             preconditionFailure("'\(module.module)' cannot be trained whole")

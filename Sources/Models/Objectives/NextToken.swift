@@ -7,13 +7,13 @@ package struct NextToken: Objective {
     package init() {}
 
     package func losses(
-        _ hidden: Variable, _ labels: Labels, _ model: any Model, in pass: Pass, scale: Float
-    ) -> RowLosses {
-        let targets =
-            switch labels.values {
-            case .ids(let ids): ids
-            }
+        _ tokens: [Int32], _ layout: TokenLayout, _ labels: Labels, _ model: any Model, in pass: Pass, scale: Float
+    ) throws -> RowLosses {
+        guard case .ids(let targets) = labels.values, let head = model.head else {
+            preconditionFailure("tokens that follow, and a language model")
+        }
         return pass.tape.crossEntropy(
-            hidden, head: model.head, rows: labels.rows, targets: targets, scale: scale, training: model.trainedHead)
+            try model.forward(tokens, layout, in: pass), head: head, rows: labels.rows, targets: targets, scale: scale,
+            training: model.trainedHead)
     }
 }

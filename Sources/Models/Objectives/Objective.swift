@@ -1,21 +1,20 @@
 import Compute
 import TensorCore
 
-/// What a run minimises: the mean of a loss over the scored rows of its batches, on top of a model's hidden states.
+/// What a run minimises: the mean of a loss over what is scored of its batches.
 package protocol Objective: Sendable {
-    /// The losses of the rows that `labels` names, from the model's final hidden states `hidden` [rows, hiddenSize]. On
-    /// a recording tape the backward pass begins with the gradient of `scale` times their sum.
+    /// The losses of what `labels` names, from the model's forward pass over the tokens. On a recording tape the
+    /// backward pass begins with the gradient of `scale` times their sum.
     func losses(
-        _ hidden: Variable, _ labels: Labels, _ model: any Model, in pass: Pass, scale: Float
-    ) -> RowLosses
+        _ tokens: [Int32], _ layout: TokenLayout, _ labels: Labels, _ model: any Model, in pass: Pass, scale: Float
+    ) throws -> RowLosses
 }
 
 extension Objective {
-    /// The losses of one batch: the model's forward pass, and the losses on top.
+    /// The losses with a scale of 1.
     package func losses(
-        _ tokens: [Int32], _ layout: TokenLayout, _ labels: Labels, _ model: any Model, in pass: Pass,
-        scale: Float = 1
+        _ tokens: [Int32], _ layout: TokenLayout, _ labels: Labels, _ model: any Model, in pass: Pass
     ) throws -> RowLosses {
-        losses(try model.forward(tokens, layout, in: pass), labels, model, in: pass, scale: scale)
+        try losses(tokens, layout, labels, model, in: pass, scale: 1)
     }
 }
