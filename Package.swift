@@ -25,9 +25,14 @@ let package = Package(
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
 
         .target(name: "CKernels", linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
+        // Decoders of pictures behind one form. They are C, since errors of libjpeg and libpng leave them by jumps.
+        .target(
+            name: "CImages",
+            linkerSettings: [.linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("webp")]),
         .target(name: "TensorCore"),
         .target(name: "Threads", dependencies: ["CKernels"]),
         .target(name: "CheckpointIO", dependencies: ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd", "CYaml"]),
+        .target(name: "Images", dependencies: ["CheckpointIO", "TensorCore", "CImages"]),
         .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Tokenization", dependencies: ["CheckpointIO", "TensorCore"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "Threads", "TensorCore"]),
@@ -73,6 +78,7 @@ let package = Package(
             dependencies: [
                 "CheckpointIO", "CKernels", "TensorCore", "TestSupport",
             ]),
+        .testTarget(name: "ImagesTests", dependencies: ["Images", "CheckpointIO", "TensorCore", "TestSupport"]),
         .testTarget(name: "ComputeTests", dependencies: ["Compute", "CKernels", "TensorCore", "TestSupport"]),
         .testTarget(
             name: "TokenizationTests", dependencies: ["Tokenization", "CheckpointIO", "TensorCore", "TestSupport"]),

@@ -15,13 +15,17 @@ let package = Package(
         .target(
             name: "CKernels", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])],
             linkerSettings: [.linkedLibrary("gomp"), .linkedLibrary("m")]),
+        .target(
+            name: "CImages", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])],
+            linkerSettings: [.linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("webp")]),
         room("TensorCore"),
         room("Threads", ["CKernels"]),
         room("CheckpointIO", ["Threads", "TensorCore", "CKernels", "CZlib", "CZstd", "CYaml"]),
+        room("Images", ["CheckpointIO", "TensorCore", "CImages"]),
         room("Compute", ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         room("Tokenization", ["CheckpointIO", "TensorCore"]),
         room("Models", ["Compute", "CheckpointIO", "TensorCore"]),
-        room("Data", ["Tokenization", "CheckpointIO", "TensorCore"]),
+        room("Data", ["Tokenization", "Images", "CheckpointIO", "TensorCore"]),
         room("Adapters", ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
         room(
             "Transforms",
@@ -38,6 +42,7 @@ let package = Package(
         fuzzer("fuzz-records", ["Data", "Tokenization"]),
         fuzzer("fuzz-templates", ["Tokenization"]),
         fuzzer("fuzz-zstd"),
+        fuzzer("fuzz-images", ["Images"]),
         fuzzer("fuzz-state", ["Training", "Adapters", "Data", "Models", "Compute", "FuzzAdapter"]),
         fuzzer("fuzz-record", ["Transforms", "Adapters", "FuzzAdapter"]),
         fuzzer("fuzz-decoders", ["Tokenization"]),
