@@ -5,11 +5,13 @@ extension Model {
     /// The path of the first projection, in the order of computation, whose output has a NaN or infinity on these
     /// tokens, with these dropout masks; nil where all outputs are finite. Runs a forward pass.
     package func firstProjectionNotFinite(
-        _ tokens: [Int32], _ layout: TokenLayout, dropout: RandomStream? = nil
+        _ tokens: [Int32], _ layout: TokenLayout, dropout: RandomStream? = nil, images: [[Float]] = []
     ) throws -> String? {
         let probe = FinitenessProbe()
         let tape = Tape(context, isRecording: false)
-        _ = try forward(tokens, layout, in: Pass(tape, dropout: dropout, observer: probe))
+        var pass = Pass(tape, dropout: dropout, observer: probe)
+        pass.images = images
+        _ = try forward(tokens, layout, in: pass)
         return probe.firstPath
     }
 }

@@ -15,6 +15,10 @@ package final class KeyValueCache {
     package var count: Int { tokens.count }
     /// The tokens so far.
     private(set) var tokens: [Int32] = []
+    /// The pictures whose tokens are among them.
+    var images: [[Float]] = []
+    /// How many these are.
+    package var imageCount: Int { images.count }
     private var layers: [CachedLayer]
     /// What layers with a delta rule keep.
     private var states: [Int: DeltaState] = [:]
@@ -52,6 +56,7 @@ package final class KeyValueCache {
     package func copy() -> KeyValueCache {
         let copy = KeyValueCache(capacity: capacity, windows: [], width: 0, context)
         copy.tokens = tokens
+        copy.images = images
         copy.layers = layers.map { $0.copy(context) }
         copy.states = states.mapValues(\.copy)
         copy.otherRotation = otherRotation
@@ -68,6 +73,12 @@ package final class KeyValueCache {
         if count == 0 || count == self.count { return true }
         if let otherRotation, count <= otherRotation, self.count > otherRotation { return false }
         return count < self.count && states.isEmpty && layers.allSatisfy { $0.canTruncate(to: count) }
+    }
+
+    /// The same, and forgets all pictures but the first so many.
+    package func truncate(to count: Int, images kept: Int) {
+        truncate(to: count)
+        images.removeLast(images.count - kept)
     }
 
     /// Forgets all tokens but the first `count`, of which the windows' layers still have what the next token sees.

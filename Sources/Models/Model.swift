@@ -53,6 +53,9 @@ package protocol Model: AnyObject {
     /// The embedding [vocabularySize, hiddenSize] where it is trained.
     var trainedEmbedding: TrainableWeight? { get }
 
+    /// How it takes pictures; nil for a model of text alone.
+    var imageFacts: ImageFacts? { get }
+
     /// Computes with `weight`, of the shape of `tensor`, in its place, and gives it gradients in backward passes; `tensor`
     /// is one of `tensors.wholeTensors`. Where the base ties head and embedding, the other of the two stays frozen.
     func train(_ tensor: TensorSpecification, _ weight: TrainableWeight)
@@ -72,6 +75,9 @@ package protocol Model: AnyObject {
 }
 
 extension Model {
+    /// A model of text alone.
+    package var imageFacts: ImageFacts? { nil }
+
     /// The final hidden states without a cache.
     package func forward(_ tokens: [Int32], _ layout: TokenLayout, in pass: Pass) throws -> Variable {
         try forward(tokens, layout, in: pass, cache: nil)

@@ -210,10 +210,16 @@ package final class ModelCheckpoint: Sendable {
     package func makeModel(_ context: ComputeContext, _ storage: WeightStorage = .inPlace) throws -> any Model {
         let architecture = try requireGraph(for: Self.computing)
         try checkRuns()
-        return try architecture.makeModel(
+        func loader(_ text: TextPart?) -> WeightLoader {
             WeightLoader(
                 checkpoint: self, configuration: architecture.configuration, context: context, storage: storage,
-                text: textPart))
+                text: text)
+        }
+        let model = try architecture.makeModel(loader(textPart))
+        if let images = textPart?.images, let decoder = model as? Decoder {
+            decoder.images = try ImageEmbedding(loader(nil), images, LLaVANames(checkpoint))
+        }
+        return model
     }
 
     /// The fingerprint; `find` finds it the first time.

@@ -40,6 +40,8 @@ package enum ModelError: WordedError, Equatable {
     case missingHead(file: String, tensor: String)
     /// Several sequences were to be classified by a model that does not say which token fills up.
     case noPaddingToken(file: String)
+    /// A text has another number of tokens of pictures than its pictures need.
+    case otherImageTokens(file: String, tokens: Int, images: Int, each: Int)
     /// A recorded base fingerprint cannot be read back.
     case badFingerprint(problem: String)
 
@@ -89,6 +91,8 @@ package enum ModelError: WordedError, Equatable {
         case .noPaddingToken(let file):
             "\(file): 'pad_token_id' is missing, without which the last token of a text is not known in a batch of several; "
                 + "set it in the model's configuration, or set \(.batchSize) to 1"
+        case .otherImageTokens(let file, let tokens, let images, let each):
+            "\(file): a text has \(tokens) tokens of pictures, but its \(images) pictures need \(each) each"
         case .badFingerprint(let problem): "the recorded base fingerprint cannot be read: \(problem)"
         }
     }
@@ -124,7 +128,7 @@ package enum ModelError: WordedError, Equatable {
             .notTrainableWhole, .weightsOfNoNumbers, .packedWeights, .unreadTensors(_, _, _, .otherArchitecture):
             .unsupported
         case .badConfiguration, .missingTensor, .wrongShape, .unexpectedTensor, .unknownTensor, .tokenBeyondEmbedding,
-            .tooManyTokens, .missingHead, .noPaddingToken, .badFingerprint, .unreadTensors:
+            .tooManyTokens, .missingHead, .noPaddingToken, .otherImageTokens, .badFingerprint, .unreadTensors:
             .badData
         }
     }

@@ -11,6 +11,9 @@ package struct Pass {
     package var observer: (any PassObserver)?
     /// Which rows are tokens.
     package var rows: RowRoles
+    /// The pictures whose tokens the pass has, in their order: for each the values that the model's tower takes, see
+    /// `ImageFacts`. Without any, tokens of pictures are tokens of text.
+    package var images: [[Float]] = []
 
     /// A pass on `tape` over tokens, without dropout unless a source of masks is given.
     package init(

@@ -11,6 +11,11 @@ package struct TextPart: Sendable {
     /// What stands in the checkpoint for `model.` and `lm_head`.
     private let prefix: String
     private let head: String
+    /// What turns pictures into tokens of it; nil where its pictures are left alone.
+    let images: LLaVA?
+
+    /// How it takes pictures; nil for a model of text alone.
+    package var imageFacts: ImageFacts? { images?.facts }
 
     /// Model types whose text models, by `text_config.model_type`, are ones that the table has.
     private static let hosts: [String: [String]] = [
@@ -25,10 +30,22 @@ package struct TextPart: Sendable {
     /// The language model of a checkpoint of one of those types; nil of any other. Throws what its architecture does.
     init?(_ checkpoint: Checkpoint) throws {
         guard case .huggingFace(let directory) = checkpoint.layout, let json = checkpoint.configuration,
-            let host = json["model_type"]?.stringValue, let types = Self.hosts[host],
-            case .object(var text)? = json["text_config"],
-            let type = types.first(where: { $0 == text["model_type"]?.stringValue })
+            let host = json["model_type"]?.stringValue
         else { return nil }
+        let file = joinedPath(directory, "config.json")
+        let isLLaVA = host == LLaVA.modelType
+        if isLLaVA { try Self.refuseOtherClasses(json, file: file) }
+        let types = isLLaVA ? ArchitectureTable.all.map { $0.names.modelType } : Self.hosts[host]
+        guard let types, case .object(var text)? = json["text_config"] ?? (isLLaVA ? .object([:]) : nil) else {
+            return nil
+        }
+        if isLLaVA { Self.assume(into: &text) }
+        guard let type = types.first(where: { $0 == text["model_type"]?.stringValue }) else {
+            guard isLLaVA else { return nil }
+            throw ModelError.unsupportedConfiguration(
+                file: file, key: "text_config.model_type", found: text["model_type"]?.text() ?? "missing",
+                supported: types.joined(separator: ", "))
+        }
         let embedding = String(
             ModulePart.Kind.weight.name(of: ModulePart.embedding.path).dropFirst(Self.ownPrefix.count))
         guard let naming = Self.namings.first(where: { checkpoint.record($0.0 + embedding) != nil }) else { return nil }
@@ -39,8 +56,35 @@ package struct TextPart: Sendable {
         text["tie_word_embeddings"] = .bool(checkpoint.record(ModulePart.Kind.weight.name(of: head)) == nil)
         for key in ["bos_token_id", "eos_token_id"] where text[key] == nil { text[key] = json[key] }
         for key in ["quantization_config", "quantization"] { if let value = json[key] { text[key] = value } }
-        architecture = try ArchitectureTable.read(
-            configuration: .object(text), file: joinedPath(directory, "config.json"))
+        architecture = try ArchitectureTable.read(configuration: .object(text), file: file)
+        images = isLLaVA ? try LLaVA(json, file: file, hiddenSize: architecture.configuration.hiddenSize) : nil
+    }
+
+    /// LLaVA's first checkpoints are of another class, whose tower lies elsewhere.
+    private static func refuseOtherClasses(_ json: JSONValue, file: String) throws(ModelError) {
+        guard let name = json["architectures"]?.arrayValue?.first?.stringValue, name != LLaVA.className else { return }
+        throw .unsupportedConfiguration(
+            file: file, key: "architectures", found: "'\(name)'",
+            supported: "'\(LLaVA.className)', the form of the models that transformers converts")
+    }
+
+    /// What transformers assumes of a language model of which `text_config` says little, as LLaVA's own does.
+    private static let assumed: [String: JSONObject] = [
+        "llama": [
+            "vocab_size": .integer(32_000), "hidden_size": .integer(4096), "intermediate_size": .integer(11_008),
+            "num_hidden_layers": .integer(32), "num_attention_heads": .integer(32),
+        ],
+        "mistral": [
+            "vocab_size": .integer(32_000), "hidden_size": .integer(4096), "intermediate_size": .integer(14_336),
+            "num_hidden_layers": .integer(32), "num_attention_heads": .integer(32),
+        ],
+    ]
+
+    private static func assume(into text: inout JSONObject) {
+        if text["model_type"] == nil { text["model_type"] = .string("llama") }
+        for (key, value) in assumed[text["model_type"]?.stringValue ?? ""]?.members ?? [] where text[key] == nil {
+            text[key] = value
+        }
     }
 
     /// What the checkpoint calls a module or tensor of the language model.
@@ -67,6 +111,16 @@ package struct TextPart: Sendable {
                     file: checkpoint.files[record.fileIndex], tensor: name, expected: tensor.shape, found: record.shape)
             }
             expected.insert(name)
+        }
+        for tensor in images?.tensors(LLaVANames(checkpoint)) ?? [] {
+            guard let record = checkpoint.record(tensor.name) else {
+                throw .missingTensor(file: checkpoint.path, tensor: tensor.name, shape: tensor.shape)
+            }
+            guard record.shape == tensor.shape else {
+                throw .wrongShape(
+                    file: checkpoint.files[record.fileIndex], tensor: tensor.name, expected: tensor.shape,
+                    found: record.shape)
+            }
         }
         let unread = checkpoint.tensors.map(\.name).filter { hasInLayers($0) && !expected.contains($0) }
         guard let first = unread.first else { return }

@@ -123,7 +123,7 @@ extension Decoder {
     ) throws -> Decoder {
         let model = weights.configuration
         let form = DecoderForm(
-            embeddingFactor: Float(Double(model.hiddenSize).squareRoot()), finalNormAddsOne: true,
+            embeddingFactor: Float(Double(model.hiddenSize).squareRoot()), scalesImages: false, finalNormAddsOne: true,
             logitSoftcap: gemma.logitSoftcap.map { Float($0) })
         return try Decoder(weights, form) { layer in
             let slides = gemma.sliding.contains(layer.index)

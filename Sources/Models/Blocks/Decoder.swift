@@ -6,6 +6,8 @@ import TensorCore
 struct DecoderForm {
     /// What embeddings are multiplied by.
     var embeddingFactor: Float = 1
+    /// Whether pictures' tokens are multiplied by it too.
+    var scalesImages = true
     /// Whether the last norm multiplies by 1 + w.
     var finalNormAddsOne = false
     /// What logits are multiplied by, which the last norm does.
@@ -34,6 +36,9 @@ final class Decoder: Model {
     private let finalNorm: RMSNorm
     private let layers: [DecoderLayer]
     private let form: DecoderForm
+    /// Pictures as tokens, where the model takes them.
+    var images: ImageEmbedding?
+    var imageFacts: ImageFacts? { images?.facts }
 
     /// Loads what is outside the layers; `makeLayer` makes each layer of its weights.
     init(
@@ -110,8 +115,11 @@ final class Decoder: Model {
             cache.count + tokens.count > restart
         {
             let all = cache.tokens + tokens
+            var whole = pass
+            whole.images = cache.images + pass.images
             cache.truncate(to: 0)
-            let hidden = try forward(all, TokenLayout(lengths: [all.count]), in: pass, cache: cache)
+            cache.images = []
+            let hidden = try forward(all, TokenLayout(lengths: [all.count]), in: whole, cache: cache)
             return hidden.rows(all.count - tokens.count..<all.count)
         }
         var layout = layout
@@ -121,10 +129,7 @@ final class Decoder: Model {
                 positions: tokens.indices.map { Int32(cache.count + $0 % each) },
                 segments: [.init(queryStart: 0, count: each)])
         }
-        var stream =
-            try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
-            ?? Variable(try embed(tokens), needsGradient: false)
-        if form.embeddingFactor != 1 { stream = pass.tape.scaled(stream, by: form.embeddingFactor) }
+        var stream = try embedded(tokens, in: pass)
         for (index, layer) in layers.enumerated() {
             stream = layer.forward(stream, LayerInput(layout: layout, cache: cache, layer: index), in: pass)
         }
@@ -132,8 +137,35 @@ final class Decoder: Model {
             for (number, one) in ([cache] + cache.beside).enumerated() {
                 one.advance(Array(tokens[number * each..<(number + 1) * each]))
             }
+            cache.images += pass.images
         }
         return finalNorm.forward(stream, on: pass.tape)
+    }
+
+    /// What the first layer reads, [tokens, hiddenSize] F32: embeddings of the tokens, and the pictures' in the place of
+    /// theirs. Throws `ModelError.otherImageTokens` where they are not as many.
+    private func embedded(_ tokens: [Int32], in pass: Pass) throws -> Variable {
+        let stream =
+            try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
+            ?? Variable(try embed(tokens), needsGradient: false)
+        guard !pass.images.isEmpty else { return scaled(stream, in: pass) }
+        let rows = tokens.indices.filter { tokens[$0] == images?.facts.token }.map(Int32.init)
+        guard let images, rows.count == pass.images.count * images.facts.tokenCount,
+            pass.images.allSatisfy({ $0.count == images.facts.valueCount })
+        else {
+            throw ModelError.otherImageTokens(
+                file: checkpoint.checkpoint.path, tokens: rows.count, images: pass.images.count,
+                each: images?.facts.tokenCount ?? 0)
+        }
+        let pictures = images.embed(pass.images, in: pass)
+        if form.scalesImages {
+            return scaled(pass.tape.replacingRows(rows, of: stream, by: pictures), in: pass)
+        }
+        return pass.tape.replacingRows(rows, of: scaled(stream, in: pass), by: pictures)
+    }
+
+    private func scaled(_ stream: Variable, in pass: Pass) -> Variable {
+        form.embeddingFactor == 1 ? stream : pass.tape.scaled(stream, by: form.embeddingFactor)
     }
 
     /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded as the head's weight is.
