@@ -36,7 +36,7 @@ let package = Package(
         .target(name: "Compute", dependencies: ["Threads", "TensorCore", "CKernels", "COneDNN"]),
         .target(name: "Tokenization", dependencies: ["CheckpointIO", "TensorCore"]),
         .target(name: "Models", dependencies: ["Compute", "CheckpointIO", "Threads", "TensorCore"]),
-        .target(name: "Data", dependencies: ["Tokenization", "CheckpointIO", "TensorCore"]),
+        .target(name: "Data", dependencies: ["Tokenization", "Images", "CheckpointIO", "TensorCore"]),
         .target(
             name: "Adapters",
             dependencies: ["Models", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels"]),
@@ -53,8 +53,8 @@ let package = Package(
         .target(
             name: "TSPEFT",
             dependencies: [
-                "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization", "Compute",
-                "CheckpointIO", "Threads", "TensorCore",
+                "Training", "Evaluation", "Transforms", "Adapters", "Data", "Models", "Tokenization", "Images",
+                "Compute", "CheckpointIO", "Threads", "TensorCore",
             ],
             path: "Sources/Workflows"),
         .executableTarget(
@@ -90,7 +90,7 @@ let package = Package(
         .testTarget(
             name: "DataTests",
             dependencies: [
-                "Data", "Tokenization", "CheckpointIO", "TensorCore", "TestSupport",
+                "Data", "Images", "Tokenization", "CheckpointIO", "TensorCore", "TestSupport",
             ]),
         .testTarget(
             name: "AdaptersTests",

@@ -125,10 +125,12 @@ extension AdapterDirectory {
                 }
             }
         }
+        let isMoved = names.contains { $0.new != $0.old && $0.new == Self.moved($0.old) }
         let saved = savedModules.map { tensor in
             let path = String(tensor.name.dropFirst(PEFTNames.prefix.count))
             return AdapterTensor(
-                name: PEFTNames.prefix + Self.withoutLanguageModel(path), shape: tensor.shape, values: tensor.values)
+                name: PEFTNames.prefix + (isMoved ? Self.moved(path) : Self.withoutLanguageModel(path)),
+                shape: tensor.shape, values: tensor.values)
         }
         var result = try AdapterDirectory(
             configuration: configuration.renamed(names), modules: names.map(\.new),
@@ -140,11 +142,26 @@ extension AdapterDirectory {
         return result
     }
 
-    /// The base's name of a module: its own, without `language_model`, or with the `model` that an adapter of the bare
-    /// model lacks; its own again where the base has none of these.
+    /// The base's name of a module: its own, without `language_model`, with the `model` that an adapter of the bare model
+    /// lacks, or with the two in another order; its own again where the base has none of these.
     private static func name(of module: String, in known: NameSet) -> String {
         let plain = withoutLanguageModel(module)
-        return [module, plain, "model." + module, "model." + plain].first(where: known.contains) ?? plain
+        return [module, plain, "model." + module, "model." + plain, moved(module)].first(where: known.contains) ?? plain
+    }
+
+    /// Beginnings of names in memory since transformers 4.52, and in files and before.
+    private static let orders = [
+        ("model.language_model.", "language_model.model."), ("lm_head.", "language_model.lm_head."),
+        ("model.multi_modal_projector.", "multi_modal_projector."),
+    ]
+
+    /// A path in the other of the two orders; itself where it has neither.
+    private static func moved(_ path: String) -> String {
+        for (memory, file) in orders {
+            if path.hasPrefix(memory) { return file + path.dropFirst(memory.count) }
+            if path.hasPrefix(file) { return memory + path.dropFirst(file.count) }
+        }
+        return path
     }
 
     private static func withoutLanguageModel(_ path: String) -> String {

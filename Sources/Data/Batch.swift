@@ -9,6 +9,8 @@ package struct Batch: Sendable, Equatable {
     package let layout: TokenLayout
     /// What is scored.
     package let labels: Labels
+    /// The pictures whose tokens are among them, in their order.
+    package var images: [ExampleImage] = []
 
     /// How many rows are scored.
     package var scoredCount: Int { labels.count }
@@ -20,7 +22,8 @@ package struct Batch: Sendable, Equatable {
         let types = examples.contains { $0.types != nil } ? examples.flatMap(\.everyType) : nil
         let layout = TokenLayout(lengths: examples.map(\.tokens.count).filter { $0 > 0 }, types: types)
         if let labels = sequenceLabels(examples.filter { !$0.tokens.isEmpty }) {
-            return Batch(tokens: examples.flatMap(\.tokens), layout: layout, labels: labels)
+            return Batch(
+                tokens: examples.flatMap(\.tokens), layout: layout, labels: labels, images: examples.flatMap(\.images))
         }
         var tokens: [Int32] = []
         var scoredRows: [Int32] = []
@@ -34,7 +37,9 @@ package struct Batch: Sendable, Equatable {
                 targets.append(example.tokens[index])
             }
         }
-        return Batch(tokens: tokens, layout: layout, labels: Labels(rows: scoredRows, .ids(targets)))
+        return Batch(
+            tokens: tokens, layout: layout, labels: Labels(rows: scoredRows, .ids(targets)),
+            images: examples.flatMap(\.images))
     }
 
     /// The labels of sequences; nil where none has one.

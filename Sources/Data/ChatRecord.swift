@@ -111,7 +111,8 @@ struct ChatRecord: Equatable {
             let isShareGPT = object["from"] != nil || field == "conversations" && object["role"] == nil
             turns.append(
                 try turn(
-                    FieldReader(object: object, place: reader.place, prefix: name + "."),
+                    FieldReader(
+                        object: object, place: reader.place, prefix: name + ".", readsImages: reader.readsImages),
                     isShareGPT ? .shareGPT : .openAI, name: name))
         }
         return turns
@@ -204,6 +205,7 @@ extension ChatRecord {
                 reader.place, field: field, expected: "an object with 'type' and 'text'", found: part.kindInWords)
         }
         let type = object["type"]?.stringValue ?? "text"
+        if reader.readsImages, type == "image" { return try mark(of: object, reader, field) }
         if media.contains(type) { throw .images(reader.place, field: field) }
         guard ["text", "input_text", "output_text"].contains(type) else {
             throw .unusableField(
@@ -211,6 +213,16 @@ extension ChatRecord {
         }
         let fields = FieldReader(object: object, place: reader.place, prefix: field + ".")
         return try fields.requiredString("text", of: field)
+    }
+
+    /// What stands for a part that is one of the record's pictures.
+    private static func mark(of part: JSONObject, _ reader: FieldReader, _ field: String) throws(DataError) -> String {
+        for (key, value) in part.members where key != "type" && !value.isNull {
+            throw .unusableField(
+                reader.place, field: "\(field).\(key)",
+                problem: "is not read; the record's 'image' or 'images' names its pictures, in the order of such parts")
+        }
+        return ImageOptions.mark
     }
 
     /// The functions that a turn calls; nil for none.

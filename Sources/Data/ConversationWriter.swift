@@ -4,14 +4,19 @@ import Tokenization
 
 /// Writes conversations in a model's chat template, and sees to it that nothing of them is lost in silence: what the
 /// template passes over is refused by name.
-struct ConversationWriter {
+package struct ConversationWriter {
     private let template: ChatTemplate
     /// The fields in which the template takes what the assistant thought.
     private let reasoningFields: [String]
+    /// Whether the template writes a picture's mark for a part of the type `image`.
+    private let takesImageParts: Bool
 
     /// A writer for a template.
-    init(_ template: ChatTemplate) {
+    package init(_ template: ChatTemplate) {
         self.template = template
+        let trial = ChatMessage(role: "user", content: "", members: Self.parts(images: 1, text: "qzq"))
+        let text = (try? template.rendering(of: [trial]))?.text ?? ""
+        takesImageParts = text.contains("qzq") && text.contains(ImageOptions.mark)
         reasoningFields = ChatRecord.reasoningFields.filter { field in
             let trial = [
                 ChatMessage(role: "user", content: "qzq"),
@@ -19,6 +24,28 @@ struct ConversationWriter {
             ]
             return (try? template.rendering(of: trial))?.text.contains("wjw") ?? false
         }
+    }
+
+    /// The members of a message with pictures and a text.
+    private static func parts(images: Int, text: String) -> JSONObject {
+        let image = JSONValue.object(["type": .string("image")])
+        let words: JSONObject = ["type": .string("text"), "text": .string(text)]
+        return ["content": .array([JSONValue](repeating: image, count: images) + [.object(words)])]
+    }
+
+    /// A message whose marks of pictures stand in its text as the template writes pictures: as parts of their own before the
+    /// text, for a template that knows of such parts.
+    package func placingImages(_ message: ChatMessage) -> ChatMessage {
+        guard takesImageParts, message.members["content"] == nil else { return message }
+        let pieces = message.content.split(separator: ImageOptions.mark, omittingEmptySubsequences: false)
+        guard pieces.count > 1 else { return message }
+        var text = pieces.joined().utf8[...]
+        text = text.drop(while: isWhiteSpace)
+        while let last = text.last, isWhiteSpace(last) { text.removeLast() }
+        var placed = message
+        placed.content = String(decoding: text, as: UTF8.self)
+        placed.members["content"] = Self.parts(images: pieces.count - 1, text: placed.content)["content"]
+        return placed
     }
 
     /// The text of a record's conversation, and what of it the model is to say.

@@ -1,4 +1,5 @@
 import CheckpointIO
+import Images
 import TensorCore
 import Tokenization
 
@@ -52,6 +53,12 @@ package enum DataError: WordedError, Equatable {
     case chat(RecordPlace, field: String, TokenizationError)
     /// A record with images for a model that reads text alone.
     case images(RecordPlace, field: String)
+    /// A picture of a record cannot be used.
+    case image(RecordPlace, ImageError)
+    /// A record names more or fewer pictures than its text has places for.
+    case otherImageCount(RecordPlace, images: Int, marks: Int)
+    /// Truncation to `maxLength` would cut a picture's tokens.
+    case imagesTooLong(RecordPlace, length: Int, maxLength: Int)
     /// The tokenizer names no end-of-text token, but completions should end with one.
     case noEndToken(file: String)
     /// A record has an `answer`, but not the possible answers to choose among.
@@ -78,6 +85,7 @@ package enum DataError: WordedError, Equatable {
         switch self {
         case .file(let cause): cause.exitStatus
         case .images: .unsupported
+        case .image(_, let cause): cause.exitStatus
         default: .badData
         }
     }
@@ -126,6 +134,18 @@ package enum DataError: WordedError, Equatable {
             "\(place): the field '\(field)': \(cause)"
         case .images(let place, let field):
             "\(place): the record has '\(field)', and this model reads text alone"
+        case .image(let place, let cause):
+            "\(place): the picture \(cause)"
+        case .otherImageCount(let place, let images, let marks):
+            """
+            \(place): the record names \(images) \(images == 1 ? "picture" : "pictures"), but its text has \
+            \(marks == 0 ? "no" : "\(marks)") '\(ImageOptions.mark)'; each picture needs one, in the order of 'image'
+            """
+        case .imagesTooLong(let place, let length, let maxLength):
+            """
+            \(place): the record has \(length) tokens with its pictures', which are never cut, but \(.maxLength) is \
+            \(maxLength); raise it or take the record out
+            """
         case .noEndToken(let file):
             """
             \(file): the tokenizer names no end-of-text token to follow what the model is to say; add eos_token to its \

@@ -75,7 +75,7 @@ package struct Dataset: Sendable {
             let builder = try ExampleBuilder(
                 encoder: encoder, options: options.fitting(path), file: RecordFile.displayName(path))
             try RecordFile.forEachRecord(of: path) { (value, place) throws(DataError) in
-                let result = try builder.build(TrainingRecord(value, at: place))
+                let result = try builder.build(TrainingRecord(value, at: place, readsImages: options.images != nil))
                 if let item = result.choiceItem {
                     choiceItems.append(item)
                     choiceRecords.append(examples.count)

@@ -16,6 +16,8 @@ package struct Example: Sendable, Equatable {
     package let types: [Int32]?
     /// What is expected of the sequence as a whole; nil for one that is scored by its tokens, or not at all.
     package let label: SequenceLabel?
+    /// The pictures whose tokens the sequence has, in their order.
+    package var images: [ExampleImage] = []
 
     /// A sequence; the first token counts as not scored, because nothing stands before it.
     ///
@@ -56,6 +58,8 @@ package struct ChoiceItem: Sendable, Equatable {
     package let correct: Int
     /// The line on which the record starts, from 1.
     package let line: Int
+    /// The pictures whose tokens the prompt has, in their order.
+    package var images: [ExampleImage] = []
 
     /// A question; see the properties.
     ///

@@ -1,3 +1,4 @@
+import Images
 import TensorCore
 import Tokenization
 
@@ -68,14 +69,20 @@ struct ExampleBuilder {
 
     /// The examples of one record, and its choice item where it has an answer and choice items are collected.
     func build(_ record: TrainingRecord) throws(DataError) -> Result {
+        let images = try images(of: record)
         let draft = try draft(of: record)
-        if case .text = record.content { return try buildText(draft, record.place) }
-        let (example, isCut) = try cutPrompt(draft, record.place)
+        try checkMarks(of: draft, record)
+        if case .text = record.content, images.isEmpty { return try buildText(draft, record.place) }
+        let (cut, isCut) = try cutPrompt(draft, record.place)
+        var example = cut
+        example.images = images
         try check(example, record.place)
         guard options.collectsChoices, let task = record.task else {
             return Result(examples: [example], choiceItem: nil, isTruncated: isCut, turnEnd: turnEnd(draft))
         }
-        let (item, isItemCut) = try choiceItem(of: draft, task, record)
+        let (made, isItemCut) = try choiceItem(of: draft, task, record)
+        var item = made
+        item.images = images
         for choice in item.choices { try checkVocabulary(choice, record.place) }
         try checkVocabulary(item.prompt, record.place)
         return Result(
@@ -122,10 +129,55 @@ extension ExampleBuilder {
     }
 }
 
+// MARK: - Pictures
+
+extension ExampleBuilder {
+    /// The record's pictures, each looked at by its header.
+    private func images(of record: TrainingRecord) throws(DataError) -> [ExampleImage] {
+        guard let options = options.images else { return [] }
+        var images: [ExampleImage] = []
+        for path in record.images {
+            do throws(ImageError) {
+                images.append(try options.image(path, recordFile: record.place.file))
+            } catch {
+                throw .image(record.place, error)
+            }
+        }
+        return images
+    }
+
+    /// Throws where the text has other than one place for each of the record's pictures.
+    private func checkMarks(of draft: Draft, _ record: TrainingRecord) throws(DataError) {
+        guard let options = options.images else { return }
+        let count = draft.tokens.count { $0 == options.token }
+        guard count != record.images.count * options.tokenCount else { return }
+        throw .otherImageCount(record.place, images: record.images.count, marks: count / options.tokenCount)
+    }
+
+    /// The draft with each picture's place as wide as its tokens.
+    private func widened(_ draft: Draft) -> Draft {
+        guard let options = options.images, draft.tokens.contains(options.token) else { return draft }
+        var wide = draft
+        (wide.tokens, wide.isSaid) = options.expanded(draft.tokens, draft.isSaid)
+        wide.answerStart = draft.answerStart.map { start in
+            start + (options.tokenCount - 1) * draft.tokens[..<start].count { $0 == options.token }
+        }
+        return wide
+    }
+
+    /// Throws where a picture's tokens are among those that truncation removes.
+    private func checkCut(_ removed: ArraySlice<Int32>, length: Int, _ place: RecordPlace) throws(DataError) {
+        guard let options = options.images, removed.contains(options.token) else { return }
+        throw .imagesTooLong(place, length: length, maxLength: self.options.maxLength ?? length)
+    }
+}
+
 // MARK: - Records as tokens
 
 extension ExampleBuilder {
-    private func draft(of record: TrainingRecord) throws(DataError) -> Draft {
+    private func draft(of record: TrainingRecord) throws(DataError) -> Draft { widened(try plainDraft(of: record)) }
+
+    private func plainDraft(of record: TrainingRecord) throws(DataError) -> Draft {
         switch record.content {
         case .text(let text):
             var draft = Draft()
@@ -192,6 +244,11 @@ extension ExampleBuilder {
         guard let writer else {
             throw .noChatTemplate(place, field: record.field, problem: encoder.tokenizer.chatTemplateProblem)
         }
+        guard options.images != nil else { return try writer.segments(of: record, at: place) }
+        var record = record
+        for index in record.conversation.messages.indices {
+            record.conversation.messages[index] = writer.placingImages(record.conversation.messages[index])
+        }
         return try writer.segments(of: record, at: place)
     }
 }
@@ -241,6 +298,7 @@ extension ExampleBuilder {
         let cut = try cutLength(
             promptCount: answerStart, answerCount: draft.tokens.count - answerStart, startCount: kept, place)
         if cut == 0 { return (Example(tokens: draft.tokens, scored: scored), false) }
+        try checkCut(draft.tokens[kept..<kept + cut], length: draft.tokens.count, place)
         return (
             Example(
                 tokens: Array(draft.tokens[..<kept] + draft.tokens[(kept + cut)...]),
@@ -281,7 +339,7 @@ extension ExampleBuilder {
         if case .chat(let conversation) = record.content {
             (prompt, choices) = try Self.parted(
                 texts.map { text throws(DataError) in
-                    try self.draft(of: conversation.answering(text), at: record.place)
+                    widened(try self.draft(of: conversation.answering(text), at: record.place))
                 })
         } else {
             choices = texts.map { ended(encoder.encode($0, after: prompt)) }
@@ -292,7 +350,10 @@ extension ExampleBuilder {
         let cut = try cutLength(promptCount: prompt.count, answerCount: longest, startCount: kept, record.place)
         // The first token of a choice has to be predicted from something.
         if cut == prompt.count { throw .nothingToScore(record.place) }
-        if cut > 0 { prompt.removeSubrange(kept..<kept + cut) }
+        if cut > 0 {
+            try checkCut(prompt[kept..<kept + cut], length: prompt.count + longest, record.place)
+            prompt.removeSubrange(kept..<kept + cut)
+        }
         if let limit = options.limit, prompt.count + longest > limit {
             throw .sequenceTooLong(record.place, length: prompt.count + longest, limit: limit)
         }

@@ -8,6 +8,8 @@ struct FieldReader {
     let place: RecordPlace
     /// What stands before a field's name, such as `messages[0].`.
     var prefix = ""
+    /// Whether the model takes pictures, so that parts of turns may be some.
+    var readsImages = false
 
     /// Whether the field is there, whatever it holds.
     func has(_ field: String) -> Bool { object[field] != nil }

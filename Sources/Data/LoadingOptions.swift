@@ -21,6 +21,11 @@ package struct LoadingOptions: Sendable, Equatable {
     /// Tokens that end a text or a turn beside the tokenizer's own: what has one at its end gets no other.
     package var endTokens: Set<Int32> = []
 
+    /// How pictures become tokens; nil for a model that reads text alone.
+    package var images: ImageOptions?
+    /// The folder that records' pictures are sought in; who knows the model makes `images` of it.
+    package var imageFolder: String?
+
     /// Options with the program's defaults.
     ///
     /// - Precondition: `maxLength` and `limit` are positive where given.

@@ -31,6 +31,8 @@ struct TrainingRecord: Equatable {
     let task: Task?
     /// Where the record stands.
     let place: RecordPlace
+    /// The pictures that it names, in their order.
+    let images: [String]
 }
 
 /// The fields of an alpaca record.
@@ -59,15 +61,17 @@ extension TrainingRecord {
     /// beside the parts it was made of): the first of messages, conversations, instruction and output, prompt and
     /// completion, text that is there wholly counts. Fields of no form, such as an `id`, are not looked at.
     ///
+    /// - Parameter readsImages: whether the model takes pictures, so that `image` and `images` are read.
     /// - Throws: what is missing or wrong, with file, line and field.
-    init(_ value: JSONValue, at place: RecordPlace) throws(DataError) {
+    init(_ value: JSONValue, at place: RecordPlace, readsImages: Bool = false) throws(DataError) {
         guard let object = value.objectValue else {
             throw .notAnObject(place, found: value.kindInWords)
         }
-        let reader = FieldReader(object: object, place: place)
+        let reader = FieldReader(object: object, place: place, readsImages: readsImages)
         for field in ["images", "image", "videos", "video", "audios", "audio"] where reader.means(field) {
-            throw .images(place, field: field)
+            if !readsImages || !field.hasPrefix("image") { throw .images(place, field: field) }
         }
+        images = try readsImages ? Self.images(of: reader) : []
         content = try Self.content(of: reader)
         task = try Self.task(of: reader, content: content)
         self.place = place
@@ -113,6 +117,26 @@ extension TrainingRecord {
             if reader.has(second) { throw .missingField(reader.place, field: first, presentField: second) }
         }
         throw .unknownForm(reader.place, fields: reader.object.keys)
+    }
+
+    /// The paths in `image` or `images`, one or a list.
+    private static func images(of reader: FieldReader) throws(DataError) -> [String] {
+        var paths: [String] = []
+        for field in ["image", "images"] where reader.means(field) {
+            guard paths.isEmpty else {
+                throw .unusableField(reader.place, field: field, problem: "stands beside 'image'; keep one of them")
+            }
+            let value = reader.object[field] ?? .null
+            for element in value.arrayValue ?? [value] {
+                guard let path = element.stringValue, !path.isEmpty else {
+                    throw .wrongType(
+                        reader.place, field: field, expected: "a picture's path or a list of them",
+                        found: element.kindInWords)
+                }
+                paths.append(path)
+            }
+        }
+        return paths
     }
 
     /// What is heeded beside a conversation alone.

@@ -40,8 +40,9 @@ package func scoreChoices(
     let size = { (item: ChoiceItem) in item.prompt.count + item.choices.reduce(0) { $0 + $1.count } }
     for group in grouped(items, budget: evaluationTokenBudget, size: size) {
         let layout = ChoiceLayout(group)
-        let pass = Pass(
+        var pass = Pass(
             Tape(model.context, isRecording: false), observer: observer, rows: .each(layout.isRight))
+        pass.images = try group.flatMap(\.images).values()
         let losses = try NextToken().losses(
             layout.tokens, layout.layout, Labels(rows: layout.rows, .ids(layout.targets)), model, in: pass)
         try model.context.throwFailure()
@@ -49,7 +50,8 @@ package func scoreChoices(
             let done = result.predictions.count
             throw EvaluationError.lossNotFinite(
                 records: done + 1...done + group.count,
-                module: try model.firstProjectionNotFinite(layout.tokens, layout.layout))
+                module: try model.firstProjectionNotFinite(
+                    layout.tokens, layout.layout, images: pass.images))
         }
         result.tokens += layout.tokens.count
         var next = 0

@@ -1,4 +1,5 @@
 import Compute
+import Data
 import Models
 import TensorCore
 
@@ -54,6 +55,10 @@ package final class Generator {
     private var cache: KeyValueCache?
     /// The tokens whose keys and values the cache holds.
     private var held: [Int32] = []
+    /// The pictures whose tokens are among them.
+    private var heldImages: [ExampleImage] = []
+    /// The pictures of the tokens that are to be computed next.
+    private var pendingImages: [ExampleImage] = []
 
     /// A generator that knows of no prompt yet.
     package init(_ model: any Model) {
@@ -62,18 +67,19 @@ package final class Generator {
 
     /// Forgets the last prompt.
     package func reset() {
-        (cache, held) = (nil, [])
+        (cache, held, heldImages) = (nil, [], [])
     }
 
     /// Continues `prompt` token by token, or by a search with beams, of which the best is handed on when it is found.
     ///
     /// - Parameters:
     ///   - prompt: at least one token, and no more than the model has positions.
+    ///   - images: the pictures whose tokens the prompt has, in their order.
     ///   - receive: is handed each token as it comes; returns false to stop. Behind beams it is called at the end.
     ///   - shouldStop: is asked before each token; true ends the text there.
     package func run(
-        _ prompt: [Int32], _ settings: GenerationSettings, shouldStop: () -> Bool = { false },
-        receive: (Int32) throws -> Bool = { _ in true }
+        _ prompt: [Int32], _ settings: GenerationSettings, images: [ExampleImage] = [],
+        shouldStop: () -> Bool = { false }, receive: (Int32) throws -> Bool = { _ in true }
     ) throws -> GenerationResult {
         let positions = model.configuration.positionLimit
         guard !prompt.isEmpty, prompt.count <= positions else {
@@ -84,12 +90,15 @@ package final class Generator {
         let cache = cache ?? model.makeCache(capacity: capacity)
         cache.allow(capacity)
         // What an error leaves half done is not gone on with.
-        let known = held
+        let known = images.starts(with: heldImages) ? held : []
         reset()
         // The last token's output is needed at any rate.
         let common = zip(known, prompt.dropLast()).prefix { $0 == $1 }.count
-        let reused = cache.canTruncate(to: common) ? common : 0
-        cache.truncate(to: reused)
+        let (start, imageCount) = model.wholeImages(in: prompt.prefix(common))
+        let canReuse = cache.canTruncate(to: start) && cache.imageCount >= imageCount
+        let reused = canReuse ? start : 0
+        cache.truncate(to: reused, images: canReuse ? imageCount : 0)
+        pendingImages = Array(images.dropFirst(canReuse ? imageCount : 0))
         var text = GeneratedText(prompt: prompt, positions: positions, settings: settings)
         text.result.reusedTokens = reused
         if let beams = settings.beams {
@@ -98,6 +107,7 @@ package final class Generator {
         } else {
             try choose(&text, cache, from: reused, shouldStop: shouldStop, receive: receive)
             held = Array((prompt + text.result.tokens).prefix(cache.count))
+            heldImages = images
             self.cache = cache
         }
         return text.result
@@ -108,7 +118,10 @@ package final class Generator {
     private func logits(_ tokens: [Int32], _ cache: KeyValueCache) throws -> Tensor {
         guard let head = model.head else { preconditionFailure("a language model generates") }
         let tape = Tape(model.context, isRecording: false)
-        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: Pass(tape), cache: cache)
+        var pass = Pass(tape)
+        pass.images = try pendingImages.values()
+        pendingImages = []
+        let hidden = try model.forward(tokens, TokenLayout(lengths: [tokens.count]), in: pass, cache: cache)
         let runs = 1 + cache.beside.count
         let rows = (1...runs).map { Int32($0 * (tokens.count / runs) - 1) }
         let logits = tape.logits(hidden, head: head, rows: rows)
@@ -175,6 +188,18 @@ package final class Generator {
         for token in text.result.tokens {
             if try !receive(token) { break }
         }
+    }
+}
+
+extension Model {
+    /// The longest beginning of a prompt's beginning that ends within no picture, and the pictures in it.
+    fileprivate func wholeImages(in tokens: ArraySlice<Int32>) -> (count: Int, images: Int) {
+        guard let facts = imageFacts else { return (tokens.count, 0) }
+        let count = tokens.count { $0 == facts.token }
+        let rest = count % facts.tokenCount
+        if rest == 0 { return (tokens.count, count / facts.tokenCount) }
+        let places = tokens.indices.filter { tokens[$0] == facts.token }
+        return (places[count - rest] - tokens.startIndex, count / facts.tokenCount)
     }
 }
 

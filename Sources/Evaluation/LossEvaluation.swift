@@ -60,13 +60,15 @@ package func evaluateLoss(
     var done = 0
     for group in grouped(examples, budget: evaluationTokenBudget, size: \.tokens.count) {
         let batch = Batch.packing(group)
-        let pass = Pass(Tape(model.context, isRecording: false), observer: observer)
+        var pass = Pass(Tape(model.context, isRecording: false), observer: observer)
+        pass.images = try batch.images.values()
         let losses = try objective.losses(batch.tokens, batch.layout, batch.labels, model, in: pass)
         try model.context.throwFailure()
         guard losses.sum.isFinite else {
             throw EvaluationError.lossNotFinite(
                 records: done + 1...done + group.count,
-                module: try model.firstProjectionNotFinite(batch.tokens, batch.layout))
+                module: try model.firstProjectionNotFinite(
+                    batch.tokens, batch.layout, images: pass.images))
         }
         result.lossSum += losses.sum
         result.scoredTokens += batch.scoredCount

@@ -254,8 +254,9 @@ package final class TrainingLoop {
         let scale = Float(1 / max(1, scored[0]))
         var own = StepSums()
         for (index, batch) in batches.enumerated() where own.loss.isFinite {
-            let pass = Pass(
+            var pass = Pass(
                 Tape(context, isRecording: true), dropout: masks.forked(UInt64(index)), observer: observer)
+            pass.images = try batch.images.values()
             own.tokens += batch.tokens.count
             own.scored += batch.scoredCount
             own.loss += try objective.losses(
@@ -301,7 +302,7 @@ package final class TrainingLoop {
     private func firstModuleNotFinite(_ batches: [Batch], _ masks: RandomStream) throws -> String? {
         for (index, batch) in batches.enumerated() {
             let path = try model.firstProjectionNotFinite(
-                batch.tokens, batch.layout, dropout: masks.forked(UInt64(index)))
+                batch.tokens, batch.layout, dropout: masks.forked(UInt64(index)), images: try batch.images.values())
             if let path { return path }
         }
         return nil

@@ -70,6 +70,9 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     loading.vocabularySize = configuration.vocabularySize
     let generation = try GenerationDefaults(beside: base.checkpoint)
     loading.endTokens = ModelSession.endTokens(configuration, generation, tokenizer)
+    loading.images = base.textPart?.imageFacts.map {
+        ImageOptions($0, modelPath: request.basePath, folder: loading.imageFolder)
+    }
     let data = try RunData(request) { try Dataset.load(paths: $0, tokenizer: tokenizer, options: loading) }
     let steps = try request.training.stepCount(exampleCount: data.training.count)
 

@@ -141,6 +141,7 @@ private func evaluate(
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.collectsChoices = true
     loading.endTokens = session.endTokens
+    loading.images = session.imageOptions(folder: loading.imageFolder)
     let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
         .prefix(request.limit ?? .max)
     if request.mode == .generate, data.choiceItems.isEmpty {
@@ -197,7 +198,7 @@ private func countGeneratedAnswers(
     var correct = 0
     for (index, item) in items.enumerated() {
         // A generator of its own: what a record gives follows from it alone.
-        let result = try Generator(session.model).run(item.prompt, settings)
+        let result = try Generator(session.model).run(item.prompt, settings, images: item.images)
         let text = session.tokenizer.decode(result.tokens)
         if AnswerExtraction(choices: item.names).isCorrect(text, expected: item.names[item.correct]) { correct += 1 }
         try progress(index + 1)

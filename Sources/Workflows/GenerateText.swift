@@ -9,6 +9,9 @@ public struct GenerateRequest: Sendable {
     public var adapterPath: String?
     /// The texts to continue, each by itself, or the user's messages.
     public var prompts: [String]
+    /// Pictures that each prompt speaks of, as files. Where a prompt does not say with `<image>` where they are, they
+    /// come before it: by the model's chat template, whose user's message it is then, or else each on a line of its own.
+    public var images: [String] = []
     /// Whether each prompt is a user's message, to be put into the model's chat template.
     public var isChat = false
     /// A system message before it, with a chat template.
@@ -57,8 +60,10 @@ public struct GenerateRequest: Sendable {
 
     /// Throws `conflict` and `badSamplingOption` for what cannot be, before anything is read.
     func check() throws {
-        if system != nil, !isChat { throw WorkflowError.conflict("a system message belongs to a chat") }
-        if chatTemplate != nil, !isChat { throw WorkflowError.conflict("\(.chatTemplate) is for a chat") }
+        if system != nil, !isChat, images.isEmpty { throw WorkflowError.conflict("a system message belongs to a chat") }
+        if chatTemplate != nil, !isChat, images.isEmpty {
+            throw WorkflowError.conflict("\(.chatTemplate) is for a chat")
+        }
         _ = try SamplingOptions(
             temperature: temperature ?? 0, topK: topK, topP: topP ?? 1, minP: minP ?? 0,
             repetitionPenalty: repetitionPenalty ?? 1, seed: seed)

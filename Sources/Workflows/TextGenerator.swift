@@ -12,6 +12,9 @@ package final class TextGenerator {
     private let encoder: SequenceEncoder
     private let generator: Generator
     private var settings: GenerationSettings
+    /// The pictures that each prompt speaks of.
+    private let images: [ExampleImage]
+    private let imageOptions: ImageOptions?
     /// What came of the model's `generation_config.json`, a sentence each.
     package let notes: [String]
 
@@ -24,6 +27,15 @@ package final class TextGenerator {
             chatTemplate: request.chatTemplate)
         encoder = SequenceEncoder(tokenizer: session.tokenizer)
         generator = Generator(session.model)
+        let imageOptions = session.imageOptions(folder: nil)
+        self.imageOptions = imageOptions
+        if imageOptions == nil, !request.images.isEmpty {
+            throw WorkflowError.unsuitableData(path: request.basePath, problem: "the model takes no pictures")
+        }
+        images = try request.images.map { path in
+            guard let imageOptions else { preconditionFailure("a model without pictures was refused") }
+            return try imageOptions.image(path)
+        }
         settings = GenerationSettings(
             limit: request.limit, endTokens: request.isChat ? session.chatEndTokens : session.endTokens)
         settings.sampling = try session.generation.sampling(for: request)
@@ -58,9 +70,7 @@ package final class TextGenerator {
     ///
     /// - Parameter number: what to call it in messages; nil where there is only one.
     package func tokens(of prompt: String, number: Int? = nil) throws -> [Int32] {
-        let tokens =
-            request.isChat
-            ? try self.tokens(of: [ChatMessage(role: "user", content: prompt)]) : encoder.encodeStart(prompt)
+        let tokens = try plainTokens(of: prompt)
         let limit = session.model.configuration.positionLimit
         guard !tokens.isEmpty, tokens.count <= limit else {
             let error = EvaluationError.promptLength(tokens: tokens.count, limit: limit)
@@ -71,10 +81,35 @@ package final class TextGenerator {
         return tokens
     }
 
+    /// The tokens of a prompt with its pictures.
+    private func plainTokens(of prompt: String) throws -> [Int32] {
+        let isPlaced = images.isEmpty || prompt.contains(ImageOptions.mark)
+        let marked = isPlaced ? prompt : images.map { _ in ImageOptions.mark + "\n" }.joined() + prompt
+        if request.isChat || !isPlaced && session.tokenizer.chatTemplate != nil {
+            return try tokens(of: [ChatMessage(role: "user", content: marked)])
+        }
+        return try widened(encoder.encodeStart(marked))
+    }
+
+    /// Tokens with as many of a picture's in the place of each as a picture has. Throws `unsuitableData` where there are
+    /// not as many places as pictures.
+    private func widened(_ tokens: [Int32]) throws(WorkflowError) -> [Int32] {
+        guard let imageOptions else { return tokens }
+        let count = tokens.count { $0 == imageOptions.token }
+        guard count == images.count else {
+            throw .unsuitableData(
+                path: request.basePath,
+                problem: "the prompt has \(count) '\(ImageOptions.mark)' for \(images.count) pictures")
+        }
+        return imageOptions.expanded(tokens, tokens).tokens
+    }
+
     /// The tokens of a conversation, the request's system message before it, up to where the model is to answer.
     package func tokens(of messages: [ChatMessage]) throws -> [Int32] {
         let all = (request.system.map { [ChatMessage(role: "system", content: $0)] } ?? []) + messages
-        let tokens = encoder.encode(try template().render(all, addingGenerationPrompt: true)).tokens
+        let template = try template()
+        let placed = imageOptions == nil ? all : all.map(ConversationWriter(template).placingImages)
+        let tokens = try widened(encoder.encode(try template.render(placed, addingGenerationPrompt: true)).tokens)
         try session.checkVocabulary(of: tokens)
         return tokens
     }
@@ -133,7 +168,7 @@ package final class TextGenerator {
             return goesOn && !stops.isEnded
         }
         var result = try session.overUnchangedBase {
-            try generator.run(prompt, settings, shouldStop: shouldStop) { try hand(text.append($0)) }
+            try generator.run(prompt, settings, images: images, shouldStop: shouldStop) { try hand(text.append($0)) }
         }
         if !stops.isEnded { _ = try hand(text.finish()) }
         let rest = stops.finish()

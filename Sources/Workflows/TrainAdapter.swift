@@ -168,6 +168,7 @@ private func train(
     loading.limit = session.model.configuration.positionLimit
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.endTokens = session.endTokens
+    loading.images = session.imageOptions(folder: loading.imageFolder)
     let data = try RunData(request) {
         try Dataset.load(paths: $0, tokenizer: session.tokenizer, options: loading)
     }
@@ -354,12 +355,13 @@ struct RunInputs {
     /// Of ids and scores.
     static func hash(of examples: [Example]) -> UInt64 {
         // Bits that no id has.
-        let (scoredMark, endMark) = (1 << 40 as UInt64, 1 << 41 as UInt64)
+        let (scoredMark, endMark, imageMark) = (1 << 40 as UInt64, 1 << 41 as UInt64, 1 << 42 as UInt64)
         var hash = FNVHash()
         for example in examples {
             for (token, scored) in zip(example.tokens, example.scored) {
                 hash.add(UInt64(UInt32(bitPattern: token)) | (scored ? scoredMark : 0))
             }
+            for image in example.images { for byte in (image.path ?? "").utf8 { hash.add(imageMark | UInt64(byte)) } }
             hash.add(endMark)
         }
         return hash.value

@@ -11,6 +11,7 @@ struct GenerateCommand: ParsableCommand {
         discussion: """
             tspeft generate BASE --adapter tuned --chat -p "What do bees make?"
             tspeft generate BASE --adapter tuned --interactive
+            tspeft generate LLAVA --image cat.jpg -p "What is in the picture?"
 
             Greedy unless --temperature is given or the model's generation_config.json asks for samples (do_sample); \
             what that file says of temperature, top_k, top_p, min_p, repetition_penalty and num_beams holds where \
@@ -40,6 +41,7 @@ struct GenerateCommand: ParsableCommand {
         request.isChat = prompts.chat || prompts.interactive
         request.system = prompts.system
         request.chatTemplate = prompts.chatTemplate
+        request.images = prompts.image
         request.limit = choice.maxTokens ?? (prompts.interactive ? 1024 : 128)
         choice.set(&request)
         request.compute = compute.options
@@ -107,6 +109,14 @@ struct PromptArguments: ParsableArguments {
                 + "prompts come first, then files. (default: none)", valueName: "file"))
     var prompts: [String] = []
 
+    @Option(
+        parsing: .singleValue,
+        help: ArgumentHelp(
+            "A picture (JPEG, PNG or WebP) that each prompt speaks of, for a model that takes pictures; may be repeated. "
+                + "It comes where the prompt says <image>, or else where the chat template puts it. (default: none)",
+            valueName: "file"), completion: .file())
+    var image: [String] = []
+
     @Flag(help: "Put each prompt into the model's chat template as a user's message.")
     var chat = false
 
@@ -132,10 +142,15 @@ struct PromptArguments: ParsableArguments {
     var adapter: String?
 
     func validate() throws {
-        if chatTemplate != nil, !chat, !interactive {
+        if interactive, !image.isEmpty {
+            throw ValidationError("--interactive reads texts alone; leave --image out, or give a text with -p")
+        }
+        if chatTemplate != nil, !chat, !interactive, image.isEmpty {
             throw ValidationError("--chat-template needs --chat or --interactive")
         }
-        if system != nil, !chat, !interactive { throw ValidationError("--system needs --chat or --interactive") }
+        if system != nil, !chat, !interactive, image.isEmpty {
+            throw ValidationError("--system needs --chat or --interactive")
+        }
         let given = prompt.count + promptFile.count + prompts.count
         if interactive, given > 0 {
             throw ValidationError("--interactive reads what you say from standard input; leave the prompts out")

@@ -100,6 +100,12 @@ struct LoadingArguments: ParsableArguments {
                 + "the model's)", valueName: "name"))
     var chatTemplate: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Where records' pictures are, of a model that takes some. (default: the folder of their file)",
+            valueName: "folder"), completion: .directory)
+    var images: String?
+
     func validate() throws {
         try checkCounts([("--max-length", maxLength)], least: 2)
     }
@@ -107,6 +113,7 @@ struct LoadingArguments: ParsableArguments {
     var options: LoadingOptions {
         var options = LoadingOptions(promptMasking: !trainOnPrompt, endOfText: !noEndOfText, maxLength: maxLength)
         options.chatTemplate = chatTemplate
+        options.imageFolder = images
         return options
     }
 }

@@ -120,6 +120,7 @@ private func webpHeader(_ width: Int, _ height: Int, flags: UInt8 = 0) -> [UInt8
         #expect(throws: ImageError.file(.missing(path: "/nowhere/cat.jpg"))) { try RGBImage.load("/nowhere/cat.jpg") }
         try withTemporaryFolder { folder in
             #expect(throws: ImageError.file(.notRegularFile(path: folder))) { try ImageHeader.read(folder) }
+            return
         }
     }
 

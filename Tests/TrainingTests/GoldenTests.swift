@@ -95,6 +95,8 @@ private final class GoldenRun {
     private let model: any Model
     private let context: ComputeContext
     private let mask: [Bool]
+    /// How the case's names of the language model begin, as the model has them in memory, and how the base's files do.
+    private let prefixes: (memory: String, file: String)?
     let observer = TraceObserver()
     /// lambda of equation 15.
     let lambda: Double
@@ -118,11 +120,18 @@ private final class GoldenRun {
         }
         let configuration = try AdapterConfiguration(json: .object(fields), file: "adapter_config.json")
         let file = try golden.tensors("adapter/adapter_model.safetensors")
+        let inFile = model.projections.allSatisfy { $0.path.hasPrefix("language_model.model.") }
+        let prefixes: (memory: String, file: String)? =
+            inFile ? ("model.language_model.", "language_model.model.") : nil
+        self.prefixes = prefixes
+        func renamed(_ name: String) -> String {
+            prefixes.map { name.replacing($0.memory, with: $0.file, maxReplacements: 1) } ?? name
+        }
         let thresholds = NameTable(
-            uniqueKeysWithValues: taus.members.map { ($0.key, Float($0.value.doubleValue ?? .nan)) })
+            uniqueKeysWithValues: taus.members.map { (renamed($0.key), Float($0.value.doubleValue ?? .nan)) })
         adapter = try InjectedAdapter(
             into: model, configuration,
-            tensors: file.tensors.map { AdapterTensor($0.name, $0.shape, try file.floats(of: $0)) },
+            tensors: file.tensors.map { AdapterTensor(renamed($0.name), $0.shape, try file.floats(of: $0)) },
             thresholds: thresholds,
             source: golden.name)
 
@@ -131,14 +140,21 @@ private final class GoldenRun {
         let labels = try batch.integers("labels")
         let maskValues = try batch.integers("attention_mask")
         let shape = try batch.requiredRecord("input_ids").shape
+        let pictures = try batch.record("pixel_values").map { try batch.floats(of: $0) } ?? []
         batches = (0..<shape[0]).map { step in
             Batch.packing(
                 (0..<shape[1]).map { row in
                     let real = (0..<shape[2]).map { (step * shape[1] + row) * shape[2] + $0 }
                         .filter { maskValues[$0] == 1 }
-                    return Example(
+                    var example = Example(
                         tokens: real.map { Int32(ids[$0]) },
                         scored: real.enumerated().map { $0.offset > 0 && labels[$0.element] >= 0 })
+                    if !pictures.isEmpty {
+                        let count = pictures.count / (shape[0] * shape[1])
+                        let start = (step * shape[1] + row) * count
+                        example.images = [ExampleImage(values: Array(pictures[start..<start + count]))]
+                    }
+                    return example
                 })
         }
         mask = maskValues[..<(shape[1] * shape[2])].map { $0 == 1 }
@@ -161,6 +177,11 @@ private final class GoldenRun {
             model, adapter, examples: [Example(tokens: [1, 2], scored: [false, true])], source: golden.name, training)
     }
 
+    /// What the case calls a module or tensor of the base.
+    private func caseName(_ name: String) -> String {
+        prefixes.map { name.replacing($0.file, with: $0.memory, maxReplacements: 1) } ?? name
+    }
+
     /// The values of a [batch, tokens] (or [batch, tokens, width]) tensor at real tokens.
     private func atRealTokens(_ values: [Float], width: Int = 1) -> [Float] {
         mask.indices.filter { mask[$0] }.flatMap { values[$0 * width..<($0 + 1) * width] }
@@ -171,7 +192,9 @@ private final class GoldenRun {
         let record = try reference.requiredRecord("logits")
         let batch = batches[0]
         let tape = Tape(context, isRecording: false)
-        let hidden = try model.forward(batch.tokens, batch.layout, in: Pass(tape))
+        var pass = Pass(tape)
+        pass.images = try batch.images.values()
+        let hidden = try model.forward(batch.tokens, batch.layout, in: pass)
         let logits = tape.logits(hidden, head: model.head!, rows: batch.tokens.indices.map(Int32.init)).toArray()
         verdict.expectNear(
             logits, atRealTokens(try reference.floats(of: record), width: record.shape[2]), 1e-5, "logits")
@@ -180,12 +203,12 @@ private final class GoldenRun {
     func checkFirstBackward() throws {
         let reference = try golden.tensors("step0.safetensors")
         for parameter in adapter.parameters {
-            let expected = try reference.floats(of: reference.requiredRecord("grad." + parameter.name))
+            let expected = try reference.floats(of: reference.requiredRecord("grad." + caseName(parameter.name)))
             verdict.expectNear(parameter.gradient.toArray(), expected, 1e-4, "gradient of \(parameter.name)")
         }
         for projection in adapter.projections where projection.gate != nil {
-            let path = projection.path
-            let trace = try #require(observer.traces[path])
+            let path = caseName(projection.path)
+            let trace = try #require(observer.traces[projection.path])
             let r = atRealTokens(try reference.floats(of: reference.requiredRecord(path + ".r")))
             verdict.expect(trace.ratios.count == r.count, "r of \(path)")
             for (found, expected) in zip(trace.ratios, r) {
@@ -224,7 +247,7 @@ private final class GoldenRun {
         let largestG = gates.map { abs($0.gate!.step.gradient(lambda: lambda)) }.max() ?? 0
         for projection in gates {
             let gate = projection.gate!
-            let expected = try #require(modules[projection.path])
+            let expected = try #require(modules[caseName(projection.path)])
             let place = "\(projection.path), step \(index)"
             let sparsity = try #require(expected["sparsity"]?.doubleValue)
             verdict.expect(gate.step.sparsity == sparsity, "sparsity of \(place)")
@@ -239,7 +262,7 @@ private final class GoldenRun {
     func checkFinalAdapter(tolerance: Double, share: Double) throws {
         let file = try golden.tensors("adapter_final/adapter_model.safetensors")
         for parameter in adapter.parameters {
-            let expected = try file.floats(of: file.requiredRecord(parameter.name))
+            let expected = try file.floats(of: file.requiredRecord(caseName(parameter.name)))
             let found = parameter.value.toArray()
             try #require(found.count == expected.count)
             let largest = expected.reduce(0) { max($0, abs($1)) }

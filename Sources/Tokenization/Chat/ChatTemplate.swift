@@ -1,3 +1,4 @@
+import CheckpointIO
 import TensorCore
 
 /// A model's way to write a conversation as one text: the Jinja template of its tokenizer, run as written.
@@ -20,6 +21,9 @@ package struct ChatTemplate: Sendable {
     private var toolProblem: TokenizationError?
 
     private var turns: ChatTurns
+    /// Whether words are written only where they stand in parts, objects with `type` and `text`, as templates of models that
+    /// take pictures have it.
+    private var needsParts = false
 
     /// The mark by which the assistant's turn ends, such as `<|im_end|>`: the next speaker's where that is all there is;
     /// nil where the template writes none, so that nothing teaches a model to stop.
@@ -48,13 +52,16 @@ package struct ChatTemplate: Sendable {
         self.specialTokens = specialTokens.filter { !$0.value.isEmpty }
         self.clock = clock
         turns = ChatTurns(marks: marks + [specialTokens["eos_token"] ?? ""])
-        let trial = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
-        do throws(TokenizationError) {
-            guard try render(trial).contains(where: { $0.isScored && $0.text.contains("b") }) else {
+        let first = Result { () throws(TokenizationError) in try writesAnswers() }
+        switch first {
+        case .success(true): break
+        case .failure(.conversationRefused): break  // It wants another form of conversation; the user's may have it.
+        default:
+            needsParts = true
+            if (try? writesAnswers()) != true {
+                if case .failure(let problem) = first { throw problem }
                 throw .unsupportedTemplate(problem: "it does not write what the assistant says")
             }
-        } catch .conversationRefused {
-            // It wants another form of conversation; the user's may have it.
         }
         var turns = turns
         turns.learn { try rendering(of: $0, ChatSettings(addsGenerationPrompt: $1)) }
@@ -137,6 +144,21 @@ package struct ChatTemplate: Sendable {
         }
     }
 
+    /// Whether what the assistant says is written and counts as said.
+    private func writesAnswers() throws(TokenizationError) -> Bool {
+        let trial = [ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b")]
+        return try render(trial).contains { $0.isScored && $0.text.contains("b") }
+    }
+
+    /// A message as the template takes it.
+    private func inForm(_ message: ChatMessage) -> ChatMessage {
+        guard needsParts, message.members["content"] == nil else { return message }
+        let part: JSONObject = ["type": .string("text"), "text": .string(message.content)]
+        var message = message
+        message.members["content"] = .array([.object(part)])
+        return message
+    }
+
     /// The template that is meant for a conversation with functions to call; nil where this one is.
     private func toolTemplate(for settings: ChatSettings) throws(TokenizationError) -> ChatTemplate? {
         guard !settings.tools.isNull else { return nil }
@@ -151,7 +173,7 @@ package struct ChatTemplate: Sendable {
         var variables: NameTable<JinjaValue> = specialTokens.mapValues { .plain($0) }
         for key in settings.variables.keys { variables[key] = try JinjaValue(settings.variables[key] ?? .null) }
         var values: [JinjaValue] = []
-        for (number, message) in messages.enumerated() { values.append(try JinjaValue(message, number: number)) }
+        for (number, message) in messages.enumerated() { values.append(try JinjaValue(inForm(message), number: number)) }
         variables["messages"] = .list(try JinjaList(values))
         variables["add_generation_prompt"] = .bool(settings.addsGenerationPrompt)
         variables["tools"] = try JinjaValue(settings.tools)

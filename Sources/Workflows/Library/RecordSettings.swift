@@ -26,6 +26,12 @@ extension TrainRequest {
         get { loading.chatTemplate }
         set { loading.chatTemplate = newValue }
     }
+
+    /// The folder in which records' pictures are sought; nil for that of their file.
+    public var imageFolder: String? {
+        get { loading.imageFolder }
+        set { loading.imageFolder = newValue }
+    }
 }
 
 /// How records become examples.
@@ -53,5 +59,11 @@ extension EvaluateRequest {
     public var chatTemplate: String? {
         get { loading.chatTemplate }
         set { loading.chatTemplate = newValue }
+    }
+
+    /// The folder in which records' pictures are sought; nil for that of their file.
+    public var imageFolder: String? {
+        get { loading.imageFolder }
+        set { loading.imageFolder = newValue }
     }
 }

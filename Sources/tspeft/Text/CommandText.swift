@@ -40,6 +40,7 @@ struct CommandText {
         add("--train-on-prompt", if: !options.promptMasking)
         add("--no-end-of-text", if: !options.endOfText)
         add("--chat-template", options.chatTemplate)
+        add("--images", options.imageFolder)
     }
 
     /// Adds those of a method's options that were given and for which `isWanted` holds.
