@@ -66,17 +66,9 @@ struct AddedTokenMatcher: Sendable {
     }
 
     private static func touchesWord(_ range: Range<Int>, in bytes: [UInt8]) -> Bool {
-        if range.lowerBound > 0, isWordScalar(UTF8Scalar.scalar(in: bytes, before: range.lowerBound)) { return true }
-        return range.upperBound < bytes.count && isWordScalar(UTF8Scalar.scalar(in: bytes, at: range.upperBound).scalar)
-    }
-
-    /// `\w` of Unicode's regular expressions (UTS 18, annex C).
-    private static func isWordScalar(_ scalar: Unicode.Scalar) -> Bool {
-        let properties = scalar.properties
-        switch properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
-        default: return properties.isAlphabetic || properties.isJoinControl
-        }
+        if range.lowerBound > 0, UTF8Scalar.scalar(in: bytes, before: range.lowerBound).isWordCharacter { return true }
+        return range.upperBound < bytes.count
+            && UTF8Scalar.scalar(in: bytes, at: range.upperBound).scalar.isWordCharacter
     }
 
     private static func spaceStart(before range: Range<Int>, in bytes: [UInt8]) -> Int {
@@ -97,5 +89,22 @@ struct AddedTokenMatcher: Sendable {
             end += length
         }
         return end
+    }
+}
+
+extension Unicode.Scalar {
+    /// The Unicode version of the expressions in `tokenizers` (its crate `regex`).
+    private static let wordVersion = 16
+
+    /// `\w` of Unicode's regular expressions (UTS 18, annex C).
+    var isWordCharacter: Bool {
+        if isASCII {
+            return value == 0x5F || (0x30...0x39).contains(value) || (0x41...0x5A).contains(value & ~0x20)
+        }
+        guard (properties.age?.major ?? .max) <= Self.wordVersion else { return false }
+        switch properties.generalCategory {
+        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
+        default: return properties.isAlphabetic || properties.isJoinControl
+        }
     }
 }

@@ -14,6 +14,9 @@ struct TokenDecoder: Sendable, Equatable {
         case strip(character: [UInt8], start: Int, stop: Int)
         /// `replacement` becomes a space, but is dropped in the first token where the tokenizer had added it.
         case metaspace(replacement: [UInt8], dropsFirst: Bool)
+        /// Tokens get a space before them, but for the first and those that begin with `mark`, which lose it; `cleans`
+        /// takes the space before English punctuation and contractions.
+        case wordPiece(mark: [UInt8], cleans: Bool)
     }
 
     /// No steps: tokens are joined by spaces.
@@ -38,6 +41,7 @@ struct TokenDecoder: Sendable, Equatable {
             case .byteFallback: if let byte = Self.fallbackByte(bytes) { return [byte] }
             case .metaspace(let replacement, _): bytes = Self.replace(replacement, by: [UInt8(ascii: " ")], in: bytes)
             case .replace(let pattern, let content): bytes = Self.replace(pattern, by: content, in: bytes)
+            case .wordPiece(let mark, let cleans): bytes = Self.wordPiece(bytes, mark: mark, cleans: cleans)
             case .fuse: break
             // What is stripped are the ends of the whole text.
             case .strip: break
@@ -63,7 +67,28 @@ struct TokenDecoder: Sendable, Equatable {
             return tokens.enumerated().map { index, token in
                 replace(replacement, by: index == 0 && dropsFirst ? [] : [UInt8(ascii: " ")], in: token)
             }
+        case .wordPiece(let mark, let cleans):
+            return tokens.enumerated().map { index, token in
+                index > 0
+                    ? wordPiece(token, mark: mark, cleans: cleans) : cleans ? cleaned(token) : token
+            }
         }
+    }
+
+    /// A token of WordPiece's in the middle of a text.
+    private static func wordPiece(_ token: [UInt8], mark: [UInt8], cleans: Bool) -> [UInt8] {
+        let text = token.starts(with: mark) ? Array(token.dropFirst(mark.count)) : [UInt8(ascii: " ")] + token
+        return cleans ? cleaned(text) : text
+    }
+
+    /// What loses a space or letters when text is cleaned, in the order of `tokenizers`.
+    private static let cleanings = [
+        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+    ].map { (Array($0.utf8), Array($1.utf8)) }
+
+    private static func cleaned(_ text: [UInt8]) -> [UInt8] {
+        cleanings.reduce(text) { replace($1.0, by: $1.1, in: $0) }
     }
 
     private static func replace(_ pattern: [UInt8], by content: [UInt8], in token: [UInt8]) -> [UInt8] {

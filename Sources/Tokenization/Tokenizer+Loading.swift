@@ -50,7 +50,18 @@ extension Tokenizer {
 
     private static func load(directory: String, _ chatTemplate: String?) throws -> Tokenizer {
         let path = "\(directory)/tokenizer.json"
-        guard pathKind(path) != .nothing else {
+        // Older models name their tokens in a file of their own.
+        let configuration = try readOptionalJSON("\(directory)/tokenizer_config.json")
+        let tokenMap = try readOptionalJSON("\(directory)/special_tokens_map.json")
+        let parts: TokenizerParts
+        if pathKind(path) != .nothing {
+            parts = try TokenizerFile(readJSON(path), file: path).parts()
+        } else if let form = SentencePieceForm.all.first(where: { pathKind("\(directory)/\($0.fileName)") != .nothing })
+        {
+            let path = "\(directory)/\(form.fileName)"
+            let file = try SentencePieceFile(readSmallFile(path, limit: fileByteLimit), file: path)
+            parts = try form.parts(file, configuration: configuration)
+        } else {
             let hasSentencePiece = pathKind("\(directory)/tokenizer.model") == .regularFile
             throw TokenizationError.missing(
                 path: directory,
@@ -58,10 +69,6 @@ extension Tokenizer {
                     ? "its tokenizer.model must be converted to a tokenizer.json first"
                     : "a tokenizer.json is needed beside the model")
         }
-        let parts = try TokenizerFile(readJSON(path), file: path).parts()
-        // Older models name their tokens in a file of their own.
-        let configuration = try readOptionalJSON("\(directory)/tokenizer_config.json")
-        let tokenMap = try readOptionalJSON("\(directory)/special_tokens_map.json")
         func token(_ key: String) throws(TokenizationError) -> Int32? {
             for value in [configuration?[key], tokenMap?[key]] {
                 guard let text = value?.stringValue ?? value?["content"]?.stringValue else { continue }

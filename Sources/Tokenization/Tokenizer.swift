@@ -108,8 +108,8 @@ package final class Tokenizer: Sendable {
     }
 
     private func encode(utf8 bytes: [UInt8], addingSpecialTokens: Bool, into sink: inout TokenSink) {
-        if addingSpecialTokens { for id in parts.prefix { sink.append(id, for: 0..<0) } }
-        var merger = PairMerger()
+        if addingSpecialTokens { for id in parts.frame.prefix { sink.append(id, for: 0..<0) } }
+        var memory = WorkingMemory()
         for stretch in rawMatcher.stretches(in: bytes) {
             if let id = stretch.token {
                 sink.append(id, for: stretch.range)
@@ -126,23 +126,37 @@ package final class Tokenizer: Sendable {
                 } else {
                     let piece = stretch.range.count == text.bytes.count ? text : text.copy(stretch.range)
                     let begins = beginsSource && stretch.range.lowerBound == 0
-                    encode(WordList(text: piece, beginsSource: begins), using: &merger, into: &sink)
+                    encode(WordList(text: piece, beginsSource: begins), using: &memory, into: &sink)
                 }
             }
         }
-        if addingSpecialTokens { for id in parts.suffix { sink.append(id, for: bytes.count..<bytes.count) } }
+        if addingSpecialTokens { for id in parts.frame.suffix { sink.append(id, for: bytes.count..<bytes.count) } }
     }
 
-    private func encode(_ piece: WordList, using merger: inout PairMerger, into sink: inout TokenSink) {
+    /// What models keep from word to word, so that no word makes it anew.
+    private struct WorkingMemory {
+        var merger = PairMerger()
+        var lattice = UnigramModel.Lattice()
+    }
+
+    private func encode(_ piece: WordList, using memory: inout WorkingMemory, into sink: inout TokenSink) {
         var words = piece
         for step in parts.preTokenizers { words.apply(step) }
-        for word in words.words {
-            switch parts.model {
-            case .bytePair(let model): model.encode(word, of: words.text, using: &merger, into: &sink)
-            case .scoredPieces(let model): model.encode(word, of: words.text, using: &merger, into: &sink)
-            }
+        let text = words.text
+        switch parts.model {
+        case .bytePair(let model):
+            for word in words.words { model.encode(word, of: text, using: &memory.merger, into: &sink) }
+        case .scoredPieces(let model):
+            for word in words.words { model.encode(word, of: text, using: &memory.merger, into: &sink) }
+        case .wordPiece(let model):
+            for word in words.words { model.encode(word, of: text, using: &memory.merger.symbols, into: &sink) }
+        case .unigram(let model):
+            for word in words.words { model.encode(word, of: text, using: &memory.lattice, into: &sink) }
         }
     }
+
+    /// What stands around texts.
+    var frame: TextFrame { parts.frame }
 
     // MARK: Decoding
 
@@ -205,6 +219,8 @@ struct TokenizerParts: Sendable {
     enum Model: Sendable {
         case bytePair(BytePairModel)
         case scoredPieces(ScoredPieceModel)
+        case wordPiece(WordPieceModel)
+        case unigram(UnigramModel)
     }
 
     /// All tokens, added ones too, as the vocabulary spells them.
@@ -214,9 +230,8 @@ struct TokenizerParts: Sendable {
     var preTokenizers: [PreTokenizer]
     var model: Model
     var decoder: TokenDecoder
-    /// What goes before and after a text when special tokens are added.
-    var prefix: [Int32]
-    var suffix: [Int32]
+    /// What stands around texts when special tokens are added.
+    var frame: TextFrame
 }
 
 /// Turns tokens into text as they come, holding back the bytes of an unfinished character.

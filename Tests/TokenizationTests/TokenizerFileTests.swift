@@ -39,20 +39,23 @@ struct Change: Sendable, CustomTestStringConvertible {
 
     @Test(arguments: [
         Change(field: "surprise", value: "1", problem: "the field 'surprise'"),
-        Change(field: "normalizer", value: #"{"type": "NFKC"}"#, problem: "the normalizer 'NFKC' ('normalizer.type')"),
+        Change(field: "normalizer", value: #"{"type": "NFX"}"#, problem: "the normalizer 'NFX' ('normalizer.type')"),
         Change(
-            field: "normalizer", value: #"{"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}"#,
-            problem: "the normalizer 'Lowercase' ('normalizer.normalizers[0].type')"),
+            field: "normalizer", value: #"{"type": "Sequence", "normalizers": [{"type": "Uppercase"}]}"#,
+            problem: "the normalizer 'Uppercase' ('normalizer.normalizers[0].type')"),
         Change(
-            field: "normalizer", value: #"{"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}"#,
-            problem: "the expression ' +' ('normalizer.pattern.Regex')"),
+            field: "normalizer", value: #"{"type": "Lowercase", "language": "tr"}"#,
+            problem: "the field 'normalizer.language'"),
         Change(
-            field: "pre_tokenizer", value: #"{"type": "Whitespace"}"#,
-            problem: "the pre-tokenizer 'Whitespace' ('pre_tokenizer.type')"),
+            field: "normalizer", value: #"{"type": "Replace", "pattern": {"Regex": " *"}, "content": " "}"#,
+            problem: "the expression ' *' ('normalizer.pattern.Regex')"),
+        Change(
+            field: "pre_tokenizer", value: #"{"type": "UnicodeScripts"}"#,
+            problem: "the pre-tokenizer 'UnicodeScripts' ('pre_tokenizer.type')"),
         Change(
             field: "pre_tokenizer",
-            value: #"{"type": "Split", "pattern": {"Regex": "\\d"}, "behavior": "Isolated", "invert": false}"#,
-            problem: #"the expression '\d' ('pre_tokenizer.pattern.Regex')"#),
+            value: #"{"type": "Split", "pattern": {"Regex": "(?<=a)b"}, "behavior": "Isolated", "invert": false}"#,
+            problem: #"the expression '(?<=a)b' ('pre_tokenizer.pattern.Regex')"#),
         Change(
             field: "pre_tokenizer",
             value: #"{"type": "Split", "pattern": {"String": "a"}, "behavior": "Doubled", "invert": false}"#,
@@ -69,10 +72,16 @@ struct Change: Sendable, CustomTestStringConvertible {
             field: "pre_tokenizer", value: #"{"type": "Digits", "individual_digits": true, "hexadecimal": true}"#,
             problem: "the field 'pre_tokenizer.hexadecimal'"),
         Change(
-            field: "post_processor", value: #"{"type": "BertProcessing", "sep": ["a", 0], "cls": ["b", 1]}"#,
-            problem: "the post-processor 'BertProcessing' ('post_processor.type')"),
+            field: "post_processor", value: #"{"type": "T5Processing", "sep": ["a", 0]}"#,
+            problem: "the post-processor 'T5Processing' ('post_processor.type')"),
+        Change(
+            field: "post_processor",
+            value:
+                #"{"type": "Sequence", "processors": [{"type": "BertProcessing", "sep": ["a", 0], "cls": ["b", 1]}, {"type": "BertProcessing", "sep": ["a", 0], "cls": ["b", 1]}]}"#,
+            problem: "a second post-processor that adds tokens"),
         Change(field: "decoder", value: #"{"type": "CTC"}"#, problem: "the decoder 'CTC' ('decoder.type')"),
-        Change(field: "model", value: #"{"type": "Unigram", "vocab": []}"#, problem: "the tokenizer model 'Unigram'"),
+        Change(
+            field: "model", value: #"{"type": "WordLevel", "vocab": {}}"#, problem: "the tokenizer model 'WordLevel'"),
         Change(field: "model", value: model(#""dropout": 0.1"#), problem: "dropout of merges ('model.dropout')"),
         Change(
             field: "model", value: model(#""end_of_word_suffix": "</w>""#),
@@ -140,6 +149,39 @@ struct Change: Sendable, CustomTestStringConvertible {
             value:
                 #"{"type": "TemplateProcessing", "special_tokens": {"z": {"ids": [9]}}, "single": [{"SpecialToken": {"id": "z"}}, {"Sequence": {"id": "A"}}]}"#,
             problem: "'post_processor' adds token 9, which does not exist"),
+        Change(
+            field: "model", value: #"{"type": "WordPiece", "unk_token": "?", "vocab": {"a": 0}}"#,
+            problem: "the unknown token '?' is not in the vocabulary"),
+        Change(
+            field: "model", value: #"{"type": "WordPiece", "vocab": {"a": 0}}"#,
+            problem: "'model.unk_token' is missing (a string)"),
+        Change(
+            field: "model", value: #"{"type": "Unigram", "vocab": [["a", -1]]}"#,
+            problem: "'model.unk_id' is missing (the id of the unknown token)"),
+        Change(
+            field: "model", value: #"{"type": "Unigram", "unk_id": 1, "vocab": [["a", -1]]}"#,
+            problem: "the unknown token is 1, but there are 1 tokens"),
+        Change(
+            field: "model", value: #"{"type": "Unigram", "unk_id": 0, "vocab": [["a", -1], ["a", -2]]}"#,
+            problem: "the vocabulary has the token 'a' twice"),
+        Change(
+            field: "model", value: #"{"type": "Unigram", "unk_id": 0, "vocab": [["a", 1e999]]}"#,
+            problem: "the score of token 'a' is inf"),
+        Change(
+            field: "model", value: #"{"type": "Unigram", "unk_id": 0, "vocab": [["a"]]}"#,
+            problem: "'model.vocab'[0] is no token with its score"),
+        Change(
+            field: "normalizer", value: #"{"type": "Precompiled", "precompiled_charsmap": "AAAA"}"#,
+            problem: "'normalizer.precompiled_charsmap' is not a table of characters in Base64"),
+        Change(
+            field: "normalizer", value: #"{"type": "Precompiled", "precompiled_charsmap": "?"}"#,
+            problem: "'normalizer.precompiled_charsmap' is not a table of characters in Base64"),
+        Change(
+            field: "normalizer", value: #"{"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="}"#,
+            problem: "'normalizer.precompiled_charsmap' is not a table of characters in Base64"),
+        Change(
+            field: "post_processor", value: #"{"type": "BertProcessing", "sep": ["a", 0], "cls": ["b"]}"#,
+            problem: "'post_processor.cls' is not a token and its id"),
     ])
     func whatContradictsItselfIsRefused(change: Change) throws {
         let error = try #require(throws: TokenizationError.self) {
@@ -163,6 +205,21 @@ struct Change: Sendable, CustomTestStringConvertible {
         #expect(older.description.hasSuffix("its tokenizer.model must be converted to a tokenizer.json first"))
         #expect(throws: CheckpointError.missing(path: "/nowhere/at/all")) {
             try Tokenizer.load(modelPath: "/nowhere/at/all")
+        }
+    }
+
+    @Test func aBrokenSentencePieceModelIsRefused() throws {
+        let path = fixture("tokenization/subwords/t5/spiece.model")
+        let whole = try readSmallFile(path, limit: 1 << 20)
+        for bytes in [[], [0x0A], Array(whole.dropLast(whole.count / 2)), Array("x".utf8), Array(whole.reversed())] {
+            let error = try #require(throws: TokenizationError.self) {
+                try withTemporaryFolder { folder in
+                    try Data(bytes).write(to: URL(fileURLWithPath: "\(folder)/spm.model"))
+                    return try Tokenizer.load(modelPath: folder)
+                }
+            }
+            #expect(error.description.contains("/spm.model: "), "\(error)")
+            #expect(error.exitStatus == .badData, "\(error)")
         }
     }
 

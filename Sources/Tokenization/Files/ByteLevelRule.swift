@@ -66,7 +66,9 @@ package struct ByteLevelRule: Sendable, Equatable {
             $0.normalizers == parts.normalizers && $0.preTokenizers == parts.preTokenizers
                 && $0.ignoresMerges == model.ignoresMerges
         }
-        let beginning = parts.prefix.first.flatMap { parts.tokens[$0] }.map { String(decoding: $0, as: UTF8.self) }
+        let beginning = parts.frame.prefix.first.flatMap { parts.tokens[$0] }.map {
+            String(decoding: $0, as: UTF8.self)
+        }
         let closest = rules.first { $0.beginning != nil && $0.beginning == beginning }
         guard let rule = closest ?? rules.first(where: { $0.beginning == nil }) else { return nil }
         self = rule

@@ -25,18 +25,7 @@ struct BytePairModelFile {
                 throw fields.unsupported("'\(fields.place(of: key))' of '\(affix)'")
             }
         }
-        let vocabulary = try fields.fields("vocab").object
-        tokens = TokenTable(capacity: vocabulary.count)
-        for (text, value) in vocabulary.members {
-            guard let id = value.integer(in: 0...TokenTable.idLimit - 1) else {
-                throw .malformed(
-                    file: fields.file,
-                    problem: "the id of token '\(text)' is not a whole number from 0 below \(TokenTable.idLimit)")
-            }
-            guard tokens.insert(text.utf8, id: Int32(id)) else {
-                throw .malformed(file: fields.file, problem: "id \(id) stands for two tokens, one of them '\(text)'")
-            }
-        }
+        tokens = try fields.vocabulary()
     }
 
     /// The model; its words are bytes if a byte-level pre-tokenizer makes them.

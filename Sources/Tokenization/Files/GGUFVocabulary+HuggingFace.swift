@@ -224,19 +224,21 @@ extension GGUFVocabulary {
                 tokens.indices.contains($0) ? $0 : nil
             }
         }
-        bosTokenID = id("bos") ?? parts.prefix.first.map(Int.init)
-        eosTokenID = id("eos") ?? parts.suffix.first.map(Int.init)
+        bosTokenID = id("bos") ?? parts.frame.prefix.first.map(Int.init)
+        eosTokenID = id("eos") ?? parts.frame.suffix.first.map(Int.init)
         unknownTokenID = id("unk")
         paddingTokenID = id("pad")
         if let unknownTokenID, model == "llama" { types[unknownTokenID] = .unknown }
-        for (ids, expected, what) in [(parts.prefix, bosTokenID, "before"), (parts.suffix, eosTokenID, "after")] {
+        for (ids, expected, what) in [
+            (parts.frame.prefix, bosTokenID, "before"), (parts.frame.suffix, eosTokenID, "after"),
+        ] {
             guard ids.isEmpty || ids.map(Int.init) == [expected] else {
                 let texts = ids.compactMap { parts.tokens[$0].map { String(decoding: $0, as: UTF8.self) } }
                 throw TokenizationError.unsupported(
                     file: file, feature: "in a GGUF file '\(texts.joined())' \(what) a text")
             }
         }
-        addsBOS = !parts.prefix.isEmpty
-        addsEOS = !parts.suffix.isEmpty
+        addsBOS = !parts.frame.prefix.isEmpty
+        addsEOS = !parts.frame.suffix.isEmpty
     }
 }

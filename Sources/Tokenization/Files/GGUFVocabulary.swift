@@ -176,7 +176,7 @@ extension GGUFVocabulary {
         return TokenizerParts(
             tokens: table, added: addedTokens(), normalizers: rule.normalizers, preTokenizers: rule.preTokenizers,
             model: .bytePair(model), decoder: TokenDecoder(steps: [.byteLevel]),
-            prefix: prefix(byDefault: rule.beginsTexts), suffix: suffix)
+            frame: TextFrame(prefix: prefix(byDefault: rule.beginsTexts), suffix: suffix))
     }
 
     /// The rule that `tokenizer.ggml.pre` names.
@@ -212,7 +212,7 @@ extension GGUFVocabulary {
             decoder: TokenDecoder(
                 steps: [.replace(pattern: mark, content: space), .byteFallback, .fuse]
                     + (addsSpace ? [.strip(character: space, start: 1, stop: 0)] : [])),
-            prefix: prefix(byDefault: true), suffix: suffix)
+            frame: TextFrame(prefix: prefix(byDefault: true), suffix: suffix))
     }
 
     /// The tokens that are found in text as they stand.

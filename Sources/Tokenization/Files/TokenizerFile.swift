@@ -25,25 +25,47 @@ struct TokenizerFile {
         } else if isByteLevel {
             throw root.unsupported("a pre-tokenizer after ByteLevel")
         }
-        let modelFields = try root.fields("model")
-        let model = try BytePairModelFile(modelFields)
+        let model = try vocabularyModel(isByteLevel: isByteLevel)
         var tokens = model.tokens
         let added = try addedTokens(into: &tokens)
-        let (prefix, suffix) =
-            try root["post_processor"] == nil ? ([], []) : Self.surroundings(root.fields("post_processor"))
-        for id in prefix + suffix where tokens[id] == nil {
+        let frame = try root["post_processor"] == nil ? nil : Self.frame(root.fields("post_processor"))
+        for id in frame?.addedTokens ?? [] where tokens[id] == nil {
             throw .malformed(file: root.file, problem: "'post_processor' adds token \(id), which does not exist")
         }
         let steps = try root["decoder"] == nil ? [] : Self.decoderSteps(root.fields("decoder"))
         try checkGrowth(
-            normalizers.map { if case .replace(let old, let new) = $0 { (old.count, new.count) } else { (1, 1) } },
-            "normalizer")
+            normalizers.map { step in
+                switch step {
+                case .replace(let old, let new): (old.count, new.count)
+                case .replaceMatches(_, let new): (1, new.count)
+                default: (1, 1)
+                }
+            }, "normalizer")
         try checkGrowth(
             steps.map { if case .replace(let old, let new) = $0 { (old.count, new.count) } else { (1, 1) } }, "decoder")
         return TokenizerParts(
             tokens: tokens, added: added, normalizers: normalizers, preTokenizers: preTokenizers,
-            model: .bytePair(try model.makeModel(isByteLevel: isByteLevel)), decoder: TokenDecoder(steps: steps),
-            prefix: prefix, suffix: suffix)
+            model: model.model, decoder: TokenDecoder(steps: steps), frame: frame ?? .none)
+    }
+
+    /// The vocabulary and what cuts words into it.
+    private func vocabularyModel(
+        isByteLevel: Bool
+    ) throws(TokenizationError) -> (tokens: TokenTable, model: TokenizerParts.Model) {
+        let fields = try root.fields("model")
+        let type = try fields["type"] == nil ? "BPE" : fields.string("type")
+        if isByteLevel, type != "BPE" { throw root.unsupported("the pre-tokenizer ByteLevel before \(type)") }
+        switch type {
+        case "WordPiece":
+            let (tokens, model) = try fields.wordPiece()
+            return (tokens, .wordPiece(model))
+        case "Unigram":
+            let (tokens, model) = try fields.unigram()
+            return (tokens, .unigram(model))
+        default:
+            let file = try BytePairModelFile(fields)
+            return (file.tokens, .bytePair(try file.makeModel(isByteLevel: isByteLevel)))
+        }
     }
 
     /// How many times as long as it was a text may become by replacing; the steps of known tokenizers treble it.
@@ -90,204 +112,5 @@ struct TokenizerFile {
                     isNormalized: try fields.bool("normalized", default: !isSpecial)))
         }
         return added
-    }
-
-    // MARK: Normalizers
-
-    private static func normalizers(_ fields: JSONFields) throws(TokenizationError) -> [Normalizer] {
-        let type = try fields.string("type")
-        switch type {
-        case "Sequence":
-            try fields.allow("type", "normalizers")
-            var all: [Normalizer] = []
-            for inner in try fields.fieldsList("normalizers") { all += try normalizers(inner) }
-            return all
-        case "Prepend":
-            try fields.allow("type", "prepend")
-            return [.prepend(Array(try fields.string("prepend").utf8))]
-        case "Replace":
-            try fields.allow("type", "pattern", "content")
-            return [.replace(try literalPattern(fields), with: Array(try fields.string("content").utf8))]
-        case "NFC":
-            try fields.allow("type")
-            return [.composed]
-        default:
-            throw fields.unsupported("the normalizer '\(type)' ('\(fields.place(of: "type"))')")
-        }
-    }
-
-    /// The text that a `pattern` field looks for; an expression is refused.
-    private static func literalPattern(_ fields: JSONFields) throws(TokenizationError) -> [UInt8] {
-        let pattern = try fields.fields("pattern")
-        try pattern.allow("String", "Regex")
-        if let expression = pattern["Regex"]?.stringValue {
-            throw fields.unsupported("the expression '\(expression)' ('\(pattern.place(of: "Regex"))')")
-        }
-        return try pattern.bytes("String")
-    }
-
-    // MARK: Pre-tokenizers
-
-    private static func preTokenizers(_ fields: JSONFields) throws(TokenizationError) -> [PreTokenizer] {
-        let type = try fields.string("type")
-        switch type {
-        case "Sequence":
-            try fields.allow("type", "pretokenizers")
-            var all: [PreTokenizer] = []
-            for inner in try fields.fieldsList("pretokenizers") { all += try preTokenizers(inner) }
-            return all
-        case "ByteLevel":
-            try fields.allow("type", "add_prefix_space", "trim_offsets", "use_regex")
-            return [
-                .byteLevel(
-                    addsPrefixSpace: try fields.bool("add_prefix_space"),
-                    splits: try fields.bool("use_regex", default: true))
-            ]
-        case "Split":
-            try fields.allow("type", "pattern", "behavior", "invert")
-            return [
-                .split(
-                    try splitPattern(fields), behavior: try behavior(fields),
-                    inverted: try fields.bool("invert", default: false))
-            ]
-        case "Digits":
-            try fields.allow("type", "individual_digits")
-            let isSingle = try fields.bool("individual_digits", default: false)
-            return [.split(.numbers, behavior: isSingle ? .isolated : .contiguous, inverted: false)]
-        case "Punctuation":
-            try fields.allow("type", "behavior")
-            let behavior = try fields["behavior"] == nil ? .isolated : behavior(fields)
-            return [.split(.punctuation, behavior: behavior, inverted: false)]
-        case "WhitespaceSplit":
-            try fields.allow("type")
-            return [.split(.whiteSpace, behavior: .removed, inverted: false)]
-        case "Metaspace":
-            let (replacement, prefix) = try metaspace(fields)
-            return [
-                .metaspace(replacement: replacement, prefix: prefix, splits: try fields.bool("split", default: true))
-            ]
-        default:
-            throw fields.unsupported("the pre-tokenizer '\(type)' ('\(fields.place(of: "type"))')")
-        }
-    }
-
-    private static func splitPattern(_ fields: JSONFields) throws(TokenizationError) -> SplitPattern {
-        let pattern = try fields.fields("pattern")
-        try pattern.allow("String", "Regex")
-        guard pattern["Regex"] != nil else { return .literal(try pattern.bytes("String")) }
-        let expression = try pattern.string("Regex")
-        guard let known = WordPattern(expression: expression) else {
-            throw fields.unsupported("the expression '\(expression)' ('\(pattern.place(of: "Regex"))')")
-        }
-        return .words(known)
-    }
-
-    private static func behavior(_ fields: JSONFields) throws(TokenizationError) -> SplitBehavior {
-        let name = try fields.string("behavior")
-        guard let behavior = SplitBehavior(rawValue: name) else {
-            throw fields.unsupported("the split behavior '\(name)' ('\(fields.place(of: "behavior"))')")
-        }
-        return behavior
-    }
-
-    /// The fields that the pre-tokenizer and the decoder of this name share, in the current and the older spelling.
-    private static func metaspace(
-        _ fields: JSONFields
-    ) throws(TokenizationError) -> (replacement: [UInt8], prefix: PreTokenizer.PrefixScheme) {
-        try fields.allow("type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep")
-        let name = try fields["prepend_scheme"] == nil ? "always" : fields.string("prepend_scheme")
-        guard let prefix = PreTokenizer.PrefixScheme(rawValue: name) else {
-            throw fields.unsupported("the prepend scheme '\(name)' ('\(fields.place(of: "prepend_scheme"))')")
-        }
-        let addsPrefix = try fields.bool("add_prefix_space", default: true)
-        return (try fields.bytes("replacement"), addsPrefix ? prefix : .never)
-    }
-
-    // MARK: Post-processors
-
-    /// The tokens before and after a single text.
-    private static func surroundings(
-        _ fields: JSONFields
-    ) throws(TokenizationError) -> (prefix: [Int32], suffix: [Int32]) {
-        let type = try fields.string("type")
-        switch type {
-        case "ByteLevel":
-            // Changes offsets only.
-            try fields.allow("type", "add_prefix_space", "trim_offsets", "use_regex")
-            return ([], [])
-        case "Sequence":
-            try fields.allow("type", "processors")
-            var (prefix, suffix): ([Int32], [Int32]) = ([], [])
-            for inner in try fields.fieldsList("processors") {
-                let outer = try surroundings(inner)
-                (prefix, suffix) = (outer.prefix + prefix, suffix + outer.suffix)
-            }
-            return (prefix, suffix)
-        case "TemplateProcessing":
-            try fields.allow("type", "single", "pair", "special_tokens")
-            return try templateSurroundings(fields)
-        default:
-            throw fields.unsupported("the post-processor '\(type)' ('\(fields.place(of: "type"))')")
-        }
-    }
-
-    private static func templateSurroundings(
-        _ fields: JSONFields
-    ) throws(TokenizationError) -> (prefix: [Int32], suffix: [Int32]) {
-        var halves: [[Int32]] = [[]]
-        for piece in try fields.fieldsList("single") {
-            try piece.allow("SpecialToken", "Sequence")
-            if piece["Sequence"] != nil {
-                halves.append([])
-                continue
-            }
-            let name = try piece.fields("SpecialToken").string("id")
-            let token = try fields.fields("special_tokens").fields(name)
-            for value in try token.list("ids") {
-                guard let id = value.integer(in: .tokenIDs), let id = Int32(exactly: id) else {
-                    throw token.malformed("ids", "a list of token ids")
-                }
-                halves[halves.count - 1].append(id)
-            }
-        }
-        guard halves.count == 2 else { throw fields.malformed("single", "a template with the text in it once") }
-        return (halves[0], halves[1])
-    }
-
-    // MARK: Decoders
-
-    private static func decoderSteps(_ fields: JSONFields) throws(TokenizationError) -> [TokenDecoder.Step] {
-        let type = try fields.string("type")
-        switch type {
-        case "Sequence":
-            try fields.allow("type", "decoders")
-            var all: [TokenDecoder.Step] = []
-            for inner in try fields.fieldsList("decoders") { all += try decoderSteps(inner) }
-            return all
-        case "ByteLevel":
-            try fields.allow("type", "add_prefix_space", "trim_offsets", "use_regex")
-            return [.byteLevel]
-        case "Replace":
-            try fields.allow("type", "pattern", "content")
-            return [.replace(pattern: try literalPattern(fields), content: Array(try fields.string("content").utf8))]
-        case "ByteFallback":
-            try fields.allow("type")
-            return [.byteFallback]
-        case "Fuse":
-            try fields.allow("type")
-            return [.fuse]
-        case "Strip":
-            try fields.allow("type", "content", "start", "stop")
-            return [
-                .strip(
-                    character: try fields.bytes("content"), start: try fields.natural("start"),
-                    stop: try fields.natural("stop"))
-            ]
-        case "Metaspace":
-            let (replacement, prefix) = try metaspace(fields)
-            return [.metaspace(replacement: replacement, dropsFirst: prefix != .never)]
-        default:
-            throw fields.unsupported("the decoder '\(type)' ('\(fields.place(of: "type"))')")
-        }
     }
 }

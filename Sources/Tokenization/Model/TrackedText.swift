@@ -69,6 +69,43 @@ struct TrackedText: Sendable {
         return replaced
     }
 
+    /// The text rewritten character by character: `change` appends what a character, given in UTF-8 too, becomes.
+    @inline(__always)
+    func rewriting(
+        _ change: (_ scalar: Unicode.Scalar, _ bytes: ArraySlice<UInt8>, _ rewritten: inout [UInt8]) -> Void
+    ) -> TrackedText {
+        var rewritten = emptied()
+        var index = 0
+        while index < bytes.count {
+            let (scalar, length) = UTF8Scalar.scalar(in: bytes, at: index)
+            change(scalar, bytes[index..<index + length], &rewritten.bytes)
+            if isTracked {
+                let known = rewritten.origins?.count ?? 0
+                for place in known..<rewritten.bytes.count {
+                    let isLast = place == rewritten.bytes.count - 1
+                    rewritten.origins?.append(origin(of: isLast ? index + length - 1 : index))
+                }
+            }
+            index += length
+        }
+        return rewritten
+    }
+
+    /// The text with each byte replaced by `table`'s for it, and those left out that it has none for; all bytes are
+    /// ASCII.
+    func mappingASCII(_ table: [UInt8?]) -> TrackedText {
+        var mapped = emptied()
+        for index in bytes.indices {
+            guard let byte = table[Int(bytes[index])] else { continue }
+            mapped.bytes.append(byte)
+            if isTracked { mapped.origins?.append(origin(of: index)) }
+        }
+        return mapped
+    }
+
+    /// The characters in a stretch.
+    func scalarCount(_ range: Range<Int>) -> Int { range.count { bytes[$0] & 0xC0 != 0x80 } }
+
     /// The text with `prefix` before it.
     func prepending(_ prefix: [UInt8]) -> TrackedText {
         var longer = emptied()

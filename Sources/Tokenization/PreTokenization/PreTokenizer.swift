@@ -51,6 +51,7 @@ enum SplitBehavior: String, Sendable {
 /// What a splitting step looks for.
 enum SplitPattern: Sendable, Equatable {
     case words(WordPattern)
+    case expression(TextExpression)
     /// One text.
     case literal([UInt8])
     /// Characters of Unicode's number categories.
@@ -59,6 +60,8 @@ enum SplitPattern: Sendable, Equatable {
     case whiteSpace
     /// ASCII punctuation and Unicode's punctuation categories.
     case punctuation
+    /// `\w+|[^\w\s]+`: runs of letters, marks, digits and underscores, and runs of symbols.
+    case wordsAndSymbols
 
     /// The matches in `bytes[range]` and what lies between them, in order and without gaps.
     func stretches(in bytes: [UInt8], _ range: Range<Int>) -> [(range: Range<Int>, isMatch: Bool)] {
@@ -74,8 +77,12 @@ enum SplitPattern: Sendable, Equatable {
             while kept < range.upperBound {
                 add(kept..<pattern.wordEnd(in: bytes, from: kept, to: range.upperBound))
             }
+        case .expression(let expression):
+            for match in expression.matches(in: bytes, range) { add(match) }
         case .literal(let text):
             while let match = bytes.firstOccurrence(of: text, in: kept..<range.upperBound) { add(match) }
+        case .wordsAndSymbols:
+            while let match = Self.wordOrSymbols(in: bytes, kept..<range.upperBound) { add(match) }
         case .numbers, .whiteSpace, .punctuation:
             var index = range.lowerBound
             while index < range.upperBound {
@@ -88,6 +95,21 @@ enum SplitPattern: Sendable, Equatable {
         return stretches
     }
 
+    /// The first run of one kind in a stretch that is no white space.
+    private static func wordOrSymbols(in bytes: [UInt8], _ range: Range<Int>) -> Range<Int>? {
+        var start = range.lowerBound
+        var isWord: Bool?
+        var index = start
+        while index < range.upperBound {
+            let (scalar, length) = UTF8Scalar.scalar(in: bytes, at: index)
+            let kind = scalar.properties.isWhitespace ? nil : scalar.isWordCharacter
+            if isWord == nil { start = index } else if kind != isWord { break }
+            isWord = kind
+            index += length
+        }
+        return isWord == nil ? nil : start..<index
+    }
+
     private func matches(_ scalar: Unicode.Scalar) -> Bool {
         switch self {
         case .numbers:
@@ -97,29 +119,8 @@ enum SplitPattern: Sendable, Equatable {
             default: return false
             }
         case .whiteSpace: return scalar.properties.isWhitespace
-        case .punctuation: return Self.isPunctuation(scalar)
-        case .words, .literal: return false
-        }
-    }
-
-    /// The Unicode version of the table of punctuation in `tokenizers` (its crate `unicode_categories`), and the two
-    /// characters that were punctuation in it and are not today.
-    private static let punctuationUnicodeVersion = 8
-    private static let formerPunctuation: [UInt32] = [0x166D, 0x111C9]
-
-    private static func isPunctuation(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        // ASCII's symbols count too.
-        case 0x21...0x2F, 0x3A...0x40, 0x5B...0x60, 0x7B...0x7E: return true
-        case ..<0x80: return false
-        default: break
-        }
-        switch scalar.properties.generalCategory {
-        case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation, .initialPunctuation,
-            .finalPunctuation, .otherPunctuation:
-            return (scalar.properties.age?.major ?? .max) <= punctuationUnicodeVersion
-        default:
-            return formerPunctuation.contains(scalar.value)
+        case .punctuation: return OlderCategories.isPunctuation(scalar)
+        case .words, .expression, .literal, .wordsAndSymbols: return false
         }
     }
 }
@@ -130,6 +131,8 @@ enum PreTokenizer: Sendable, Equatable {
     /// then what the model sees, so this is the last step of all.
     case byteLevel(addsPrefixSpace: Bool, splits: Bool)
     case split(SplitPattern, behavior: SplitBehavior, inverted: Bool)
+    /// BERT's: words end at white space, which goes, and at punctuation, which stands alone.
+    case bert
     /// SentencePiece's: spaces become `replacement`, one may be added before the text, and words begin with it.
     case metaspace(replacement: [UInt8], prefix: PrefixScheme, splits: Bool)
 
@@ -171,6 +174,7 @@ struct WordList: Sendable {
             if splits { split(.words(.gpt2), behavior: .isolated, inverted: false) }
         case .split(let pattern, let behavior, let inverted):
             split(pattern, behavior: behavior, inverted: inverted)
+        case .bert: splitAsBert()
         case .metaspace(let replacement, let prefix, let splits):
             rewrite { word, text, beginsSource in
                 let replaced = text.copy(word).replacing([UInt8(ascii: " ")], with: replacement)
@@ -180,6 +184,27 @@ struct WordList: Sendable {
             }
             if splits { split(.literal(replacement), behavior: .mergedWithNext, inverted: false) }
         }
+    }
+
+    private mutating func splitAsBert() {
+        var shorter: [Range<Int>] = []
+        shorter.reserveCapacity(text.bytes.count / 4)
+        for word in words {
+            var start = word.lowerBound
+            var index = start
+            while index < word.upperBound {
+                let (kind, length) = BertCharacter.read(text.bytes, at: index)
+                if kind != .letter {
+                    if start < index { shorter.append(start..<index) }
+                    if kind == .punctuation { shorter.append(index..<index + length) }
+                    start = index + length
+                }
+                index += length
+            }
+            if start < word.upperBound { shorter.append(start..<word.upperBound) }
+        }
+        if words.first?.lowerBound != shorter.first?.lowerBound { beginsSource = false }
+        words = shorter
     }
 
     private mutating func split(_ pattern: SplitPattern, behavior: SplitBehavior, inverted: Bool) {
