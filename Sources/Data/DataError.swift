@@ -80,6 +80,24 @@ package enum DataError: WordedError, Equatable {
     case notText(RecordPlace)
     /// No token of a record is to be predicted from one before it.
     case nothingToScore(RecordPlace)
+    /// A labelled record has none of the fields that hold its text.
+    case noText(RecordPlace, fields: [String], needed: String)
+    /// A table's first line does not name its columns.
+    case noColumns(RecordPlace, found: [String], needed: String)
+    /// A file of labelled records is neither JSON nor a table.
+    case noTable(file: String)
+    /// A row of a table that cannot be taken apart.
+    case brokenRow(RecordPlace, problem: String)
+    /// A record without a label where one is needed.
+    case noLabel(RecordPlace)
+    /// A label that is none of the classes.
+    case unknownLabel(RecordPlace, label: String, known: [String])
+    /// A label that should be a number.
+    case labelNoNumber(RecordPlace, label: String)
+    /// All records have the same label, or none of the classes was found.
+    case fewLabels(file: String, only: String?)
+    /// More different labels than classes are found in data.
+    case manyLabels(file: String, count: Int)
 
     package var exitStatus: ExitStatus {
         switch self {
@@ -175,6 +193,27 @@ package enum DataError: WordedError, Equatable {
             "\(file): no prompt in it"
         case .notText(let place):
             "\(place): is no text in UTF-8"
+        case .noText(let place, let fields, let needed):
+            "\(place): the record has \(fields.isEmpty ? "no field" : "the fields \(Self.list(fields))"); needed are \(needed)"
+        case .noColumns(let place, let found, let needed):
+            """
+            \(place): the columns \(Self.list(found.map(Self.shortened))) hold no text by their names; name them by \
+            \(.columns, "label,text") where the first line does not, with \(needed)
+            """
+        case .noTable(let file):
+            "\(file): is neither JSON nor a table; its lines have no tab and no comma"
+        case .brokenRow(let place, let problem):
+            "\(place): the row \(problem)"
+        case .noLabel(let place):
+            "\(place): the record has no label; take data that has one, under 'label'"
+        case .unknownLabel(let place, let label, let known):
+            "\(place): the label '\(label)' is none of \(Self.list(known)); give the classes by \(.labels)"
+        case .labelNoNumber(let place, let label):
+            "\(place): the label '\(label)' is no number, which the task asks for"
+        case .fewLabels(let file, let only):
+            "\(file): \(only.map { "every record has the label '\($0)'" } ?? "no record has a label"); two classes are needed"
+        case .manyLabels(let file, let count):
+            "\(file): has more than \(count) different labels; for numbers to be predicted name the task of regression"
         case .nothingToScore(let place):
             "\(place): the record leaves no token to score; what the model is to say is empty or has nothing before it"
         }
@@ -183,6 +222,9 @@ package enum DataError: WordedError, Equatable {
     private static func list(_ names: [String]) -> String {
         names.map { "'\($0)'" }.joined(separator: ", ")
     }
+
+    /// A cell as far as a message has room for it.
+    private static func shortened(_ cell: String) -> String { cell.count <= 40 ? cell : "\(cell.prefix(37))..." }
 
     private static func words(for byte: UInt8) -> String {
         (0x21...0x7E).contains(byte) ? "'\(Character(Unicode.Scalar(byte)))'" : "the byte \(byte)"

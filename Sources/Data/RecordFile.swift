@@ -28,8 +28,14 @@ enum RecordFile {
     static func forEachRecord(
         of path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
     ) throws(DataError) {
+        try forEachRecord(in: read(path, name: displayName(path)), of: path, body)
+    }
+
+    /// The same of a file's bytes, which are read.
+    static func forEachRecord(
+        in bytes: [UInt8], of path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
+    ) throws(DataError) {
         let name = displayName(path)
-        let bytes = try read(path, name: name)
         let start = bytes.starts(with: byteOrderMark) ? byteOrderMark.count : 0
         if isPlainText(path) {
             guard let text = String(validating: bytes[start...], as: UTF8.self) else {

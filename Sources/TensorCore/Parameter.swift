@@ -42,6 +42,10 @@ package enum Parameter: Sendable, Hashable {
 
     /// Longest example in tokens.
     case maxLength
+    /// The names of a table's columns.
+    case columns
+    /// The classes of a task.
+    case labels
     /// Examples of one pass.
     case batchSize
     /// Passes of one optimizer step.

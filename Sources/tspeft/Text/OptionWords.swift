@@ -38,6 +38,8 @@ enum OptionWords {
         case .selection: "--select"
         case .seed: "--seed"
         case .maxLength: "--max-length"
+        case .columns: "--columns"
+        case .labels: "--labels"
         case .batchSize: "--batch-size"
         case .accumulation: "--accumulation"
         case .steps: "--steps"
