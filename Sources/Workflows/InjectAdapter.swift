@@ -100,7 +100,11 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     // An adapter is made to be trained.
     if base.architecture != nil || base.textPart != nil { try base.checkGraphReadsAll() }
     let (kind, isGated) = try AdapterKind.named(request.method ?? InjectRequest.defaultMethod)
-    let names = request.preset?.targets ?? kind.settings.defaultTargets ?? Preset.csr.targets
+    // Of a model that has more than text, the language model's layers: what else it has does not compute here.
+    let modules = base.linearModules.filter { base.textPart?.hasInLayers($0.path) ?? true }
+    let names =
+        request.preset.map { $0.targets(in: modules.map(\.path)) } ?? kind.settings.defaultTargets
+        ?? Preset.csr.targets
     let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
     let settings = try request.options.settings(for: kind, request.preset, targets: targets)
     let whole = try request.modulesToSave.map { name throws(ModelError) in
@@ -120,8 +124,6 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     try base.refuseOtherModules(targets)
     let head = base.specifications.outputHead?.module
-    // Of a model that has more than text, the language model's layers: what else it has does not compute here.
-    let modules = base.linearModules.filter { base.textPart?.hasInLayers($0.path) ?? true }
     let match = try configuration.match(modules, selection: selection?.modules, outputHead: head)
     if let head, match.modules.contains(where: { $0.path.hasSameBytes(as: head) }) {
         throw WorkflowError.unsupported(

@@ -14,8 +14,10 @@ public struct Preset: Sendable, Equatable {
     public let adapterSize: Int?
     /// Dropout of x.
     public let dropout: Double
-    /// Projections, as peft's `target_modules`.
+    /// Projections, as peft's `target_modules` has them in the model that the paper trained.
     public let targets: [String]
+    /// The same by the paper's letters.
+    let letters: [TargetLetter]
     /// Peak learning rate.
     public let learningRate: Double
     /// Its shape.
@@ -54,14 +56,16 @@ public struct Preset: Sendable, Equatable {
     /// Commonsense reasoning, LLaMA-3.1-8B (table 1).
     public static let csr = Preset(
         name: "csr", rank: 32, adapterSize: nil, dropout: 0.05,
-        targets: ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"], learningRate: 1e-4, schedule: .linear,
-        batchSize: 16, epochs: 3, stepSize: 4e-5, lambdas: [.lora: 4.5e-5, .dora: 1e-5, .adalora: 1e-4])
+        targets: ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"], letters: [.query, .key, .value, .up, .down],
+        learningRate: 1e-4, schedule: .linear, batchSize: 16, epochs: 3, stepSize: 4e-5,
+        lambdas: [.lora: 4.5e-5, .dora: 1e-5, .adalora: 1e-4])
 
     /// Visual instruction tuning, LLaVA-1.5-7B (table 2).
     public static let vit = Preset(
         name: "vit", rank: 128, adapterSize: nil, dropout: 0.05,
-        targets: ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"], learningRate: 2e-4,
-        schedule: .cosine, batchSize: 16, epochs: 1, stepSize: 4e-5,
+        targets: ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj"],
+        letters: [.query, .key, .value, .output, .up, .down, .gate], learningRate: 2e-4, schedule: .cosine,
+        batchSize: 16, epochs: 1, stepSize: 4e-5,
         lambdas: [.lora: 2e-6, .dora: 1e-6, .adalora: 5e-7])
 
     /// Language understanding on GLUE, DeBERTaV3-base (table 3: LoRA, AdaLoRA, adapter).
@@ -83,7 +87,8 @@ public struct Preset: Sendable, Equatable {
         Preset(
             name: "nlu-\(task)", rank: 4, adapterSize: 32, dropout: dropout,
             targets: ["query_proj", "key_proj", "value_proj", "attention.output.dense", "intermediate.dense"],
-            learningRate: learningRate, schedule: .linear, batchSize: 32, epochs: epochs, stepSize: 1e-4,
+            letters: [.query, .key, .value, .output, .intermediate], learningRate: learningRate, schedule: .linear,
+            batchSize: 32, epochs: epochs, stepSize: 1e-4,
             lambdas: [.lora: lambdas.lora, .adalora: lambdas.adalora, .adapter: lambdas.adapter])
     }
 }

@@ -1,10 +1,40 @@
 import Adapters
 import Testing
 import Training
-import TSPEFT
+
+@testable import TSPEFT
 
 /// The presets against the paper's tables: table 6 for LoRA, the text of A.4 for s, tables 1 to 3 for lambda.
 @Suite struct PresetTests {
+    @Test func presetNamesItsTargetsForEachArchitecture() throws {
+        let nlu = try Preset.named("nlu-cola")
+        func targets(_ preset: Preset, _ names: String, below layer: String) -> [String] {
+            preset.targets(in: names.split(separator: " ").map { "\(layer).\($0)" } + ["classifier"])
+        }
+        let deberta = "attention.self.query_proj attention.self.key_proj attention.self.value_proj "
+        let rest = "attention.output.dense intermediate.dense output.dense"
+        #expect(targets(nlu, deberta + rest, below: "deberta.encoder.layer.0") == nlu.targets)
+        let bert = "attention.self.query attention.self.key attention.self.value "
+        let bertNames = ["query", "key", "value", "attention.output.dense", "intermediate.dense"]
+        #expect(targets(nlu, bert + rest, below: "encoder.layer.0") == bertNames)
+        #expect(
+            targets(nlu, "attn.Wqkv attn.Wo mlp.Wi mlp.Wo", below: "model.layers.3")
+                == ["attn.Wqkv", "attn.Wo", "mlp.Wi"])
+        let attention = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj "
+        let llama = attention + "mlp.gate_proj mlp.up_proj mlp.down_proj"
+        #expect(
+            targets(nlu, llama, below: "model.layers.0") == ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"])
+        #expect(targets(.vit, llama, below: "model.layers.0") == Preset.vit.targets)
+        #expect(
+            targets(.vit, attention + "mlp.gate_up_proj mlp.down_proj", below: "model.layers.0")
+                == ["q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"])
+        let fused = "self_attn.qkv_proj self_attn.o_proj mlp.gate_up_proj mlp.down_proj"
+        #expect(
+            targets(.csr, fused, below: "model.layers.0") == ["qkv_proj", "gate_up_proj", "down_proj"])
+        // Nothing that is known: the paper's names, which injection then says are not there.
+        #expect(targets(nlu, "a b", below: "h.0") == nlu.targets)
+    }
+
     /// A row as the paper prints it.
     struct Row: CustomTestStringConvertible, Sendable {
         let text: String
