@@ -166,7 +166,7 @@ package final class TrainingLoop {
 
     /// Takes an evaluation of the adapter as it stands: tells of it, and has it saved where it is the best so far.
     package func take(_ result: EvaluationResult, _ callbacks: TrainingCallbacks) throws {
-        let isBest = validation.look(loss: result.loss, step: step)
+        let isBest = validation.look(loss: result.loss, step: step, score: result.score)
         // Of a single evaluation there is nothing to tell.
         let isCompared = configuration.evaluationInterval != nil && callbacks.saveBest != nil
         for event in result.events(step: step, isBest: isBest && isCompared) { try callbacks.report(event) }

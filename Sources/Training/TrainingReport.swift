@@ -70,17 +70,19 @@ package struct EvaluationResult: Sendable {
 
     /// Mean loss over all scored tokens.
     package let loss: Double
+    /// What the evaluation is compared by in place of the loss, more being better and finite; nil for the loss.
+    package let score: Double?
     /// What else belongs into the log.
     package let details: JSONObject
     /// The data sets, where there are several; empty otherwise.
     package let parts: [Part]
 
     /// A result as given.
-    package init(loss: Double, details: JSONObject = [:], parts: [Part] = []) {
-        (self.loss, self.details, self.parts) = (loss, details, parts)
+    package init(loss: Double, score: Double? = nil, details: JSONObject = [:], parts: [Part] = []) {
+        (self.loss, self.score, self.details, self.parts) = (loss, score, details, parts)
     }
 
-    /// The events that tell of it; `isBest` where the loss is the lowest so far.
+    /// The events that tell of it; `isBest` where it is the best so far.
     package func events(step: Int, isBest: Bool) -> [TrainingEvent] {
         var details = details
         if isBest { details["best"] = .bool(true) }

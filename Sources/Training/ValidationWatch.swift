@@ -8,12 +8,22 @@ package struct ValidationWatch: Sendable, Equatable {
         package let loss: Double
         /// The step after which it was made.
         package let step: Int
+        /// What evaluations are told by in place of the loss, more being better; nil where that is the loss.
+        package let score: Double?
 
         /// An evaluation as given.
-        package init(loss: Double, step: Int) { (self.loss, self.step) = (loss, step) }
+        package init(loss: Double, step: Int, score: Double? = nil) {
+            (self.loss, self.step, self.score) = (loss, step, score)
+        }
+
+        /// Whether an evaluation is better than an earlier one: by its score where it has one, else by its loss.
+        fileprivate func isBetter(than other: Best) -> Bool {
+            guard let score else { return loss < other.loss }
+            return other.score.map { score > $0 } ?? true
+        }
     }
 
-    /// The evaluation with the lowest loss, of equal ones the earliest; nil before the first.
+    /// The evaluation with the highest score, or the lowest loss, of equal ones the earliest; nil before the first.
     package private(set) var best: Best?
     /// Evaluations since then.
     package private(set) var worseCount = 0
@@ -24,12 +34,13 @@ package struct ValidationWatch: Sendable, Equatable {
     package init() {}
 
     /// Takes an evaluation; whether it is the best so far.
-    package mutating func look(loss: Double, step: Int) -> Bool {
-        if let best, !(loss < best.loss) {
+    package mutating func look(loss: Double, step: Int, score: Double? = nil) -> Bool {
+        let new = Best(loss: loss, step: step, score: score)
+        if let best, !new.isBetter(than: best) {
             worseCount += 1
             return false
         }
-        best = Best(loss: loss, step: step)
+        best = new
         worseCount = 0
         return true
     }
@@ -42,6 +53,7 @@ extension ValidationWatch {
         if let best {
             object["best_loss"] = .real(best.loss)
             object["best_step"] = .integer(best.step)
+            if let score = best.score { object["best_score"] = .real(score) }
             object["evaluations_since"] = .integer(worseCount)
         }
         if isDue { object["evaluation_due"] = .bool(true) }
@@ -58,13 +70,18 @@ extension ValidationWatch {
             self.isDue = isDue
         }
         guard let lossField = record["best_loss"] else {
-            for name in ["best_step", "evaluations_since"] where record[name] != nil { throw bad("best_loss") }
+            for name in ["best_step", "evaluations_since", "best_score"] where record[name] != nil { throw bad("best_loss") }
             return
         }
         guard let loss = lossField.doubleValue, loss.isFinite else { throw bad("best_loss") }
         guard let bestStep = record["best_step"]?.integer(in: 0...step) else { throw bad("best_step") }
         guard let count = record["evaluations_since"]?.integer(in: 0...step) else { throw bad("evaluations_since") }
-        best = Best(loss: loss, step: bestStep)
+        var score: Double?
+        if let field = record["best_score"] {
+            guard let value = field.doubleValue, value.isFinite else { throw bad("best_score") }
+            score = value
+        }
+        best = Best(loss: loss, step: bestStep, score: score)
         worseCount = count
     }
 }

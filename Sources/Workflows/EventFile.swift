@@ -84,7 +84,7 @@ final class EventFile: RunRecord {
         _ prefix: String, _ loss: Double, _ details: JSONObject
     ) -> [(tag: String, value: Double)] {
         [(prefix + "loss", loss)]
-            + (details["perplexity"]?.doubleValue.map { [(prefix + "perplexity", $0)] } ?? [])
+            + details.members.compactMap { key, value in value.doubleValue.map { (prefix + key, $0) } }
     }
 }
 

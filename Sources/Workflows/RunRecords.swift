@@ -69,22 +69,31 @@ final class GrowingFile {
 /// The run's steps and evaluations as a table for spreadsheets: comma-separated values, a line an event.
 final class StepTable: RunRecord {
     private let file: GrowingFile
+    /// The columns, and the end of their line.
+    private let header: String
 
-    /// The columns.
-    static let header =
-        "event,step,epoch,loss,perplexity,learning_rate,gradient_norm,penalty,mean_rank,sparsity,tau_min,tau_max,"
-        + "tokens,scored_tokens,seconds,data\n"
+    /// The columns of a language model's run.
+    static let header = header(measures: ["perplexity"])
 
-    init(path: String) { file = GrowingFile(path: path) }
+    /// A table at `path` with what evaluations measure beside the loss.
+    init(path: String, measures: [String] = ["perplexity"]) {
+        file = GrowingFile(path: path)
+        header = Self.header(measures: measures)
+    }
+
+    private static func header(measures: [String]) -> String {
+        "event,step,epoch,loss,\(measures.joined(separator: ",")),learning_rate,gradient_norm,penalty,mean_rank,sparsity,"
+            + "tau_min,tau_max,tokens,scored_tokens,seconds,data\n"
+    }
 
     var place: String { file.path }
 
     func begin(after step: Int?) throws(CheckpointError) {
-        if try file.open(after: step, keeping: Self.keptCount) { try file.append(Array(Self.header.utf8)) }
+        if try file.open(after: step, keeping: keptCount) { try file.append(Array(header.utf8)) }
     }
 
     /// The bytes of whole lines that tell of steps up to `step`; 0 for a file that is no such table.
-    static func keptCount(of bytes: [UInt8], upTo step: Int) -> Int {
+    func keptCount(of bytes: [UInt8], upTo step: Int) -> Int {
         guard bytes.starts(with: Array(header.utf8)) else { return 0 }
         var kept = header.utf8.count
         while let end = bytes[kept...].firstIndex(of: UInt8(ascii: "\n")) {
@@ -98,11 +107,11 @@ final class StepTable: RunRecord {
 
     func add(_ event: TrainingEvent) throws(CheckpointError) {
         switch event {
-        case .step(let report): try file.append(Self.line("step", report.json))
+        case .step(let report): try file.append(line("step", report.json))
         case .partialEvaluation(let data, let step, let loss, let details):
-            try file.append(Self.line("evaluation", Self.fields(step, loss, details), data: data))
+            try file.append(line("evaluation", Self.fields(step, loss, details), data: data))
         case .evaluation(let step, let loss, let details):
-            try file.append(Self.line("evaluation", Self.fields(step, loss, details)))
+            try file.append(line("evaluation", Self.fields(step, loss, details)))
         default: break
         }
     }
@@ -113,12 +122,12 @@ final class StepTable: RunRecord {
         return fields
     }
 
-    private static func line(_ event: String, _ fields: JSONObject, data: String = "") -> [UInt8] {
+    private func line(_ event: String, _ fields: JSONObject, data: String = "") -> [UInt8] {
         let columns = header.dropLast().split(separator: ",").map(String.init)
         let values = columns.map { column in
             switch column {
             case "event": event
-            case "data": quoted(data)
+            case "data": Self.quoted(data)
             default: fields[column]?.text() ?? ""
             }
         }

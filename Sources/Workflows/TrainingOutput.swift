@@ -259,9 +259,7 @@ final class RunDirectory {
             thresholds: adapter.thresholds,
             origin: AdapterOrigin(
                 base: directory.base,
-                training: .object([
-                    "optimizer_steps": .integer(best.step), "evaluation_loss": .real(best.loss),
-                ]), history: directory.history))
+                training: .object(best.record), history: directory.history))
         try current.write(to: OutputTarget(target, replacing: true))
         return target
     }
@@ -338,5 +336,14 @@ final class RunDirectory {
         guard rename(staging.temporaryPath(of: name), target) == 0 else {
             throw CheckpointError.writeFailed(path: target, code: errno)
         }
+    }
+}
+
+extension ValidationWatch.Best {
+    /// What the adapter's own record says of the evaluation.
+    fileprivate var record: JSONObject {
+        var record: JSONObject = ["optimizer_steps": .integer(step), "evaluation_loss": .real(loss)]
+        if let score { record["evaluation_score"] = .real(score) }
+        return record
     }
 }
