@@ -94,6 +94,10 @@ package enum DataError: WordedError, Equatable {
     case unknownLabel(RecordPlace, label: String, known: [String])
     /// A label that should be a number.
     case labelNoNumber(RecordPlace, label: String)
+    /// A record without any token.
+    case noTokens(RecordPlace)
+    /// The longest example has no room for a text beside the tokens that the tokenizer adds.
+    case noRoom(RecordPlace, maxLength: Int, added: Int)
     /// All records have the same label, or none of the classes was found.
     case fewLabels(file: String, only: String?)
     /// More different labels than classes are found in data.
@@ -210,6 +214,10 @@ package enum DataError: WordedError, Equatable {
             "\(place): the label '\(label)' is none of \(Self.list(known)); give the classes by \(.labels)"
         case .labelNoNumber(let place, let label):
             "\(place): the label '\(label)' is no number, which the task asks for"
+        case .noTokens(let place):
+            "\(place): the record has no text, and the tokenizer adds no token; take it out"
+        case .noRoom(let place, let maxLength, let added):
+            "\(place): \(.maxLength) is \(maxLength), and the tokenizer adds \(added) tokens; raise it"
         case .fewLabels(let file, let only):
             "\(file): \(only.map { "every record has the label '\($0)'" } ?? "no record has a label"); two classes are needed"
         case .manyLabels(let file, let count):

@@ -91,6 +91,26 @@ package struct Dataset: Sendable {
             choiceRecords: choiceRecords, truncatedRecords: truncatedRecords, turnEnds: turnEnds)
     }
 
+    private init(
+        paths: [String], examples: [Example], recordEnds: [Int], choiceItems: [ChoiceItem], choiceRecords: [Int],
+        truncatedRecords: [Int], turnEnds: [(record: Int, end: TurnEnd)]
+    ) {
+        self.paths = paths
+        self.examples = examples
+        self.recordEnds = recordEnds
+        self.choiceItems = choiceItems
+        self.choiceRecords = choiceRecords
+        self.truncatedRecords = truncatedRecords
+        self.turnEnds = turnEnds
+    }
+
+    /// Sequences that are scored as wholes, one a record; `truncated` are the places of those that were cut.
+    init(paths: [String], sequences: [Example], truncated: [Int]) {
+        self.init(
+            paths: paths, examples: sequences, recordEnds: Array(1...sequences.count), choiceItems: [],
+            choiceRecords: [], truncatedRecords: truncated, turnEnds: [])
+    }
+
     /// The first `count` records alone, at least one; all where there are no more.
     package func prefix(_ count: Int) -> Dataset {
         precondition(count >= 1, "a data set has a record")

@@ -20,6 +20,15 @@ package struct LossResult: Sendable {
 
     /// Nothing yet.
     package init() {}
+
+    /// Results over several sets as one over all.
+    package init(adding results: [LossResult]) {
+        for result in results {
+            lossSum += result.lossSum
+            scoredTokens += result.scoredTokens
+            tokens += result.tokens
+        }
+    }
 }
 
 /// Groups things in order so that each group's sizes sum to at most `budget`; one that is larger by itself is a group

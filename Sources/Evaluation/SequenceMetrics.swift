@@ -54,6 +54,11 @@ package struct ConfusionCounts: Sendable, Equatable {
     /// Counts a record of class `label` that was taken for `predicted`.
     package mutating func add(label: Int, predicted: Int) { counts[label * classCount + predicted] += 1 }
 
+    /// Adds the counts of further records of the same classes.
+    package mutating func add(_ other: ConfusionCounts) {
+        for index in counts.indices { counts[index] += other.counts[index] }
+    }
+
     /// Records.
     package var total: Int { counts.reduce(0, +) }
     /// Records that got their class.

@@ -85,8 +85,17 @@ extension Tokenizer {
         if let chatTemplate { templates = try templates.choosing(chatTemplate, of: directory) }
         return Tokenizer(
             parts, bosTokenID: try token("bos_token"), eosTokenID: try token("eos_token"),
-            namedTokens: namedTokens(configuration, tokenMap),
-            chatTemplates: templates)
+            namedTokens: namedTokens(configuration, tokenMap), chatTemplates: templates,
+            cutEnd: try cutEnd(configuration, file: "\(directory)/tokenizer_config.json"))
+    }
+
+    /// The `truncation_side` of a configuration.
+    private static func cutEnd(_ configuration: JSONValue?, file: String) throws(TokenizationError) -> CutEnd {
+        guard let value = configuration?["truncation_side"], !value.isNull else { return .right }
+        guard let end = value.stringValue.flatMap(CutEnd.init) else {
+            throw .malformed(file: file, problem: "'truncation_side' is neither right nor left")
+        }
+        return end
     }
 
     /// The texts of all tokens that a tokenizer's configuration names, by their names: what ends in `_token`, and what

@@ -16,6 +16,9 @@ package final class Tokenizer: Sendable {
     /// Why the model's chat template cannot be used; nil where there is none, or it can.
     package let chatTemplateProblem: String?
 
+    /// The end of a text that is left out where it is too long.
+    package let cutEnd: CutEnd
+
     private let parts: TokenizerParts
     private let rawMatcher: AddedTokenMatcher
     private let normalizedMatcher: AddedTokenMatcher
@@ -27,11 +30,13 @@ package final class Tokenizer: Sendable {
     ///
     /// - Parameters:
     ///   - namedTokens: further tokens by the names that chat templates know them by, such as `pad_token`.
+    ///   - cutEnd: the end of a text that is left out where it is too long.
     init(
         _ parts: TokenizerParts, bosTokenID: Int32?, eosTokenID: Int32?, namedTokens: NameTable<String>,
-        chatTemplates: ChatTemplateTexts
+        chatTemplates: ChatTemplateTexts, cutEnd: CutEnd = .right
     ) {
         self.parts = parts
+        self.cutEnd = cutEnd
         self.bosTokenID = bosTokenID
         self.eosTokenID = eosTokenID
         vocabularySize = parts.tokens.idBound

@@ -81,18 +81,6 @@ struct ValidationSets {
     }
 }
 
-extension LossResult {
-    /// Results over several sets as one over all.
-    init(adding results: [LossResult]) {
-        self.init()
-        for result in results {
-            lossSum += result.lossSum
-            scoredTokens += result.scoredTokens
-            tokens += result.tokens
-        }
-    }
-}
-
 extension Dataset {
     /// Files of records as a run's record names them: one by its path, several in a list.
     static func record(of paths: [String]) -> JSONValue {
