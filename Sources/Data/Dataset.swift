@@ -18,6 +18,8 @@ package struct Dataset: Sendable {
     private let truncatedRecords: [Int]
     /// What ends each conversation's last scored turn, by its place in `examples`.
     private let turnEnds: [(record: Int, end: TurnEnd)]
+    /// Where each labelled record stands; empty for others.
+    package private(set) var places: [RecordPlace] = []
 
     /// How many records there are.
     package var recordCount: Int { recordEnds.count }
@@ -105,10 +107,11 @@ package struct Dataset: Sendable {
     }
 
     /// Sequences that are scored as wholes, one a record; `truncated` are the places of those that were cut.
-    init(paths: [String], sequences: [Example], truncated: [Int]) {
+    init(paths: [String], sequences: [Example], places: [RecordPlace], truncated: [Int]) {
         self.init(
             paths: paths, examples: sequences, recordEnds: Array(1...sequences.count), choiceItems: [],
             choiceRecords: [], truncatedRecords: truncated, turnEnds: [])
+        self.places = places
     }
 
     /// The first `count` records alone, at least one; all where there are no more.
@@ -117,11 +120,13 @@ package struct Dataset: Sendable {
         let ends = recordEnds.prefix(count)
         let end = ends.last ?? 0
         let kept = choiceRecords.prefix { $0 < end }
-        return Dataset(
+        var first = Dataset(
             paths: paths, examples: Array(examples.prefix(end)), recordEnds: Array(ends),
             choiceItems: Array(choiceItems.prefix(kept.count)), choiceRecords: Array(kept),
             truncatedRecords: Array(truncatedRecords.prefix { $0 < end }),
             turnEnds: Array(turnEnds.prefix { $0.record < end }))
+        first.places = Array(places.prefix(count))
+        return first
     }
 
     /// What files of records are called where they are told of: their names without folders, several joined by `+`.

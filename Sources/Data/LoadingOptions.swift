@@ -18,6 +18,9 @@ package struct LoadingOptions: Sendable, Equatable {
     /// the tokenizer heeds it.
     package var chatTemplate: String?
 
+    /// The names of a table's columns, for labelled records, where its first line does not have them; nil where it does.
+    package var columns: [String]?
+
     /// Tokens that end a text or a turn beside the tokenizer's own: what has one at its end gets no other.
     package var endTokens: Set<Int32> = []
 

@@ -7,7 +7,7 @@ import TensorCore
 /// What a model gives for sequences, and how well that agrees with their labels.
 package struct SequenceResult: Sendable {
     /// What was asked.
-    package let task: SequenceTask
+    package let kind: LabelKind
     /// The loss over the sequences that have a label; a sequence counts as one that is scored.
     package private(set) var loss = LossResult()
     /// What the model gave for each sequence: a number for each class before softmax, or one.
@@ -16,14 +16,14 @@ package struct SequenceResult: Sendable {
     private var numbers: (labels: [Double], predicted: [Double]) = ([], [])
 
     /// Nothing yet.
-    package init(task: SequenceTask) {
-        self.task = task
-        counts = ConfusionCounts(classCount: task.outputCount)
+    package init(kind: LabelKind) {
+        self.kind = kind
+        counts = ConfusionCounts(classCount: kind.outputCount)
     }
 
     /// The measures of the task, in its order; nil for one that is not defined.
     package var measures: [(metric: SequenceMetric, value: Double?)] {
-        SequenceMetric.all(classCount: task.outputCount).map { metric in
+        SequenceMetric.all(classCount: kind.outputCount).map { metric in
             switch metric {
             case .pearson: (metric, Correlation.pearson(numbers.labels, numbers.predicted))
             case .spearman: (metric, Correlation.spearman(numbers.labels, numbers.predicted))
@@ -83,7 +83,7 @@ package struct SequenceResult: Sendable {
 ///
 /// Sequences lie end to end without padding. Throws `EvaluationError.lossNotFinite` where a number is not finite.
 package func evaluateSequences(
-    _ model: any Model, _ examples: [Example], task: SequenceTask, observer: (any PassObserver)? = nil,
+    _ model: any Model, _ examples: [Example], kind: LabelKind, observer: (any PassObserver)? = nil,
     progress: (Int) throws -> Void = { _ in }
 ) throws -> SequenceResult {
     var scores = [[Float]](repeating: [], count: examples.count)
@@ -103,7 +103,7 @@ package func evaluateSequences(
         done += group.count
         try progress(done)
     }
-    var result = SequenceResult(task: task)
+    var result = SequenceResult(kind: kind)
     for (example, numbers) in zip(examples, scores) { result.add(numbers, of: example) }
     return result
 }

@@ -88,6 +88,8 @@ package enum Parameter: Sendable, Hashable {
     case prompt
     /// Beams of a search for the likeliest text.
     case beams
+    /// The file of what a model says of each record.
+    case predictions
 
     /// How many modules are kept.
     case keep
@@ -149,6 +151,7 @@ package enum Parameter: Sendable, Hashable {
         case .evaluationMode: "mode"
         case .tauSchedule: "tauFollowsSchedule"
         case .earlyStop: "evaluationsWithoutGain"
+        case .predictions: "predictionsPath"
         case .mergedType: "dtype"
         case .tensorType: "type"
         default: "\(self)"

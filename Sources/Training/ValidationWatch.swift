@@ -70,7 +70,9 @@ extension ValidationWatch {
             self.isDue = isDue
         }
         guard let lossField = record["best_loss"] else {
-            for name in ["best_step", "evaluations_since", "best_score"] where record[name] != nil { throw bad("best_loss") }
+            for name in ["best_step", "evaluations_since", "best_score"] where record[name] != nil {
+                throw bad("best_loss")
+            }
             return
         }
         guard let loss = lossField.doubleValue, loss.isFinite else { throw bad("best_loss") }

@@ -73,7 +73,7 @@ package func dryRun(of request: TrainRequest) throws -> DryRun {
     loading.images = base.textPart?.imageFacts.map {
         ImageOptions($0, modelPath: request.basePath, folder: loading.imageFolder)
     }
-    let data = try RunData(request) { try Dataset.load(paths: $0, tokenizer: tokenizer, options: loading) }
+    let data = try RunData(request) { try loading.dataset($0, tokenizer, as: configuration.labelKind) }
     let steps = try request.training.stepCount(exampleCount: data.training.count)
 
     let rehearsal = OutputRehearsal()

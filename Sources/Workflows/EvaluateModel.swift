@@ -29,6 +29,11 @@ public struct EvaluateRequest: Sendable {
     public var limit: Int?
     /// The most tokens that are generated for a record, with `mode` at `generate`; nil for 32.
     public var newTokenLimit: Int?
+    /// A file for what a model with a head for sequences says of each record, one line of JSON each; nil for none. With
+    /// it records need no labels.
+    public var predictionsPath: String?
+    /// Whether an existing file at `predictionsPath` is replaced.
+    public var replaces = false
     /// Beams of a search for the likeliest text, with `mode` at `generate`, as transformers' `num_beams`; nil or 1 for
     /// greedy choice.
     public var beams: Int?
@@ -55,6 +60,8 @@ public struct EvaluateRequest: Sendable {
 public struct EvaluateReport: Sendable {
     /// Loss over the records.
     package var loss: LossResult
+    /// How well classes or numbers agree with the records'; empty for a language model, and where no record has a label.
+    public var measures: [Measure] = []
     /// Records with an answer; 0 where the file has none.
     public var answered = 0
     /// Of these, answered rightly.
@@ -90,7 +97,8 @@ public enum EvaluatePhase: String, Sendable {
 }
 
 /// Measures a model, with or without an adapter: mean loss and perplexity; accuracy where records have an answer;
-/// sparsity of each gate over the tokens of the records.
+/// sparsity of each gate over the tokens of the records. Of a model with a head for sequences: loss and the measures of
+/// its task, over labelled records.
 ///
 /// Where each record is a prompt with one of the choices behind it, scoring the choices gives the loss too and the
 /// records pass through the model once; else the loss is a pass of its own.
@@ -139,6 +147,13 @@ private func evaluate(
     var loading = request.loading
     loading.limit = session.model.configuration.positionLimit
     loading.vocabularySize = session.model.configuration.vocabularySize
+    if let kind = session.model.configuration.labelKind {
+        return try evaluate(request, session, loading, as: kind, progress: progress)
+    }
+    guard request.predictionsPath == nil else {
+        throw WorkflowError.conflict(
+            "\(.predictions) writes classes or numbers of records, and the model has no head for sequences")
+    }
     loading.collectsChoices = true
     loading.endTokens = session.endTokens
     loading.images = session.imageOptions(folder: loading.imageFolder)
@@ -182,13 +197,57 @@ private func evaluate(
             report.correct = try countGeneratedAnswers(session, items, settings, progress: answerProgress)
         }
     }
-    if let configuration = gated?.configuration {
-        report.modules = collector.statistics
-        report.sparsities = report.modules.map { configuration.sparsity(of: $0) }
-        report.meanSparsity = configuration.meanSparsity(report.modules)
+    report.take(collector, of: gated)
+    report.seconds = (ContinuousClock.now - start).inSeconds
+    return report
+}
+
+/// The same of a model with a head for sequences.
+private func evaluate(
+    _ request: EvaluateRequest, _ session: ModelSession, _ loading: LoadingOptions, as kind: LabelKind,
+    progress: (EvaluatePhase, Int, Int) throws -> Void
+) throws -> EvaluateReport {
+    guard request.mode == .choice else {
+        throw WorkflowError.conflict(
+            "\(.evaluationMode, "generate") writes answers, and the model has a head for sequences in place of one for words"
+        )
+    }
+    let output = request.predictionsPath.map { OutputTarget($0, replacing: request.replaces) }
+    if let output {
+        let inputs = [request.basePath] + [request.adapterPath].compactMap { $0 } + request.dataPaths
+        try checkOutput(output.path, keeps: inputs)
+        guard request.replaces || !isNamed(output.path) else {
+            throw WorkflowError.outputExists(output.path, remedy: "use \(.replaces, true) to replace it")
+        }
+    }
+    let data = try loading.dataset(request.dataPaths, session.tokenizer, as: kind, needsLabels: output == nil)
+        .prefix(request.limit ?? .max)
+    let start = ContinuousClock.now
+    let collector = StatisticsCollector(collectingInnerSums: false)
+    let gated = session.adapter.flatMap { $0.configuration.isGated ? $0 : nil }
+    let result = try evaluateSequences(
+        session.model, data.examples, kind: kind, observer: gated == nil ? nil : collector
+    ) { try progress(.answers, $0, data.examples.count) }
+    var report = EvaluateReport(
+        loss: result.loss, records: data.recordCount, truncated: data.truncatedCount, dtype: session.context.dtype)
+    if result.loss.scoredTokens > 0 { report.measures = result.measures.map { Measure($0.metric, $0.value) } }
+    report.take(collector, of: gated)
+    if let output {
+        try Predictions(kind: kind, places: data.places, examples: data.examples, scores: result.scores)
+            .write(to: output)
     }
     report.seconds = (ContinuousClock.now - start).inSeconds
     return report
+}
+
+extension EvaluateReport {
+    /// Takes what the gates did.
+    fileprivate mutating func take(_ collector: StatisticsCollector, of gated: InjectedAdapter?) {
+        guard let configuration = gated?.configuration else { return }
+        modules = collector.statistics
+        sparsities = modules.map { configuration.sparsity(of: $0) }
+        meanSparsity = configuration.meanSparsity(modules)
+    }
 }
 
 /// Records whose generated text holds the right answer, by LLM-Adapters' extraction.

@@ -34,8 +34,9 @@ final class RunRecordSet {
         }
     }
 
-    /// Begins the files anew, or where a run goes on after `step`.
-    func begin(after step: Int?) throws(CheckpointError) {
+    /// Begins the files anew, or where a run goes on after `step`; `measures` are what evaluations measure beside the
+    /// loss, nil for a language model's.
+    func begin(after step: Int?, measures: [String]? = nil) throws(CheckpointError) {
         isKept = step != nil
         for (path, record) in records {
             if step == nil {
@@ -47,6 +48,7 @@ final class RunRecordSet {
                     throw creationFailure(path, errno)
                 }
             }
+            if let measures { (record as? StepTable)?.measures = measures }
             try record.begin(after: step)
         }
     }

@@ -69,22 +69,20 @@ final class GrowingFile {
 /// The run's steps and evaluations as a table for spreadsheets: comma-separated values, a line an event.
 final class StepTable: RunRecord {
     private let file: GrowingFile
-    /// The columns, and the end of their line.
-    private let header: String
+    /// What evaluations measure beside the loss.
+    var measures = ["perplexity"]
 
-    /// The columns of a language model's run.
-    static let header = header(measures: ["perplexity"])
-
-    /// A table at `path` with what evaluations measure beside the loss.
-    init(path: String, measures: [String] = ["perplexity"]) {
-        file = GrowingFile(path: path)
-        header = Self.header(measures: measures)
-    }
+    /// The columns of a language model's run, and the end of their line.
+    static var header: String { header(measures: ["perplexity"]) }
 
     private static func header(measures: [String]) -> String {
         "event,step,epoch,loss,\(measures.joined(separator: ",")),learning_rate,gradient_norm,penalty,mean_rank,sparsity,"
             + "tau_min,tau_max,tokens,scored_tokens,seconds,data\n"
     }
+
+    private var header: String { Self.header(measures: measures) }
+
+    init(path: String) { file = GrowingFile(path: path) }
 
     var place: String { file.path }
 
@@ -128,7 +126,7 @@ final class StepTable: RunRecord {
             switch column {
             case "event": event
             case "data": Self.quoted(data)
-            default: fields[column]?.text() ?? ""
+            default: fields[column].flatMap { $0.isNull ? nil : $0.text() } ?? ""
             }
         }
         return Array((values.joined(separator: ",") + "\n").utf8)

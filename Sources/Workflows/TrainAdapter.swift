@@ -96,12 +96,14 @@ public struct TrainReport: Sendable {
     public var finalLoss: Double
     /// Loss over the statistics' records with the adapter as saved.
     package var measured: LossResult
+    /// How well classes or numbers agree with the records' there; empty for a language model.
+    public var measures: [Measure] = []
     /// What the gates did there.
     package var statistics: AdapterStatistics
     /// Mean sparsity there (equation 21, over the modules that have a rank) and the range of tau; nil for a dense
     /// adapter.
     package var gates: (meanSparsity: Double, tauRange: ClosedRange<Float>)?
-    /// The evaluation with the lowest loss, and where its adapter is; nil where there was none before the end.
+    /// The best evaluation (that of the lowest loss, or of the highest first measure), and where its adapter is; nil where there was none before the end.
     public var best: (loss: Double, step: Int, path: String)?
     /// Seconds of the steps of this process.
     public var trainingSeconds: Double
@@ -169,12 +171,11 @@ private func train(
     loading.vocabularySize = session.model.configuration.vocabularySize
     loading.endTokens = session.endTokens
     loading.images = session.imageOptions(folder: loading.imageFolder)
-    let data = try RunData(request) {
-        try Dataset.load(paths: $0, tokenizer: session.tokenizer, options: loading)
-    }
+    let kind = session.model.configuration.labelKind
+    let data = try RunData(request) { try loading.dataset($0, session.tokenizer, as: kind) }
     let loop = try TrainingLoop(
         session.model, adapter, examples: data.training, source: Dataset.name(of: request.dataPaths),
-        request.training)
+        request.training, objective: kind?.objective ?? NextToken())
     let inputs = RunInputs(
         base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data.whole,
         adapter: directory, dtype: session.context.dtype, threads: session.context.threadCount)
@@ -202,7 +203,9 @@ private func train(
         try progress(.resumed(step: loop.step))
     }
     if let text = request.settingsText { try run.write(settings: text) }
-    try records.begin(after: run.checkpointToResume == nil ? nil : loop.step)
+    try records.begin(
+        after: run.checkpointToResume == nil ? nil : loop.step,
+        measures: kind.map { SequenceMetric.all(classCount: $0.outputCount).map(\.rawValue) })
 
     session.context.products.measuresTime = true
     var callbacks = TrainingCallbacks(
@@ -228,7 +231,7 @@ private func train(
             struct CutShort: Error {}
             do {
                 return validation.result(
-                    try validation.measure(session.model) { _ in if shouldStop() { throw CutShort() } })
+                    try validation.measure(session.model, as: kind) { _ in if shouldStop() { throw CutShort() } })
             } catch is CutShort {
                 return nil
             }
@@ -240,17 +243,18 @@ private func train(
 
     let sets = data.validation ?? data.statisticsSets(of: request, limit: statisticsRecordLimit)
     try progress(.measuring(source: sets.name, examples: sets.examples.count))
-    let (losses, statistics) = try session.overUnchangedBase {
+    let (measurements, statistics) = try session.overUnchangedBase {
         try measureGates(session, adapter, sets) { _ in
             if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
         }
     }
-    let measured = LossResult(adding: losses)
+    let measured = Measurement(adding: measurements)
     // A run that ended early was evaluated after its last step.
-    if data.validation != nil, !loop.hasStoppedEarly { try loop.take(sets.result(losses), callbacks) }
+    if data.validation != nil, !loop.hasStoppedEarly { try loop.take(sets.result(measurements), callbacks) }
     let taus = adapter.thresholds.values
     var report = TrainReport(
-        steps: loop.step, finalLoss: tally.recentLoss, measured: measured, statistics: statistics,
+        steps: loop.step, finalLoss: tally.recentLoss, measured: measured.loss, measures: measured.measures,
+        statistics: statistics,
         gates: taus.isEmpty ? nil : (adapter.configuration.meanSparsity(statistics.modules), taus.min()!...taus.max()!),
         trainingSeconds: tally.seconds, tokensPerSecond: Double(tally.tokens) / max(tally.seconds, 1e-9),
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
@@ -268,17 +272,19 @@ private func train(
     return report
 }
 
-/// One pass over data sets with adapter and tau as they are and dropout off: the losses, and what each gate did (nothing
+/// One pass over data sets with adapter and tau as they are and dropout off: what they give, and what each gate did (nothing
 /// for a dense adapter). `progress` is told how many examples are done, and may throw to stop.
 func measureGates(
     _ session: ModelSession, _ adapter: InjectedAdapter, _ sets: ValidationSets,
     progress: (Int) throws -> Void = { _ in }
-) throws -> ([LossResult], AdapterStatistics) {
+) throws -> ([Measurement], AdapterStatistics) {
     let collector = StatisticsCollector(collectingInnerSums: true)
-    let losses = try sets.measure(
-        session.model, observer: adapter.configuration.isGated ? collector : nil, progress: progress)
-    let source = "\(sets.examples.count) records of \(sets.name) (\(LossResult(adding: losses).tokens) tokens)"
-    return (losses, AdapterStatistics(source: source, modules: collector.statistics))
+    let measurements = try sets.measure(
+        session.model, as: session.model.configuration.labelKind,
+        observer: adapter.configuration.isGated ? collector : nil, progress: progress)
+    let tokens = Measurement(adding: measurements).loss.tokens
+    let source = "\(sets.examples.count) records of \(sets.name) (\(tokens) tokens)"
+    return (measurements, AdapterStatistics(source: source, modules: collector.statistics))
 }
 
 /// The directory of the trained adapter.
@@ -293,6 +299,9 @@ private func tuned(
     if let validation {
         training["evaluation_data"] = validation.record
         training["evaluation_loss"] = .real(report.measured.meanLoss)
+        for measure in report.measures {
+            training["evaluation_\(measure.name)"] = measure.value.map { .real($0) } ?? .null
+        }
     }
     if let best = report.best {
         training["best_evaluation_loss"] = .real(best.loss)
@@ -352,7 +361,7 @@ struct RunInputs {
         ]
     }
 
-    /// Of ids and scores.
+    /// Of ids, types, scores and labels.
     static func hash(of examples: [Example]) -> UInt64 {
         // Bits that no id has.
         let (scoredMark, endMark, imageMark) = (1 << 40 as UInt64, 1 << 41 as UInt64, 1 << 42 as UInt64)
@@ -362,6 +371,12 @@ struct RunInputs {
                 hash.add(UInt64(UInt32(bitPattern: token)) | (scored ? scoredMark : 0))
             }
             for image in example.images { for byte in (image.path ?? "").utf8 { hash.add(imageMark | UInt64(byte)) } }
+            for type in example.types ?? [] { hash.add(UInt64(UInt32(bitPattern: type))) }
+            switch example.label {
+            case nil: break
+            case .index(let index): hash.add(UInt64(UInt32(bitPattern: index)))
+            case .value(let number): hash.add(UInt64(number.bitPattern))
+            }
             hash.add(endMark)
         }
         return hash.value

@@ -55,28 +55,30 @@ struct ValidationSets {
         record = Dataset.record(of: paths)
     }
 
-    /// The loss over each set; `progress` is told how many examples of all are done, and may throw to stop.
+    /// What each set gives; `progress` is told how many examples of all are done, and may throw to stop.
+    ///
+    /// - Parameter kind: what a model with a head for sequences is asked for; nil for a language model.
     func measure(
-        _ model: any Model, observer: (any PassObserver)? = nil, progress: (Int) throws -> Void = { _ in }
-    ) throws -> [LossResult] {
+        _ model: any Model, as kind: LabelKind?, observer: (any PassObserver)? = nil,
+        progress: (Int) throws -> Void = { _ in }
+    ) throws -> [Measurement] {
         var done = 0
         return try sets.map { set in
-            let result = try evaluateLoss(model, set.examples, observer: observer) { try progress(done + $0) }
+            let result = try Measurement(model, set.examples, as: kind, observer: observer) { try progress(done + $0) }
             done += set.examples.count
             return result
         }
     }
 
-    /// The losses of the sets as a run's evaluation.
-    func result(_ losses: [LossResult]) -> EvaluationResult {
-        let all = LossResult(adding: losses)
+    /// What the sets gave as a run's evaluation.
+    func result(_ measurements: [Measurement]) -> EvaluationResult {
+        let all = Measurement(adding: measurements)
         return EvaluationResult(
-            loss: all.meanLoss, details: ["perplexity": .real(all.perplexity)],
+            loss: all.loss.meanLoss, score: all.score, details: all.details,
             parts: sets.count == 1
                 ? []
-                : zip(sets, losses).map {
-                    EvaluationResult.Part(
-                        data: $0.name, loss: $1.meanLoss, details: ["perplexity": .real($1.perplexity)])
+                : zip(sets, measurements).map {
+                    EvaluationResult.Part(data: $0.name, loss: $1.loss.meanLoss, details: $1.details)
                 })
     }
 }

@@ -13,6 +13,11 @@ struct EvalCommand: ParsableCommand {
             likelihood of the possible answers (--mode choice), or by the answer found in generated text (--mode \
             generate), which is greedy unless --beams is given. LLM-Adapters' scripts, which made the paper's tables \
             of commonsense reasoning, decode with 4 beams.
+
+            A model with a head for sequences (inject --task) is measured on labelled records, which may be a table: \
+            accuracy, F1 and Matthews' correlation of classes, Pearson's and Spearman's of numbers.
+
+            tspeft eval BASE --adapter tuned --data dev.tsv --predictions said.jsonl
             """)
 
     @Argument(help: "The base checkpoint: a Hugging Face directory or a GGUF file.")
@@ -41,6 +46,8 @@ struct EvalCommand: ParsableCommand {
         request.dataPaths = measured.data
         request.mode = measured.mode
         request.limit = measured.limit
+        request.predictionsPath = output.predictions
+        request.replaces = output.force
         request.newTokenLimit = answers.maxNewTokens
         request.beams = answers.beams
         request.loading = loading.options
@@ -109,6 +116,15 @@ struct EvaluationOutputArguments: ParsableArguments {
 
     @Flag(help: "Print each module's sparsity.")
     var modules = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Of a model with a head for sequences, write what it says of each record: the class and the probability of "
+                + "each, or the number. Records need no labels then.", valueName: "file"))
+    var predictions: String?
+
+    @Flag(help: "Replace an existing file of predictions.")
+    var force = false
 }
 
 extension EvaluationMode: ExpressibleByArgument {}

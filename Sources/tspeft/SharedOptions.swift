@@ -106,6 +106,13 @@ struct LoadingArguments: ParsableArguments {
             valueName: "folder"), completion: .directory)
     var images: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Names of a table's columns, comma-separated and in order, where its first line does not have them: "
+                + "label,text; - for one that counts for nothing. (default: those of the first line)",
+            valueName: "names"))
+    var columns: String?
+
     func validate() throws {
         try checkCounts([("--max-length", maxLength)], least: 2)
     }
@@ -114,6 +121,7 @@ struct LoadingArguments: ParsableArguments {
         var options = LoadingOptions(promptMasking: !trainOnPrompt, endOfText: !noEndOfText, maxLength: maxLength)
         options.chatTemplate = chatTemplate
         options.imageFolder = images
+        options.columns = columns?.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         return options
     }
 }

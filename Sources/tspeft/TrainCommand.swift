@@ -8,7 +8,8 @@ struct TrainCommand: ParsableCommand {
         discussion: """
             Records are a JSON array or JSON lines, also as .zst or .gz: {"text"}, {"prompt", "completion"}, alpaca \
             {"instruction", "input", "output"}, {"messages"} or {"conversations"}. Only what the model is to say is \
-            scored, unless --train-on-prompt is given.
+            scored, unless --train-on-prompt is given. A model with a head for sequences (inject --task) takes \
+            labelled records: a table (.tsv, .csv, GLUE's files), or JSON with "text" or two texts, and "label".
 
             Without --adapter a new adapter is made first, of the options that inject has; the result is, bit for bit, \
             that of inject and train with the same --seed. OUTPUT holds log.jsonl, checkpoints, and at the end the \
@@ -105,6 +106,10 @@ struct TrainCommand: ParsableCommand {
             Terminal.result("best evaluation    \(fixed(best.loss, 4))  after step \(best.step), in \(best.path)")
         }
         Terminal.result("measured loss      \(fixed(report.measured.meanLoss, 4))  over \(report.statistics.source)")
+        for measure in report.measures {
+            let space = String(repeating: " ", count: max(1, 19 - measure.title.count))
+            Terminal.result(measure.title + space + (measure.value.map { fixed($0, 4) } ?? Measure.undefinedReason))
+        }
         if let gates = report.gates {
             Terminal.result("mean sparsity      \(percent(gates.meanSparsity)) %  over the same")
             Terminal.result(

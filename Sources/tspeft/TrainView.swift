@@ -35,9 +35,13 @@ final class TrainView {
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))  perplexity \(fixed(perplexity, 2))")
         case .partialEvaluation(let data, let step, let loss, _):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4)) of \(data)")
+        case .measured(let step, let data, let loss, let measures):
+            let values = measures.map { "  \($0.title) \($0.value.map { fixed($0, 4) } ?? "not defined")" }.joined()
+            Terminal.note(
+                "step \(step)  evaluation loss \(fixed(loss, 4))\(values)" + (data.map { " of \($0)" } ?? ""))
         case .best(let step, let path): Terminal.note("step \(step)  the best so far, saved \(path)")
         case .stoppedEarly(let step, let evaluations):
-            Terminal.note("step \(step)  ends here: no lower loss in \(counted(evaluations, "evaluation"))")
+            Terminal.note("step \(step)  ends here: none better in \(counted(evaluations, "evaluation"))")
         case .checkpoint(let step, let path): Terminal.note("step \(step)  saved \(path)")
         case .warning(let warning): Terminal.sentence(OptionWords.text(warning.wording), mark: "warning")
         }

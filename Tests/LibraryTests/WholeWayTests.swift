@@ -34,7 +34,7 @@ import Testing
                 case .best(let step, let path):
                     events.append("best \(step)")
                     #expect(path == training.outputPath + "/best")
-                case .resumed, .warning, .prepared, .partialEvaluation, .stoppedEarly: break
+                case .resumed, .warning, .prepared, .partialEvaluation, .measured, .stoppedEarly: break
                 }
             }
             #expect(events.contains("best 2"))

@@ -32,6 +32,12 @@ extension TrainRequest {
         get { loading.imageFolder }
         set { loading.imageFolder = newValue }
     }
+
+    /// The names of a table's columns, for labelled records, where its first line does not have them; nil where it does.
+    public var columns: [String]? {
+        get { loading.columns }
+        set { loading.columns = newValue }
+    }
 }
 
 /// How records become examples.
@@ -65,5 +71,11 @@ extension EvaluateRequest {
     public var imageFolder: String? {
         get { loading.imageFolder }
         set { loading.imageFolder = newValue }
+    }
+
+    /// The names of a table's columns, for labelled records, where its first line does not have them; nil where it does.
+    public var columns: [String]? {
+        get { loading.columns }
+        set { loading.columns = newValue }
     }
 }

@@ -19,9 +19,12 @@ public enum TrainProgress: Sendable {
     case evaluation(step: Int, loss: Double, perplexity: Double)
     /// The same for one of several data sets, before the one of all together.
     case partialEvaluation(data: String, step: Int, loss: Double, perplexity: Double)
+    /// An evaluation of classes or numbers is done: mean loss of a record, and how well they agree; `data` names one of
+    /// several data sets, and nil stands for all together.
+    case measured(step: Int, data: String?, loss: Double, measures: [Measure])
     /// The adapter of the best evaluation so far stands at `path`, whole.
     case best(step: Int, path: String)
-    /// The run ends after this step, because so many evaluations in a row had no lower loss.
+    /// The run ends after this step, because so many evaluations in a row were no better.
     case stoppedEarly(step: Int, evaluations: Int)
     /// A checkpoint stands at `path`, whole.
     case checkpoint(step: Int, path: String)
@@ -35,14 +38,22 @@ public enum TrainProgress: Sendable {
         self =
             switch event {
             case .step(let report): .step(TrainStep(report: report))
-            case .evaluation(let step, let loss, _): .evaluation(step: step, loss: loss, perplexity: exp(loss))
-            case .partialEvaluation(let data, let step, let loss, _):
-                .partialEvaluation(data: data, step: step, loss: loss, perplexity: exp(loss))
+            case .evaluation(let step, let loss, let details):
+                Self.evaluation(nil, step, loss, Measure.all(in: details))
+            case .partialEvaluation(let data, let step, let loss, let details):
+                Self.evaluation(data, step, loss, Measure.all(in: details))
             case .best(let step, let path): .best(step: step, path: path)
             case .stoppedEarly(let step, let evaluations): .stoppedEarly(step: step, evaluations: evaluations)
             case .checkpoint(let step, let path): .checkpoint(step: step, path: path)
             case .warning(let text): .warning(TrainWarning(wording: text))
             }
+    }
+
+    private static func evaluation(_ data: String?, _ step: Int, _ loss: Double, _ measures: [Measure]) -> TrainProgress
+    {
+        if !measures.isEmpty { return .measured(step: step, data: data, loss: loss, measures: measures) }
+        guard let data else { return .evaluation(step: step, loss: loss, perplexity: exp(loss)) }
+        return .partialEvaluation(data: data, step: step, loss: loss, perplexity: exp(loss))
     }
 }
 

@@ -41,6 +41,7 @@ struct CommandText {
         add("--no-end-of-text", if: !options.endOfText)
         add("--chat-template", options.chatTemplate)
         add("--images", options.imageFolder)
+        add("--columns", options.columns?.joined(separator: ","))
     }
 
     /// Adds those of a method's options that were given and for which `isWanted` holds.

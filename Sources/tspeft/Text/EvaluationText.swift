@@ -7,8 +7,11 @@ extension EvaluateReport {
         var object: JSONObject = [
             "records": .integer(records), "truncated": .integer(truncated), "tokens": .integer(loss.tokens),
             "scored_tokens": .integer(loss.scoredTokens), "loss": .real(loss.meanLoss),
-            "perplexity": .real(loss.perplexity), "seconds": .real(seconds), "dtype": .string(dtype.rawValue),
         ]
+        if measures.isEmpty, loss.scoredTokens > 0 { object["perplexity"] = .real(loss.perplexity) }
+        for measure in measures { object[measure.name] = measure.value.map { .real($0) } ?? .null }
+        object["seconds"] = .real(seconds)
+        object["dtype"] = .string(dtype.rawValue)
         if let accuracy {
             object["answered"] = .integer(answered)
             object["correct"] = .integer(correct)
@@ -35,9 +38,14 @@ extension EvaluateReport {
     func lines(mode: String, listsModules: Bool) -> [String] {
         let cut = truncated > 0 ? ", \(grouped(truncated)) truncated" : ""
         var lines = [
-            "records        \(grouped(records)) (\(grouped(loss.tokens)) tokens, \(grouped(loss.scoredTokens)) scored\(cut))",
-            "loss           \(fixed(loss.meanLoss, 4))", "perplexity     \(fixed(loss.perplexity, 4))",
+            "records        \(grouped(records)) (\(grouped(loss.tokens)) tokens, \(grouped(loss.scoredTokens)) scored\(cut))"
         ]
+        if loss.scoredTokens > 0 { lines.append("loss           \(fixed(loss.meanLoss, 4))") }
+        if measures.isEmpty, loss.scoredTokens > 0 { lines.append("perplexity     \(fixed(loss.perplexity, 4))") }
+        for measure in measures {
+            let title = measure.title.padding(to: 14)
+            lines.append("\(title) \(measure.value.map { fixed($0, 4) } ?? Measure.undefinedReason)")
+        }
         if let accuracy {
             lines.append("accuracy       \(percent(accuracy, 2)) % (\(correct) of \(answered), \(mode))")
         }
@@ -56,5 +64,12 @@ extension EvaluateReport {
             table.add([module.module, sparsity.map { percent($0) + " %" } ?? "-", grouped(module.tokens)])
         }
         return table.lines
+    }
+}
+
+extension String {
+    /// With spaces behind it up to so many characters.
+    fileprivate func padding(to count: Int) -> String {
+        self + String(repeating: " ", count: Swift.max(0, count - self.count))
     }
 }

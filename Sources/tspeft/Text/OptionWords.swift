@@ -60,6 +60,7 @@ enum OptionWords {
         case .chatTemplate: "--chat-template"
         case .prompt: "--prompt"
         case .beams: "--beams"
+        case .predictions: "--predictions"
         case .keep: "--keep"
         case .rankingRule: "--by"
         case .gates: "--gates"

@@ -81,6 +81,7 @@ extension TrainRequest {
         text.add("no-end-of-text", if: !loading.endOfText)
         text.add("chat-template", loading.chatTemplate)
         text.add("images", loading.imageFolder)
+        text.add("columns", loading.columns?.joined(separator: ","))
         text.add("compute-type", compute.dtype.rawValue.lowercased())
         text.add("threads", compute.threadCount ?? ComputeContext.availableThreads)
         return text.text

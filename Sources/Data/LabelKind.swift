@@ -1,7 +1,7 @@
 import Tokenization
 
 /// What is asked of a whole sequence.
-package enum SequenceTask: Sendable, Equatable {
+package enum LabelKind: Sendable, Equatable {
     /// One of some classes.
     case classes(LabelSet)
     /// A number.
@@ -27,35 +27,22 @@ package enum SequenceTask: Sendable, Equatable {
     }
 }
 
-/// How labelled records are read.
-package struct LabelledOptions: Sendable, Equatable {
-    /// What is asked.
-    package var task: SequenceTask
-    /// The names of a table's columns, where its first line does not have them; nil where it does.
-    package var columns: [String]?
-    /// Whether a record without a label is refused.
-    package var needsLabels = true
-
-    /// Options as given.
-    package init(task: SequenceTask, columns: [String]? = nil, needsLabels: Bool = true) {
-        self.task = task
-        self.columns = columns
-        self.needsLabels = needsLabels
-    }
-}
-
 extension Dataset {
     /// Reads files of labelled records, one after the other; see `LabelledFile`. Each is one sequence, with the tokens
-    /// that the tokenizer puts around one text or two; of `options` the lengths and the size of the vocabulary count.
+    /// that the tokenizer puts around one text or two; of `options` the lengths, the size of the vocabulary and the
+    /// columns' names count.
+    ///
+    /// - Parameter needsLabels: whether a record without a label is refused.
     ///
     /// A record longer than `options.maxLength` is cut at the end that the tokenizer's configuration names, the longer
     /// text of two first.
     ///
     /// - Throws: the first thing that is wrong, with file, line and remedy; nothing is skipped.
     package static func load(
-        paths: [String], tokenizer: Tokenizer, labelled: LabelledOptions, options: LoadingOptions = LoadingOptions()
+        paths: [String], tokenizer: Tokenizer, labelled kind: LabelKind, needsLabels: Bool = true,
+        options: LoadingOptions = LoadingOptions()
     ) throws(DataError) -> Dataset {
-        let records = try LabelledFile.records(of: paths, columns: labelled.columns)
+        let records = try LabelledFile.records(of: paths, columns: options.columns)
         var examples: [Example] = []
         examples.reserveCapacity(records.count)
         var truncated: [Int] = []
@@ -65,9 +52,9 @@ extension Dataset {
             examples.append(
                 Example(
                     tokens: framed.tokens, types: framed.types.contains { $0 != 0 } ? framed.types : nil,
-                    label: try labelled.task.label(of: record, isNeeded: labelled.needsLabels)))
+                    label: try kind.label(of: record, isNeeded: needsLabels)))
         }
-        return Dataset(paths: paths, sequences: examples, truncated: truncated)
+        return Dataset(paths: paths, sequences: examples, places: records.map(\.place), truncated: truncated)
     }
 
     private static func framed(
