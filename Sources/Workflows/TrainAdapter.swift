@@ -103,7 +103,8 @@ public struct TrainReport: Sendable {
     /// Mean sparsity there (equation 21, over the modules that have a rank) and the range of tau; nil for a dense
     /// adapter.
     package var gates: (meanSparsity: Double, tauRange: ClosedRange<Float>)?
-    /// The best evaluation (that of the lowest loss, or of the highest first measure), and where its adapter is; nil where there was none before the end.
+    /// The best evaluation (that of the lowest loss, or of the highest first measure), and where its adapter is; nil
+    /// where there was none before the end.
     public var best: (loss: Double, step: Int, path: String)?
     /// Seconds of the steps of this process.
     public var trainingSeconds: Double

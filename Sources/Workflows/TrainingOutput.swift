@@ -8,7 +8,7 @@ import Training
 ///     OUT/log.jsonl             one line an event, appended as they come
 ///     OUT/config.yaml           the run's settings, where the caller gave them
 ///     OUT/checkpoint-000100/    adapter and optimizer state after step 100; complete or not there
-///     OUT/best/                 the adapter of the evaluation with the lowest loss, where there are several
+///     OUT/best/                 the adapter of the best evaluation, where there are several
 ///     OUT/adapter_config.json ... the adapter, once the run is done
 ///
 /// An adapter is only seen once its configuration file stands, and that comes last.

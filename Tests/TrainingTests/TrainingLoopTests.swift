@@ -205,6 +205,22 @@ import Training
         #expect(bench.loop.validation.best == ValidationWatch.Best(loss: 0.2, step: 5))
     }
 
+    @Test func aScoreTellsTheBestEvaluationInPlaceOfTheLoss() throws {
+        var watch = ValidationWatch()
+        let looks = [(0.5, -1.0), (0.4, 0.25), (0.9, 0.5), (0.1, 0.5), (0.2, 0.4)].enumerated().map { step, look in
+            watch.look(loss: look.0, step: step + 1, score: look.1)
+        }
+        #expect(looks == [true, true, true, false, false])
+        #expect(watch.best == ValidationWatch.Best(loss: 0.9, step: 3, score: 0.5) && watch.worseCount == 2)
+        let read = try ValidationWatch(.object(watch.json), step: 5, source: "here")
+        #expect(read == watch)
+        for score in [JSONValue.string("high"), .bool(true)] {
+            var record = watch.json
+            record["best_score"] = score
+            #expect(throws: TrainingError.self) { try ValidationWatch(.object(record), step: 5, source: "here") }
+        }
+    }
+
     @Test func runEndsWhereEvaluationsGetNoBetter() throws {
         let bench = try bench {
             $0.length = .steps(9)

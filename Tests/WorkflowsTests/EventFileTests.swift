@@ -90,6 +90,14 @@ import Training
             #expect(lines[1...3].allSatisfy { $0.count { $0 == "," } == commas })
             #expect(lines[4].hasSuffix(",\"a,\"\"b\"\" c\""))
 
+            let measured = StepTable(path: folder + "/measures.csv")
+            measured.measures = ["accuracy", "f1"]
+            try measured.begin(after: nil)
+            try measured.add(.evaluation(step: 3, loss: 0.5, details: ["accuracy": .real(0.75), "f1": .null]))
+            let text = String(decoding: try readFile(folder + "/measures.csv"), as: UTF8.self)
+            #expect(text.hasPrefix("event,step,epoch,loss,accuracy,f1,learning_rate,"))
+            #expect(text.contains("\nevaluation,3,,0.5,0.75,,,"))
+
             let resumed = StepTable(path: path)
             try resumed.begin(after: 3)
             #expect(try readFile(path) == Array((lines[..<3].joined(separator: "\n") + "\n").utf8))
