@@ -6,7 +6,9 @@ package struct LabelSet: Sendable, Equatable {
     /// Classes of these names; nil where they are fewer than two or one stands twice.
     package init?(names: [String]) {
         guard names.count >= 2, !names.contains(where: \.isEmpty) else { return nil }
-        for (index, name) in names.enumerated() where names[..<index].contains(where: name.hasSameBytes) { return nil }
+        for (index, name) in names.enumerated() where names[..<index].contains(where: name.hasSameBytes(as:)) {
+            return nil
+        }
         self.names = names
     }
 
@@ -41,7 +43,7 @@ package struct LabelSet: Sendable, Equatable {
     package func index(of record: LabelledRecord) throws(DataError) -> Int32 {
         guard let label = record.label else { throw .noLabel(record.place) }
         let text = label.text
-        if let index = names.firstIndex(where: text.hasSameBytes) { return Int32(index) }
+        if let index = names.firstIndex(where: text.hasSameBytes(as:)) { return Int32(index) }
         if case .number(let digits) = label, let number = Double(digits), let whole = Int32(exactly: number) {
             // 1.0 is the class called 1; a class without a number for a name is meant by its place.
             if let index = names.firstIndex(of: String(whole)) { return Int32(index) }

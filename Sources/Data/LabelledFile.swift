@@ -43,7 +43,7 @@ package enum LabelledFile {
     }
 
     private static func isTable(_ path: String) -> Bool {
-        TableFile.Form.of(path, firstLine: []) != nil
+        TableFile.Form.of(path, firstLine: [UInt8]()) != nil
     }
 
     private static func table(
@@ -93,8 +93,8 @@ package enum LabelledFile {
             else { return nil }
             count = names.count
             self.first = place
-            self.second = second.flatMap(names.firstIndex)
-            label = LabelledFields.label(among: known).flatMap(names.firstIndex)
+            self.second = second.flatMap { names.firstIndex(of: $0) }
+            label = LabelledFields.label(among: known).flatMap { names.firstIndex(of: $0) }
         }
 
         func record(_ row: TableFile.Row, file: String) throws(DataError) -> LabelledRecord {

@@ -48,12 +48,14 @@ enum LabelledFields {
 
     /// The names of the texts among these; nil where there are none.
     static func texts(among names: some Collection<String>) -> (first: String, second: String?)? {
-        if let pair = pairs.first(where: { names.contains($0.0) && names.contains($0.1) }) { return pair }
-        return singles.first(where: names.contains).map { ($0, nil) }
+        if let (first, second) = pairs.first(where: { names.contains($0.0) && names.contains($0.1) }) {
+            return (first, second)
+        }
+        return singles.first { names.contains($0) }.map { ($0, nil) }
     }
 
     /// The name of the label among these; nil where there is none.
-    static func label(among names: some Collection<String>) -> String? { labels.first(where: names.contains) }
+    static func label(among names: some Collection<String>) -> String? { labels.first { names.contains($0) } }
 
     /// A cell of a table as a label: nothing, and -1 as in test sets, is none.
     static func label(_ cell: String) -> LabelledRecord.Label? {

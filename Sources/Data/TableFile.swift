@@ -40,7 +40,7 @@ struct TableFile {
     mutating func next() throws(DataError) -> Row? {
         while place < bytes.endIndex {
             let start = line
-            let values = form == .tabs ? tabbedRow() : try quotedRow()
+            let values = try form == .tabs ? tabbedRow() : quotedRow()
             if values.count == 1, values[0].allSatisfy({ $0 == 0x20 }) { continue }
             var texts: [String] = []
             for value in values {

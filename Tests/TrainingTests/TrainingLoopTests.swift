@@ -6,7 +6,8 @@ import ModelTestSupport
 import Models
 import TensorCore
 import Testing
-import Training
+
+@testable import Training
 
 /// What a step and a run do.
 @Suite struct TrainingLoopTests {

@@ -39,9 +39,9 @@ public enum TrainProgress: Sendable {
             switch event {
             case .step(let report): .step(TrainStep(report: report))
             case .evaluation(let step, let loss, let details):
-                Self.evaluation(nil, step, loss, Measure.all(in: details))
+                Self.evaluated(nil, step, loss, Measure.all(in: details))
             case .partialEvaluation(let data, let step, let loss, let details):
-                Self.evaluation(data, step, loss, Measure.all(in: details))
+                Self.evaluated(data, step, loss, Measure.all(in: details))
             case .best(let step, let path): .best(step: step, path: path)
             case .stoppedEarly(let step, let evaluations): .stoppedEarly(step: step, evaluations: evaluations)
             case .checkpoint(let step, let path): .checkpoint(step: step, path: path)
@@ -49,7 +49,7 @@ public enum TrainProgress: Sendable {
             }
     }
 
-    private static func evaluation(_ data: String?, _ step: Int, _ loss: Double, _ measures: [Measure]) -> TrainProgress
+    private static func evaluated(_ data: String?, _ step: Int, _ loss: Double, _ measures: [Measure]) -> TrainProgress
     {
         if !measures.isEmpty { return .measured(step: step, data: data, loss: loss, measures: measures) }
         guard let data else { return .evaluation(step: step, loss: loss, perplexity: exp(loss)) }
