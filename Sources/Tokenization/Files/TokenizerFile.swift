@@ -53,7 +53,7 @@ struct TokenizerFile {
         isByteLevel: Bool
     ) throws(TokenizationError) -> (tokens: TokenTable, model: TokenizerParts.Model) {
         let fields = try root.fields("model")
-        let type = try fields["type"] == nil ? "BPE" : fields.string("type")
+        let type = try fields["type"] == nil ? Self.kind(of: fields) : fields.string("type")
         if isByteLevel, type != "BPE" { throw root.unsupported("the pre-tokenizer ByteLevel before \(type)") }
         switch type {
         case "WordPiece":
@@ -66,6 +66,12 @@ struct TokenizerFile {
             let file = try BytePairModelFile(fields)
             return (file.tokens, .bytePair(try file.makeModel(isByteLevel: isByteLevel)))
         }
+    }
+
+    /// The kind of a model that older files do not name, by its fields.
+    private static func kind(of model: JSONFields) -> String {
+        if model["vocab"]?.arrayValue != nil { return "Unigram" }
+        return model["merges"] == nil && model["max_input_chars_per_word"] != nil ? "WordPiece" : "BPE"
     }
 
     /// How many times as long as it was a text may become by replacing; the steps of known tokenizers treble it.
