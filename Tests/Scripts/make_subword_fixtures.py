@@ -281,7 +281,7 @@ def make_others(options, lines, texts):
         place = folder / f"{name}-nmt"
         place.mkdir(parents=True, exist_ok=True)
         training = {k: v for k, v in training.items() if "normalization" not in k}
-        model = sentence_piece(lines + texts, place, **training, normalization_rule_tsv="",
+        model = sentence_piece(lines, place, **training, normalization_rule_tsv="",
                                normalization_rule_name="nmt_nfkc", hard_vocab_limit=False)
         (place / file).write_bytes(model)
         write(place / "tokenizer_config.json", configuration)

@@ -169,7 +169,7 @@ struct Change: Sendable, CustomTestStringConvertible {
             problem: "the score of token 'a' is inf"),
         Change(
             field: "model", value: #"{"type": "Unigram", "unk_id": 0, "vocab": [["a"]]}"#,
-            problem: "'model.vocab'[0] is no token with its score"),
+            problem: "'model.vocab[0]' is no token with its score"),
         Change(
             field: "normalizer", value: #"{"type": "Precompiled", "precompiled_charsmap": "AAAA"}"#,
             problem: "'normalizer.precompiled_charsmap' is not a table of characters in Base64"),

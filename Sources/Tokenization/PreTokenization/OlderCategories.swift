@@ -8,8 +8,8 @@ enum OlderCategories {
     /// What was punctuation in those tables and is not today.
     private static let formerPunctuation: [UInt32] = [0x166D, 0x111C9]
     /// What has become a nonspacing mark since, and what was one.
-    private static let newNonspacingMarks: [UInt32] = [0x1885, 0x1886, 0xA9BD, 0x111C9, 0x1171E]
-    private static let formerNonspacingMark: UInt32 = 0x1734
+    private static let newNonspacingMarks: [UInt32] = [0x1885, 0x1886, 0xA9BD, 0x111C9]
+    private static let formerNonspacingMarks: [UInt32] = [0x1734, 0x1171E]
     /// What has become a mark since, and what was one.
     private static let newMark: UInt32 = 0x111C9
     private static let formerMarks: [UInt32] = [0x1CF2, 0x1CF3]
@@ -41,7 +41,9 @@ enum OlderCategories {
 
     /// Marks that take no place of their own.
     static func isNonspacingMark(_ scalar: Unicode.Scalar) -> Bool {
-        guard scalar.properties.generalCategory == .nonspacingMark else { return scalar.value == formerNonspacingMark }
+        guard scalar.properties.generalCategory == .nonspacingMark else {
+            return formerNonspacingMarks.contains(scalar.value)
+        }
         return isKnown(scalar, in: categoriesVersion) && !newNonspacingMarks.contains(scalar.value)
     }
 
