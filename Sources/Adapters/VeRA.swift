@@ -177,12 +177,16 @@ package final class VeRA: BottleneckMethod {
         let b = adapter.values(module, PEFTNames.veraB)
         let (rank, outputSize) = (d.count, b.count)
         let (sharedA, sharedB) = (adapter.shared(PEFTNames.sharedA), adapter.shared(PEFTNames.sharedB))
-        let stride = sharedA.shape[1]
+        // Values that stay in their file are decoded each time that they are asked for.
+        let (stride, rows) = (sharedA.shape[1], sharedA.values)
         var a = [Float](repeating: 0, count: rank * inputSize)
         for row in 0..<rank {
-            for column in 0..<inputSize { a[row * inputSize + column] = sharedA.values[row * stride + column] }
+            for column in 0..<inputSize { a[row * inputSize + column] = rows[row * stride + column] }
         }
-        var outer = Array(sharedB.values[..<(outputSize * rank)])
+        var outer = [Float](unsafeUninitializedCapacity: outputSize * rank) { outer, count in
+            sharedB.copyRows(0..<outputSize, to: outer.baseAddress!)
+            count = outputSize * rank
+        }
         for row in 0..<outputSize {
             for column in 0..<rank { outer[row * rank + column] *= b[row] }
         }

@@ -47,10 +47,10 @@ import Testing
             var tree = RandomTree(seed: UInt64(seed))
             let key = "base_model.model.layers.9.attention.query.lora_"
             if seed % 2 == 0 {
-                tree.adapterTensors.append(
-                    (key + "A.weight", [tree.rank, 3], [Float](repeating: 1, count: 3 * tree.rank)))
-                tree.adapterTensors.append(
-                    (key + "B.weight", [5, tree.rank], [Float](repeating: 1, count: 5 * tree.rank)))
+                for (part, shape) in [("A", [tree.rank, 3]), ("B", [5, tree.rank])] {
+                    let ones = [Float](repeating: 1, count: shape.reduce(1, *))
+                    tree.adapterTensors.append(TreeTensor(name: key + part + ".weight", shape: shape, values: ones))
+                }
             } else {
                 let place = try #require(tree.adapterTensors.firstIndex { $0.name.contains("lora_B") })
                 tree.adapterTensors.remove(at: place)
@@ -73,13 +73,6 @@ import Testing
 
 /// A checkpoint of random names, shapes and types, and an adapter of some of its modules.
 struct RandomTree {
-    struct BaseTensor {
-        let name: String
-        let shape: [Int]
-        let dtype: DType
-        let values: [Float]
-    }
-
     /// The update of one tensor: dW of each expert, [experts][rows * columns], and DoRA's magnitudes.
     struct Update {
         let changes: [[Double]]
@@ -88,8 +81,8 @@ struct RandomTree {
         let isEmbedding: Bool
     }
 
-    private(set) var baseTensors: [BaseTensor] = []
-    var adapterTensors: [(name: String, shape: [Int], values: [Float])] = []
+    private(set) var baseTensors: [TreeTensor] = []
+    var adapterTensors: [TreeTensor] = []
     private(set) var updates: [String: Update] = [:]
     let rank: Int
     private let alpha: Double
@@ -114,7 +107,7 @@ struct RandomTree {
     private mutating func addTensor(_ name: String, _ shape: [Int]) {
         let dtype = [DType.f32, .bf16, .f16][stream.number(in: 0...2)]
         let values = randomValues(shape.reduce(1, *), seed: stream.next())
-        baseTensors.append(BaseTensor(name: name, shape: shape, dtype: dtype, values: values))
+        baseTensors.append(TreeTensor(name: name, shape: shape, dtype: dtype, values: values))
     }
 
     private mutating func addLayer(_ layer: Int, _ width: Int) {
@@ -136,7 +129,7 @@ struct RandomTree {
 
     private mutating func factor(_ key: String, _ shape: [Int]) -> [Float] {
         let values = randomValues(shape.reduce(1, *), seed: stream.next())
-        adapterTensors.append((key, shape, values))
+        adapterTensors.append(TreeTensor(name: key, shape: shape, values: values))
         return values
     }
 
@@ -202,10 +195,9 @@ struct RandomTree {
     }
 
     /// What a tensor becomes, in double; nil for one without an update.
-    func expected(_ tensor: BaseTensor) -> [Double]? {
+    func expected(_ tensor: TreeTensor) -> [Double]? {
         guard let update = updates[tensor.name] else { return nil }
-        let stored = SafetensorsValues.decoded(encoded(tensor.values, tensor.dtype), tensor.dtype)
-        var sums = zip(stored, update.changes.joined()).map { Double($0) + $1 }
+        var sums = zip(tensor.stored, update.changes.joined()).map { $0 + $1 }
         guard let magnitudes = update.magnitudes else { return sums }
         let columns = tensor.shape.dropFirst().reduce(1, *)
         var squares = [Double](repeating: 0, count: magnitudes.count)
@@ -217,67 +209,15 @@ struct RandomTree {
 
     /// Writes `base` and `adapter` into a folder.
     func write(to folder: String) throws {
-        let base = try AtomicDirectory(folder + "/base")
-        try base.write("config.json", text: "{\"model_type\": \"a-family-to-come\", \"hidden_size\": 7}")
-        var map = JSONObject()
-        for shard in 0..<shardCount {
-            let file = shardCount == 1 ? "model.safetensors" : "model-0000\(shard + 1)-of-0000\(shardCount).safetensors"
-            let own = baseTensors.enumerated().filter { $0.offset * shardCount / baseTensors.count == shard }.map(
-                \.element)
-            let writer = try SafetensorsWriter(
-                try base.writer(file),
-                entries: own.map { SafetensorsEntry(name: $0.name, dtype: $0.dtype, shape: $0.shape) })
-            for tensor in own {
-                map[tensor.name] = .string(file)
-                try encoded(tensor.values, tensor.dtype).withUnsafeBytes { try writer.append($0) }
-            }
-            try writer.finish()
-        }
-        if shardCount > 1 {
-            try base.write(ShardIndex.fileName, text: JSONValue.object(["weight_map": .object(map)]).text())
-        }
-        try base.commit()
-        let adapter = try AtomicDirectory(folder + "/adapter")
+        try TreeFiles.write(
+            baseTensors, shardCount: shardCount,
+            ["model_type": .string("a-family-to-come"), "hidden_size": .integer(7)], to: folder + "/base")
         let targets = ["embed_tokens", "query", "up", "conv"].map { JSONValue.string($0) }
         let fields: JSONObject = [
             "peft_type": .string("LORA"), "r": .integer(rank), "lora_alpha": .real(alpha), "use_dora": .bool(isDoRA),
             "target_modules": .array(targets),
             "target_parameters": parameters.isEmpty ? .null : .array(parameters.map { .string($0) }),
         ]
-        try adapter.write("adapter_config.json", text: JSONValue.object(fields).text())
-        let writer = try SafetensorsWriter(
-            try adapter.writer("adapter_model.safetensors"),
-            entries: adapterTensors.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) })
-        for tensor in adapterTensors { try encoded(tensor.values, .f32).withUnsafeBytes { try writer.append($0) } }
-        try writer.finish()
-        try adapter.commit()
-    }
-}
-
-/// Numbers stored in a type, as floats.
-private enum SafetensorsValues {
-    static func decoded(_ bytes: [UInt8], _ dtype: DType) -> [Float] {
-        let encoding = TensorEncoding.plain(dtype)
-        var values = [Float](repeating: 0, count: bytes.count / dtype.byteCount)
-        values.withUnsafeMutableBufferPointer { values in
-            bytes.withUnsafeBytes { encoding.decode($0, into: values) }
-        }
-        return values
-    }
-}
-
-/// Small random integers from a seed.
-struct RandomNumbers {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state = RandomStream.mix(state &+ 0x9E37_79B9_7F4A_7C15)
-        return state
-    }
-
-    mutating func number(in range: ClosedRange<Int>) -> Int {
-        range.lowerBound + Int(next() % UInt64(range.count))
+        try TreeFiles.writeAdapter(adapterTensors, fields, to: folder + "/adapter")
     }
 }
