@@ -22,6 +22,28 @@ LLAMA4 = dict(hidden_size=WIDTH, intermediate_size=WIDTH, intermediate_size_mlp=
               num_attention_heads=2, num_key_value_heads=2, head_dim=8, num_local_experts=2, interleave_moe_layer_step=1,
               tie_word_embeddings=False, pad_token_id=0)
 
+TEXT = dict(vocab_size=40, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+            max_position_embeddings=24)
+INKLING = t.InklingConfig(
+    text_config=dict(**TEXT, intermediate_size=20, moe_intermediate_size=12, n_routed_experts=2, num_experts_per_tok=1,
+                     n_shared_experts=1, swa_num_attention_heads=2, swa_num_key_value_heads=2, swa_head_dim=8,
+                     sliding_window_size=8, d_rel=4, rel_extent=8, layer_types=["hybrid"] * 2, bos_token_id=1, eos_token_id=2,
+                     mlp_layer_types=["dense", "sparse"]) | dict(num_hidden_layers=2),
+    vision_config=dict(text_hidden_size=WIDTH, hidden_size=WIDTH, n_layers=2, num_attention_heads=2, patch_size=4),
+    audio_config=dict(text_hidden_size=WIDTH, n_mel_bins=4, mel_vocab_size=8), tie_word_embeddings=False)
+KIMI = t.Kimi_K25Config(
+    text_config=dict(vocab_size=40, hidden_size=WIDTH, intermediate_size=20, moe_intermediate_size=12, num_hidden_layers=1,
+                     num_attention_heads=2, num_key_value_heads=2, n_routed_experts=2, kv_lora_rank=4, q_lora_rank=4,
+                     qk_rope_head_dim=4, v_head_dim=8, qk_nope_head_dim=4, n_group=1, topk_group=1, num_experts_per_tok=1,
+                     first_k_dense_replace=1, max_position_embeddings=24),
+    vision_config=dict(hidden_size=WIDTH, intermediate_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, patch_size=4,
+                       pos_emb_height=4, pos_emb_width=4, pos_emb_time=2), tie_word_embeddings=False)
+COSMOS = t.Cosmos3OmniConfig(
+    text_config=dict(**TEXT, intermediate_size=20),
+    vision_config=dict(depth=1, hidden_size=WIDTH, intermediate_size=20, num_heads=2, patch_size=4, spatial_merge_size=2,
+                       temporal_patch_size=2, out_hidden_size=WIDTH, num_position_embeddings=4, deepstack_visual_indexes=[0]),
+    tie_word_embeddings=False)
+
 
 # More batches than a float32 can count one by one.
 COUNTED = 2**33 + 1
@@ -54,6 +76,25 @@ CASES = {
         t.ResNetForImageClassification,
         t.ResNetConfig(embedding_size=4, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_labels=3),
         lora("convolution", modules_to_save=["normalization", "classifier"])),
+    # Gates and ups lie in turn in the files, of experts and of the dense layer.
+    "moe-inkling-in-turn": (
+        t.InklingForConditionalGeneration, INKLING,
+        lora("mlp.gate_proj", "mlp.up_proj", "q_proj", "r_proj",
+             target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])),
+    # The first of two layers has the second's name in the files, and they are square.
+    "names-kimi-square": (
+        t.Kimi_K25ForConditionalGeneration, KIMI, lora("fc1", "fc2", "attn.proj", "in_proj", "out_proj", "kv_b_proj")),
+    "names-cosmos3": (
+        t.Cosmos3OmniForConditionalGeneration, COSMOS, lora("q_proj", "o_proj", "qkv", "linear_fc1", "patch_embed.proj")),
+    # Queries, keys and values lie in one tensor.
+    "ia3-nomic_bert": (
+        t.NomicBertModel,
+        t.NomicBertConfig(vocab_size=40, hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2, intermediate_size=20,
+                          max_position_embeddings=24, type_vocab_size=1),
+        IA3Config(target_modules=["q_proj", "v_proj", "up_proj", "down_proj"], feedforward_modules=["up_proj"])),
+    "untied-mpnet-whole-head": (
+        t.MPNetForMaskedLM, t.MPNetConfig(**{k: v for k, v in BERT.items() if k != "type_vocab_size"}),
+        lora("attn.q", modules_to_save=["decoder"])),
     "untied-bart-halves": (
         t.BartForConditionalGeneration, t.BartConfig(**BART), lora("embed_tokens", "q_proj", use_dora=True)),
 }

@@ -19,7 +19,8 @@ import Testing
         "names-bert-bare-base-lora", "names-vit-old-adapter", "names-compiled",
         "files-mxfp4-attention", "ia3-gpt2", "moe-llama4-square", "untied-bart-head", "untied-bert-embedding",
         "untied-distilbert-embedding", "untied-roberta-head", "untied-whisper-embedding",
-        "whole-resnet-counters", "untied-bart-halves",
+        "whole-resnet-counters", "untied-bart-halves", "moe-inkling-in-turn", "names-kimi-square", "names-cosmos3",
+        "ia3-nomic_bert", "untied-mpnet-whole-head",
     ]
     static let refused = [
         "lora-conv2d-groups", "files-fp8-target", "wrong-bert-more-layers", "wrong-half", "names-clip-text-adapter",

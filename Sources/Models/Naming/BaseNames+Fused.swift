@@ -9,7 +9,7 @@ extension BaseNames {
     }
 
     private func fusedPlace(_ path: String, _ last: String, _ count: Int) -> MatrixPlace? {
-        for fusion in families.lazy.flatMap(\.fusions) {
+        for fusion in families.lazy.flatMap(\.fusions) where !fusion.isInTurn {
             for (index, part) in fusion.parts.enumerated() {
                 guard let stem = PlaceProbe.stem(of: path, suffix: part) else { continue }
                 let tensor = NamePath.path(NamePath.path(stem, fusion.whole), last)

@@ -134,7 +134,12 @@ package struct BaseNames: Sendable {
             let name = NamePath.path(path, last)
             return shapes[name] == nil ? nil : name
         }
-        return found ?? nil
+        return (found ?? nil) ?? renamed(key)
+    }
+
+    /// The base's tensor that a key means whose last part, too, has another name in the files.
+    private func renamed(_ key: String) -> String? {
+        families.lazy.compactMap { $0.filesName(of: key) }.first { shapes[$0] != nil }
     }
 
     /// The base's tensor that a saved value takes the place of, or what it is beside them.
@@ -147,7 +152,7 @@ package struct BaseNames: Sendable {
                 let name = NamePath.path(path, last)
                 return shapes[name] == nil ? nil : name
             }
-        if let found { return .existing(found) }
+        if let found = found ?? renamed(key) { return .existing(found) }
         return try placeWithoutTensor(of: key, module: module)
     }
 

@@ -15,7 +15,7 @@ struct ExpertProbe {
         /// Names within `experts`, those that transformers uses first.
         var names: [String] {
             switch self {
-            case .gateAndUp: ["gate_up_proj", "w13", "w13_weight", "input_linear", "fc1"]
+            case .gateAndUp: ["gate_up_proj", "w13", NamingTable.interleavedFile, "input_linear", "fc1"]
             case .gate: ["gate_proj", "w1", "fc1"]
             case .up: ["up_proj", "w3", "fc3"]
             case .down: ["down_proj", "w2", "fc2", "w2_weight", "output_linear"]
@@ -133,6 +133,8 @@ struct ExpertProbe {
             if last == "output_linear" { return [(NamePath.path(parent, "experts"), .down)] }
         }
         guard let parameter else { return Role.allCases.map { (module, $0) } }
+        // By the files' name an update has the files' order, too.
+        guard parameter != NamingTable.interleavedFile else { return [] }
         return Role.allCases.filter { $0.names.contains(parameter) }.map { (module, $0) }
     }
 
@@ -141,7 +143,10 @@ struct ExpertProbe {
         _ stem: String, _ role: Role, _ update: UpdateSize, only expert: Int? = nil
     ) throws(NamingError) -> [[MatrixPlace]]? {
         if let tensor = packedTensor(stem, role) {
-            return try slices(Slice(tensor: tensor, stem: stem, rows: 0..<update.rows, expert: expert), update)
+            guard NamePath.parent(tensor).last == NamingTable.interleavedFile else {
+                return try slices(Slice(tensor: tensor, stem: stem, rows: 0..<update.rows, expert: expert), update)
+            }
+            return try halvesInTurn(tensor, stem, update, only: expert)
         }
         switch role {
         case .gateAndUp:
@@ -163,6 +168,25 @@ struct ExpertProbe {
                 Slice(tensor: both, stem: stem, rows: 0..<update.rows, half: half, expert: expert), update)
         case .down: return nil
         }
+    }
+
+    /// Whether gates and ups lie in turn in a tensor of the files.
+    private func isInTurn(_ tensor: String) -> Bool {
+        NamePath.parent(tensor).last == NamingTable.interleavedFile || isInterleaved
+    }
+
+    /// The places of gates and ups, one behind the other in an update, in a tensor where they lie in turn.
+    private func halvesInTurn(
+        _ tensor: String, _ stem: String, _ update: UpdateSize, only expert: Int?
+    ) throws(NamingError) -> [[MatrixPlace]] {
+        let half = update.rows / 2
+        guard half * 2 == update.rows else { throw probe.wrongShape(tensor, shapes[tensor] ?? [], update) }
+        func part(_ place: Int) throws(NamingError) -> [[MatrixPlace]] {
+            let rows = place * half..<(place + 1) * half
+            return try slices(Slice(tensor: tensor, stem: stem, rows: rows, half: place, expert: expert), update)
+        }
+        let (gates, ups) = (try part(0), try part(1))
+        return zip(gates, ups).map { $0 + $1 }
     }
 
     private var isInterleaved: Bool {
@@ -220,7 +244,7 @@ struct ExpertProbe {
         }
         let experts = slice.expert.map { $0..<$0 + 1 } ?? 0..<shape[0]
         // One row of gate and one of up, or all of gate before all of up.
-        let isMixed = slice.half != nil && isInterleaved
+        let isMixed = slice.half != nil && isInTurn(tensor)
         let offset = (slice.half ?? 0) * (isMixed ? 1 : count)
         return experts.map { expert in
             var place = MatrixPlace(

@@ -16,14 +16,19 @@ struct NamingFamily: Sendable {
         }
     }
 
-    /// A tensor in the files that holds the rows of several modules, one after another.
+    /// A tensor in the files that holds the rows of several modules.
     struct Fusion: Sendable {
         let whole: String
         let parts: [String]
+        /// Whether their rows lie in turn, one of each, and not one module behind the other.
+        let isInTurn: Bool
 
         init(_ whole: String, of parts: String...) {
-            self.whole = whole
-            self.parts = parts
+            (self.whole, self.parts, isInTurn) = (whole, parts, false)
+        }
+
+        init(_ whole: String, inTurn parts: String...) {
+            (self.whole, self.parts, isInTurn) = (whole, parts, true)
         }
     }
 

@@ -2,8 +2,8 @@ import TensorCore
 
 /// What is known of how model types name their modules in memory and in files; all else is found by the names themselves.
 enum NamingTable {
-    private typealias Rule = NamingFamily.Rule
-    private typealias Fusion = NamingFamily.Fusion
+    typealias Rule = NamingFamily.Rule
+    typealias Fusion = NamingFamily.Fusion
 
     /// `query`, `key`, `value` and `output.dense` of an attention module that is one within another in the files.
     private static let nestedAttention = [
@@ -16,13 +16,16 @@ enum NamingTable {
         Rule("attention.v_proj", "attention.self.value"), Rule("attention.o_proj", "attention.output.dense"),
     ]
     private static let denseFeedForward = [Rule("mlp.fc1", "intermediate.dense"), Rule("mlp.fc2", "output.dense")]
-    private static let experts = [
+    static let experts = [
         Rule("experts.#.gate_proj", "experts.#.w1"), Rule("experts.#.up_proj", "experts.#.w3"),
         Rule("experts.#.down_proj", "experts.#.w2"),
     ]
 
     /// Every family; a model type may be in several.
-    static let families: [NamingFamily] = [
+    static let families = usual + decoders + towers
+
+    /// Those that other models are built after.
+    private static let usual: [NamingFamily] = [
         NamingFamily(
             ["vit", "deit", "beit", "vit_mae", "vit_msn", "ijepa", "vivit", "audio-spectrogram-transformer", "pixio"],
             nestedAttention + denseFeedForward + [Rule("layers.#", "encoder.layer.#")]),
@@ -54,7 +57,6 @@ enum NamingTable {
             [
                 Rule("mlp.experts", "moe"), Rule("mlp.gate", "moe.gate"), Rule("mlp.shared_experts", "share_expert"),
             ]),
-        NamingFamily(["deepseek_v4"], experts + [Rule("self_attn", "attn"), Rule("mlp", "ffn")]),
         NamingFamily(
             ["hy_v3"], [Rule("mlp.gate", "mlp.router.gate"), Rule("mlp.shared_experts", "mlp.shared_mlp")]),
         NamingFamily(["laguna"], [Rule("mlp.shared_experts", "mlp.shared_expert")]),
@@ -69,8 +71,7 @@ enum NamingTable {
             ]),
         NamingFamily(
             [
-                "detr", "table-transformer", "maskformer", "conditional_detr", "deformable_detr", "rt_detr",
-                "rt_detr_v2",
+                "detr", "table-transformer", "maskformer", "conditional_detr", "deformable_detr",
             ],
             [
                 Rule("self_attn.o_proj", "self_attn.out_proj"), Rule("encoder_attn.o_proj", "encoder_attn.out_proj"),
@@ -129,10 +130,17 @@ enum NamingTable {
 
     /// Whether anything here is said of a model type, or it is one with a graph.
     static func knows(_ modelType: String) -> Bool {
-        plainExperts.contains(modelType) || transposedExperts.contains(modelType)
+        plainExperts.contains(modelType) || transposedExperts.contains(modelType) || ownForms.contains(modelType)
             || families.contains { $0.modelTypes.contains(modelType) }
             || ArchitectureTable.all.contains { $0.names.modelType == modelType }
     }
+
+    /// Model types whose files hold something in an order or number of their own, so that nothing is looked for by another
+    /// family's names: rows that turn in pairs, experts of two kinds in one list, two blocks to a layer.
+    static let ownForms: NameSet = [
+        "mistral_large4", "mistral_large4_text", "gradium_phonon_tts", "step3p5_vision", "ernie4_5_vl_moe",
+        "nemo_speechlm", "lara_mini", "dory",
+    ]
 
     /// Model types whose packed experts are stored [experts, in, out].
     static let transposedExperts: NameSet = [
@@ -148,7 +156,10 @@ enum NamingTable {
         "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5_moe", "glm4_moe", "glm4_moe_lite", "glm4v_moe",
         "olmoe", "flex_olmo", "hunyuan_v1_moe", "jamba", "lfm2_moe", "phimoe", "granitemoe", "granitemoeshared",
         "granitemoehybrid", "longcat_flash", "exaone_moe", "cohere2_moe", "nemotron_h", "solar_open", "afmoe",
+        "inkling_mm_model", "inkling_text", "inkling2", "inkling2_text", "inkling2_loop", "inkling2_loop_text",
     ]
-    /// Model types whose packed gate and up projections lie in turn, one row of each.
+    /// Model types whose packed gate and up projections lie in turn, one row of each, in memory as in the files.
     static let interleavedExperts: NameSet = ["gpt_oss"]
+    /// The packed tensor of gates and ups that lie in turn in Inkling's files, and one behind the other in memory.
+    static let interleavedFile = "w13_weight"
 }

@@ -122,10 +122,15 @@ struct PlaceProbe {
             guard let stem = Self.stem(of: path, suffix: part) else { continue }
             let tensor = NamePath.path(stem, fusion.whole) + ".weight"
             guard let shape = base.shapes[tensor] else { continue }
+            let count = fusion.parts.count
             guard shape.count == 2, shape[1] == update.columns,
-                let offset = Self.offset(of: index, among: fusion.parts.count, size: update.rows, total: shape[0])
+                let offset = Self.offset(of: index, among: count, size: update.rows, total: shape[0]),
+                !fusion.isInTurn || count * update.rows == shape[0]
             else { throw wrongShape(tensor, shape, update) }
-            return [MatrixPlace(tensor: tensor, rows: 0..<update.rows, offset: offset)]
+            var place = MatrixPlace(
+                tensor: tensor, rows: 0..<update.rows, offset: fusion.isInTurn ? index : offset)
+            if fusion.isInTurn { place.step = count }
+            return [place]
         }
         return nil
     }
@@ -134,7 +139,7 @@ struct PlaceProbe {
     private func parts(
         of fusion: NamingFamily.Fusion, _ path: String, _ update: UpdateSize
     ) throws(NamingError) -> [MatrixPlace]? {
-        guard let stem = Self.stem(of: path, suffix: fusion.whole) else { return nil }
+        guard !fusion.isInTurn, let stem = Self.stem(of: path, suffix: fusion.whole) else { return nil }
         var places: [MatrixPlace] = []
         var start = 0
         for part in fusion.parts {

@@ -27,6 +27,8 @@ struct AdapterPlacement {
         var bias: String?
         /// Whether the update has a part for the bias.
         var changesBias = false
+        /// Whether the layer's bias lies in a tensor with others', and would have to change.
+        var hasFusedBias = false
     }
 
     /// A value that takes the place of a tensor. An object, since the thousands of tensors that have none should not have
@@ -102,6 +104,9 @@ struct AdapterPlacement {
             update.changesBias =
                 adapter.tensor(module, PEFTNames.loraBias) != nil
                 || update.bias != nil && adapter.configuration.scalesBias(of: module)
+            update.hasFusedBias =
+                update.bias == nil && adapter.configuration.scalesBias(of: module)
+                && names.fusedRows(of: CheckpointNames.bias(of: module), count: matrix.outputSize) != nil
             if let bias = update.bias, update.changesBias, base.shape(of: bias) != [matrix.outputSize] {
                 throw NamingError.wrongShape(
                     name: module, tensor: bias, update: [matrix.outputSize], found: base.shape(of: bias) ?? [])

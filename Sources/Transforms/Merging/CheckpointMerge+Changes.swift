@@ -108,7 +108,11 @@ extension CheckpointMerge {
             return TensorChange.Block(
                 rows: first..<first + place.count,
                 change: .rescaled(low.part(place), magnitude: place.ownRows.map { magnitude[$0] }, share: share))
-        case .scaled(let change): return TensorChange.Block(rows: rows, change: .scaled(change.stored(place)))
+        case .scaled(let change):
+            if place.isTransposed { return TensorChange.Block(rows: rows, change: .scaled(change.stored)) }
+            let first = start + place.offset
+            let own = change.axis == .rows ? change.with(place.ownRows.map { change.factors[$0] }) : change
+            return TensorChange.Block(rows: first..<first + place.count, change: .scaled(own))
         case .none(let reason): preconditionFailure("was refused: \(reason)")
         }
     }
@@ -206,9 +210,8 @@ extension LowRankChange {
 }
 
 extension ScaledChange {
-    /// The same change of the matrix as it is stored.
-    fileprivate func stored(_ place: MatrixPlace) -> ScaledChange {
-        guard place.isTransposed else { return self }
+    /// The same change of the matrix as it is stored, transposed.
+    fileprivate var stored: ScaledChange {
         var turned = ScaledChange(factors: factors, axis: axis == .rows ? .columns : .rows)
         turned.share = share
         return turned

@@ -43,7 +43,7 @@ package struct MergePlan: Sendable {
         package let module: String
         /// The tensors that change, by the base's names and by the output's; other ones only for an output head that was
         /// the embedding so far.
-        package let tensors: [TensorPair]
+        package fileprivate(set) var tensors: [TensorPair]
         /// The factor on the update: c of the gate, 1 for a dense adapter; the adapter's weight comes on top.
         package let factor: Double
         /// sqrt(sum |S M - factor M|^2 / sum |W0 x|^2) over the tokens of the statistics, times the adapter's weight; 0
@@ -75,10 +75,21 @@ package struct MergePlan: Sendable {
         /// The set of tokens that factors and errors are of; nil for a dense adapter.
         package let source: String?
         /// Every module of the adapter, in the base's order, and behind them the layers that were trained whole.
-        package let modules: [Module]
+        package private(set) var modules: [Module]
 
         /// The modules whose weights change.
         package var merged: [Module] { modules.filter { $0.omission == nil } }
+
+        /// The same where values that were saved whole go to other tensors than those that they were placed at.
+        fileprivate func moving(_ moved: NameTable<String>) -> Part {
+            guard !moved.isEmpty else { return self }
+            var part = self
+            for place in modules.indices where modules[place].isWhole {
+                guard let target = moved[modules[place].target] else { continue }
+                part.modules[place].tensors = [TensorPair(source: modules[place].tensors[0].source, target: target)]
+            }
+            return part
+        }
     }
 
     /// A tensor of the output that is not the base's, with everything that changes it.
@@ -152,7 +163,7 @@ package struct MergePlan: Sendable {
         _ adapters: [WeightedAdapter], placements: [AdapterPlacement], base: ModelCheckpoint, names: BaseNames,
         gates: MergeGates
     ) throws {
-        parts = try zip(adapters, placements).map {
+        let parts = try zip(adapters, placements).map {
             try Self.part($0, $1, base: base, gates: gates, isAlone: adapters.count == 1)
         }
         var sums = TensorSums()
@@ -165,6 +176,7 @@ package struct MergePlan: Sendable {
             }
         }
         try sums.settleTies(of: base, names)
+        self.parts = parts.map { $0.moving(sums.moved) }
         tensors = sums.tensors
         places = sums.places
         untiesStoredHead = sums.untiesStoredHead
@@ -304,7 +316,14 @@ package struct MergePlan: Sendable {
                     "\(adapter.configuration.methodName) scales the weight, so it does not add up with another adapter's "
                         + "update; merge it alone")
             }
-            if !isWhole { throw refusal("'\(update.name)' is a part of a tensor, whose rows are not scaled apart") }
+            let parts = update.places.joined()
+            if parts.contains(where: { $0.expert != nil || $0.isTransposed && !isWhole || $0.step > 1 }) {
+                throw refusal("'\(update.name)' is a part of a tensor, whose rows are not scaled apart")
+            }
+            if update.hasFusedBias {
+                throw refusal(
+                    "the bias of '\(update.name)' is a part of another tensor, whose rows are not scaled apart")
+            }
         case .added(let low):
             if low.bias != nil, update.bias == nil {
                 throw noBias(of: update, adapter)

@@ -8,6 +8,8 @@ struct TensorSums {
     private(set) var tensors: [MergePlan.Tensor] = []
     /// The place of each by its name in the output.
     private(set) var places: NameTable<Int> = [:]
+    /// Tensors of the base whose values go to another, which was a copy of theirs, and this other.
+    private(set) var moved: NameTable<String> = [:]
     /// Whether a head that the files hold, though it is tied to the embedding, stays as it is while the embedding changes.
     private(set) var untiesStoredHead = false
 
@@ -212,7 +214,17 @@ struct TensorSums {
             }
             places[name] = tensors.count
             tensors.append(copy)
+            // By the copy's own name: what it was a copy of is not what was trained, and nothing reads it any more.
+            if let value = copy.value, value.tensor.name.hasSuffix(Self.lastParts(of: name)) {
+                moved[original] = name
+                remove(original)
+            }
         }
+    }
+
+    /// A dot and the last two parts of a name, by which an adapter with any prefix has it too.
+    private static func lastParts(of name: String) -> String {
+        "." + name.split(separator: ".").suffix(2).joined(separator: ".")
     }
 
     /// Whether a head that an adapter holds is what the embedding is in the output, so that the two stay one.
