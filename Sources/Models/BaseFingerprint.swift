@@ -21,16 +21,19 @@ package struct BaseFingerprint: Sendable, Equatable {
     package let entries: [Entry]
     /// FNV-1a, 64 bits, over all entries, as 16 hexadecimal digits.
     package let digest: String
-    /// Names of the tensors whose rows stand in another order in the other kind of checkpoint, where a checkpoint at
-    /// hand tells; no part of what identifies it.
-    private let reordered: NameSet
+    /// Names of the tensors that the other kind of checkpoint holds in another order or form, where a checkpoint at hand
+    /// tells; no part of what identifies it.
+    let reformed: NameSet
+    /// Digests of the checkpoints that the one at hand says it was converted from; no part of what identifies it.
+    package let sources: [String]
 
     /// Pieces and bytes of each that are sampled of a tensor, evenly spread from its first byte to its last.
     private static let pieceCount = 64
     private static let pieceSize = 64
 
-    init(entries: [Entry], reordered: NameSet = []) {
-        self.reordered = reordered
+    init(entries: [Entry], reformed: NameSet = [], sources: [String] = []) {
+        self.reformed = reformed
+        self.sources = sources
         let sorted = entries.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         self.entries = sorted
         var hash = FNVHash()
@@ -78,7 +81,7 @@ package struct BaseFingerprint: Sendable, Equatable {
     /// In one sentence how `other`, the checkpoint at hand, differs from this one, the one recorded; nil if it does
     /// not.
     package func difference(from other: BaseFingerprint) -> String? {
-        if self == other { return nil }
+        if self == other || isSource(of: other) { return nil }
         let found = NameTable(other.entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         let names = NameSet(entries.map(\.name))
         if let missing = entries.first(where: { found[$0.name] == nil }) {
@@ -104,13 +107,14 @@ package struct BaseFingerprint: Sendable, Equatable {
         let changed = entries.filter { found[$0.name]!.hash != $0.hash }
         let difference =
             "\(changed.count) of \(entries.count) tensors have other values, '\(changed.first?.name ?? "")' for one"
-        guard changed.allSatisfy({ other.reordered.contains($0.name) }) else { return difference }
-        return difference + ", and they are those whose rows GGUF files hold in another order than Hugging Face's"
+        guard changed.allSatisfy({ other.reformed.contains($0.name) }) else { return difference }
+        return difference + ", and they are those that GGUF files hold in another order or form than Hugging Face's"
             + Self.remedyIfConverted
     }
 
     private static let remedyIfConverted =
-        "; if this is that base converted, use the adapter with the original and convert the result"
+        "; if this is that base converted by another program, use the adapter with the original and convert the result, or "
+        + "convert the original with tspeft, whose GGUF files say what they were made of"
 }
 
 extension BaseFingerprint {
@@ -170,7 +174,8 @@ extension ModelCheckpoint {
             for mapping in checkpoint.mappings { mapping.giveBackPages() }
             return BaseFingerprint(
                 entries: entries,
-                reordered: NameSet(specifications.all.lazy.filter { $0.ggufRows.isPermuted }.map(\.name)))
+                reformed: NameSet(specifications.all.lazy.filter(\.isReformedInGGUF).map(\.name)),
+                sources: checkpoint.conversionSources)
         }
     }
 

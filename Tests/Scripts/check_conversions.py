@@ -48,6 +48,7 @@ TYPES = ["f32", "bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q5_1", "q4_k_m", "q4_0
 # in some cases only; and keys of our own.
 EXPECTED = {
     "tokenizer.ggml.pre", "tokenizer.ggml.add_eos_token", "general.name", "tspeft.eos_token_ids", "tspeft.rope_scaling",
+    "tspeft.converted_from",
 }  # fmt: skip
 WORD_TYPES = ["f32", "bf16", "f16", "q8_0", "q4_k_m", "q4_0"]
 PROMPTS = ["Gravity is", "The film was", "def add(a, b):"]

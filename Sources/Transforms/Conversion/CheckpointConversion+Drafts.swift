@@ -117,6 +117,7 @@ extension CheckpointConversion.Draft {
         if type.isQuantized {
             set(GGUFModelMetadata.quantizationVersionKey, .uint32(GGUFModelMetadata.quantizationVersion))
         }
+        if newMetadata == nil { try noteSource(checkpoint) }
         let sources = NameSet(
             tensors.compactMap { $0.changedEncoding }.filter { $0.plainType == nil }.map(\.description))
         if type.isQuantized, !sources.isEmpty {
@@ -125,6 +126,16 @@ extension CheckpointConversion.Draft {
                     + "model gives a better result")
         }
         note(fallbacks: type)
+    }
+
+    /// Writes down which checkpoint the tensors are of, where some of them change and no adapter is in it: the file is
+    /// another one then.
+    private mutating func noteSource(_ checkpoint: Checkpoint) throws {
+        guard tensors.contains(where: { $0.changedEncoding != nil }), try MergeRecord.read(of: checkpoint).isEmpty
+        else {
+            return
+        }
+        set(BaseFingerprint.sourcesKey, .string(try ModelCheckpoint.open(checkpoint).fingerprint().sourcesText))
     }
 
     /// Replaces or adds a metadata value; nil takes it out.
@@ -248,7 +259,11 @@ extension CheckpointConversion.Draft {
                     + "'\(ModelConfiguration.ggufEndTokensKey)', which tspeft reads")
         }
         let merges = try unwritten?.record ?? MergeRecord.read(of: checkpoint)
-        if !merges.isEmpty { metadata.append((MergeRecord.metadataKey, .string(merges.metadataText))) }
+        if merges.isEmpty {
+            metadata.append((BaseFingerprint.sourcesKey, .string(try model.fingerprint().sourcesText)))
+        } else {
+            metadata.append((MergeRecord.metadataKey, .string(merges.metadataText)))
+        }
         if let type { note(fallbacks: type) }
     }
 

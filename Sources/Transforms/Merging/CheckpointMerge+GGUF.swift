@@ -135,7 +135,9 @@ extension CheckpointMerge {
             throw TransformError.unsupported(path: base.checkpoint.path, reason: "it has no metadata")
         }
         var pairs = metadata.keys.compactMap { key in metadata.encoded(key).map { (key: key, value: $0) } }
-        pairs = GGUFSplit.joined(pairs).filter { $0.key != MergeRecord.metadataKey }
+        pairs = GGUFSplit.joined(pairs).filter {
+            $0.key != MergeRecord.metadataKey && $0.key != BaseFingerprint.sourcesKey
+        }
         let hasBlocks = outputs.contains { $0.entry.encoding.group.elements > 1 }
         if hasBlocks, metadata[Self.quantizationKey] == nil {
             pairs.append((Self.quantizationKey, .uint32(Self.quantizationVersion)))
