@@ -26,6 +26,10 @@ package protocol Architecture: Sendable {
     /// What checkpoints call it.
     static var names: ArchitectureNames { get }
 
+    /// What is adapted where no modules are named and the model lacks some of the usual names, such as `up_proj`; nil for
+    /// the usual ones.
+    static var defaultTargets: [String]? { get }
+
     /// Every module that has tensors, in the order of computation; those inside the layers stand together.
     static var modules: [ModuleTemplate<Self>] { get }
 
@@ -52,6 +56,9 @@ package protocol Architecture: Sendable {
 }
 
 extension Architecture {
+    /// The usual ones.
+    package static var defaultTargets: [String]? { nil }
+
     /// All files of its name.
     package static func reads(_ fields: GGUFFields) -> Bool { true }
 

@@ -18,7 +18,7 @@ public struct InjectRequest: Sendable {
     public var options = MethodOptions()
     /// The paper's settings for what `options` and `targets` leave open.
     public var preset: Preset?
-    /// peft's `target_modules`, as an argument; nil for the paper's commonsense targets.
+    /// peft's `target_modules`, as an argument; nil for the paper's commonsense targets, or what takes their place.
     public var targets: String?
     /// peft's `exclude_modules`, as an argument.
     public var excluded: String?
@@ -55,6 +55,8 @@ public struct InjectReport: Sendable {
     public let baseParameterCount: Int
     /// Why this program cannot train the adapter; nil where it can.
     public let graphProblem: String?
+    /// What a user should know of the choice of modules.
+    package var notes: [Wording] = []
 }
 
 /// Makes an adapter for a base: a new one, initialised as peft does it, so that the model's output is as it was, or one
@@ -76,7 +78,7 @@ struct MadeAdapter {
     /// The adapter.
     let directory: AdapterDirectory
     /// What was done.
-    let report: InjectReport
+    var report: InjectReport
 
     /// An adapter of the modules that `match` tells.
     init(_ directory: AdapterDirectory, _ match: TargetMatch, _ base: ModelCheckpoint) {
@@ -102,10 +104,9 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     let (kind, isGated) = try AdapterKind.named(request.method ?? InjectRequest.defaultMethod)
     // Of a model that has more than text, the language model's layers: what else it has does not compute here.
     let modules = base.linearModules.filter { base.textPart?.hasInLayers($0.path) ?? true }
-    let names =
-        request.preset.map { $0.targets(in: modules.map(\.path)) } ?? kind.settings.defaultTargets
-        ?? Preset.csr.targets
-    let targets = try TargetSpecification(argument: request.targets ?? names.joined(separator: ","))
+    let targets =
+        try request.targets.map { argument throws(AdapterError) in try TargetSpecification(argument: argument) }
+        ?? .names(DefaultTargets.names(for: kind, preset: request.preset, in: base))
     let settings = try request.options.settings(for: kind, request.preset, targets: targets)
     let whole = try request.modulesToSave.map { name throws(ModelError) in
         try base.specifications.wholeModule(named: name)
@@ -158,5 +159,7 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: NameTable(uniqueKeysWithValues: thresholds),
         origin: AdapterOrigin(base: try base.fingerprint()))
-    return MadeAdapter(directory, match, base)
+    var made = MadeAdapter(directory, match, base)
+    made.report.notes = [base.expertsLeftOut(by: targets)].compactMap { $0 }
+    return made
 }

@@ -181,6 +181,9 @@ private func train(
         base: try directory.base?.digest ?? session.checkpoint.fingerprint().digest, data: data.whole,
         adapter: directory, dtype: session.context.dtype, threads: session.context.threadCount)
     try data.tell(progress, steps: loop.totalSteps)
+    for note in try request.notes(on: session.checkpoint) {
+        try progress(.warning(TrainWarning(wording: note)))
+    }
     for warning in data.whole.endWarnings { try progress(.warning(TrainWarning(wording: warning))) }
     try progress(
         .ready(

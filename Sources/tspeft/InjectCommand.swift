@@ -34,6 +34,7 @@ struct InjectCommand: ParsableCommand {
         request.replaces = course.force
         if course.rehearsal.dryRun { return try course.rehearsal.show(dryRun(of: request)) }
         let report = try TSPEFT.inject(request)
+        for note in report.notes { Terminal.note(OptionWords.text(note)) }
         for line in SparsityReport.targets(report.match) { Terminal.result(line) }
         Terminal.result(
             "\(report.method) on \(report.match.modules.count) modules: \(grouped(report.parameterCount)) trainable "

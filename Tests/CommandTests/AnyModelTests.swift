@@ -111,7 +111,7 @@ struct AnyModelTests {
                 #expect(outcome.status == 69 && outcome.errorLines.count == 1, "\(outcome.errors)")
                 #expect(outcome.errors.contains(words), "\(outcome.errors)")
             }
-            let nearest = try run(folder, "inject \(fixture("any-model/gpt2")) --method lora -o new")
+            let nearest = try run(folder, "inject \(fixture("any-model/gpt2")) --method lora --targets q_proj -o new")
             #expect(nearest.status == 65 && nearest.errors.contains("matches no linear module"), "\(nearest.errors)")
 
             // Experts in one tensor, as transformers 5 and llama.cpp have them.

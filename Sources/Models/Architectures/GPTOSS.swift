@@ -6,6 +6,7 @@ import TensorCore
 /// projection. Its files hold the experts packed, [experts, inputSize, outputSize]. Adapters wrap its attention.
 package struct GPTOSS: Architecture {
     package static let names = ArchitectureNames("gpt_oss", class: "GptOssForCausalLM", gguf: "gpt-oss")
+    package static let defaultTargets: [String]? = ["q_proj", "k_proj", "v_proj"]
 
     private static let router = ModulePart("mlp.router", gguf: "ffn_gate_inp")
     private static let secondNorm = ModulePart("post_attention_layernorm", gguf: "post_attention_norm")

@@ -5,6 +5,7 @@ import Compute
 /// experts and routers where it names them.
 package struct Mixtral: Architecture {
     package static let names = ArchitectureNames("mixtral", class: "MixtralForCausalLM", gguf: "llama")
+    package static let defaultTargets: [String]? = ["q_proj", "k_proj", "v_proj"]
 
     private static let router = ModulePart("block_sparse_moe.gate", gguf: "ffn_gate_inp")
 

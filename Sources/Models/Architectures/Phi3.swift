@@ -5,6 +5,7 @@ import Compute
 /// gate and up in one; some slide, some turn a part of each head, some by factors that depend on the sequence's length.
 package struct Phi3: Architecture {
     package static let names = ArchitectureNames("phi3", class: "Phi3ForCausalLM", gguf: "phi3")
+    package static let defaultTargets: [String]? = ["qkv_proj", "gate_up_proj", "down_proj"]
 
     package static var modules: [ModuleTemplate<Phi3>] {
         [
