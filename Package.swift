@@ -48,7 +48,9 @@ let package = Package(
             name: "Transforms",
             dependencies: [
                 "Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels",
-            ]),
+            ],
+            // Written out by exports to PyTorch.
+            resources: [.embedInCode("Conversion/PyTorch/tspeft_torch.py")]),
         // Its folder has another name, since one that differs from tspeft's in case only would break checkouts elsewhere.
         .target(
             name: "TSPEFT",

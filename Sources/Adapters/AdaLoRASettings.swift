@@ -195,20 +195,4 @@ package struct AdaLoRASettings: MethodSettings {
             ("penalty", "orth_reg_weight \(factText(orthogonalWeight))"),
         ]
     }
-
-    package static let torchUpdate = TorchUpdate(
-        "AdaLoRA",
-        #"""
-        class AdaLoRA(nn.Module):
-            """M(x) = scaling B (E * (A x))."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                for name in "ABE":
-                    self.register_buffer(name.lower(), tensors[f"lora_{name}"], persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * linear(self.e.flatten() * linear(x, self.a), self.b)
-        """#)
 }

@@ -45,26 +45,6 @@ package struct DoRASettings: LowRankSettings {
     }
 
     package func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)] { lowRankFacts(of: adapter) }
-
-    package static let torchUpdate = TorchUpdate(
-        "DoRA",
-        #"""
-        class DoRA(LoRA):
-            """M(x) = (m/n - 1) W0 x + (m/n) scaling B A x, n the row norms of W0 + scaling B A; no bias in W0 x."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__(tensors, settings, base)
-                self.base_bias = [] if base.bias is None else [base.bias]  # in a list: not this module's parameter
-                a, b = self.a.to(base.weight.device), self.b.to(base.weight.device)
-                norm = torch.linalg.norm(base.weight.detach().float() + self.scaling * (b @ a), dim=1)
-                magnitude = tensors["lora_magnitude_vector"].to(norm.device)
-                self.register_buffer("ratio", magnitude / norm, persistent=False)
-
-            def forward(self, x, out):
-                for bias in self.base_bias:
-                    out = out - bias.float()
-                return (self.ratio - 1) * out + self.ratio * super().forward(x, out)
-        """#)
 }
 
 /// Weight-decomposed low-rank adaptation (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", arXiv 2402.09353):

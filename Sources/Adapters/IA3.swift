@@ -109,25 +109,6 @@ package struct IA3Settings: MethodSettings {
         return [("scales", "outputs of \(adapter.modules.count - count) modules, inputs of \(count)")]
     }
 
-    package static let torchUpdate = TorchUpdate(
-        "IA3",
-        #"""
-        class IA3(nn.Module):
-            """M(x) = (l - 1) W0 x, or W0 ((l - 1) x) where the input is scaled; no bias in W0 x."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scales_input = settings["scales_input"]
-                self.frozen = [base]  # in a list: not this module's parameter
-                self.register_buffer("excess", tensors["ia3_l"].flatten() - 1, persistent=False)
-
-            def forward(self, x, out):
-                (base,) = self.frozen
-                if self.scales_input:
-                    return linear(self.excess * x, base.weight.float())
-                return self.excess * (out if base.bias is None else out - base.bias.float())
-        """#)
-
     package func torchSettings(for module: String) -> JSONObject { ["scales_input": .bool(scalesInput(module))] }
 }
 

@@ -51,23 +51,6 @@ package struct LoRASettings: LowRankSettings {
     package func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)] {
         lowRankFacts(of: adapter) + (hasBias ? [("bias", "on B")] : [])
     }
-
-    package static let torchUpdate = TorchUpdate(
-        "LoRA",
-        #"""
-        class LoRA(nn.Module):
-            """M(x) = scaling (B A x + b); b is there for lora_bias alone."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                self.register_buffer("a", tensors["lora_A.weight"], persistent=False)
-                self.register_buffer("b", tensors["lora_B.weight"], persistent=False)
-                self.register_buffer("bias", tensors.get("lora_B.bias"), persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * linear(linear(x, self.a), self.b, self.bias)
-        """#)
 }
 
 /// Low-rank adaptation: M(x) = scaling (B A dropout(x) + c) (Hu et al., "LoRA: Low-Rank Adaptation of Large Language

@@ -75,9 +75,7 @@ package protocol MethodSettings: Sendable, Equatable {
 
     /// The method's numbers at the modules of `adapter`, which is of this kind, name and value each, for people.
     func facts(of adapter: AdapterDirectory) -> [(name: String, value: String)]
-    /// The same update in PyTorch, for exports.
-    static var torchUpdate: TorchUpdate { get }
-    /// What that needs to know of a module beside its tensors and scaling.
+    /// What the same update in PyTorch (`tspeft_torch.py`) needs to know of a module beside its tensors and scaling.
     func torchSettings(for module: String) -> JSONObject
 }
 
@@ -136,19 +134,5 @@ package struct PaperNumbers: Sendable, Equatable {
         self.adapterSize = adapterSize
         self.scaling = scaling
         self.dropout = dropout
-    }
-}
-
-/// A method's update in PyTorch: a class that `tspeft_torch.py` puts in the place of a projection's update.
-package struct TorchUpdate: Sendable {
-    /// The class.
-    package let name: String
-    /// Its text, at the left margin, without an empty line behind it.
-    package let text: String
-
-    /// A class of this name and text.
-    package init(_ name: String, _ text: String) {
-        self.name = name
-        self.text = text
     }
 }

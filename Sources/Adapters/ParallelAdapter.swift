@@ -102,24 +102,6 @@ package struct ParallelAdapterSettings: MethodSettings {
         ]
     }
 
-    package static let torchUpdate = TorchUpdate(
-        "ParallelAdapter",
-        #"""
-        class ParallelAdapter(nn.Module):
-            """M(x) = scaling up(act(down(x)))."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                self.act = NON_LINEARITIES[settings["non_linearity"]]
-                for name in ("down", "up"):
-                    self.register_buffer(name, tensors[f"adapter_{name}.weight"], persistent=False)
-                    self.register_buffer(f"{name}_bias", tensors.get(f"adapter_{name}.bias"), persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * linear(self.act(linear(x, self.down, self.down_bias)), self.up, self.up_bias)
-        """#)
-
     package func torchSettings(for module: String) -> JSONObject {
         ["non_linearity": .string(activation.rawValue)]
     }

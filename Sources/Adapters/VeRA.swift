@@ -79,25 +79,6 @@ package struct VeRASettings: MethodSettings {
             ),
         ]
     }
-
-    package static let torchUpdate = TorchUpdate(
-        "VeRA",
-        #"""
-        class VeRA(nn.Module):
-            """M(x) = scaling b * (B' (d * (A' x))); A' and B' are shared, of which a module takes what fits it."""
-
-            def __init__(self, tensors, settings, base):
-                super().__init__()
-                self.scaling = settings["scaling"]
-                b, d = tensors["vera_lambda_b"], tensors["vera_lambda_d"]
-                self.register_buffer("lambda_b", b, persistent=False)
-                self.register_buffer("lambda_d", d, persistent=False)
-                self.register_buffer("a", tensors["vera_A"][:, : base.weight.shape[1]], persistent=False)
-                self.register_buffer("b", tensors["vera_B"][: base.weight.shape[0]], persistent=False)
-
-            def forward(self, x, out):
-                return self.scaling * self.lambda_b * linear(self.lambda_d * linear(x, self.a), self.b)
-        """#)
 }
 
 /// Vector-based random matrix adaptation (Kopiczko et al., "VeRA: Vector-based Random Matrix Adaptation", arXiv

@@ -10,6 +10,8 @@ package enum Parameter: Sendable, Hashable {
     case replaces
     /// Whether a run goes on from its last checkpoint.
     case resumes
+    /// A training state of another run to go on from.
+    case continues
     /// Where the result is written.
     case output
     /// The base of an adapter, where it is not the one that the adapter names.

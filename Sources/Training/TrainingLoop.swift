@@ -337,6 +337,46 @@ package final class TrainingLoop {
             throw .stateMismatch(
                 path: source, what: key, saved: state.configuration[key]!.text(), given: "not there")
         }
+        let seed = configuration.shuffles ? configuration.seed : nil
+        guard let order = DataOrder(count: examples.count, seed: seed, position: state.position) else {
+            throw .badState(path: source, problem: "its place in the data lies beyond the data's end")
+        }
+        try takeUp(state, order, source: source)
+        watch.hasComparedRatios = state.hasComparedRatios
+        validation = state.validation
+    }
+
+    /// Goes on from `state`, which a run with other settings, data or another program may have saved: its adapter,
+    /// moments, thresholds, scores and step count. The order of data is this run's; where the state's place lies beyond
+    /// its end, a new epoch begins, and evaluations begin anew. Throws `badState` for another adapter's.
+    ///
+    /// - Returns: what of the saved run's settings is another now, a phrase each.
+    package func take(_ state: TrainingState, source: String) throws(TrainingError) -> [String] {
+        let gated = adapter.projections.filter { $0.gate != nil }
+        guard let state = state.ordered(optimizer.slots.map { $0.parameter.name }, modules: gated.map(\.path)) else {
+            throw .badState(path: source, problem: "its tensors and thresholds are not those of the adapter")
+        }
+        var differences: [String] = []
+        let own = configuration.json
+        for (key, saved) in state.configuration.members where own[key] != saved {
+            // Other programs write the same number in other digits.
+            if let number = saved.doubleValue, own[key]?.doubleValue == number { continue }
+            differences.append("\(key) was \(saved.text()) and is now \(own[key]?.text() ?? "not there")")
+        }
+        let seed = configuration.shuffles ? configuration.seed : nil
+        var order = DataOrder(count: examples.count, seed: seed, position: state.position)
+        if order == nil {
+            differences.append(
+                "its place in the data, behind example \(state.position.index), lies beyond the \(examples.count) "
+                    + "examples: a new epoch begins")
+            order = DataOrder(count: examples.count, seed: seed, position: .init(epoch: state.position.epoch + 1))
+        }
+        guard let order else { throw .badState(path: source, problem: "its place in the data is none") }
+        try takeUp(state, order, source: source)
+        return differences
+    }
+
+    private func takeUp(_ state: TrainingState, _ order: DataOrder, source: String) throws(TrainingError) {
         guard state.step <= totalSteps else {
             throw .badState(
                 path: source, problem: "it was saved after step \(state.step), and the run has \(totalSteps) steps")
@@ -355,10 +395,6 @@ package final class TrainingLoop {
         else {
             throw .badState(path: source, problem: "its thresholds are not those of the adapter")
         }
-        let seed = configuration.shuffles ? configuration.seed : nil
-        guard let order = DataOrder(count: examples.count, seed: seed, position: state.position) else {
-            throw .badState(path: source, problem: "its place in the data lies beyond the data's end")
-        }
         guard adapter.schedule?.restore(state.scheduleTensors) ?? true else {
             throw .badState(path: source, problem: "its importance scores are not those of the adapter")
         }
@@ -373,8 +409,6 @@ package final class TrainingLoop {
             gate.optimizer = saved.optimizer
             watch.gates[index] = .init(silentSteps: saved.silentSteps, isReported: saved.isReported)
         }
-        watch.hasComparedRatios = state.hasComparedRatios
-        validation = state.validation
         self.order = order
         step = state.step
         optimizer.resume(atStep: state.step)

@@ -91,6 +91,23 @@ package struct TrainingState {
         self.validation = validation
     }
 
+    /// The same state with its tensors and thresholds in the order of these names; nil where they are others.
+    func ordered(_ names: [String], modules: [String]) -> TrainingState? {
+        let places = NameTable(tensors.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let found = NameTable(thresholds.map { ($0.module, $0) }, uniquingKeysWith: { first, _ in first })
+        let (order, gates) = (names.compactMap { places[$0] }, modules.compactMap { found[$0] })
+        // A run of thresholds alone has no use for the rest.
+        guard order.count == names.count, names.isEmpty || names.count == tensors.count, gates.count == modules.count,
+            modules.count == thresholds.count
+        else { return nil }
+        return TrainingState(
+            step: step, position: position, configuration: configuration,
+            Numbers(
+                tensors: order.map { tensors[$0] }, moments: order.map { moments[$0] },
+                scheduleTensors: scheduleTensors),
+            thresholds: gates, hasComparedRatios: hasComparedRatios, validation: validation)
+    }
+
     /// Everything but tensors as JSON; doubles are written so that they read back exactly.
     package var record: JSONValue {
         var record: JSONObject = [

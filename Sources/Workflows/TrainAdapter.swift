@@ -17,6 +17,10 @@ public struct TrainRequest: Sendable {
     /// The adapter that is made to start from, as `inject` makes it of the run's base; nil where `adapterPath` names
     /// one. Its `basePath`, `outputPath` and `replaces` say nothing here: it goes to the run's directory, trained.
     public var newAdapter: InjectRequest?
+    /// A training state to go on from, with its adapter: a checkpoint, a run whose newest checkpoint it is, or what
+    /// PyTorch saved through `tspeft_torch.py`; nil for a run that starts at its first step. Its settings and data need
+    /// not be this run's.
+    public var continuedPath: String?
     /// Files of records to train on, in this order; `-` is standard input. At least one.
     public var dataPaths: [String]
     /// Files of records to evaluate on, in this order; empty for none.
@@ -62,16 +66,37 @@ public struct TrainRequest: Sendable {
         self.outputPath = outputPath
     }
 
-    /// The adapter to start from; throws `conflict` unless there is one.
+    /// A request with the program's defaults to go on from a training state.
+    public init(basePath: String, continuedPath: String, dataPath: String, outputPath: String) {
+        self.basePath = basePath
+        self.continuedPath = continuedPath
+        dataPaths = [dataPath]
+        self.outputPath = outputPath
+    }
+
+    /// The adapter to start from; throws `conflict` unless there is one, and `missing` for a state that is not there.
     var adapter: AdapterSource {
         get throws(WorkflowError) {
-            switch (adapterPath, newAdapter) {
-            case (let path?, nil): return .stored(path)
-            case (nil, var new?):
+            switch (adapterPath, newAdapter, try continuedState) {
+            case (let path?, nil, nil), (nil, nil, let path?): return .stored(path)
+            case (nil, var new?, nil):
                 new.basePath = basePath
                 return .new(new)
-            default: throw .conflict("\(.adapter) or a new adapter is needed, and not both")
+            default: throw .conflict("\(.adapter), \(.continues) or a new adapter is needed, and one of them alone")
             }
+        }
+    }
+
+    /// The directory of the state that the run goes on from; nil where it does not. Throws `missing`.
+    var continuedState: String? {
+        get throws(WorkflowError) {
+            guard let continuedPath else { return nil }
+            if pathKind(joinedPath(continuedPath, TrainingState.recordFile)) != .nothing { return continuedPath }
+            if let newest = try? RunDirectory.checkpoints(in: continuedPath).last { return newest }
+            throw .missing(
+                path: continuedPath,
+                what: "no training state to go on from (\(TrainingState.recordFile), or checkpoints that hold one); an "
+                    + "adapter without one is for \(.adapter)")
         }
     }
 
@@ -201,10 +226,18 @@ private func train(
     }
     var tally = RunTally()
     if let checkpoint = run.checkpointToResume {
-        let state = try run.readState(checkpoint, adapter: directory, inputs: inputs)
+        let state = try run.readState(checkpoint, inputs: inputs)
         try loop.restore(state, source: checkpoint)
         tally.losses = try run.recentLosses(endingAt: loop.step, count: RunTally.lossCount)
         try progress(.resumed(step: loop.step))
+    }
+    if run.checkpointToResume == nil, let source = try request.continuedState {
+        let state = try RunDirectory.state(in: source)
+        let differences = inputs.differences(from: state.inputs) + (try loop.take(state.state, source: source))
+        try progress(.resumed(step: loop.step))
+        for difference in differences {
+            try progress(.warning(TrainWarning(wording: Wording("\(source): \(difference)"))))
+        }
     }
     if let text = request.settingsText { try run.write(settings: text) }
     try records.begin(
@@ -363,6 +396,15 @@ struct RunInputs {
             "modules": .integer(adapter.modules.count), "dtype": .string(dtype.rawValue),
             "threads": .integer(threads), "adapter": adapter.configuration.json,
         ]
+    }
+
+    /// What differs from the inputs of another run, as far as that told them, a phrase each.
+    func differences(from saved: JSONObject) -> [String] {
+        facts.members.compactMap { key, value in
+            guard let there = saved[key], there != value else { return nil }
+            return key == "data" || key == "adapter" || key == "base"
+                ? "its \(key) was another" : "\(key) was \(there.text()) and is now \(value.text())"
+        }
     }
 
     /// Of ids, types, scores and labels.

@@ -265,26 +265,32 @@ final class RunDirectory {
     }
 
     /// Reads the state of a checkpoint. Throws `resumeMismatch` where the inputs have changed.
-    func readState(_ checkpoint: String, adapter: AdapterDirectory, inputs: RunInputs) throws -> TrainingState {
-        let recordPath = joinedPath(checkpoint, TrainingState.recordFile)
+    func readState(_ checkpoint: String, inputs: RunInputs) throws -> TrainingState {
+        let (state, saved) = try Self.state(in: checkpoint)
+        for (key, value) in inputs.facts.members where saved[key] != value {
+            throw WorkflowError.resumeMismatch(
+                path: checkpoint, what: key, saved: saved[key]?.text() ?? "not there", given: value.text())
+        }
+        return state
+    }
+
+    /// Reads the state of a directory, and what it tells of its run's inputs.
+    static func state(in directory: String) throws -> (state: TrainingState, inputs: JSONObject) {
+        let recordPath = joinedPath(directory, TrainingState.recordFile)
         let record: JSONValue
         do {
             record = try JSONValue.parse(readSmallFile(recordPath, limit: 64 << 20))
         } catch let error as JSONError {
             throw TrainingError.badState(path: recordPath, problem: error.description)
         }
-        let saved = record["inputs"]?.objectValue ?? [:]
-        for (key, value) in inputs.facts.members where saved[key] != value {
-            throw WorkflowError.resumeMismatch(
-                path: checkpoint, what: key, saved: saved[key]?.text() ?? "not there", given: value.text())
-        }
-        let values = try AdapterDirectory.read(checkpoint)
-        let file = try SafetensorsFile.open(joinedPath(checkpoint, TrainingState.tensorFile))
+        let values = try AdapterDirectory.read(directory)
+        let file = try SafetensorsFile.open(joinedPath(directory, TrainingState.tensorFile))
         let moments = try file.tensors.map {
             AdapterTensor(name: $0.name, shape: $0.shape, values: try file.floats(of: $0))
         }
-        return try TrainingState(
-            record: record, tensors: values.tensors + values.savedModules, momentTensors: moments, source: checkpoint)
+        let state = try TrainingState(
+            record: record, tensors: values.tensors + values.savedModules, momentTensors: moments, source: directory)
+        return (state, record["inputs"]?.objectValue ?? [:])
     }
 
     /// The losses of the last steps of the run that goes on, as its log has them; none where it has no log.

@@ -14,7 +14,8 @@ struct TrainCommand: ParsableCommand {
             Without --adapter a new adapter is made first, of the options that inject has; the result is, bit for bit, \
             that of inject and train with the same --seed. OUTPUT holds log.jsonl, checkpoints, and at the end the \
             adapter. After an interruption (Ctrl-C saves a checkpoint) the same command with --resume goes on, and \
-            ends bit for bit where an uninterrupted run would have.
+            ends bit for bit where an uninterrupted run would have. --continue starts a new run from another's state, \
+            also one that PyTorch saved, whatever its settings and data were, and says what differs.
 
             tau moves by about s a step: over few steps the paper's s = 4e-5 hardly closes a gate.
 
@@ -50,10 +51,14 @@ struct TrainCommand: ParsableCommand {
     var compute: ComputeArguments
 
     func validate() throws {
-        if inputs.adapter != nil, !newAdapter.given.isEmpty {
+        let source = inputs.adapter == nil ? inputs.continued.map { _ in "--continue" } : "--adapter"
+        if let source, !newAdapter.given.isEmpty {
             throw ValidationError(
-                "--adapter takes the adapter as it is, so \(newAdapter.given[0]) cannot be given with it; leave "
-                    + "--adapter out to make a new one")
+                "\(source) takes the adapter as it is, so \(newAdapter.given[0]) cannot be given with it; leave "
+                    + "\(source) out to make a new one")
+        }
+        if inputs.continued != nil, inputs.adapter != nil {
+            throw ValidationError("give --adapter or --continue, not both")
         }
     }
 
@@ -72,7 +77,8 @@ struct TrainCommand: ParsableCommand {
             basePath: base, newAdapter: InjectRequest(basePath: base, outputPath: inputs.output), dataPath: "",
             outputPath: inputs.output)
         request.adapterPath = inputs.adapter
-        request.newAdapter = inputs.adapter == nil ? try newRequest() : nil
+        request.continuedPath = inputs.continued
+        request.newAdapter = inputs.adapter == nil && inputs.continued == nil ? try newRequest() : nil
         request.dataPaths = inputs.data
         if let settings = try newAdapter.adapter.preset.settings { try request.apply(settings) }
         course.apply(to: &request.training)

@@ -29,7 +29,8 @@ let package = Package(
         room("Adapters", ["Models", "Compute", "CheckpointIO", "TensorCore", "CKernels"]),
         room(
             "Transforms",
-            ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels"]),
+            ["Adapters", "Models", "Tokenization", "Compute", "CheckpointIO", "Threads", "TensorCore", "CKernels"],
+            resources: [.embedInCode("Conversion/PyTorch/tspeft_torch.py")]),
         room("Training", ["Adapters", "Data", "Models", "Compute", "CheckpointIO", "TensorCore"]),
         room("FuzzSupport", ["CheckpointIO", "TensorCore", "CFuzzer"]),
         room("FuzzAdapter", ["Adapters", "Models", "CheckpointIO", "TensorCore"]),
@@ -52,9 +53,11 @@ let package = Package(
 )
 
 /// A library with coverage counters and the address sanitizer.
-func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+func room(
+    _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []
+) -> Target {
     .target(
-        name: name, dependencies: dependencies,
+        name: name, dependencies: dependencies, resources: resources,
         swiftSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])])
 }
 

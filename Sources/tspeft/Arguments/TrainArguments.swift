@@ -21,6 +21,14 @@ struct TrainInputArguments: ParsableArguments {
         help: "The adapter to start from, a directory of inject. (default: a new one, as inject makes it)",
         completion: .directory)
     var adapter: String?
+
+    @Option(
+        name: .customLong("continue"),
+        help: ArgumentHelp(
+            "A training state to go on from with these settings and data: a checkpoint, a run, or what PyTorch saved "
+                + "through tspeft_torch. Counts its steps among --steps.", valueName: "directory"),
+        completion: .directory)
+    var continued: String?
 }
 
 /// How long and how fast.

@@ -147,6 +147,7 @@ extension TrainRequest {
         line.add(loading)
         line.add(compute)
         line.add("-o", outputPath)
+        line.add("--continue", continuedPath)
         line.add("--resume", if: resumes)
         line.add("--force", if: replaces)
         return line.text

@@ -22,6 +22,7 @@ enum OptionWords {
         case .adapter: "--adapter"
         case .replaces: "--force"
         case .resumes: "--resume"
+        case .continues: "--continue"
         case .output: "-o"
         case .base: "--base"
         case .precision: "--compute-type"

@@ -62,6 +62,7 @@ extension TrainRequest {
                 """)
         text.add("base", basePath)
         text.add("adapter", adapterPath)
+        text.add("continue", continuedPath)
         if let newAdapter { text.add(newAdapter) }
         text.add("preset", preset)
         text.add("data", dataPaths)
