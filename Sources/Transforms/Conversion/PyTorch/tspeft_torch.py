@@ -1550,9 +1550,11 @@ def settings_of(run, optimizer):
     """The settings of the run that are known here, by tspeft's names."""
     group = optimizer.param_groups[0]
     own = {name: value for name, value in run.training.items() if name != "program"}
-    return own | {"learning_rate": group.get("initial_lr", group["lr"]), "weight_decay": group["weight_decay"],
-                  "adam_beta1": group["betas"][0], "adam_beta2": group["betas"][1],
-                  "adam_epsilon": group["eps"]}  # fmt: skip
+    if "initial_lr" in group:
+        # A schedule's; without one, the rate may have been anything before.
+        own["learning_rate"] = group["initial_lr"]
+    return own | {"weight_decay": group["weight_decay"], "adam_beta1": group["betas"][0],
+                  "adam_beta2": group["betas"][1], "adam_epsilon": group["eps"]}  # fmt: skip
 
 
 def write_parts(folder, record, tensors):
