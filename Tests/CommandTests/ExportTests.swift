@@ -1,4 +1,5 @@
 import Foundation
+import TensorCore
 import TestSupport
 import Testing
 
@@ -43,6 +44,11 @@ import Testing
             let outcome = try program.run(["export", run.path("tuned"), "--to", "torch", "-o", "torch"])
             #expect(outcome.status == 0 && outcome.output == "30 of 30 modules of ts-lora written for PyTorch\n")
             #expect(try names(in: folder + "/torch").contains("tspeft_torch.py"))
+            let written = String(decoding: try readFile(folder + "/torch/tspeft_torch.py"), as: UTF8.self)
+            let source = packageRoot + "/Sources/Transforms/Conversion/PyTorch/tspeft_torch.py"
+            let stored = String(decoding: try readFile(source), as: UTF8.self)
+            #expect(written == stored.replacingOccurrences(of: "@VERSION@", with: ToolVersion.current))
+            #expect(written != stored)
         }
     }
 

@@ -91,14 +91,16 @@ def training_arguments(options, world):
     accumulation, rest = divmod(options.batch_size, micro * world)
     if rest or accumulation == 0:
         sys.exit(f"--batch-size {options.batch_size} is no multiple of {micro} records in each of {world} processes")
+    checkpointing = {}
+    if options.checkpointing:
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return transformers.TrainingArguments(
         output_dir=options.output + "-checkpoints", per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation, num_train_epochs=options.epochs, max_steps=options.steps,
         learning_rate=options.learning_rate, lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0,
-        max_grad_norm=1.0, bf16=options.type == "bfloat16", gradient_checkpointing=options.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if options.checkpointing else None,
-        use_cpu=options.cpu, ddp_backend="gloo" if options.cpu else None, ddp_find_unused_parameters=False,
-        logging_steps=10, save_steps=500, save_total_limit=2, report_to=[])  # fmt: skip
+        max_grad_norm=1.0, bf16=options.type == "bfloat16", use_cpu=options.cpu,
+        ddp_backend="gloo" if options.cpu else None, ddp_find_unused_parameters=False, logging_steps=10,
+        save_steps=500, save_total_limit=2, report_to=[], **checkpointing)  # fmt: skip
 
 
 def main():

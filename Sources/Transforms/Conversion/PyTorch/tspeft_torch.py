@@ -659,12 +659,18 @@ class Adapter:
         if self.method in ("lora", "dora"):
             rank = by_pattern(config.get("rank_pattern"), module, config.get("r", 8))
             alpha = by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
+            settings["rank"] = rank
             settings["scaling"] = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         elif self.method == "adalora":
             first = config.get("init_r", 12)
             alpha = config.get("lora_alpha", 8)
+            kept = (config.get("rank_pattern") or {}).get(module + ".lora_E")
+            settings["rank"] = first if kept is None else sum(map(bool, kept))
             settings["scaling"] = (alpha if alpha > 0 else first) / (first + 1e-5)
+        elif self.method == "vera":
+            settings["rank"] = config.get("r", 256)
         elif self.method == "adapter":
+            settings["rank"] = config.get("bottleneck_size", 256)
             settings["scaling"] = float(config.get("scaling", 1.0))
             settings["non_linearity"] = config.get("non_linearity", "tanh")
             if settings["non_linearity"] not in NON_LINEARITIES:
@@ -788,7 +794,7 @@ def adapted(model, path, parts, run):
     wide = torch.promote_types(torch.float32, float_type(base))
     run.is_double = wide == torch.float64
     tensors = {name: value.to(base.weight.device, wide) for name, value in parts.tensors_of(path).items()}
-    check_shapes(parts, path, tensors, base)
+    check_shapes(parts, path, tensors, base, parts.settings[path].get("rank"))
     update = UPDATES[parts.method](tensors, parts.settings[path], base)
     return AdaptedLinear(path, base, update, run, parts.tau_of(path)).train(model.training)
 
@@ -825,20 +831,22 @@ def place(model, path, parts):
     return node
 
 
-def check_shapes(parts, path, tensors, base):
+def check_shapes(parts, path, tensors, base, rank):
     inputs, outputs = sizes(base)
-    expected = {"lora_A.weight": (None, inputs), "lora_A": (None, inputs), "lora_B.weight": (outputs, None),
-                "lora_B": (outputs, None), "lora_B.bias": (outputs,), "lora_magnitude_vector": (outputs,),
-                "adapter_down.weight": (None, inputs), "adapter_up.weight": (outputs, None),
-                "adapter_up.bias": (outputs,), "vera_lambda_b": (outputs,)}  # fmt: skip
+    factors = {"lora_A.weight": (rank, inputs), "lora_B.weight": (outputs, rank), "lora_B.bias": (outputs,),
+               "lora_A": (rank, inputs), "lora_B": (outputs, rank), "lora_E": (rank, 1),
+               "lora_magnitude_vector": (outputs,), "vera_lambda_b": (outputs,), "vera_lambda_d": (rank,),
+               "adapter_down.weight": (rank, inputs), "adapter_down.bias": (rank,),
+               "adapter_up.weight": (outputs, rank), "adapter_up.bias": (outputs,)}  # fmt: skip
     for suffix, tensor in tensors.items():
-        shape = expected.get(suffix)
-        if shape is None:
-            continue
-        if len(shape) != tensor.dim() or any(want not in (None, found) for want, found in zip(shape, tensor.shape)):
+        if suffix == "ia3_l":
+            expected = (1, inputs) if parts.settings[path]["scales_input"] else (outputs, 1)
+        else:
+            expected = factors[suffix]
+        if tuple(tensor.shape) != expected:
             raise AdapterError(
-                f"{parts.folder}: {path}.{suffix} has the shape {list(tensor.shape)}, which does not fit a layer of "
-                f"{outputs} outputs and {inputs} inputs; was the adapter made for another base?")
+                f"{parts.folder}: {path}.{suffix} has the shape {list(tensor.shape)} and not {list(expected)}, by the "
+                f"adapter's rank and a layer of {outputs} outputs and {inputs} inputs; was it made for another base?")
 
 
 def put_whole(model, name, parts, run):
@@ -1430,6 +1438,7 @@ def adapter_tensors(run, trims):
         if module.gate is not None:
             tensors[f"{PREFIX}{module.path}.tau"] = torch.tensor([module.gate.tau], dtype=torch.float32)
     for name, tensor in run.adapter.shared.items():
+        # As they came, whatever the model's type.
         tensors["base_model." + name] = tensor.float()
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, config
 
