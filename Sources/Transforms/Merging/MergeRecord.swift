@@ -20,6 +20,8 @@ package struct MergeRecord: Sendable {
 
     private static let format = 1
     private static let fileLimit = 64 << 20
+    /// About so many bytes of text a module has.
+    private static let bytesOfAModule = 200
 
     /// One object for each adapter that was merged before, oldest first.
     package private(set) var merges: [JSONValue]
@@ -140,6 +142,8 @@ package struct MergeRecord: Sendable {
 
     private func text(indent: Int?) -> String {
         var out = ""
+        // A text that grows lies in memory twice.
+        out.reserveCapacity(added.reduce(0) { $0 + $1.modules.count } * Self.bytesOfAModule)
         JSONValue.writeList([false, true], "{", "}", into: &out, indent: indent, depth: 0) { isList, out in
             guard isList else {
                 out += "\"format\": \(Self.format)"
@@ -159,7 +163,11 @@ package struct MergeRecord: Sendable {
     }
 
     /// The file's text.
-    var text: String { text(indent: 2) + "\n" }
+    var text: String {
+        var out = text(indent: 2)
+        out += "\n"
+        return out
+    }
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String {
