@@ -64,7 +64,7 @@ private func problem(_ text: String) -> String {
             (#"{"image_std": [1, 0, 1]}"#, "'image_std' must be positive numbers"),
             (#"{"rescale_factor": "x"}"#, "'rescale_factor' must be a positive number"),
             (#"{"do_resize": 1}"#, "'do_resize' must be true or false"),
-            (#"{"image_grid_pinpoints": [[1, 2]]}"#, "'image_grid_pinpoints' is [[1,2]]"),
+            (#"{"image_grid_pinpoints": [[1, 2]]}"#, "'image_grid_pinpoints' is [[1, 2]]"),
             (#"{"data_format": "channels_last"}"#, #"'data_format' is "channels_last""#),
         ] {
             #expect(problem(text).hasPrefix(file + words), "\(text): \(problem(text))")
