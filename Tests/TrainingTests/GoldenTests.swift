@@ -1,13 +1,14 @@
 import Adapters
 import CheckpointIO
 import Compute
-import Data
 import Foundation
 import Models
 import TensorCore
 import TestSupport
 import Testing
 import Training
+
+@testable import Data
 
 /// Tolerances of a float32 run against the float64 reference (NUMERICS, "Golden cases").
 private enum Tolerance {
@@ -142,20 +143,25 @@ private final class GoldenRun {
         let shape = try batch.requiredRecord("input_ids").shape
         let pictures = try batch.record("pixel_values").map { try batch.floats(of: $0) } ?? []
         batches = (0..<shape[0]).map { step in
-            Batch.packing(
-                (0..<shape[1]).map { row in
-                    let real = (0..<shape[2]).map { (step * shape[1] + row) * shape[2] + $0 }
-                        .filter { maskValues[$0] == 1 }
-                    var example = Example(
-                        tokens: real.map { Int32(ids[$0]) },
-                        scored: real.enumerated().map { $0.offset > 0 && labels[$0.element] >= 0 })
-                    if !pictures.isEmpty {
-                        let count = pictures.count / (shape[0] * shape[1])
-                        let start = (step * shape[1] + row) * count
-                        example.images = [ExampleImage(values: Array(pictures[start..<start + count]))]
-                    }
-                    return example
-                })
+            var expected: [Int32] = []
+            let examples = (0..<shape[1]).map { row in
+                let real = (0..<shape[2]).map { (step * shape[1] + row) * shape[2] + $0 }
+                    .filter { maskValues[$0] == 1 }
+                let scored = real.enumerated().map { $0.offset > 0 && labels[$0.element] >= 0 }
+                expected += zip(real, scored).filter(\.1).map { Int32(labels[$0.0]) }
+                var example = Example(tokens: real.map { Int32(ids[$0]) }, scored: scored)
+                if !pictures.isEmpty {
+                    let count = pictures.count / (shape[0] * shape[1])
+                    let start = (step * shape[1] + row) * count
+                    example.images = [ExampleImage(values: Array(pictures[start..<start + count]))]
+                }
+                return example
+            }
+            // A picture's token may stand where another is expected.
+            let packed = Batch.packing(examples)
+            return Batch(
+                tokens: packed.tokens, layout: packed.layout,
+                labels: Labels(rows: packed.labels.rows, .ids(expected)), images: packed.images)
         }
         mask = maskValues[..<(shape[1] * shape[2])].map { $0 == 1 }
 

@@ -173,7 +173,9 @@ package struct ChatTemplate: Sendable {
         var variables: NameTable<JinjaValue> = specialTokens.mapValues { .plain($0) }
         for key in settings.variables.keys { variables[key] = try JinjaValue(settings.variables[key] ?? .null) }
         var values: [JinjaValue] = []
-        for (number, message) in messages.enumerated() { values.append(try JinjaValue(inForm(message), number: number)) }
+        for (number, message) in messages.enumerated() {
+            values.append(try JinjaValue(inForm(message), number: number))
+        }
         variables["messages"] = .list(try JinjaList(values))
         variables["add_generation_prompt"] = .bool(settings.addsGenerationPrompt)
         variables["tools"] = try JinjaValue(settings.tools)
