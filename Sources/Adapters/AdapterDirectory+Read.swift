@@ -62,8 +62,8 @@ extension AdapterDirectory {
         // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()
         var origin = AdapterOrigin(
-            base: record?.base, training: record?.training, history: record?.history ?? [], path: path, file: tensorPath
-        )
+            base: record?.base, training: record?.training, history: record?.history ?? [], path: path,
+            file: tensorPath, task: record?.task)
         origin.finiteness = takingAnyValues ? .waived : .checked
         var adapter = try AdapterDirectory(
             configuration: configuration, modules: modules, tensors: tensors, extras: extras, thresholds: thresholds,

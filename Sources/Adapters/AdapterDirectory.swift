@@ -32,6 +32,8 @@ package struct AdapterOrigin: Sendable {
     package var training: JSONValue?
     /// What was done to the adapter since it was trained, such as pruning, oldest first.
     package var history: [JSONValue]
+    /// What the head for sequences that it trains is asked for; nil where it trains none, or another program does not say.
+    package var task: SequenceTask?
     /// Where it was read from, as given; nil for one that was made here.
     package var path: String?
     /// What messages call it while it is put together: the file of its tensors where it was read.
@@ -52,9 +54,10 @@ package struct AdapterOrigin: Sendable {
     /// An origin; see the properties.
     package init(
         base: BaseFingerprint? = nil, training: JSONValue? = nil, history: [JSONValue] = [], path: String? = nil,
-        file: String = "the adapter"
+        file: String = "the adapter", task: SequenceTask? = nil
     ) {
         self.base = base
+        self.task = task
         self.training = training
         self.history = history
         self.path = path

@@ -7,6 +7,7 @@ import TensorCore
 /// ```
 /// {"format": 1, "tspeft": "<version>",
 ///  "base": {"path": "...", "fingerprint": {...}},
+///  "task": {"labels": ["no", "yes"], "problem_type": "single_label_classification"},
 ///  "modules": ["model.layers.0.self_attn.q_proj", ...],
 ///  "training": {...}, "history": [...],
 ///  "statistics": {"source": "dev.json", "tokens": 1234, "modules": [{"module": "...", "tokens": ..., ...}, ...]}}
@@ -20,6 +21,7 @@ struct AdapterRecord: Sendable {
     let modules: [String]
     let training: JSONValue?
     let history: [JSONValue]
+    let task: SequenceTask?
     /// The member `statistics` as it stands.
     private let statisticsJSON: JSONValue?
     private let file: String
@@ -48,6 +50,9 @@ struct AdapterRecord: Sendable {
         base = try Self.base(json["base"]?["fingerprint"], file: file)
         training = json["training"].flatMap { $0.isNull ? nil : $0 }
         history = json["history"]?.arrayValue ?? []
+        let task = json["task"].flatMap { $0.isNull ? nil : $0 }
+        self.task = task.flatMap(SequenceTask.init(json:))
+        if task != nil, self.task == nil { throw wrong("task", "labels and a problem_type") }
         statisticsJSON = json["statistics"].flatMap { $0.isNull ? nil : $0 }
         self.file = file
     }
@@ -71,6 +76,7 @@ struct AdapterRecord: Sendable {
         base["fingerprint"] = adapter.base?.json ?? .null
         object["base"] = .object(base)
         object["modules"] = .array(adapter.modules.map { .string($0) })
+        if let task = adapter.origin.task { object["task"] = task.json }
         object["training"] = adapter.training ?? .null
         object["history"] = .array(adapter.history)
         object["statistics"] = adapter.statistics.map { json(of: $0) } ?? .null

@@ -3,8 +3,8 @@ import TensorCore
 
 /// Layers that are trained and saved whole beside the adapter (`modules_to_save`).
 extension AdapterConfiguration {
-    /// The modules of a model that `modulesToSave` names, each once, with their tensors, which are taken out of
-    /// `tensors`.
+    /// The tensors of a model's modules that `modulesToSave` names, each once, with their values, which are taken out of
+    /// `tensors`. A name that peft adds for its task without a look at the model may be none of the model's.
     ///
     /// Throws `ModelError.notTrainableWhole` for a name that the model has not, `AdapterError.missingTensor`, and
     /// `.wrongShape`.
@@ -13,16 +13,22 @@ extension AdapterConfiguration {
     ) throws -> [(module: TensorSpecification, tensor: AdapterTensor)] {
         var found: [(module: TensorSpecification, tensor: AdapterTensor)] = []
         for name in modulesToSave {
-            let module = try model.wholeModule(named: name)
-            if found.contains(where: { $0.module == module }) { continue }
-            let key = PEFTNames.key(module.module, PEFTNames.weight)
-            guard let tensor = tensors.removeValue(forKey: key) else {
-                throw AdapterError.missingTensor(file: source, tensor: key)
+            let isAssumed = Self.classifiers.contains(name) && taskType?.hasSuffix("_CLS") == true
+            if isAssumed, !model.headNames.contains(name), model.headNames.contains(where: Self.classifiers.contains) {
+                continue
             }
-            guard tensor.shape == module.shape else {
-                throw AdapterError.wrongShape(file: source, tensor: key, expected: module.shape, found: tensor.shape)
+            for module in try model.wholeTensors(named: name) {
+                if found.contains(where: { $0.module == module }) { continue }
+                let key = PEFTNames.prefix + module.name
+                guard let tensor = tensors.removeValue(forKey: key) else {
+                    throw AdapterError.missingTensor(file: source, tensor: key)
+                }
+                guard tensor.shape == module.shape else {
+                    throw AdapterError.wrongShape(
+                        file: source, tensor: key, expected: module.shape, found: tensor.shape)
+                }
+                found.append((module, tensor))
             }
-            found.append((module, tensor))
         }
         return found
     }

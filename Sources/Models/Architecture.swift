@@ -8,15 +8,34 @@ package struct ArchitectureNames: Sendable {
     package let className: String
     /// `general.architecture` in GGUF files, and what their keys begin with.
     package let gguf: String
+    /// The class of the same model with a head for whole sequences; nil where transformers has none.
+    package let classifierName: String?
+    /// Whether it is an encoder, which computes nothing of use without a head, and whose GGUF files are not read or written
+    /// by its graph.
+    package let isEncoder: Bool
     /// What messages call it: the type, with what is not built of it.
     package let known: String
 
     /// The names as given; `known` is the type unless something is to be said of it.
-    init(_ modelType: String, class className: String, gguf: String, known: String? = nil) {
+    init(
+        _ modelType: String, class className: String, classifier: String? = nil, gguf: String, known: String? = nil
+    ) {
         self.modelType = modelType
         self.className = className
+        classifierName = classifier
+        isEncoder = false
         self.gguf = gguf
         self.known = known ?? modelType
+    }
+
+    /// The names of an encoder.
+    init(encoder modelType: String, class className: String, classifier: String, gguf: String) {
+        self.modelType = modelType
+        self.className = className
+        classifierName = classifier
+        isEncoder = true
+        self.gguf = gguf
+        known = "\(modelType) with a head for sequences"
     }
 }
 
@@ -33,6 +52,13 @@ package protocol Architecture: Sendable {
     /// Every module that has tensors, in the order of computation; those inside the layers stand together.
     static var modules: [ModuleTemplate<Self>] { get }
 
+    /// What stands before a layer's number in Hugging Face's checkpoints, such as `model.layers.`.
+    static var layerPrefix: String { get }
+
+    /// What the names of all modules but those of a head begin with, such as `bert.`, and are without in a checkpoint of
+    /// the bare model; empty where there is no such checkpoint.
+    static var basePrefix: String { get }
+
     /// Reads `config.json` or the metadata of a GGUF file.
     ///
     /// Throws `ModelError.badConfiguration` for a value that is missing or unsound, and `.unsupportedConfiguration` for
@@ -47,6 +73,9 @@ package protocol Architecture: Sendable {
 
     /// What of the model a GGUF file would not tell, so that it would be another model there; nil for nothing.
     var ggufProblem: String? { get }
+
+    /// The deviation of the normal distribution from which transformers draws a head's weight that a checkpoint has not.
+    func headDeviation(of tensor: TensorSpecification) -> Double
 
     /// Writes what `init` reads, for both kinds of checkpoints.
     func write(to fields: inout WrittenFields)
@@ -65,6 +94,26 @@ extension Architecture {
     /// Nothing.
     package var ggufProblem: String? { nil }
 
+    /// That of decoders.
+    package static var layerPrefix: String { ModulePart.layerPrefix }
+
+    /// None.
+    package static var basePrefix: String { "" }
+
+    /// That of all new weights.
+    package func headDeviation(of tensor: TensorSpecification) -> Double { configuration.initializerRange }
+
+    /// What a tensor of the model is called that a file calls `name`: as it is called there, or by older names of norms,
+    /// or behind the prefix that a bare model's tensors lack.
+    func ownName(of name: String, among tensors: ModelTensors) -> String {
+        if tensors[name] != nil { return name }
+        let older = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")]
+        let newer = older.first { name.hasSuffix($0.0) }.map { String(name.dropLast($0.0.count)) + $0.1 } ?? name
+        if tensors[newer] != nil { return newer }
+        let prefixed = Self.basePrefix + newer
+        return tensors[prefixed] != nil ? prefixed : name
+    }
+
     /// What checkpoints call it.
     package var names: ArchitectureNames { Self.names }
 
@@ -73,7 +122,7 @@ extension Architecture {
     /// - Parameter limit: no further layer is listed once so many tensors are, for a configuration that may claim any
     ///   number of layers.
     func specifications(limit: Int = .max) -> [TensorSpecification] {
-        let modules = Self.modules
+        let modules = Self.modules.filter { $0.isPresent(self) } + (hasScore ? [ModuleTemplate<Self>.score] : [])
         guard let first = modules.firstIndex(where: \.isInLayer), let last = modules.lastIndex(where: \.isInLayer)
         else {
             return modules.flatMap { $0.specifications(self, layer: nil) }
@@ -85,6 +134,9 @@ extension Architecture {
         }
         return found + modules[(last + 1)...].flatMap { $0.specifications(self, layer: nil) }
     }
+
+    /// Whether it is a decoder with a head for sequences in the place of its output head.
+    private var hasScore: Bool { configuration.task != nil && !names.isEncoder }
 
     /// The path in Hugging Face's layout of the module whose weight a GGUF file calls `name`, for files that say nothing
     /// of the model's sizes; nil where no module's is called so.
@@ -101,7 +153,7 @@ extension Architecture {
             }
             let number = name.dropFirst(prefix.count).dropLast(suffix.count)
             guard let layer = Int(number), layer >= 0, String(layer) == number else { continue }
-            return module.part.path(layer: layer)
+            return module.part.path(layer: layer, behind: layerPrefix)
         }
         return nil
     }

@@ -24,57 +24,87 @@ package enum ArchitectureTable {
     ]
 
     /// The architecture whose GGUF files are called `name`.
-    package static func named(gguf name: String) -> (any Architecture.Type)? { all.first { $0.names.gguf == name } }
+    package static func named(gguf name: String) -> (any Architecture.Type)? {
+        all.first { $0.names.gguf == name && !$0.names.isEncoder }
+    }
 
     /// The architecture and the sizes of a model's `config.json`; `file` names it in messages.
     ///
     /// Throws `ModelError.unknownArchitecture` and what the architecture throws.
-    package static func read(configuration: JSONValue, file: String) throws -> any Architecture {
-        try read(ModelFields(configuration: configuration, file: file, checkpoint: nil))
+    package static func read(
+        configuration: JSONValue, file: String, as task: SequenceTask? = nil
+    ) throws -> any Architecture {
+        try read(ModelFields(configuration: configuration, file: file, checkpoint: nil), as: task)
     }
 
-    /// The same of a checkpoint. Throws also `ModelError.missingConfiguration`.
-    static func read(_ checkpoint: Checkpoint) throws -> any Architecture {
+    /// The same of a checkpoint, as a model with a head for sequences where there is a task. Throws also
+    /// `ModelError.missingConfiguration`.
+    static func read(_ checkpoint: Checkpoint, as task: SequenceTask? = nil) throws -> any Architecture {
         switch checkpoint.layout {
         case .huggingFace(let directory):
             let file = joinedPath(directory, "config.json")
             guard let json = checkpoint.configuration else { throw ModelError.missingConfiguration(file: file) }
-            return try read(ModelFields(configuration: json, file: file, checkpoint: checkpoint))
+            return try read(ModelFields(configuration: json, file: file, checkpoint: checkpoint), as: task)
         case .gguf:
             guard let metadata = checkpoint.metadata else {
                 throw ModelError.missingConfiguration(file: checkpoint.path)
             }
-            return try read(ModelFields(metadata: metadata, checkpoint: checkpoint))
+            return try read(ModelFields(metadata: metadata, checkpoint: checkpoint), as: task)
         }
     }
 
-    private static func read(_ fields: ModelFields) throws -> any Architecture {
+    private static func read(_ fields: ModelFields, as task: SequenceTask?) throws -> any Architecture {
         let type: (any Architecture.Type)?
         let name: String
+        var fields = fields
+        fields.task = task
         switch fields.source {
-        case .json(let json): (type, name) = try find(json)
+        case .json(let json):
+            (type, name) = try find(json, hasTask: task != nil)
+            if let names = type?.names { fields.task = try Self.task(json, names, asked: task) }
         case .gguf(let metadata):
             let key = "general.architecture"
             guard let value = metadata.metadata[key] else {
                 throw ModelError.unknownArchitecture(file: fields.file, name: "(no \(key))")
             }
             guard let text = value.stringValue else { throw metadata.bad(key, "a string", "something else") }
-            let found = all.first { $0.names.gguf == text && $0.reads(metadata) } ?? named(gguf: text)
+            let found =
+                all.first { $0.names.gguf == text && !$0.names.isEncoder && $0.reads(metadata) }
+                ?? named(gguf: text)
             (type, name) = (found, text.beginning(GGUFFields.shownLimit))
         }
         guard let type else { throw ModelError.unknownArchitecture(file: fields.file, name: name) }
+        if fields.task != nil, type.names.classifierName == nil {
+            let found = "'\(type.names.modelType)', of which transformers has no class with a head for sequences"
+            throw ModelError.unsupportedConfiguration(
+                file: fields.file, key: "model_type", found: found, supported: "models that have one")
+        }
         return try type.init(fields)
+    }
+
+    /// What the head for sequences is asked for: what is asked of a base, or what the files of a model with one say. Throws
+    /// `ModelError.unknownArchitecture` for an encoder with neither, which is not known without a head.
+    private static func task(
+        _ fields: JSONConfigurationFields, _ names: ArchitectureNames, asked: SequenceTask?
+    ) throws(ModelError) -> SequenceTask? {
+        if let asked { return asked }
+        let first = fields.member("architectures")?.arrayValue?.first?.stringValue
+        if first != nil, first == names.classifierName { return try SequenceTask(fields) }
+        if names.isEncoder { throw .unknownArchitecture(file: fields.file, name: names.modelType) }
+        return nil
     }
 
     /// The architecture that `model_type` and the first of `architectures` name, and the name that decided. Throws
     /// `ModelError.disagreeingArchitecture` where one of the two is known and the other is not its own.
     private static func find(
-        _ fields: JSONConfigurationFields
+        _ fields: JSONConfigurationFields, hasTask: Bool
     ) throws(ModelError) -> (type: (any Architecture.Type)?, name: String) {
         let first = fields.member("architectures")?.arrayValue?.compactMap(\.stringValue).first
-        let ofClass = all.first { $0.names.className == first }
+        let ofClass = all.first { $0.names.className == first || first != nil && $0.names.classifierName == first }
         guard let name = try fields.string("model_type") else { return (ofClass, first ?? "(no model_type)") }
         let type = all.first { $0.names.modelType == name }
+        // Any other head of the same model makes way for the one that is asked for.
+        if type != nil, ofClass == nil, hasTask || type?.names.isEncoder ?? false { return (type, name) }
         if let first, type != nil || ofClass != nil, type != ofClass {
             throw .disagreeingArchitecture(file: fields.file, modelType: name, className: first)
         }

@@ -160,15 +160,19 @@ extension ModelCheckpoint {
     /// throws.
     package func fingerprint() throws -> BaseFingerprint {
         try fingerprintOnce {
+            // A head that was asked for does not change what the base is.
+            if isAskedForHead { return try ModelCheckpoint.open(checkpoint).fingerprint() }
             // What is packed is unpacked in the order of the file.
             let isPacked = checkpoint.mappings.contains(where: \.isPacked)
+            let isGGUF = checkpoint.layout == .gguf
             let team = ThreadTeam(isPacked ? 1 : ThreadTeam.available)
             let entries = try team.map((tensorNames.count + 1) / 2, grain: Self.pairsOfAPart) { pair in
                 let names = tensorNames[2 * pair..<min(tensorNames.count, 2 * pair + 2)]
                 let records = names.map { record(of: $0)! }
                 return zip(zip(names, records), try sampleHashes(of: records)).map { tensor, hash in
                     BaseFingerprint.Entry(
-                        name: tensor.0, shape: tensor.1.shape, encoding: tensor.1.encoding.description, hash: hash)
+                        name: isGGUF ? tensor.0 : tensor.1.name, shape: tensor.1.shape,
+                        encoding: tensor.1.encoding.description, hash: hash)
                 }
             }.flatMap { $0 }
             for mapping in checkpoint.mappings { mapping.giveBackPages() }

@@ -50,6 +50,8 @@ package final class ModelCheckpoint: Sendable {
     /// Tensors of the checkpoint, by its own names, that are no part of the known architecture; nothing computes with
     /// them.
     package let unknownTensors: [String]
+    /// Whether it was opened as a model with a head for sequences.
+    let isAskedForHead: Bool
     /// The model's tensors.
     private let records: NameTable<TensorRecord>
     /// All others, by the checkpoint's own names.
@@ -60,15 +62,18 @@ package final class ModelCheckpoint: Sendable {
     ///
     /// Throws what that throws, what reading an output head does, and `ModelError` for a checkpoint of a known
     /// architecture that is damaged: `badConfiguration`, `missingTensor`, `wrongShape`.
-    package static func open(_ path: String) throws -> ModelCheckpoint {
-        try open(Checkpoint.open(path))
+    ///
+    /// - Parameter task: what a head for sequences is asked for; a model that has none gets one then, in the place of
+    ///   another head, and its tensors go by the names that they have beside it.
+    package static func open(_ path: String, as task: SequenceTask? = nil) throws -> ModelCheckpoint {
+        try open(Checkpoint.open(path), as: task)
     }
 
     /// The model of a checkpoint that is open; throws as the variant for a path.
-    package static func open(_ checkpoint: Checkpoint) throws -> ModelCheckpoint {
+    package static func open(_ checkpoint: Checkpoint, as task: SequenceTask? = nil) throws -> ModelCheckpoint {
         do {
-            let architecture = try ArchitectureTable.read(checkpoint)
-            let model = ModelCheckpoint(checkpoint, architecture)
+            let architecture = try ArchitectureTable.read(checkpoint, as: task)
+            let model = ModelCheckpoint(checkpoint, architecture, isAskedForHead: task != nil)
             try model.validate(architecture)
             return model
         } catch let other as OtherNames {
@@ -92,7 +97,8 @@ package final class ModelCheckpoint: Sendable {
     }
 
     /// A checkpoint of a known architecture, before its tensors are checked.
-    private init(_ checkpoint: Checkpoint, _ architecture: any Architecture) {
+    private init(_ checkpoint: Checkpoint, _ architecture: any Architecture, isAskedForHead: Bool) {
+        self.isAskedForHead = isAskedForHead
         // A configuration of more layers than there are tensors lacks some: one of those that are listed then.
         let tensors = ModelTensors(architecture.specifications(limit: checkpoint.tensors.count + 1))
         let isGGUF = checkpoint.layout == .gguf
@@ -101,7 +107,8 @@ package final class ModelCheckpoint: Sendable {
         var records: NameTable<TensorRecord> = [:]
         var others: NameTable<TensorRecord> = [:]
         for tensor in checkpoint.tensors {
-            let found = isGGUF ? tensors[gguf: tensor.name] : tensors[tensor.name]
+            let found =
+                isGGUF ? tensors[gguf: tensor.name] : tensors[architecture.ownName(of: tensor.name, among: tensors)]
             // A head that is tied all the same is the embedding, and no tensor of its own.
             if let found, found.tiedTo == nil {
                 names.append(found.name)
@@ -129,6 +136,7 @@ package final class ModelCheckpoint: Sendable {
     private init(
         _ checkpoint: Checkpoint, _ tensors: GenericTensors, _ problem: ModelError, text: Result<TextPart?, ModelError>
     ) {
+        isAskedForHead = false
         self.checkpoint = checkpoint
         self.text = text
         graph = .failure(problem)
@@ -250,6 +258,8 @@ package final class ModelCheckpoint: Sendable {
         for tensor in specifications.all where tensor.tiedTo == nil {
             let ownName = isGGUF ? tensor.ggufName ?? tensor.name : tensor.name
             guard let record = records[tensor.name] else {
+                // A head is made where there is none.
+                if tensor.isOfHead { continue }
                 // A model without one of its layers' tensors is damaged; without all of them, it goes by other names;
                 // without an embedding or head, it is a part of one.
                 let problem = ModelError.missingTensor(file: checkpoint.path, tensor: ownName, shape: tensor.shape)

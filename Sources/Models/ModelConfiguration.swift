@@ -31,13 +31,19 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// Whether the output head is the embedding matrix.
     package let tiedEmbeddings: Bool
     /// Whether projections of attention have biases; which ones is the architecture's.
-    package let hasAttentionBias: Bool
+    package internal(set) var hasAttentionBias: Bool
     /// Whether the MLP projections have biases.
-    package let hasMLPBias: Bool
+    package internal(set) var hasMLPBias: Bool
     /// The token that begins a sequence, where there is one.
     package let bosTokenID: Int?
     /// The tokens that end a sequence.
     package let eosTokenIDs: [Int]
+    /// The token that fills up a batch's shorter sequences, where one is named.
+    package let padTokenID: Int?
+    /// What the head for sequences is asked for; nil for a model without one.
+    package let task: SequenceTask?
+    /// The deviation of new weights.
+    package let initializerRange: Double
 
     /// Width of all query heads together.
     package var querySize: Int { headCount * headSize }
@@ -131,6 +137,9 @@ package struct ModelConfiguration: Sendable, Equatable {
         hasMLPBias = biases.mlp
         bosTokenID = try fields.bosTokenID(assumed: assumed.bosTokenID)
         eosTokenIDs = try fields.eosTokenIDs(assumed: assumed.eosTokenID, vocabularySize: vocabularySize)
+        padTokenID = fields.padTokenID
+        task = fields.task
+        initializerRange = fields.initializerRange
         guard headCount % keyValueHeadCount == 0 else {
             throw fields.bad(
                 .keyValueHeadCount, "a divisor of the \(headCount) query heads", "\(keyValueHeadCount)")
@@ -161,13 +170,15 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// Writes what all decoders have, in the order of llama.cpp's converter; tying and the elements' type belong to the
     /// checkpoint that is written, and `rope_scaling` to the writer of `config.json`.
     func write(_ names: ArchitectureNames, to fields: inout WrittenFields) {
-        fields.setJSON("architectures", .array([.string(names.className)]))
+        let name = task.flatMap { _ in names.classifierName } ?? names.className
+        fields.setJSON("architectures", .array([.string(name)]))
         fields.setJSON("model_type", .string(names.modelType))
         fields.setJSON("attention_dropout", .number("0.0"))
         fields.setJSON("bos_token_id", bosTokenID.map { .integer($0) } ?? .null)
         fields.setJSON("eos_token_id", endTokens ?? .null)
+        if let padTokenID { fields.setJSON("pad_token_id", .integer(padTokenID)) }
         fields.setJSON("hidden_act", .string("silu"))
-        fields.setJSON("initializer_range", .number("0.02"))
+        fields.setJSON("initializer_range", .real(initializerRange))
         fields.setJSON("use_cache", .bool(true))
         fields.setJSON("vocab_size", .integer(vocabularySize))
         fields.set(.layerCount, layerCount)

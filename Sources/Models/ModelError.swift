@@ -84,10 +84,11 @@ package enum ModelError: WordedError, Equatable {
             "\(file): the text has the token \(token), but the model's embedding has \(rows) rows, for tokens below "
                 + "\(rows); the tokenizer is not this model's, or the embedding was not resized for its added tokens"
         case .tooManyTokens(let file, let tokens, let limit):
-            "\(file): the text has \(tokens) tokens, but the model has positions for \(limit); limit it with \(.maxLength)"
+            "\(file): the text has \(tokens) tokens, but the model has positions for \(limit); limit texts with "
+                + "\(.maxLength)"
         case .missingHead(let file, let tensor):
-            "\(file): the head has no tensor '\(tensor)', and no adapter brings one; make an adapter that trains the whole "
-                + "head with \(.modulesToSave)"
+            "\(file): the head has no tensor '\(tensor)', and no adapter brings one; make an adapter that trains the "
+                + "whole head with \(.modulesToSave)"
         case .noPaddingToken(let file):
             "\(file): 'pad_token_id' is missing, without which the last token of a text is not known in a batch of several; "
                 + "set it in the model's configuration, or set \(.batchSize) to 1"

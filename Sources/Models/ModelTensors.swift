@@ -65,6 +65,33 @@ package struct ModelTensors: Sendable {
     /// and embedding.
     package var wholeModules: [TensorSpecification] { [outputHead, embedding].compactMap { $0 } }
 
+    /// The tensors of the head for whole sequences.
+    package var head: [TensorSpecification] { all.filter(\.isOfHead) }
+
+    /// The tensors that can be trained whole: those of the head for sequences, the output head's and the embedding's.
+    package var wholeTensors: [TensorSpecification] { head + wholeModules }
+
+    /// The tensors of the module to be trained whole that `name` means: of the head for sequences those of all layers in
+    /// the module. Throws `ModelError.notTrainableWhole`.
+    package func wholeTensors(named name: String) throws(ModelError) -> [TensorSpecification] {
+        let found = all.filter { ("." + $0.module + ".").contains("." + name + ".") }
+        if !found.isEmpty, found.allSatisfy(\.isOfHead) { return found }
+        return [try wholeModule(named: name)]
+    }
+
+    /// The names by which the head's parts are trained whole, such as `classifier`.
+    package var headNames: [String] {
+        var names: [String] = []
+        for tensor in head {
+            let parts = tensor.module.split(separator: ".").map(String.init)
+            let name = parts.first { name in
+                all.allSatisfy { $0.isOfHead || !("." + $0.module + ".").contains("." + name + ".") }
+            }
+            if let name, !names.contains(name) { names.append(name) }
+        }
+        return names
+    }
+
     /// The weight of the module to be trained whole that `name` means, its path or the end of it. Throws
     /// `ModelError.notTrainableWhole`.
     package func wholeModule(named name: String) throws(ModelError) -> TensorSpecification {
@@ -73,7 +100,7 @@ package struct ModelTensors: Sendable {
                 $0.module.hasSameBytes(as: name) || $0.moduleName.hasSameBytes(as: name)
             })
         else {
-            throw .notTrainableWhole(module: name, trainable: wholeModules.map(\.moduleName))
+            throw .notTrainableWhole(module: name, trainable: headNames + wholeModules.map(\.moduleName))
         }
         return module
     }

@@ -17,7 +17,7 @@ package struct ModulePart: Sendable {
     static let layerPrefix = "model.layers."
 
     /// Hugging Face's path of the module in a layer, such as `model.layers.3.self_attn.q_proj`.
-    func path(layer: Int) -> String { Self.layerPrefix + "\(layer)." + path }
+    func path(layer: Int, behind prefix: String = layerPrefix) -> String { prefix + "\(layer)." + path }
 
     /// GGUF's name of the module in a layer, such as `blk.3.attn_q`.
     func gguf(layer: Int) -> String { Self.ggufLayerPrefix + "\(layer)." + gguf }
@@ -40,6 +40,8 @@ extension ModulePart {
     static let finalNorm = ModulePart("model.norm", gguf: "output_norm")
     /// The output head.
     static let outputHead = ModulePart("lm_head", gguf: "output")
+    /// The head for sequences of a decoder.
+    static let score = ModulePart("score", gguf: "cls.output")
     /// The norm before attention.
     static let inputNorm = ModulePart("input_layernorm", gguf: "attn_norm")
     /// Attention's projections.

@@ -14,6 +14,8 @@ package enum TensorRole: String, Sendable {
     case experts
     /// The weight of a linear module as another program quantized it, in blocks of integers; no adapter wraps it.
     case quantized
+    /// The weight of a layer of a head for whole sequences, outside the layers; can be trained whole.
+    case classifier
     /// What no architecture speaks of: a convolution, a table, a buffer.
     case other
 }
@@ -43,6 +45,8 @@ package struct TensorSpecification: Sendable, Equatable {
     /// Whether it is the weight of a mixture's expert or router, which files hold as a linear module's and a model in memory
     /// packed with others, or as a parameter of the router's.
     package var isOfMixture = false
+    /// Whether it is of a head for whole sequences, which is trained whole, and which a checkpoint need not have.
+    package var isOfHead = false
     /// The order of its columns in GGUF files, and what they hold for its values.
     package var ggufColumns = RowOrder.asInHuggingFace
     package var ggufValues = GGUFValueForm.same
@@ -92,6 +96,10 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
     var isInLayers: @Sendable (Model, Int) -> Bool = { _, _ in true }
     /// Whether it is of a mixture of experts, for `TensorSpecification.isOfMixture`.
     var isOfMixture = false
+    /// Whether it is of a head, for `TensorSpecification.isOfHead`.
+    var isOfHead = false
+    /// Whether a model has it at all.
+    var isPresent: @Sendable (Model) -> Bool = { _ in true }
 
     init(
         _ part: ModulePart, _ role: TensorRole, isInLayer: Bool = true,
@@ -131,7 +139,7 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
     }
 
     private func specifications(_ model: Model, layer: Int?, _ part: ModulePart) -> [TensorSpecification] {
-        let module = layer.map { part.path(layer: $0) } ?? part.path
+        let module = layer.map { part.path(layer: $0, behind: Model.layerPrefix) } ?? part.path
         let gguf = layer.map { part.gguf(layer: $0) } ?? part.gguf
         let shape = shape(model)
         func tensor(_ kind: ModulePart.Kind, _ shape: [Int], _ role: TensorRole) -> TensorSpecification {
@@ -143,6 +151,7 @@ package struct ModuleTemplate<Model: Architecture>: Sendable {
             if kind == .weight { tensor.ggufColumns = ggufColumns(model) }
             tensor.ggufValues = ggufValues
             tensor.isOfMixture = isOfMixture
+            tensor.isOfHead = isOfHead
             return tensor
         }
         return [tensor(.weight, shape, role)] + (hasBias(model) ? [tensor(.bias, [shape[0]], .bias)] : [])

@@ -86,7 +86,7 @@ extension ModelCheckpoint {
     /// Why a tensor that is none of the model's must not be passed over; nil where it may.
     private func causeUnread(_ name: String, _ architecture: any Architecture) -> UnreadCause? {
         let isGGUF = checkpoint.layout == .gguf
-        let prefix = isGGUF ? ModulePart.ggufLayerPrefix : ModulePart.layerPrefix
+        let prefix = isGGUF ? ModulePart.ggufLayerPrefix : architecture.layerPrefix(in: name)
         guard name.hasPrefix(prefix), !Self.derivedEnds.contains(where: { name.hasSuffix($0) }) else { return nil }
         let rest = name.dropFirst(prefix.count)
         guard let dot = rest.firstIndex(of: "."), let layer = Int(rest[..<dot]), layer >= 0 else { return nil }
@@ -104,6 +104,13 @@ extension ModelCheckpoint {
 }
 
 extension Architecture {
+    /// What stands before the layer's number in a name of a file, which may be a bare model's.
+    fileprivate func layerPrefix(in name: String) -> String {
+        let whole = Self.layerPrefix
+        return name.hasPrefix(whole) || !whole.hasPrefix(Self.basePrefix)
+            ? whole : String(whole.dropFirst(Self.basePrefix.count))
+    }
+
     /// Whether layers of this architecture have a module whose weight is called `name` inside them.
     fileprivate static func hasPart(_ name: String, inGGUF isGGUF: Bool) -> Bool {
         modules.contains {

@@ -53,8 +53,34 @@ package struct WeightLoader {
         return RMSNorm(weight: weight, epsilon: configuration.rmsNormEpsilon)
     }
 
+    /// The LayerNorm of a module, with a bias where there is one.
+    func layerNorm(_ module: String) throws -> LayerNorm {
+        let bias = CheckpointNames.bias(of: module)
+        return LayerNorm(
+            weight: try vector(CheckpointNames.weight(of: module)),
+            bias: checkpoint.contains(name(of: bias)) ? try vector(bias) : nil, epsilon: configuration.rmsNormEpsilon)
+    }
+
+    /// A tensor of a head, in F32 and not trained; nil where the checkpoint has none.
+    func headTensor(_ own: String) throws -> TrainableWeight? {
+        guard checkpoint.contains(name(of: own)) else { return nil }
+        let weight = TrainableWeight(try floats(own), context)
+        weight.collectsGradient = false
+        return weight
+    }
+
+    /// A whole tensor in F32, in its own shape.
+    func floats(_ own: String) throws -> Tensor {
+        let name = name(of: own)
+        let tensor = context.tensor(checkpoint.shape(of: name) ?? [0], .f32)
+        try checkpoint.readFloats(name, into: UnsafeMutableBufferPointer(start: tensor.floats, count: tensor.count))
+        return tensor
+    }
+
     /// The weights of a layer.
-    func layer(_ index: Int) -> LayerWeights { LayerWeights(loader: self, index: index) }
+    func layer(_ index: Int, behind prefix: String = ModulePart.layerPrefix) -> LayerWeights {
+        LayerWeights(loader: self, index: index, prefix: prefix)
+    }
 
     /// The matrix where it lies in the checkpoint; nil where it cannot be used from there, or is to be copied.
     private func mapped(_ name: String) -> (any FrozenMatrix)? {
@@ -92,18 +118,31 @@ struct LayerWeights {
     let loader: WeightLoader
     /// The layer, from 0.
     let index: Int
+    /// What stands before its number.
+    let prefix: String
 
     /// A norm of the layer.
     func norm(_ part: ModulePart, addsOne: Bool = false) throws -> RMSNorm {
-        try loader.norm(part.path(layer: index), addsOne: addsOne)
+        try loader.norm(path(part), addsOne: addsOne)
+    }
+
+    /// The path of a module of the layer.
+    func path(_ part: ModulePart) -> String { part.path(layer: index, behind: prefix) }
+
+    /// A LayerNorm of the layer.
+    func layerNorm(_ part: ModulePart) throws -> LayerNorm { try loader.layerNorm(path(part)) }
+
+    /// Dropout of the layer, at the place of transformers' module `name` in it.
+    func dropout(_ rate: Double, _ name: String) -> HiddenDropout? {
+        rate > 0 ? HiddenDropout(rate: Float(rate), place: prefix + "\(index)." + name) : nil
     }
 
     /// A vector of the layer that is no module's, by its name inside the layer.
-    func vector(_ name: String) throws -> Tensor { try loader.vector(ModulePart.layerPrefix + "\(index).\(name)") }
+    func vector(_ name: String) throws -> Tensor { try loader.vector(prefix + "\(index).\(name)") }
 
     /// The place of a projection of the layer, with the frozen one in it.
     func projection(_ part: ModulePart) throws -> ProjectionSlot {
-        let path = part.path(layer: index)
+        let path = path(part)
         return ProjectionSlot(PlainProjection(path: loader.name(of: path), frozen: try loader.linear(path)))
     }
 }

@@ -1,6 +1,7 @@
 import Adapters
 import Models
 import TensorCore
+import TensorCore
 
 /// What injection asks of a base of any architecture.
 extension ModelCheckpoint {
@@ -10,6 +11,27 @@ extension ModelCheckpoint {
         if architecture != nil { return "CAUSAL_LM" }
         let name = checkpoint.configuration?["architectures"]?.arrayValue?.first?.stringValue ?? ""
         return name.hasSuffix("ForCausalLM") || name.hasSuffix("LMHeadModel") ? "CAUSAL_LM" : nil
+    }
+
+    /// The parts of the head for sequences that are trained where nothing is said of them: all but those between the
+    /// pooler and the last layer that the base has.
+    var trainedHeads: [String] {
+        specifications.headNames.filter { name in
+            let own = (try? specifications.wholeTensors(named: name)) ?? []
+            return name != "head" || own.contains { !contains($0.name) }
+        }
+    }
+
+    /// The values with which training of a whole tensor begins: the base's; or, of a head that the base has not, those that
+    /// transformers gives: normal for weights, 1 for norms, 0 for biases.
+    func initialValues(of tensor: TensorSpecification, _ stream: RandomStream) throws -> [Float] {
+        guard tensor.isOfHead else { return try initialWeight(of: tensor) }
+        if contains(tensor.name) { return try floats(tensor.name) }
+        let count = tensor.shape.reduce(1, *)
+        guard tensor.role == .classifier else { return [Float](repeating: tensor.role == .norm ? 1 : 0, count: count) }
+        let deviation = architecture?.headDeviation(of: tensor) ?? 0
+        var own = stream.forked(tensor.name)
+        return (0..<count).map { _ in Float(own.nextNormal() * deviation) }
     }
 
     /// Throws `WorkflowError.unsupported` for a target by name that no linear module has and another tensor's module

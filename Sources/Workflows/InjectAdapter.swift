@@ -24,6 +24,9 @@ public struct InjectRequest: Sendable {
     public var excluded: String?
     /// Layers that are trained whole beside the adapter: `lm_head`, `embed_tokens`.
     public var modulesToSave: [String] = []
+    /// What a head for whole sequences, trained with the adapter, is asked for; nil for a language model, and for a base
+    /// that has such a head already.
+    package var task: SequenceTask?
     /// Layers to which the targets are restricted.
     public var layers: [Int]?
     /// A selection file of `rank-modules`.
@@ -66,7 +69,8 @@ package func injectAdapter(_ request: InjectRequest) throws -> InjectReport {
 }
 
 func injectAdapter(_ request: InjectRequest, to output: OutputTarget) throws -> InjectReport {
-    let base = try ModelCheckpoint.open(request.basePath)
+    let base = try ModelCheckpoint.open(request.basePath, as: request.task)
+    if request.task != nil, let problem = base.graphProblem { throw problem }
     try checkOutput(output.path, keeps: [request.basePath] + request.inputPaths)
     let made = try makeAdapter(request, base)
     try made.directory.write(to: output, rechecking: base.checkpoint.mappings)
@@ -108,19 +112,23 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
         try request.targets.map { argument throws(AdapterError) in try TargetSpecification(argument: argument) }
         ?? .names(DefaultTargets.names(for: kind, preset: request.preset, in: base))
     let settings = try request.options.settings(for: kind, request.preset, targets: targets)
-    let whole = try request.modulesToSave.map { name throws(ModelError) in
-        try base.specifications.wholeModule(named: name)
-    }
+    let task = base.architecture?.configuration.task
+    let saved = request.modulesToSave.isEmpty && task != nil ? base.trainedHeads : request.modulesToSave
+    let whole = try saved.flatMap { name in try base.specifications.wholeTensors(named: name) }
     if let twice = whole.indices.first(where: { whole[..<$0].contains(whole[$0]) }) {
         throw WorkflowError.badValue(
             .modulesToSave, expected: "names, each once", found: "\(whole[twice].moduleName) twice")
+    }
+    let wholeNames = saved.map { name in
+        base.specifications.headNames.contains(name)
+            ? name : whole.first { $0.module.hasSuffix(name) }?.moduleName ?? name
     }
     var configuration = try AdapterConfiguration(
         settings, isGated: isGated, targets: targets,
         excluded: try request.excluded.map { argument throws(AdapterError) in
             try TargetSpecification(argument: argument)
-        }, modulesToSave: whole.map(\.moduleName), layersToTransform: request.layers)
-    configuration.taskType = base.taskType
+        }, modulesToSave: wholeNames, layersToTransform: request.layers)
+    configuration.taskType = task != nil ? "SEQ_CLS" : base.taskType
     configuration.baseModelPath = request.basePath
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     try base.refuseOtherModules(targets)
@@ -151,14 +159,14 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     let tensors = try configuration.initialTensors(match.modules, stream, weights: base.weights(of:))
     let wholeTensors = try whole.map { module in
         AdapterTensor(
-            name: PEFTNames.key(module.module, PEFTNames.weight), shape: module.shape,
-            values: try base.initialWeight(of: module))
+            name: PEFTNames.prefix + module.name, shape: module.shape,
+            values: try base.initialValues(of: module, stream))
     }
     let thresholds = isGated ? match.modules.map { ($0.path, Float(0)) } : []
     let directory = try AdapterDirectory(
         configuration: configuration, modules: match.modules.map(\.path), tensors: tensors + wholeTensors,
         thresholds: NameTable(uniqueKeysWithValues: thresholds),
-        origin: AdapterOrigin(base: try base.fingerprint()))
+        origin: AdapterOrigin(base: try base.fingerprint(), task: task))
     var made = MadeAdapter(directory, match, base)
     made.report.notes = [base.expertsLeftOut(by: targets)].compactMap { $0 }
     return made

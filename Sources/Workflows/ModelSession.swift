@@ -71,6 +71,9 @@ package final class ModelSession {
         self.basePath = basePath
         checkpoint = try ModelCheckpoint.open(basePath)
         try checkpoint.checkRuns()
+        if try checkpoint.configuration.task != nil {
+            throw WorkflowError.unsupported("\(basePath): the model has a head for sequences and gives no text")
+        }
         // It limits the threads, those that read the adapter too.
         context = try compute.makeContext()
         generation = try GenerationDefaults(beside: checkpoint.checkpoint)

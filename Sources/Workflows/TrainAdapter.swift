@@ -349,7 +349,9 @@ private func tuned(
     return try AdapterDirectory(
         configuration: adapter.configuration, modules: directory.modules, tensors: adapter.tensors,
         thresholds: adapter.thresholds, statistics: adapter.configuration.isGated ? statistics : nil,
-        origin: AdapterOrigin(base: directory.base, training: .object(training), history: directory.history))
+        origin: AdapterOrigin(
+            base: directory.base, training: .object(training), history: directory.history,
+            task: directory.origin.task))
 }
 
 extension TrainRequest {

@@ -228,7 +228,7 @@ final class RunDirectory {
         let current = try AdapterDirectory(
             configuration: directory.configuration, modules: directory.modules, tensors: adapter.tensors,
             thresholds: adapter.thresholds,
-            origin: AdapterOrigin(base: directory.base, history: directory.history))
+            origin: AdapterOrigin(base: directory.base, history: directory.history, task: directory.origin.task))
         let output = try AtomicDirectory(OutputTarget(target, replacing: true))
         try current.write(into: output)
         try SafetensorsWriter.write(
@@ -259,7 +259,7 @@ final class RunDirectory {
             thresholds: adapter.thresholds,
             origin: AdapterOrigin(
                 base: directory.base,
-                training: .object(best.record), history: directory.history))
+                training: .object(best.record), history: directory.history, task: directory.origin.task))
         try current.write(to: OutputTarget(target, replacing: true))
         return target
     }

@@ -75,7 +75,8 @@ import Testing
                     x.pointer, input.rawValue, &norm, out.pointer, element.rawValue, mean.floatPointer,
                     inverse.floatPointer, 3, width)
                 let expected = layerNorm(x.values.map(Double.init), weight.values, hasBias ? bias.values : nil)
-                #expect(agree(out.values, expected, tolerance: element.rounding * 1.01 + 2e-6, floor: 1e-1))
+                // The mean is rounded to F32, by which x - mean is off, a multiple of that where the row varies little.
+                #expect(agree(out.values, expected, tolerance: element.rounding * 1.01 + 1e-5, floor: 1e-1))
             }
         }
     }

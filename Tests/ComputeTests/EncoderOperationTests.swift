@@ -29,7 +29,9 @@ import Testing
         }
     }
 
-    @Test(arguments: HiddenActivation.allCases) func activationsPassGradientBack(activation: HiddenActivation) {
+    /// All but relu, whose kink differences step over; its slope is held in the kernels' tests.
+    @Test(arguments: HiddenActivation.allCases.filter { $0 != .relu })
+    func activationsPassGradientBack(activation: HiddenActivation) {
         expectSmall(GradientCheck { $0.activated($1[0], activation) }.errors(inputs: [[5, 7]], seed: 3))
         let gated = GradientCheck { tape, inputs in
             let parts = inputs[0].split([7, 7])

@@ -138,7 +138,9 @@ private final class GoldenRun {
 
         let batch = try golden.tensors("batch.safetensors")
         let ids = try batch.integers("input_ids")
-        let labels = try batch.integers("labels")
+        let task = model.configuration.task
+        let labels = task?.isRegression ?? false ? [] : try batch.integers("labels")
+        let numbers = task?.isRegression ?? false ? try batch.floats(of: batch.requiredRecord("labels")) : []
         let maskValues = try batch.integers("attention_mask")
         let shape = try batch.requiredRecord("input_ids").shape
         let pictures = try batch.record("pixel_values").map { try batch.floats(of: $0) } ?? []
@@ -147,9 +149,16 @@ private final class GoldenRun {
             let examples = (0..<shape[1]).map { row in
                 let real = (0..<shape[2]).map { (step * shape[1] + row) * shape[2] + $0 }
                     .filter { maskValues[$0] == 1 }
+                let tokens = real.map { Int32(ids[$0]) }
+                if let task {
+                    let place = step * shape[1] + row
+                    return Example(
+                        tokens: tokens,
+                        label: task.isRegression ? .value(numbers[place]) : .index(Int32(labels[place])))
+                }
                 let scored = real.enumerated().map { $0.offset > 0 && labels[$0.element] >= 0 }
                 expected += zip(real, scored).filter(\.1).map { Int32(labels[$0.0]) }
-                var example = Example(tokens: real.map { Int32(ids[$0]) }, scored: scored)
+                var example = Example(tokens: tokens, scored: scored)
                 if !pictures.isEmpty {
                     let count = pictures.count / (shape[0] * shape[1])
                     let start = (step * shape[1] + row) * count
@@ -157,8 +166,9 @@ private final class GoldenRun {
                 }
                 return example
             }
-            // A picture's token may stand where another is expected.
             let packed = Batch.packing(examples)
+            if task != nil { return packed }
+            // A picture's token may stand where another is expected.
             return Batch(
                 tokens: packed.tokens, layout: packed.layout,
                 labels: Labels(rows: packed.labels.rows, .ids(expected)), images: packed.images)
@@ -179,8 +189,12 @@ private final class GoldenRun {
             beta2: try number("beta2"), epsilon: try number("eps"),
             update: try #require(ThresholdUpdate(rawValue: hyper["tau_update"]?.stringValue ?? "")))
         lambda = training.thresholds.lambda
+        let objective: any Objective =
+            task.map { task -> any Objective in task.isRegression ? SequenceValues() : SequenceClasses() }
+            ?? NextToken()
         loop = try TrainingLoop(
-            model, adapter, examples: [Example(tokens: [1, 2], scored: [false, true])], source: golden.name, training)
+            model, adapter, examples: [Example(tokens: [1, 2], scored: [false, true])], source: golden.name, training,
+            objective: objective)
     }
 
     /// What the case calls a module or tensor of the base.
@@ -200,6 +214,11 @@ private final class GoldenRun {
         let tape = Tape(context, isRecording: false)
         var pass = Pass(tape)
         pass.images = try batch.images.values()
+        if model.classifier != nil {
+            let scores = try model.scores(batch.tokens, batch.layout, in: pass).value.toArray()
+            verdict.expectNear(scores, try reference.floats(of: record), 1e-5, "scores")
+            return
+        }
         let hidden = try model.forward(batch.tokens, batch.layout, in: pass)
         let logits = tape.logits(hidden, head: model.head!, rows: batch.tokens.indices.map(Int32.init)).toArray()
         verdict.expectNear(
@@ -295,10 +314,13 @@ final class TraceObserver: GateObserver {
         _ projection: GatedProjection, _ decision: GateDecision, updateNorms: Tensor, outputNorms: Tensor,
         inner: Tensor?
     ) {
+        // Rows that are no tokens pass the same gate.
+        guard decision.isCounted == nil else { return }
         traces[projection.path] = Trace(ratios: decision.ratios, isActive: decision.isActive)
     }
 
     func observe(_ projection: GatedProjection, mu: UnsafeBufferPointer<Float>) {
+        guard mu.count == traces[projection.path]?.ratios.count else { return }
         traces[projection.path]?.mu = Array(mu)
     }
 }

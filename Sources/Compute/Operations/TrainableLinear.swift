@@ -36,3 +36,31 @@ extension Tape {
         return y
     }
 }
+
+extension Tape {
+    /// y_ij = w_j x_ij for x [rows, width] F32 and w [width], in F32; w is trained where it collects gradients.
+    ///
+    /// Backward: dx_ij += w_j dy_ij, dw_j += sum_i x_ij dy_ij.
+    package func columnsScaled(_ x: Variable, by weight: TrainableWeight) -> Variable {
+        let (context, value) = (context, x.value)
+        precondition(value.dtype == .f32 && weight.value.count == value.columns)
+        let needsGradient = x.needsGradient || isRecording && weight.collectsGradient
+        let y = Variable(context.scaledColumns(value, by: weight.value), needsGradient: needsGradient)
+        guard needsGradient else { return y }
+        let (xSum, ySum) = (x.needsGradient ? x.gradientSum : nil, y.gradientSum)
+        record {
+            guard let dy = ySum.take() else { return }
+            if weight.collectsGradient { context.add(context.columnDots(value, dy), to: weight.gradient) }
+            xSum?.add(context, giving: context.scaledColumns(dy, by: weight.value))
+        }
+        return y
+    }
+}
+
+extension ComputeContext {
+    fileprivate func scaledColumns(_ x: Tensor, by factors: Tensor) -> Tensor {
+        let out = zeros(x.shape, .f32)
+        addScaledColumns(x, factors, to: out)
+        return out
+    }
+}

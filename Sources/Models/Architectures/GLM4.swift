@@ -4,7 +4,8 @@ import Compute
 /// GLM-4-0414: norms before and behind each sublayer, rotation of neighbours in the first half of each head, gate and up
 /// in one projection. `post_attention_layernorm` is the norm before the feed-forward network.
 package struct GLM4: Architecture {
-    package static let names = ArchitectureNames("glm4", class: "Glm4ForCausalLM", gguf: "glm4")
+    package static let names = ArchitectureNames(
+        "glm4", class: "Glm4ForCausalLM", classifier: "Glm4ForSequenceClassification", gguf: "glm4")
     package static let defaultTargets: [String]? = ["q_proj", "k_proj", "v_proj", "gate_up_proj", "down_proj"]
 
     private static let attentionOutputNorm = ModulePart("post_self_attn_layernorm", gguf: "post_attention_norm")

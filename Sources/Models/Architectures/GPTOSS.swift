@@ -5,7 +5,8 @@ import TensorCore
 /// gpt-oss (arXiv 2508.10925): every other layer slides, each head has a sink, experts with limits inside, a bias on every
 /// projection. Its files hold the experts packed, [experts, inputSize, outputSize]. Adapters wrap its attention.
 package struct GPTOSS: Architecture {
-    package static let names = ArchitectureNames("gpt_oss", class: "GptOssForCausalLM", gguf: "gpt-oss")
+    package static let names = ArchitectureNames(
+        "gpt_oss", class: "GptOssForCausalLM", classifier: "GptOssForSequenceClassification", gguf: "gpt-oss")
     package static let defaultTargets: [String]? = ["q_proj", "k_proj", "v_proj"]
 
     private static let router = ModulePart("mlp.router", gguf: "ffn_gate_inp")

@@ -4,7 +4,8 @@ import Compute
 /// Gemma 2 (arXiv 2408.00118): norms before and behind each sublayer that multiply by 1 + w, embeddings times the root of
 /// their width, capped scores and logits; every other layer slides.
 package struct Gemma2: Architecture {
-    package static let names = ArchitectureNames("gemma2", class: "Gemma2ForCausalLM", gguf: "gemma2")
+    package static let names = ArchitectureNames(
+        "gemma2", class: "Gemma2ForCausalLM", classifier: "Gemma2ForSequenceClassification", gguf: "gemma2")
 
     package static var modules: [ModuleTemplate<Gemma2>] {
         // llama.cpp knows no head of Gemma 2's but the embedding.

@@ -4,7 +4,8 @@ import Compute
 /// Gemma 3's language model (arXiv 2503.19786): Gemma 2's graph without caps, with norms of each head of queries and keys,
 /// and of six layers five that slide, which turn by a base of their own.
 package struct Gemma3: Architecture {
-    package static let names = ArchitectureNames("gemma3_text", class: "Gemma3ForCausalLM", gguf: "gemma3")
+    package static let names = ArchitectureNames(
+        "gemma3_text", class: "Gemma3ForCausalLM", classifier: "Gemma3TextForSequenceClassification", gguf: "gemma3")
 
     package static var modules: [ModuleTemplate<Gemma3>] {
         gemmaModules([.headNorm(.queryNorm), .headNorm(.keyNorm)])

@@ -4,7 +4,8 @@ import Compute
 /// Llama (Touvron et al., arXiv 2302.13971; grouped-query attention as in Llama 2 and 3): norms before attention and
 /// feed-forward network, rotary position embedding over whole heads.
 package struct Llama: Architecture {
-    package static let names = ArchitectureNames("llama", class: "LlamaForCausalLM", gguf: "llama")
+    package static let names = ArchitectureNames(
+        "llama", class: "LlamaForCausalLM", classifier: "LlamaForSequenceClassification", gguf: "llama")
 
     package static var modules: [ModuleTemplate<Llama>] {
         decoderModules { .rotaryPairs(headSize: $0.configuration.headSize) }

@@ -4,7 +4,9 @@ import Glibc
 
 /// Ministral 3's language model: Mistral's graph with queries that grow with the logarithm of their position, and yarn.
 package struct Ministral3: Architecture {
-    package static let names = ArchitectureNames("ministral3", class: "Ministral3ForCausalLM", gguf: "mistral3")
+    package static let names = ArchitectureNames(
+        "ministral3", class: "Ministral3ForCausalLM", classifier: "Ministral3ForSequenceClassification",
+        gguf: "mistral3")
 
     package static var modules: [ModuleTemplate<Ministral3>] {
         decoderModules { .rotaryPairs(headSize: $0.configuration.headSize) }

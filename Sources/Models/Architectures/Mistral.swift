@@ -4,7 +4,8 @@ import Compute
 /// Mistral (Jiang et al., arXiv 2310.06825): Llama's graph without biases, with a sliding window in every layer or in
 /// none. GGUF files call it `llama`; those of llama.cpp do not tell of the window, and are read as Llama without one.
 package struct Mistral: Architecture {
-    package static let names = ArchitectureNames("mistral", class: "MistralForCausalLM", gguf: "llama")
+    package static let names = ArchitectureNames(
+        "mistral", class: "MistralForCausalLM", classifier: "MistralForSequenceClassification", gguf: "llama")
 
     package static var modules: [ModuleTemplate<Mistral>] {
         decoderModules { .rotaryPairs(headSize: $0.configuration.headSize) }

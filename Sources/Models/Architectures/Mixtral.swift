@@ -4,7 +4,8 @@ import Compute
 /// Mixtral (Jiang et al., arXiv 2401.04088): Llama's attention, and experts of which a token goes to two. An adapter wraps
 /// experts and routers where it names them.
 package struct Mixtral: Architecture {
-    package static let names = ArchitectureNames("mixtral", class: "MixtralForCausalLM", gguf: "llama")
+    package static let names = ArchitectureNames(
+        "mixtral", class: "MixtralForCausalLM", classifier: "MixtralForSequenceClassification", gguf: "llama")
     package static let defaultTargets: [String]? = ["q_proj", "k_proj", "v_proj"]
 
     private static let router = ModulePart("block_sparse_moe.gate", gguf: "ffn_gate_inp")

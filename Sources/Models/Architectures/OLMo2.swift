@@ -4,7 +4,8 @@ import Compute
 /// OLMo 2 (Walsh et al., arXiv 2501.00656): norms behind attention and feed-forward network and none before, and norms of
 /// all queries and of all keys of a token together.
 package struct OLMo2: Architecture {
-    package static let names = ArchitectureNames("olmo2", class: "Olmo2ForCausalLM", gguf: "olmo2")
+    package static let names = ArchitectureNames(
+        "olmo2", class: "Olmo2ForCausalLM", classifier: "Olmo2ForSequenceClassification", gguf: "olmo2")
 
     package static var modules: [ModuleTemplate<OLMo2>] { normedOutputModules }
 

@@ -3,7 +3,8 @@ import Compute
 
 /// OLMo 3: OLMo 2's graph, of which most layers slide; those turn plainly, the others by a scaling such as yarn.
 package struct OLMo3: Architecture {
-    package static let names = ArchitectureNames("olmo3", class: "Olmo3ForCausalLM", gguf: "olmo2")
+    package static let names = ArchitectureNames(
+        "olmo3", class: "Olmo3ForCausalLM", classifier: "Olmo3ForSequenceClassification", gguf: "olmo2")
 
     package static var modules: [ModuleTemplate<OLMo3>] { normedOutputModules }
 

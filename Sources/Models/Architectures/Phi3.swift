@@ -4,7 +4,8 @@ import Compute
 /// Phi-3 and Phi-4 (Abdin et al., arXiv 2404.14219): Llama's graph with queries, keys and values in one projection, and
 /// gate and up in one; some slide, some turn a part of each head, some by factors that depend on the sequence's length.
 package struct Phi3: Architecture {
-    package static let names = ArchitectureNames("phi3", class: "Phi3ForCausalLM", gguf: "phi3")
+    package static let names = ArchitectureNames(
+        "phi3", class: "Phi3ForCausalLM", classifier: "Phi3ForSequenceClassification", gguf: "phi3")
     package static let defaultTargets: [String]? = ["qkv_proj", "gate_up_proj", "down_proj"]
 
     package static var modules: [ModuleTemplate<Phi3>] {

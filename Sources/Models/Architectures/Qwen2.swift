@@ -4,7 +4,8 @@ import Compute
 /// Qwen2 and Qwen2.5's dense models (Yang et al., "Qwen2 Technical Report", arXiv 2407.10671): Llama's graph with biases
 /// on q, k and v and none on o.
 package struct Qwen2: Architecture {
-    package static let names = ArchitectureNames("qwen2", class: "Qwen2ForCausalLM", gguf: "qwen2")
+    package static let names = ArchitectureNames(
+        "qwen2", class: "Qwen2ForCausalLM", classifier: "Qwen2ForSequenceClassification", gguf: "qwen2")
 
     package static var modules: [ModuleTemplate<Qwen2>] {
         [.embedding, .norm(.inputNorm), .norm(.postAttentionNorm)]

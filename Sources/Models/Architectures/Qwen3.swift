@@ -4,7 +4,8 @@ import Compute
 /// Qwen3's dense models (Yang et al., "Qwen3 Technical Report", arXiv 2505.09388): Llama's graph with a norm of each
 /// head of q and k before they are rotated, and heads of a width of their own.
 package struct Qwen3: Architecture {
-    package static let names = ArchitectureNames("qwen3", class: "Qwen3ForCausalLM", gguf: "qwen3")
+    package static let names = ArchitectureNames(
+        "qwen3", class: "Qwen3ForCausalLM", classifier: "Qwen3ForSequenceClassification", gguf: "qwen3")
 
     package static var modules: [ModuleTemplate<Qwen3>] {
         [.embedding, .norm(.inputNorm), .norm(.postAttentionNorm), .headNorm(.queryNorm), .headNorm(.keyNorm)]

@@ -4,7 +4,8 @@ import Compute
 /// Qwen3.5's language model: of four layers three have a gated delta rule in attention's place, the fourth attention with
 /// a gate on its output and a rotary embedding of a part of each head. Norms multiply by 1 + w, but for the delta rule's.
 package struct Qwen35: Architecture {
-    package static let names = ArchitectureNames("qwen3_5_text", class: "Qwen3_5ForCausalLM", gguf: "qwen35")
+    package static let names = ArchitectureNames(
+        "qwen3_5_text", class: "Qwen3_5ForCausalLM", classifier: "Qwen3_5TextForSequenceClassification", gguf: "qwen35")
 
     private static let secondNorm = ModulePart("post_attention_layernorm", gguf: "post_attention_norm")
     private static let channels = ModulePart("linear_attn.in_proj_qkv", gguf: "attn_qkv")

@@ -4,7 +4,8 @@ import Compute
 /// Qwen3's models with experts (arXiv 2505.09388): Qwen3's attention, and experts in some layers or in all. An adapter
 /// wraps experts and routers where it names them.
 package struct Qwen3MoE: Architecture {
-    package static let names = ArchitectureNames("qwen3_moe", class: "Qwen3MoeForCausalLM", gguf: "qwen3moe")
+    package static let names = ArchitectureNames(
+        "qwen3_moe", class: "Qwen3MoeForCausalLM", classifier: "Qwen3MoeForSequenceClassification", gguf: "qwen3moe")
 
     private static let router = ModulePart("mlp.gate", gguf: "ffn_gate_inp")
 

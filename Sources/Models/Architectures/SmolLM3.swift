@@ -4,7 +4,8 @@ import Compute
 /// SmolLM3: Llama's graph, of which some layers do not rotate queries and keys (Yang et al., "RoPE to NoPE and Back Again",
 /// arXiv 2501.18795).
 package struct SmolLM3: Architecture {
-    package static let names = ArchitectureNames("smollm3", class: "SmolLM3ForCausalLM", gguf: "smollm3")
+    package static let names = ArchitectureNames(
+        "smollm3", class: "SmolLM3ForCausalLM", classifier: "SmolLM3ForSequenceClassification", gguf: "smollm3")
 
     package static var modules: [ModuleTemplate<SmolLM3>] {
         // The converter turns the rows of all layers, with rotary embedding or without.

@@ -27,12 +27,11 @@ final class Decoder: Model {
     let context: ComputeContext
     let slots: [ProjectionSlot]
     private(set) var head: FrozenLinear?
-    let classifier: (any SequenceHead)? = nil
+    let classifier: (any SequenceHead)?
     private(set) var trainedHead: TrainableWeight?
     private(set) var trainedEmbedding: TrainableWeight?
 
-    private let checkpoint: ModelCheckpoint
-    private let embeddingName: String
+    private let table: EmbeddingTable
     private let finalNorm: RMSNorm
     private let layers: [DecoderLayer]
     private let form: DecoderForm
@@ -46,28 +45,37 @@ final class Decoder: Model {
         makeLayer: (LayerWeights) throws -> DecoderLayer
     ) throws {
         self.form = form
-        checkpoint = weights.checkpoint
         context = weights.context
         configuration = weights.configuration
-        tensors = checkpoint.specifications
-        embeddingName = weights.name(of: CheckpointNames.weight(of: ModulePart.embedding.path))
+        tensors = weights.checkpoint.specifications
+        table = EmbeddingTable(weights, ModulePart.embedding.path)
+        // A head for sequences reads what an output head would read without its factor.
         finalNorm = try weights.norm(
-            ModulePart.finalNorm.path, addsOne: form.finalNormAddsOne, factor: form.logitFactor)
-        head = try weights.linear(
-            configuration.tiedEmbeddings ? ModulePart.embedding.path : ModulePart.outputHead.path,
-            softcap: form.logitSoftcap)
+            ModulePart.finalNorm.path, addsOne: form.finalNormAddsOne,
+            factor: configuration.task == nil ? form.logitFactor : 1)
+        if configuration.task == nil {
+            classifier = nil
+            head = try weights.linear(
+                configuration.tiedEmbeddings ? ModulePart.embedding.path : ModulePart.outputHead.path,
+                softcap: form.logitSoftcap)
+        } else {
+            classifier = PooledHead(
+                weights, pooling: .last(padding: configuration.padTokenID),
+                output: try HeadLinear(weights, ModulePart.score.path, hasBias: false))
+        }
         layers = try (0..<configuration.layerCount).map { try makeLayer(weights.layer($0)) }
         slots = layers.flatMap(\.slots)
     }
 
     func train(_ module: TensorSpecification, _ weight: TrainableWeight) {
         precondition(weight.value.shape == module.shape)
+        if module.isOfHead, let classifier { return classifier.train(module, weight) }
         switch module.role {
         case .outputHead:
             trainedHead = weight
             head = FrozenLinear(weight: weight.rounded, bias: head?.bias, softcap: head?.softcap)
         case .embedding: trainedEmbedding = weight
-        case .projection, .norm, .bias, .experts, .quantized, .other:
+        case .projection, .norm, .bias, .experts, .quantized, .classifier, .other:
             preconditionFailure("'\(module.module)' cannot be trained whole")
         }
     }
@@ -104,10 +112,7 @@ final class Decoder: Model {
     ) throws -> Variable {
         precondition(tokens.count == layout.rowCount && !tokens.isEmpty)
         precondition(cache == nil || !pass.tape.isRecording, "a cache has no backward pass")
-        if let token = tokens.first(where: { !(0..<configuration.vocabularySize).contains(Int($0)) }) {
-            throw ModelError.tokenBeyondEmbedding(
-                file: checkpoint.checkpoint.path, token: Int(token), rows: configuration.vocabularySize)
-        }
+        try table.check(tokens)
         if let cache, !cache.beside.isEmpty, form.restart != nil || !computesRunsTogether {
             return try forwardEach(tokens, in: pass, cache)
         }
@@ -147,7 +152,7 @@ final class Decoder: Model {
     private func embedded(_ tokens: [Int32], in pass: Pass) throws -> Variable {
         let stream =
             try trainedEmbedding.map { pass.tape.embedding(tokens, $0) }
-            ?? Variable(try embed(tokens), needsGradient: false)
+            ?? Variable(try table.rows(tokens), needsGradient: false)
         guard !pass.images.isEmpty else { return scaled(stream, in: pass) }
         let rows = tokens.indices.filter { tokens[$0] == images?.facts.token }.map(Int32.init)
         guard let images, rows.count == pass.images.count * images.facts.tokenCount,
@@ -166,22 +171,5 @@ final class Decoder: Model {
 
     private func scaled(_ stream: Variable, in pass: Pass) -> Variable {
         form.embeddingFactor == 1 ? stream : pass.tape.scaled(stream, by: form.embeddingFactor)
-    }
-
-    /// The embeddings of the tokens, [tokens, hiddenSize] F32, rounded as the head's weight is.
-    private func embed(_ tokens: [Int32]) throws -> Tensor {
-        let width = configuration.hiddenSize
-        let rows = context.tensor([tokens.count, width], .f32)
-        for (index, token) in tokens.enumerated() {
-            try checkpoint.readFloats(
-                embeddingName, rows: Int(token)..<Int(token) + 1,
-                into: UnsafeMutableBufferPointer(start: rows.floats + index * width, count: width))
-        }
-        if context.weightType != .f32 {
-            let rounded = context.tensor(rows.shape, context.weightType)
-            context.convert(rows, into: rounded)
-            context.convert(rounded, into: rows)
-        }
-        return rows
     }
 }

@@ -9,6 +9,8 @@ struct LayerInput {
     let cache: KeyValueCache?
     /// The layer, from 0.
     let layer: Int
+    /// The embeddings of distances, where attention has them.
+    var relative: RelativeEmbedding.Input?
 }
 
 /// A part of a layer whose output is added to the stream.

@@ -12,11 +12,18 @@ extension ModuleTemplate {
         Self(.finalNorm, .norm, isInLayer: false) { [$0.configuration.hiddenSize] }
     }
 
-    /// The output head.
+    /// The output head, of a language model.
     static var outputHead: Self {
         Self(.outputHead, .outputHead, isInLayer: false) {
             [$0.configuration.vocabularySize, $0.configuration.hiddenSize]
-        }
+        }.with { $0.isPresent = { $0.configuration.task == nil } }
+    }
+
+    /// The head for sequences of a decoder.
+    static var score: Self {
+        Self(.score, .classifier, isInLayer: false) {
+            [$0.configuration.task?.labels.count ?? 0, $0.configuration.hiddenSize]
+        }.with { $0.isOfHead = true }
     }
 
     /// A norm of the stream, in every layer.

@@ -14,6 +14,8 @@ package struct ModelFields {
     let source: Source
     /// The tensors, which tell what the fields do not; nil for a `config.json` by itself.
     let checkpoint: Checkpoint?
+    /// What the model's head for sequences is asked for; nil for a model without one.
+    var task: SequenceTask?
 
     /// The fields of a `config.json`.
     init(configuration: JSONValue, file: String, checkpoint: Checkpoint?) {

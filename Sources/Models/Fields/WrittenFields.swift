@@ -13,6 +13,7 @@ package struct WrittenFields {
     package init(of architecture: any Architecture) {
         prefix = architecture.names.gguf + "."
         architecture.write(to: &self)
+        architecture.configuration.task?.write(to: &json)
     }
 
     /// Sets a size.

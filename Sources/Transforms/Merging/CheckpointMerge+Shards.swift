@@ -165,7 +165,29 @@ extension CheckpointMerge {
             members.setVocabulary(count, insteadOf: old)
             isChanged = true
         }
+        if let head = newHead {
+            members["architectures"] = .array([.string(head.className)])
+            head.task.write(to: &members)
+            isChanged = true
+        }
         return isChanged ? .object(members) : nil
+    }
+
+    /// The head for sequences that an adapter brings to a base without one: its class in transformers, and what it is asked
+    /// for; nil where there is none, or no such class is known.
+    private var newHead: (className: String, task: SequenceTask)? {
+        let configuration = base.checkpoint.configuration
+        let type = configuration?["model_type"]?.stringValue
+        let names = ArchitectureTable.all.first { $0.names.modelType == type }?.names
+        guard let className = names?.classifierName,
+            configuration?["architectures"]?.arrayValue?.first?.stringValue != className
+        else { return nil }
+        for adapter in adapters.map(\.adapter) {
+            guard let found = adapter.task, found.type == "SEQ_CLS", let count = found.labelCount else { continue }
+            let assumed = count == 1 ? SequenceTask.regression : SequenceTask(classCount: count)
+            return (className, adapter.origin.task.flatMap { $0.labels.count == count ? $0 : nil } ?? assumed)
+        }
+        return nil
     }
 
     /// Tokens of the output, where they are others than the base's.

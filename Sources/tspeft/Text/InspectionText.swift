@@ -74,6 +74,7 @@ enum InspectionText {
         switch pattern.role {
         case .projection: pattern.isTransposed ? "linear, stored as [in, out]" : "linear"
         case .outputHead: "output head"
+        case .classifier: "head for sequences"
         case .embedding: "embedding of tokens"
         case .experts: "experts"
         case .quantized: "linear, quantized"
