@@ -21,6 +21,7 @@ package enum ArchitectureTable {
         Qwen3MoE.self,
         GPTOSS.self,
         Qwen35.self,
+        BERT.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
