@@ -22,6 +22,7 @@ package enum ArchitectureTable {
         GPTOSS.self,
         Qwen35.self,
         BERT.self,
+        RoBERTa.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
