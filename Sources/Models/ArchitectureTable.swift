@@ -23,6 +23,7 @@ package enum ArchitectureTable {
         Qwen35.self,
         BERT.self,
         RoBERTa.self,
+        ModernBERT.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
