@@ -24,6 +24,7 @@ package enum ArchitectureTable {
         BERT.self,
         RoBERTa.self,
         ModernBERT.self,
+        DeBERTaV2.self,
     ]
 
     /// The architecture whose GGUF files are called `name`.
