@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// A file of texts to continue; `-` is standard input. It may be compressed by Zstandard or gzip.
 package enum PromptFile {
@@ -21,7 +22,7 @@ package enum PromptFile {
     /// - Throws: why the file cannot be read, or is no text in UTF-8.
     package static func whole(_ path: String) throws(DataError) -> Prompt {
         let name = RecordFile.displayName(path)
-        var bytes = ArraySlice(try RecordFile.read(path, name: name))
+        var bytes = try RecordFile.read(path, name: name).withoutByteOrderMark
         if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
         if bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
         let text = try text(bytes, RecordPlace(file: name, line: 1))
@@ -29,15 +30,47 @@ package enum PromptFile {
         return Prompt(text)
     }
 
-    /// A text a line, blank lines left out; or, where the first line is a JSON object with a field `prompt`, such an
-    /// object a line, which may also have an `id`.
+    /// A text a line, blank lines left out; or records in JSON, an array or one a line, each with a field `prompt` and
+    /// maybe an `id`. A file's name says which: `.txt` is text, `.json` and `.jsonl` are records; of another, its
+    /// beginning does.
     ///
     /// - Throws: the first thing that is wrong, with file and line; nothing is skipped.
     package static func lines(_ path: String) throws(DataError) -> [Prompt] {
         let name = RecordFile.displayName(path)
-        var rest = ArraySlice(try RecordFile.read(path, name: name))
+        let bytes = try RecordFile.read(path, name: name).withoutByteOrderMark
+        guard !bytes.allSatisfy(isWhiteSpace) else { throw .noPrompt(file: name) }
+        let isJSON =
+            switch RecordFile.content(of: path) {
+            case .json: true
+            case .text: false
+            case .unsaid: beginsAsRecords(bytes)
+            }
+        guard isJSON else { return try texts(bytes, name) }
         var prompts: [Prompt] = []
-        var isJSON: Bool?
+        try RecordFile.forEachRecord(in: bytes, name) { (value, place) throws(DataError) in
+            prompts.append(try record(value, place))
+        }
+        return prompts
+    }
+
+    /// Whether bytes begin as records of prompts do, be they whole or broken; other texts in braces and brackets are
+    /// texts.
+    private static func beginsAsRecords(_ bytes: ArraySlice<UInt8>) -> Bool {
+        var rest = bytes.drop(while: isWhiteSpace)
+        let line = rest.prefix { $0 != UInt8(ascii: "\n") }
+        if (try? JSONValue.parse(line))?["prompt"] != nil { return true }
+        func take(_ text: String) -> Bool {
+            guard rest.starts(with: text.utf8) else { return false }
+            rest = rest.dropFirst(text.utf8.count).drop(while: isWhiteSpace)
+            return true
+        }
+        _ = take("[")
+        return take("{") && (take("\"prompt\"") || take("\"id\"")) && take(":")
+    }
+
+    private static func texts(_ bytes: ArraySlice<UInt8>, _ name: String) throws(DataError) -> [Prompt] {
+        var rest = bytes
+        var prompts: [Prompt] = []
         var line = 0
         while !rest.isEmpty {
             line += 1
@@ -46,12 +79,8 @@ package enum PromptFile {
             rest = rest[min(end + 1, rest.endIndex)...]
             if content.last == UInt8(ascii: "\r") { content.removeLast() }
             if content.allSatisfy(isWhiteSpace) { continue }
-            let place = RecordPlace(file: name, line: line)
-            let records = isJSON ?? ((try? JSONValue.parse(content))?["prompt"] != nil)
-            isJSON = records
-            prompts.append(records ? try record(content, place) : Prompt(try text(content, place)))
+            prompts.append(Prompt(try text(content, RecordPlace(file: name, line: line))))
         }
-        guard !prompts.isEmpty else { throw .noPrompt(file: name) }
         return prompts
     }
 
@@ -60,13 +89,7 @@ package enum PromptFile {
         return text
     }
 
-    private static func record(_ bytes: ArraySlice<UInt8>, _ place: RecordPlace) throws(DataError) -> Prompt {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONValue.parse(bytes)
-        } catch {
-            throw .notJSON(place, problem: error.problem, isLines: true)
-        }
+    private static func record(_ value: JSONValue, _ place: RecordPlace) throws(DataError) -> Prompt {
         guard let object = value.objectValue else { throw .notAnObject(place, found: value.kindInWords) }
         let fields = FieldReader(object: object, place: place)
         for key in object.keys where key != "prompt" && key != "id" {

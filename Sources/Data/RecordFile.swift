@@ -1,4 +1,5 @@
 import CheckpointIO
+import TensorCore
 
 /// A file of records: a JSON array or JSON lines, either also compressed by Zstandard or gzip.
 enum RecordFile {
@@ -12,13 +13,27 @@ enum RecordFile {
     private static let byteLimit = 64 << 30
     /// What a Zstandard frame starts with (RFC 8878, section 3.1.1).
     private static let zstandardMark: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD]
-    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
+    /// What a file holds, as its name says.
+    enum Content {
+        /// Plain text, one record.
+        case text
+        /// Records, or prompts, in JSON.
+        case json
+        /// The name does not say.
+        case unsaid
+    }
+
+    /// What a file holds by its name, whatever it is compressed by.
+    static func content(of path: String) -> Content {
+        let name = [".zst", ".gz"].first(where: path.hasSuffix).map { path.dropLast($0.count) } ?? path[...]
+        let lower = name.lowercased()
+        if lower.hasSuffix(".txt") { return .text }
+        return [".json", ".jsonl", ".ndjson"].contains(where: lower.hasSuffix) ? .json : .unsaid
+    }
 
     /// Whether a file is plain text, one record, by its name.
-    static func isPlainText(_ path: String) -> Bool {
-        let name = [".zst", ".gz"].first(where: path.hasSuffix).map { path.dropLast($0.count) } ?? path[...]
-        return name.hasSuffix(".txt")
-    }
+    static func isPlainText(_ path: String) -> Bool { content(of: path) == .text }
 
     /// Calls `body` for each record of the file in order, with the line on which it starts.
     ///
@@ -36,9 +51,9 @@ enum RecordFile {
         in bytes: [UInt8], of path: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
     ) throws(DataError) {
         let name = displayName(path)
-        let start = bytes.starts(with: byteOrderMark) ? byteOrderMark.count : 0
+        let content = bytes.withoutByteOrderMark
         if isPlainText(path) {
-            guard let text = String(validating: bytes[start...], as: UTF8.self) else {
+            guard let text = String(validating: content, as: UTF8.self) else {
                 throw .badText(file: name, problem: "is no text in UTF-8; convert it")
             }
             if text.utf8.allSatisfy(isSpace) { throw .badText(file: name, problem: "holds no text") }
@@ -47,10 +62,17 @@ enum RecordFile {
         if let (kind, remedy) = OtherFormat.find(in: bytes, path: path) {
             throw .otherKind(file: name, kind: kind, remedy: remedy)
         }
-        guard let first = bytes[start...].first(where: { !isSpace($0) }) else { throw .empty(file: name) }
+        try forEachRecord(in: content, name, body)
+    }
+
+    /// The same of a file's bytes, which begin without a mark of byte order; `name` is what to call it in errors.
+    static func forEachRecord(
+        in bytes: ArraySlice<UInt8>, _ name: String, _ body: (JSONValue, RecordPlace) throws(DataError) -> Void
+    ) throws(DataError) {
+        guard let first = bytes.first(where: { !isSpace($0) }) else { throw .empty(file: name) }
         switch first {
-        case UInt8(ascii: "["): try forEachElement(of: bytes[start...], name, body)
-        case UInt8(ascii: "{"): try forEachLine(of: bytes[start...], name, body)
+        case UInt8(ascii: "["): try forEachElement(of: bytes, name, body)
+        case UInt8(ascii: "{"): try forEachLine(of: bytes, name, body)
         default: throw .notRecords(file: name, firstByte: first)
         }
     }

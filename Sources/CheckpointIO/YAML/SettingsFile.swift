@@ -100,7 +100,7 @@ private struct EventReader {
 
     init(_ bytes: [UInt8], file: String) {
         // A mark of byte order is no part of the text; the encoding is known.
-        parser = Parser(bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes)
+        parser = Parser(Array(bytes.withoutByteOrderMark))
         self.file = file
     }
 

@@ -117,7 +117,7 @@ package struct ChatTemplateTexts: Sendable, Equatable {
     private static let keyLimit = 200
 
     private static func text(_ path: String) throws -> String {
-        String(decoding: try readSmallFile(path, limit: byteLimit), as: UTF8.self)
+        String(decoding: try readSmallFile(path, limit: byteLimit).withoutByteOrderMark, as: UTF8.self)
     }
 
     /// The files of named templates in a directory, by their paths in it. Throws `CheckpointError`.

@@ -41,7 +41,7 @@ package struct ModuleSelection: Sendable, Equatable {
         let bytes = try readSmallFile(path, limit: fileLimit)
         let value: JSONValue
         do {
-            value = try JSONValue.parse(bytes)
+            value = try JSONValue.parse(bytes.withoutByteOrderMark)
         } catch {
             throw TransformError.malformedSelection(file: path, problem: "\(error)")
         }
