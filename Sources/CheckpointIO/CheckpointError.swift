@@ -51,7 +51,8 @@ package enum CheckpointError: WordedError, Equatable {
         case .largeFilePointer(let path, let size):
             "\(path): is a Git LFS pointer and not the file that it stands for (\(size)); fetch that with 'git lfs pull'"
         case .unreadable(let path, let code): "\(path): cannot be read: \(systemMessage(code))"
-        case .notRegularFile(let path): "\(path): is not a regular file"
+        case .notRegularFile(let path):
+            "\(path): is not a regular file" + (pathKind(path) == .directory ? ", but a directory; name a file" : "")
         case .noModel(let directory, let hint): "\(directory): holds no model: \(hint)"
         case .missingWeights(let directory, let names):
             "\(directory): has a model's config.json but no weights; looked for \(names.joined(separator: ", "))"

@@ -1,14 +1,13 @@
 import CheckpointIO
 import Glibc
 import TensorCore
-import Training
 
 /// The run's figures for TensorBoard: a file of TFRecords (length, masked CRC, bytes, masked CRC; all little-endian),
 /// each an `Event` of tensorflow/core/util/event.proto with one or more scalars.
-final class EventFile: RunRecord {
+struct EventFile: RunRecordForm {
     private let folder: String
-    private let file: GrowingFile
     private let now: () -> Double
+    var measures = ["perplexity"]
 
     /// The file's name in its folder, which TensorBoard knows by `tfevents`.
     static let fileName = "events.out.tfevents.tspeft"
@@ -16,9 +15,12 @@ final class EventFile: RunRecord {
     /// A file in `folder`, which is made where it is missing in the folder above. `now` tells the seconds since 1970.
     init(folder: String, now: @escaping () -> Double = EventFile.clock) {
         self.folder = folder
-        file = GrowingFile(path: joinedPath(folder, Self.fileName))
         self.now = now
     }
+
+    var path: String { joinedPath(folder, Self.fileName) }
+    var place: String { isNamed(folder) ? path : folder }
+    var outerFolder: String { isNamed(folder) ? folder : parentDirectory(of: folder) }
 
     /// The wall clock.
     static func clock() -> Double {
@@ -27,104 +29,98 @@ final class EventFile: RunRecord {
         return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
-    var place: String { isNamed(folder) ? file.path : folder }
-
-    func begin(after step: Int?) throws(CheckpointError) {
+    func prepare() throws(CheckpointError) {
         guard mkdir(folder, 0o777) == 0 || errno == EEXIST else { throw creationFailure(folder, errno) }
-        if try file.open(after: step, keeping: Self.keptCount) {
-            var event = ProtocolMessage()
-            event.add(1, double: now())
-            event.add(3, bytes: Array("brain.Event:2".utf8))
-            try file.append(Self.record(event.bytes))
-        }
     }
 
-    func add(_ event: TrainingEvent) throws(CheckpointError) {
-        switch event {
-        case .step(let report): try add(step: report.step, Self.scalars(report))
-        case .partialEvaluation(let data, let step, let loss, let details):
-            try add(step: step, Self.scalars("eval/\(data)/", loss, details))
-        case .evaluation(let step, let loss, let details): try add(step: step, Self.scalars("eval/", loss, details))
-        default: break
-        }
+    func header() -> [UInt8] {
+        var event = ProtocolMessage()
+        event.add(1, double: now())
+        event.add(3, bytes: Array("brain.Event:2".utf8))
+        return Self.record(event.bytes)
     }
 
-    private func add(step: Int, _ scalars: [(tag: String, value: Double)]) throws(CheckpointError) {
+    func piece(of line: JSONObject) -> [UInt8]? {
+        guard let step = line["step"]?.integer(in: .steps) else { return nil }
+        let tags: [(tag: String, key: String)]
+        switch line["event"]?.stringValue {
+        case "step": tags = Self.stepKeys.map { ("train/" + $0, $0) }
+        case "evaluation":
+            let prefix = "eval/" + (line["data"]?.stringValue.map { $0 + "/" } ?? "")
+            tags = (["loss"] + measures).map { (prefix + $0, $0) }
+        default: return nil
+        }
         var summary = ProtocolMessage()
-        for scalar in scalars {
+        for (tag, key) in tags {
+            guard let found = line[key], let number = found.isNull ? .nan : found.doubleValue else { continue }
             var value = ProtocolMessage()
-            value.add(1, bytes: Array(scalar.tag.utf8))
-            value.add(2, float: Float(scalar.value))
+            value.add(1, bytes: Array(tag.utf8))
+            value.add(2, float: Float(number))
             summary.add(1, bytes: value.bytes)
         }
         var event = ProtocolMessage()
         event.add(1, double: now())
         event.add(2, integer: UInt64(step))
         event.add(5, bytes: summary.bytes)
-        try file.append(Self.record(event.bytes))
+        return Self.record(event.bytes)
     }
 
-    private static func scalars(_ report: StepReport) -> [(tag: String, value: Double)] {
-        var scalars = [
-            ("train/loss", report.loss), ("train/learning_rate", report.learningRate),
-            ("train/gradient_norm", report.gradientNorm),
-            ("train/tokens_per_second", Double(report.tokens) / max(report.seconds, 1e-9)),
-            ("train/epoch", report.epoch),
-        ]
-        if report.penalty != 0 { scalars.append(("train/penalty", report.penalty)) }
-        if let rank = report.meanRank { scalars.append(("train/mean_rank", rank)) }
-        if let sparsity = report.sparsity { scalars.append(("train/sparsity", sparsity)) }
-        if let taus = report.tauRange {
-            scalars += [("train/tau_min", Double(taus.lowerBound)), ("train/tau_max", Double(taus.upperBound))]
+    /// What is told of a step, by its names in the log.
+    private static let stepKeys = [
+        "loss", "learning_rate", "gradient_norm", "tokens_per_second", "epoch", "penalty", "mean_rank", "sparsity",
+        "tau_min", "tau_max",
+    ]
+
+    func pieces(of bytes: [UInt8], upTo step: Int) -> [ArraySlice<UInt8>] {
+        var pieces: [ArraySlice<UInt8>] = []
+        var place = 0
+        while let next = Self.record(at: place, of: bytes), Self.step(of: next.data) <= step {
+            pieces.append(bytes[place..<next.end])
+            place = next.end
         }
-        return scalars
+        return pieces
     }
 
-    private static func scalars(
-        _ prefix: String, _ loss: Double, _ details: JSONObject
-    ) -> [(tag: String, value: Double)] {
-        [(prefix + "loss", loss)]
-            + details.members.compactMap { key, value in value.doubleValue.map { (prefix + key, $0) } }
+    /// All but the time at which it was written.
+    func key(of piece: ArraySlice<UInt8>) -> [UInt8] {
+        Array(piece.dropFirst(Self.headerCount + Self.timeCount).dropLast(Self.checksumCount))
     }
 }
 
 // MARK: - TFRecords
 
 extension EventFile {
+    /// Bytes of a record before its data, and behind them.
+    private static let (headerCount, checksumCount) = (12, 4)
+    /// Bytes of an event's time, with which its data begin.
+    private static let timeCount = 9
+
     /// A record of `data`.
     static func record(_ data: [UInt8]) -> [UInt8] {
         let length = littleEndian(UInt64(data.count))
         return length + littleEndian(maskedChecksum(length[...])) + data + littleEndian(maskedChecksum(data[...]))
     }
 
-    /// The bytes of whole, sound records that tell of steps up to `step`; 0 for a file that does not begin with one.
-    static func keptCount(of bytes: [UInt8], upTo step: Int) -> Int {
-        var kept = 0
-        while let next = record(at: kept, of: bytes), self.step(of: next.data) <= step { kept = next.end }
-        return kept
-    }
-
     /// The record that begins at `start`, if it is whole and its checksums hold.
     private static func record(at start: Int, of bytes: [UInt8]) -> (data: ArraySlice<UInt8>, end: Int)? {
-        let headerCount = 12
-        guard bytes.count - start >= headerCount + 4 else { return nil }
+        guard bytes.count - start >= headerCount + checksumCount else { return nil }
         let length = bytes[start..<start + 8]
         let count = length.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard Array(bytes[start + 8..<start + headerCount]) == littleEndian(maskedChecksum(length)),
-            count <= UInt64(bytes.count - start - headerCount - 4)
+            count <= UInt64(bytes.count - start - headerCount - checksumCount)
         else { return nil }
         let end = start + headerCount + Int(count)
         let data = bytes[start + headerCount..<end]
-        guard Array(bytes[end..<end + 4]) == littleEndian(maskedChecksum(data)) else { return nil }
-        return (data, end + 4)
+        guard Array(bytes[end..<end + checksumCount]) == littleEndian(maskedChecksum(data)) else { return nil }
+        return (data, end + checksumCount)
     }
 
     /// The step of an event; 0 where it tells none, or is none.
     private static func step(of event: ArraySlice<UInt8>) -> Int {
-        // Time, 9 bytes, comes first, the step behind it; as `add` writes them.
-        guard event.count > 10, event[event.startIndex + 9] == 2 << 3 else { return 0 }
+        // Time comes first, the step behind it; as `piece` writes them.
+        guard event.count > timeCount + 1, event[event.startIndex + timeCount] == 2 << 3 else { return 0 }
         var step: UInt64 = 0
-        for (place, byte) in event.dropFirst(10).prefix(9).enumerated() {
+        for (place, byte) in event.dropFirst(timeCount + 1).prefix(9).enumerated() {
             step |= UInt64(byte & 0x7F) << UInt64(7 * place)
             if byte & 0x80 == 0 { break }
         }

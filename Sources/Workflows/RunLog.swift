@@ -1,7 +1,7 @@
 import CheckpointIO
 import TensorCore
 
-/// The log of a training run, `log.jsonl`, read from its end.
+/// The log of a training run, `log.jsonl`.
 struct RunLog {
     /// Its path.
     let path: String
@@ -16,21 +16,21 @@ struct RunLog {
         return found
     }
 
-    /// The losses of the `count` steps that end with `step`, oldest first; of a step that was made twice, because a run
-    /// went on from an older checkpoint, the later one.
-    func losses(endingAt step: Int, count: Int) throws -> [Double] {
-        var losses: [Double] = []
-        var wanted = step
-        try visitFromEnd { event in
-            if event["event"]?.stringValue == "step", event["step"]?.integer(in: .steps) == wanted,
-                let loss = event["loss"]?.doubleValue
-            {
-                losses.append(loss)
-                wanted -= 1
+    /// All lines up to `step`, in order; those of steps that were made twice, because a run went on from an older
+    /// checkpoint, as they were made last. Lines that are no JSON are passed over.
+    func lines(upTo step: Int) throws -> [JSONObject] {
+        var lines: [(step: Int, line: JSONObject)] = []
+        try MappedFile.open(path).withBytes { bytes in
+            for text in bytes.split(separator: UInt8(ascii: "\n")) {
+                guard case .object(let line)? = try? JSONValue.parse(text) else { continue }
+                let own = line["step"]?.integer(in: .steps)
+                if line["event"]?.stringValue == "step", let own {
+                    while let last = lines.last, last.step >= own { lines.removeLast() }
+                }
+                lines.append((own ?? lines.last?.step ?? 0, line))
             }
-            return losses.count < count && wanted > 0
         }
-        return losses.reversed()
+        return lines.filter { $0.step <= step }.map(\.line)
     }
 
     /// Hands events to `body`, the last first, until it returns false. Lines that are no JSON, such as one that a

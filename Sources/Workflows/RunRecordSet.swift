@@ -1,12 +1,11 @@
 import CheckpointIO
 import Glibc
 import TensorCore
-import Training
 
 /// The files outside the run's directory that a run writes. They are worth as much as the run: before its first
 /// checkpoint they go where it ends, and what they replace comes back.
 final class RunRecordSet {
-    private let records: [(path: String, record: any RunRecord)]
+    private let files: [RunRecordFile]
     private var isKept = false
     /// What goes where the run leaves nothing.
     private var places: [String] = []
@@ -14,52 +13,82 @@ final class RunRecordSet {
 
     /// The files that a request asks for.
     init(_ request: TrainRequest) {
-        var records: [(path: String, record: any RunRecord)] = []
-        if let folder = request.eventFolder {
-            records.append((joinedPath(folder, EventFile.fileName), EventFile(folder: folder)))
-        }
-        if let path = request.tablePath { records.append((path, StepTable(path: path))) }
-        self.records = records
+        var forms: [any RunRecordForm] = []
+        if let folder = request.eventFolder { forms.append(EventFile(folder: folder)) }
+        if let path = request.tablePath { forms.append(StepTable(path: path)) }
+        files = forms.map(RunRecordFile.init)
     }
 
     /// Where they are.
-    var paths: [String] { records.map(\.path) }
+    var paths: [String] { files.map(\.form.path) }
 
-    /// Throws `outputExists` for a file that is there, where the run neither goes on nor replaces.
-    func check(_ request: TrainRequest) throws(WorkflowError) {
-        guard !request.resumes, !request.replaces else { return }
-        for path in paths where isNamed(path) {
-            throw .outputExists(
-                path, remedy: "use \(.replaces, true) to replace it, or \(.resumes, true) to go on with its run")
+    /// Throws `WorkflowError.outputExists` for a file that is there, where the run neither goes on nor replaces, and
+    /// `CheckpointError.cannotCreate` for one that cannot be made.
+    func check(_ request: TrainRequest) throws {
+        for form in files.map(\.form) {
+            // A new run's own directory is there before the file.
+            let isInRun = absolutePath(form.outerFolder).hasSameBytes(as: absolutePath(request.outputPath))
+            if !isInRun || request.resumes { try checkPlace(form) }
+            if request.replaces { try checkNoLink(form.path) }
+            if !request.resumes, !request.replaces, isNamed(form.path) {
+                throw WorkflowError.outputExists(
+                    form.path,
+                    remedy: "use \(.replaces, true) to replace it, or \(.resumes, true) to go on with its run")
+            }
         }
     }
 
-    /// Begins the files anew, or where a run goes on after `step`; `measures` are what evaluations measure beside the
-    /// loss, nil for a language model's.
-    func begin(after step: Int?, measures: [String]? = nil) throws(CheckpointError) {
-        isKept = step != nil
-        for (path, record) in records {
-            if step == nil {
+    private func checkPlace(_ form: any RunRecordForm) throws(CheckpointError) {
+        switch try checkedPathKind(form.outerFolder) {
+        case .directory: break
+        case .nothing: throw creationFailure(form.path, ENOENT)
+        default: throw creationFailure(form.path, ENOTDIR)
+        }
+        switch try checkedPathKind(form.path) {
+        case .directory: throw creationFailure(form.path, EISDIR)
+        case .nothing:
+            if access(form.outerFolder, W_OK | X_OK) != 0 { throw creationFailure(form.path, errno) }
+        case .regularFile:
+            if access(form.path, W_OK) != 0 { throw creationFailure(form.path, errno) }
+        case .other:
+            throw .cannotCreate(path: form.path, reason: "something that is not a regular file is there")
+        }
+    }
+
+    /// Throws for a link that would be put aside in place of the file that it leads to, as /dev/stdout is one.
+    private func checkNoLink(_ path: String) throws(CheckpointError) {
+        var status = stat()
+        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK else { return }
+        throw .cannotCreate(path: path, reason: "a link is there; name the file that it leads to")
+    }
+
+    /// Begins the files anew, or where a run goes on; `measures` are what evaluations measure beside the loss, nil for a
+    /// language model's. Throws as `RunRecordFile.begin`.
+    func begin(after past: RunPast?, measures: [String]? = nil) throws {
+        isKept = past != nil
+        for file in files {
+            if let measures { file.form.measures = measures }
+            if past == nil {
+                let path = file.form.path
                 let aside = path + Self.asideSuffix
-                places.append(record.place)
+                places.append(file.form.place)
                 if !isNamed(path) {
-                    TemporaryOutputs.add(record.place)
+                    TemporaryOutputs.add(file.form.place)
                 } else if !TemporaryOutputs.putAside(path, at: aside) {
                     throw creationFailure(path, errno)
                 }
             }
-            if let measures { (record as? StepTable)?.measures = measures }
-            try record.begin(after: step)
+            try file.begin(after: past)
         }
     }
 
-    /// Writes what an event says; behind the first checkpoint the files stay.
-    func add(_ event: TrainingEvent) throws(CheckpointError) {
-        for (_, record) in records { try record.add(event) }
-        if case .checkpoint = event { keep() }
+    /// Writes what a line of the log says.
+    func add(_ line: JSONObject) throws(CheckpointError) {
+        for file in files { try file.add(line) }
     }
 
-    private func keep() {
+    /// Lets the files stay, whatever becomes of the run: there is a checkpoint.
+    func keep() {
         guard !isKept else { return }
         isKept = true
         TemporaryOutputs.release(places)

@@ -1,16 +1,33 @@
 import CheckpointIO
 import Glibc
 import TensorCore
-import Training
 
-/// A file outside the run's directory that is told of each event, and goes on where a resumed run does.
-protocol RunRecord: AnyObject {
+/// What a file outside the run's directory has of the run's log: the form of its pieces, each of which tells of one
+/// line.
+protocol RunRecordForm {
+    /// The file.
+    var path: String { get }
     /// What goes with the file where the run leaves nothing: the file, or the folder that it needs and that is not there.
     var place: String { get }
-    /// Begins the file anew, or after `step` where the run goes on from there.
-    func begin(after step: Int?) throws(CheckpointError)
-    /// Writes what an event says.
-    func add(_ event: TrainingEvent) throws(CheckpointError)
+    /// What evaluations measure beside the loss, in order, by its names in the log.
+    var measures: [String] { get set }
+    /// The folder that has to be there.
+    var outerFolder: String { get }
+    /// Makes what has to be there before the file.
+    func prepare() throws(CheckpointError)
+    /// The piece that comes first.
+    func header() -> [UInt8]
+    /// What it has of a line of the log; nil for what it does not tell.
+    func piece(of line: JSONObject) -> [UInt8]?
+    /// The whole and sound pieces that a file begins with, the header first, as far as they tell of steps up to `step`;
+    /// none where it begins otherwise.
+    func pieces(of bytes: [UInt8], upTo step: Int) -> [ArraySlice<UInt8>]
+    /// What two pieces of one line have in common, whenever they were written.
+    func key(of piece: ArraySlice<UInt8>) -> [UInt8]
+}
+
+extension RunRecordForm {
+    func prepare() {}
 }
 
 /// Whether anything has that name, be it a link that leads nowhere.
@@ -19,29 +36,51 @@ func isNamed(_ path: String) -> Bool {
     return lstat(path, &status) == 0
 }
 
-/// A file that grows by whole pieces. Owns its descriptor.
-final class GrowingFile {
-    /// Its path.
-    let path: String
+/// A file outside the run's directory that is told of each line of its log. It grows by whole pieces, and goes on where
+/// a resumed run does. Owns its descriptor.
+final class RunRecordFile {
+    /// What it holds.
+    var form: any RunRecordForm
     private var descriptor: Int32 = -1
+    /// What stands there of the time before a resumed run's next step.
+    private var told: Set<[UInt8]> = []
 
-    init(path: String) { self.path = path }
+    private static let byteLimit = 1 << 30
+
+    init(_ form: any RunRecordForm) { self.form = form }
 
     deinit {
         if descriptor >= 0 { close(descriptor) }
     }
 
-    /// Opens the file and adds to its end from then on: empty, or where a run goes on after `step`, with as many of its
-    /// bytes as `keptCount` says that tell of steps up to there. Gives whether nothing was kept.
-    func open(
-        after step: Int?, keeping keptCount: (_ bytes: [UInt8], _ step: Int) -> Int
-    ) throws(CheckpointError) -> Bool {
-        let kept: Int
-        if let step, pathKind(path) != .nothing {
-            kept = keptCount(try readSmallFile(path, limit: 1 << 30), step)
-        } else {
-            kept = 0
+    /// Begins the file anew, or goes on behind what it has of `past`, of which it gets what it lacks.
+    ///
+    /// Throws `CheckpointError`, and `WorkflowError.outputExists` for a file that is there and is not that run's.
+    func begin(after past: RunPast?) throws {
+        try form.prepare()
+        let (kept, missing) = try past.map { try compare(with: $0) } ?? (0, [])
+        try open(keeping: kept)
+        if kept == 0 { try append(form.header()) }
+        for piece in missing { try append(piece) }
+    }
+
+    /// How many bytes of the file tell of the past, and what is missing behind them.
+    private func compare(with past: RunPast) throws -> (kept: Int, missing: [[UInt8]]) {
+        let wanted = past.lines?.compactMap { form.piece(of: $0) } ?? []
+        let wantedKeys = Set(wanted.map { form.key(of: $0[...]) })
+        let bytes = pathKind(form.path) == .nothing ? [] : try readSmallFile(form.path, limit: Self.byteLimit)
+        let pieces = form.pieces(of: bytes, upTo: past.step)
+        let keys = Set(pieces.dropFirst().map { form.key(of: $0) })
+        guard bytes.isEmpty || !pieces.isEmpty, past.lines == nil || keys.isSubset(of: wantedKeys) else {
+            throw WorkflowError.outputExists(
+                form.path, remedy: "it holds something else than the figures of this run; give another name")
         }
+        told = wantedKeys.union(keys)
+        return (pieces.last?.endIndex ?? 0, wanted.filter { !keys.contains(form.key(of: $0[...])) })
+    }
+
+    private func open(keeping kept: Int) throws(CheckpointError) {
+        let path = form.path
         // A link that leads nowhere is no name for a new file.
         let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (pathKind(path) == .nothing ? O_NOFOLLOW : 0)
         descriptor = retryingOnInterrupt { Glibc.open(path, flags, 0o666) }
@@ -49,94 +88,24 @@ final class GrowingFile {
         guard retryingOnInterrupt({ ftruncate(descriptor, kept) }) == 0 else {
             throw .writeFailed(path: path, code: errno)
         }
-        return kept == 0
     }
 
-    /// Adds bytes.
-    func append(_ bytes: [UInt8]) throws(CheckpointError) {
+    /// Writes what a line of the log says, unless a run that goes on says again what stands there.
+    func add(_ line: JSONObject) throws(CheckpointError) {
+        if line["event"]?.stringValue == "step" { told = [] }
+        guard let piece = form.piece(of: line), told.isEmpty || !told.contains(form.key(of: piece[...])) else { return }
+        try append(piece)
+    }
+
+    private func append(_ bytes: [UInt8]) throws(CheckpointError) {
         var rest = bytes[...]
         while !rest.isEmpty {
             let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if written < 0 {
                 if errno == EINTR { continue }
-                throw .writeFailed(path: path, code: errno)
+                throw .writeFailed(path: form.path, code: errno)
             }
             rest = rest.dropFirst(written)
         }
-    }
-}
-
-/// The run's steps and evaluations as a table for spreadsheets: comma-separated values, a line an event.
-final class StepTable: RunRecord {
-    private let file: GrowingFile
-    /// What evaluations measure beside the loss.
-    var measures = ["perplexity"]
-
-    /// The columns of a language model's run, and the end of their line.
-    static var header: String { header(measures: ["perplexity"]) }
-
-    private static func header(measures: [String]) -> String {
-        "event,step,epoch,loss,\(measures.joined(separator: ",")),learning_rate,gradient_norm,penalty,mean_rank,sparsity,"
-            + "tau_min,tau_max,tokens,scored_tokens,seconds,data\n"
-    }
-
-    private var header: String { Self.header(measures: measures) }
-
-    init(path: String) { file = GrowingFile(path: path) }
-
-    var place: String { file.path }
-
-    func begin(after step: Int?) throws(CheckpointError) {
-        if try file.open(after: step, keeping: keptCount) { try file.append(Array(header.utf8)) }
-    }
-
-    /// The bytes of whole lines that tell of steps up to `step`; 0 for a file that is no such table.
-    func keptCount(of bytes: [UInt8], upTo step: Int) -> Int {
-        guard bytes.starts(with: Array(header.utf8)) else { return 0 }
-        var kept = header.utf8.count
-        while let end = bytes[kept...].firstIndex(of: UInt8(ascii: "\n")) {
-            let fields = String(decoding: bytes[kept..<end], as: UTF8.self).split(
-                separator: ",", maxSplits: 2, omittingEmptySubsequences: false)
-            guard fields.count == 3, let found = Int(fields[1]), found <= step else { break }
-            kept = end + 1
-        }
-        return kept
-    }
-
-    func add(_ event: TrainingEvent) throws(CheckpointError) {
-        switch event {
-        case .step(let report): try file.append(line("step", report.json))
-        case .partialEvaluation(let data, let step, let loss, let details):
-            try file.append(line("evaluation", Self.fields(step, loss, details), data: data))
-        case .evaluation(let step, let loss, let details):
-            try file.append(line("evaluation", Self.fields(step, loss, details)))
-        default: break
-        }
-    }
-
-    private static func fields(_ step: Int, _ loss: Double, _ details: JSONObject) -> JSONObject {
-        var fields: JSONObject = ["step": .integer(step), "loss": .real(loss)]
-        for (key, value) in details.members { fields[key] = value }
-        return fields
-    }
-
-    private func line(_ event: String, _ fields: JSONObject, data: String = "") -> [UInt8] {
-        let columns = header.dropLast().split(separator: ",").map(String.init)
-        let values = columns.map { column in
-            switch column {
-            case "event": event
-            case "data": Self.quoted(data)
-            default: fields[column].flatMap { $0.isNull ? nil : $0.text() } ?? ""
-            }
-        }
-        return Array((values.joined(separator: ",") + "\n").utf8)
-    }
-
-    /// A text as RFC 4180 has it.
-    private static func quoted(_ text: String) -> String {
-        let isPlain = text.utf8.allSatisfy { !",\"\r\n".utf8.contains($0) }
-        // A line's end would end the event.
-        let oneLine = text.map { $0.isNewline ? " " : String($0) }.joined()
-        return isPlain ? text : "\"" + oneLine.replacing("\"", with: "\"\"") + "\""
     }
 }

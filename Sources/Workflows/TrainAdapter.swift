@@ -142,8 +142,8 @@ public struct TrainReport: Sendable {
 }
 
 extension TrainReport {
-    /// Takes the figures of time that the end of a run's log has.
-    fileprivate mutating func takeTimes(of end: JSONValue) {
+    /// Takes the figures of time that a run's log has.
+    fileprivate mutating func takeTimes(of end: JSONObject) {
         trainingSeconds = end["seconds"]?.doubleValue ?? trainingSeconds
         tokensPerSecond = end["tokens_per_second"]?.doubleValue ?? tokensPerSecond
         productShare = end["product_share"]?.doubleValue ?? productShare
@@ -225,10 +225,12 @@ private func train(
         }
     }
     var tally = RunTally()
+    var past: RunPast?
     if let checkpoint = run.checkpointToResume {
         let state = try run.readState(checkpoint, inputs: inputs)
         try loop.restore(state, source: checkpoint)
-        tally.losses = try run.recentLosses(endingAt: loop.step, count: RunTally.lossCount)
+        past = try run.past(upTo: loop.step)
+        tally.losses = past?.losses(RunTally.lossCount) ?? []
         try progress(.resumed(step: loop.step))
     }
     if run.checkpointToResume == nil, let source = try request.continuedState {
@@ -239,10 +241,9 @@ private func train(
             try progress(.warning(TrainWarning(wording: Wording("\(source): \(difference)"))))
         }
     }
-    if let text = request.settingsText { try run.write(settings: text) }
     try records.begin(
-        after: run.checkpointToResume == nil ? nil : loop.step,
-        measures: kind.map { SequenceMetric.all(classCount: $0.outputCount).map(\.rawValue) })
+        after: past, measures: kind.map { SequenceMetric.all(classCount: $0.outputCount).map(\.rawValue) })
+    if let text = request.settingsText { try run.write(settings: text) }
 
     session.context.products.measuresTime = true
     var callbacks = TrainingCallbacks(
@@ -252,8 +253,11 @@ private func train(
                 try session.checkpoint.checkUnchanged()
                 tally.add(report)
             }
-            try run.log(event)
-            try records.add(event)
+            if let line = event.logLine {
+                try run.log(line)
+                try records.add(line)
+            }
+            if case .checkpoint = event { records.keep() }
             try progress(TrainProgress(event))
         },
         saveBest: { best in
@@ -279,7 +283,9 @@ private func train(
     try adapter.finishRun()
 
     let sets = data.validation ?? data.statisticsSets(of: request, limit: statisticsRecordLimit)
-    try progress(.measuring(source: sets.name, examples: sets.examples.count))
+    try progress(
+        .measuring(
+            source: sets.name, examples: sets.examples.count, countsGates: adapter.configuration.isGated))
     let (measurements, statistics) = try session.overUnchangedBase {
         try measureGates(session, adapter, sets) { _ in
             if shouldStop() { throw TrainingError.interrupted(step: loop.step, savedAt: run.newestCheckpoint) }
@@ -297,7 +303,7 @@ private func train(
         peakTensorBytes: session.context.pool.peakBytes, productShare: productSeconds / max(tally.seconds, 1e-9))
     if let best = loop.validation.best, let path = run.bestPath { report.best = (best.loss, best.step, path) }
     // A finished run that was resumed keeps what it took.
-    if tally.tokens == 0, let end = try run.lastEnd() { report.takeTimes(of: end) }
+    if tally.tokens == 0, let past { report.takeTimes(of: past.times) }
     try run.logEnd([
         "steps": .integer(report.steps), "seconds": .real(report.trainingSeconds),
         "tokens_per_second": .real(report.tokensPerSecond), "product_share": .real(report.productShare),

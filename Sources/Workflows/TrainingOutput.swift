@@ -30,7 +30,8 @@ struct TrainingOutput {
         PEFTNames.recordFile, PEFTNames.statisticsFile, TrainingState.recordFile, TrainingState.tensorFile,
     ]
 
-    /// Looks at what stands at the output before anything costly is done. Throws `outputExists` or `missing`.
+    /// Looks at what stands at the output before anything costly is done. Throws `outputExists`,
+    /// `missing`, or `cannotCreate` where there is no place for it.
     static func plan(_ request: TrainRequest) throws(WorkflowError) -> TrainingOutput {
         guard request.keptCheckpoints >= 1 else {
             throw .badValue(.keptCheckpoints, expected: "at least 1", found: String(request.keptCheckpoints))
@@ -58,6 +59,11 @@ struct TrainingOutput {
                     path + asideSuffix,
                     remedy: "it holds what an earlier \(.replaces, true) put aside; move it back or remove it")
             }
+        }
+        let folder = parentDirectory(of: path)
+        if !exists, access(folder, W_OK | X_OK) != 0 || pathKind(folder) != .directory {
+            let code = pathKind(folder) == .directory || pathKind(folder) == .nothing ? errno : ENOTDIR
+            throw .cannotCreate(path, reason: systemMessage(code))
         }
         return TrainingOutput(path: path, resumes: false, movesAside: exists)
     }
@@ -119,6 +125,8 @@ final class RunDirectory {
     private let path: String
     private let asidePath: String?
     private var logDescriptor: Int32 = -1
+    /// What the log of a run that goes on has behind its last step.
+    private var told: Set<String> = []
 
     fileprivate init(path: String, checkpointToResume: String?, asidePath: String?) {
         self.path = path
@@ -146,41 +154,20 @@ final class RunDirectory {
         try file.commit()
     }
 
-    /// Appends an event to the log. Throws `CheckpointError.writeFailed`.
-    func log(_ event: TrainingEvent) throws {
-        var line: JSONObject
-        switch event {
-        case .step(let report):
-            line = ["event": .string("step")]
-            for (key, value) in report.json.members { line[key] = value }
-        case .evaluation(let step, let loss, let details):
-            line = ["event": .string("evaluation"), "step": .integer(step), "loss": .real(loss)]
-            for (key, value) in details.members { line[key] = value }
-        case .partialEvaluation(let data, let step, let loss, let details):
-            line = [
-                "event": .string("evaluation"), "step": .integer(step), "data": .string(data), "loss": .real(loss),
-            ]
-            for (key, value) in details.members { line[key] = value }
-        case .best: return
-        case .stoppedEarly(let step, let evaluations):
-            line = [
-                "event": .string("early stop"), "step": .integer(step), "evaluations": .integer(evaluations),
-            ]
-        case .checkpoint(let step, let path):
-            line = [
-                "event": .string("checkpoint"), "step": .integer(step), "path": .string(lastPathComponent(path)),
-            ]
-        case .warning(let text):
-            line = ["event": .string("warning"), "text": .string(text.description)]
-        }
-        try append(JSONValue.object(line).text() + "\n")
+    /// Appends a line to the log, unless a run that goes on says again what it has said. Throws
+    /// `CheckpointError.writeFailed`.
+    func log(_ line: JSONObject) throws {
+        if line["event"]?.stringValue == "step" { told = [] }
+        let text = JSONValue.object(line).text()
+        if !told.contains(text) { try append(text + "\n") }
     }
 
     /// Appends the closing line with figures of the whole run and sees the log onto the disk.
     func logEnd(_ figures: JSONObject) throws {
         var line: JSONObject = ["event": .string("end")]
         for (key, value) in figures.members { line[key] = value }
-        try append(JSONValue.object(line).text() + "\n")
+        try log(line)
+        guard logDescriptor >= 0 else { return }
         let synced = retryingOnInterrupt { fsync(logDescriptor) }
         var code = synced == 0 ? 0 : errno
         if close(logDescriptor) != 0, code == 0, errno != EINTR { code = errno }
@@ -293,16 +280,12 @@ final class RunDirectory {
         return (state, record["inputs"]?.objectValue ?? [:])
     }
 
-    /// The losses of the last steps of the run that goes on, as its log has them; none where it has no log.
-    func recentLosses(endingAt step: Int, count: Int) throws -> [Double] {
+    /// What the run that goes on after `step` has told. Throws `CheckpointError` for a log that cannot be read.
+    func past(upTo step: Int) throws -> RunPast {
         let log = RunLog(path: joinedPath(path, TrainingOutput.logFile))
-        return pathKind(log.path) == .nothing ? [] : try log.losses(endingAt: step, count: count)
-    }
-
-    /// What the run took, as the end of its log has it; nil where it has none.
-    func lastEnd() throws -> JSONValue? {
-        let log = RunLog(path: joinedPath(path, TrainingOutput.logFile))
-        return pathKind(log.path) == .nothing ? nil : try log.lastEvents(["end"])["end"]
+        let past = RunPast(step: step, lines: pathKind(log.path) == .nothing ? nil : try log.lines(upTo: step))
+        told = Set(past.tail.map { JSONValue.object($0).text() })
+        return past
     }
 
     /// Ends a run that failed: one that saved no checkpoint leaves nothing behind, and what it put aside comes back.

@@ -109,7 +109,8 @@ struct TrainCommand: ParsableCommand {
         Terminal.result("steps              \(report.steps)")
         Terminal.result("final loss         \(fixed(report.finalLoss, 4))  (mean of the last steps)")
         if let best = report.best {
-            Terminal.result("best evaluation    \(fixed(best.loss, 4))  after step \(best.step), in \(best.path)")
+            let isLast = best.step == report.steps ? "  (the last step's)" : ""
+            Terminal.result("best evaluation    \(fixed(best.loss, 4))  after step \(best.step)\(isLast)")
         }
         Terminal.result("measured loss      \(fixed(report.measured.meanLoss, 4))  over \(report.statistics.source)")
         for measure in report.measures {
@@ -123,9 +124,12 @@ struct TrainCommand: ParsableCommand {
                     + "\(scientific(Double(gates.tauRange.upperBound)))")
         }
         Terminal.result(
-            "time               \(durationText(report.trainingSeconds)), \(fixed(report.tokensPerSecond, 0)) tokens/s, "
-                + "\(percent(report.productShare, 0)) % of it in matrix products")
+            "time               \(durationText(report.trainingSeconds)), \(fixed(report.tokensPerSecond, 0)) tokens/s"
+                + (report.productShare > 0 ? ", \(percent(report.productShare, 0)) % of it in matrix products" : ""))
         Terminal.result("memory of tensors  \(byteText(report.peakTensorBytes))")
         Terminal.result("written to         \(inputs.output)")
+        if let best = report.best, best.step != report.steps {
+            Terminal.result("best adapter       \(best.path); use it with --adapter \(CommandText.quoted(best.path))")
+        }
     }
 }

@@ -23,13 +23,14 @@ final class TrainView {
         case .ready(let parameters, let modules, let precision, let threads):
             Terminal.note(
                 "training \(grouped(parameters)) numbers in \(modules) modules, \(precision.rawValue.uppercased()), "
-                    + "\(threads) threads")
+                    + counted(threads, "thread"))
         case .prepared(let texts, let parts, let heldBack):
             if texts > 0 { Terminal.note("\(counted(texts, "long text")) cut into \(grouped(parts)) parts") }
             if heldBack > 0 { Terminal.note("\(counted(heldBack, "example")) held back for validation") }
         case .resumed(let step): Terminal.note("resumed after step \(step)")
-        case .measuring(let source, let examples):
-            Terminal.note("measuring the gates over \(examples) records of \(source)")
+        case .measuring(let source, let examples, let countsGates):
+            let what = countsGates ? "loss and gates" : "the loss"
+            Terminal.note("measuring \(what) over \(counted(examples, "record")) of \(source)")
         case .step(let step): show(step)
         case .evaluation(let step, let loss, let perplexity):
             Terminal.note("step \(step)  evaluation loss \(fixed(loss, 4))  perplexity \(fixed(perplexity, 2))")

@@ -26,6 +26,9 @@ private let python = ProcessInfo.processInfo.environment["TSPEFT_PYTHON"]
                 #expect(outcome.errors.contains(words), "\(outcome.errors)")
             }
             #expect(outcome.output.contains("best evaluation"))
+            // How to use it, where the last step's is not the best.
+            let isLast = outcome.output.contains("(the last step's)")
+            #expect(outcome.output.contains("run/best; use it with --adapter run/best") != isLast, "\(outcome.output)")
             let best = try program.run(["eval", TinyRun.base, "--adapter", "run/best", "--data", "dev.json"])
             #expect(best.status == 0, "\(best.errors)")
             let table = String(decoding: try readFile(folder + "/steps.csv"), as: UTF8.self)

@@ -30,7 +30,7 @@ import Testing
                 case .checkpoint(let step, let path):
                     events.append("checkpoint \(step)")
                     #expect(FileManager.default.fileExists(atPath: path))
-                case .measuring(_, let examples): events.append("measuring \(examples)")
+                case .measuring(_, let examples, _): events.append("measuring \(examples)")
                 case .best(let step, let path):
                     events.append("best \(step)")
                     #expect(path == training.outputPath + "/best")

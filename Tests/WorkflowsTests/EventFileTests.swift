@@ -10,21 +10,23 @@ import Training
 @Suite struct EventFileTests {
     private static let time = 1.75e9
 
-    private func evaluations() -> [TrainingEvent] {
+    private func line(_ event: TrainingEvent) throws -> JSONObject { try #require(event.logLine) }
+
+    private func evaluations() throws -> [JSONObject] {
         let details = { (loss: Double) -> JSONObject in ["perplexity": .real(4 * loss)] }
         return [
-            .partialEvaluation(data: "dev.json", step: 3, loss: 0.25, details: details(0.25)),
-            .evaluation(step: 3, loss: 0.5, details: details(0.5)),
-            .evaluation(step: 300, loss: 2, details: details(2)),
+            try line(.partialEvaluation(data: "dev.json", step: 3, loss: 0.25, details: details(0.25))),
+            try line(.evaluation(step: 3, loss: 0.5, details: details(0.5))),
+            try line(.evaluation(step: 300, loss: 2, details: details(2))),
         ]
     }
 
     @Test func bytesAreThoseOfTensorBoardsWriter() throws {
         try withTemporaryFolder { folder in
-            let file = EventFile(folder: folder + "/board", now: { Self.time })
+            let file = RunRecordFile(EventFile(folder: folder + "/board", now: { Self.time }))
             try file.begin(after: nil)
-            for event in evaluations() { try file.add(event) }
-            try file.add(.checkpoint(step: 3, path: "c"))
+            for event in try evaluations() { try file.add(event) }
+            try file.add(line(.checkpoint(step: 3, path: "c")))
             #expect(
                 try readFile(folder + "/board/" + EventFile.fileName) == readFile(fixture("tensorboard/events.bin")))
         }
@@ -37,21 +39,26 @@ import Training
             let path = folder + "/" + EventFile.fileName
             for (content, step, kept) in [
                 (whole, 3, 3), (whole, 2, 1), (whole, 300, 4), (whole.dropLast(), 300, 3),
-                (Array("no such file".utf8), 300, 0), ([], 3, 0),
+                ([], 3, 0),
             ] as [([UInt8], Int, Int)] {
                 try writeFile(path, Array(content))
-                let file = EventFile(folder: folder, now: { Self.time })
-                try file.begin(after: step)
+                let file = RunRecordFile(EventFile(folder: folder, now: { Self.time }))
+                try file.begin(after: RunPast(step: step, lines: nil))
                 // Without a sound beginning there is a new one.
                 let records = max(1, kept)
                 let bytes = try readFile(path)
                 #expect(count(bytes) == records && whole.starts(with: bytes), "\(step)")
                 try file.add(evaluations()[1])
-                #expect(count(try readFile(path)) == records + 1)
+                // What is said again is not written again.
+                let isThere = kept >= 3
+                #expect(count(try readFile(path)) == (isThere ? records : records + 1))
+                try file.add(["event": .string("step"), "step": .integer(301), "loss": .real(1.0)])
+                try file.add(evaluations()[1])
+                #expect(count(try readFile(path)) == (isThere ? records + 2 : records + 3))
             }
             var damaged = whole
             damaged[20] ^= 1
-            #expect(EventFile.keptCount(of: damaged, upTo: 300) == 0)
+            #expect(EventFile(folder: folder).pieces(of: damaged, upTo: 300).isEmpty)
         }
     }
 
@@ -79,27 +86,27 @@ import Training
     @Test func tableHasALineAnEvent() throws {
         try withTemporaryFolder { folder in
             let path = folder + "/steps.csv"
-            let table = StepTable(path: path)
+            let table = RunRecordFile(StepTable(path: path))
             try table.begin(after: nil)
-            for event in evaluations() { try table.add(event) }
-            try table.add(.partialEvaluation(data: "a,\"b\"\nc", step: 301, loss: 1, details: [:]))
+            for event in try evaluations() { try table.add(event) }
+            try table.add(line(.partialEvaluation(data: "a,\"b\"\nc", step: 301, loss: 1, details: [:])))
             let lines = String(decoding: try readFile(path), as: UTF8.self).split(separator: "\n")
-            #expect(lines[0] + "\n" == StepTable.header)
+            #expect(lines[0] + "\n" == StepTable.heading)
             let commas = lines[0].count { $0 == "," }
             #expect(lines[1] == "evaluation,3,,0.25,1.0,,,,,,,,,,,dev.json")
             #expect(lines[1...3].allSatisfy { $0.count { $0 == "," } == commas })
             #expect(lines[4].hasSuffix(",\"a,\"\"b\"\" c\""))
 
-            let measured = StepTable(path: folder + "/measures.csv")
+            var measured = StepTable(path: folder + "/measures.csv")
             measured.measures = ["accuracy", "f1"]
-            try measured.begin(after: nil)
-            try measured.add(.evaluation(step: 3, loss: 0.5, details: ["accuracy": .real(0.75), "f1": .null]))
-            let text = String(decoding: try readFile(folder + "/measures.csv"), as: UTF8.self)
-            #expect(text.hasPrefix("event,step,epoch,loss,accuracy,f1,learning_rate,"))
-            #expect(text.contains("\nevaluation,3,,0.5,0.75,,,"))
+            let line: JSONObject = [
+                "event": .string("evaluation"), "step": .integer(3), "loss": .real(0.5), "accuracy": .real(0.75), "f1": .null,
+            ]
+            #expect(measured.header().starts(with: Array("event,step,epoch,loss,accuracy,f1,learning_rate,".utf8)))
+            #expect(measured.piece(of: line)?.starts(with: Array("evaluation,3,,0.5,0.75,,,".utf8)) == true)
 
-            let resumed = StepTable(path: path)
-            try resumed.begin(after: 3)
+            let resumed = RunRecordFile(StepTable(path: path))
+            try resumed.begin(after: RunPast(step: 3, lines: nil))
             #expect(try readFile(path) == Array((lines[..<3].joined(separator: "\n") + "\n").utf8))
         }
     }

@@ -30,8 +30,8 @@ public enum TrainProgress: Sendable {
     case checkpoint(step: Int, path: String)
     /// Something that the user should know of, such as thresholds that cannot reach the ratios of this run.
     case warning(TrainWarning)
-    /// The final pass for statistics has begun, over so many records.
-    case measuring(source: String, examples: Int)
+    /// The final pass has begun, over so many records: it measures the loss, and what the gates do where there are any.
+    case measuring(source: String, examples: Int, countsGates: Bool)
 
     /// What the loop tells.
     init(_ event: TrainingEvent) {
