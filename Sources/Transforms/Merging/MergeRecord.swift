@@ -34,8 +34,9 @@ package struct MergeRecord: Sendable {
         let modules: [MergePlan.Module]
         let outcomes: [MergeReport.Module]?
 
-        func write(into out: inout String, indent: Int?) {
-            let members = head.members
+        /// - Parameter isPlan: whether what was measured is left out.
+        func write(into out: inout String, indent: Int?, isPlan: Bool) {
+            let members = head.members.filter { !isPlan || !MergeRecord.measuredKeys.contains($0.key) }
             JSONValue.writeList(Array(0...members.count), "{", "}", into: &out, indent: indent, depth: 2) {
                 place, out in
                 guard place == members.count else {
@@ -46,25 +47,18 @@ package struct MergeRecord: Sendable {
                 out += "\"modules\": "
                 JSONValue.writeList(Array(modules.indices), "[", "]", into: &out, indent: indent, depth: 3) {
                     index, out in
-                    module(index).write(into: &out, indent: indent, depth: 4)
+                    module(index, isPlan).write(into: &out, indent: indent, depth: 4)
                 }
             }
         }
 
-        /// The same as a value.
-        var json: JSONValue {
-            var members = head
-            members["modules"] = .array(modules.indices.map(module))
-            return .object(members)
-        }
-
-        private func module(_ index: Int) -> JSONValue {
+        private func module(_ index: Int, _ isPlan: Bool) -> JSONValue {
             let module = modules[index]
             var object: JSONObject = [
                 "module": .string(module.module), "factor": .real(module.factor),
                 "expected_error": .real(module.expectedError),
             ]
-            if let outcome = outcomes?[index].outcome {
+            if !isPlan, let outcome = outcomes?[index].outcome {
                 object["changed"] = .integer(outcome.changedCount)
                 object["weights"] = .integer(outcome.weightCount)
             }
@@ -140,7 +134,8 @@ package struct MergeRecord: Sendable {
     /// Whether there is no merge.
     package var isEmpty: Bool { merges.isEmpty && added.isEmpty }
 
-    private func text(indent: Int?) -> String {
+    /// - Parameter isPlan: whether what was measured is left out.
+    private func text(indent: Int?, isPlan: Bool) -> String {
         var out = ""
         // A text that grows lies in memory twice.
         out.reserveCapacity(added.reduce(0) { $0 + $1.modules.count } * Self.bytesOfAModule)
@@ -153,9 +148,10 @@ package struct MergeRecord: Sendable {
             let places = Array(0..<merges.count + added.count)
             JSONValue.writeList(places, "[", "]", into: &out, indent: indent, depth: 1) { place, out in
                 if place < merges.count {
-                    merges[place].write(into: &out, indent: indent, depth: 2)
+                    let merge = isPlan ? Self.planned(merges[place]) : merges[place]
+                    merge.write(into: &out, indent: indent, depth: 2)
                 } else {
-                    added[place - merges.count].write(into: &out, indent: indent)
+                    added[place - merges.count].write(into: &out, indent: indent, isPlan: isPlan)
                 }
             }
         }
@@ -164,30 +160,22 @@ package struct MergeRecord: Sendable {
 
     /// The file's text.
     var text: String {
-        var out = text(indent: 2)
+        var out = text(indent: 2, isPlan: false)
         out += "\n"
         return out
     }
 
     /// The text for GGUF metadata, in one line.
-    var metadataText: String {
-        let planned = (merges + added.map(\.json)).map(Self.planned)
-        return JSONValue.object(["format": .integer(Self.format), "merges": .array(planned)]).text()
-    }
+    var metadataText: String { text(indent: nil, isPlan: true) }
 
-    /// A merge without what was measured when it was written.
+    /// What a merge and its modules have that was measured.
+    private static let measuredKeys: Set = ["largest_change", "changed", "weights"]
+
+    /// A merge of a record that was read, without what was measured when it was written.
     private static func planned(_ merge: JSONValue) -> JSONValue {
         guard case .object(var members) = merge else { return merge }
-        members["largest_change"] = nil
-        if let modules = members["modules"]?.arrayValue {
-            members["modules"] = .array(
-                modules.map { module in
-                    guard case .object(var members) = module else { return module }
-                    members["changed"] = nil
-                    members["weights"] = nil
-                    return .object(members)
-                })
-        }
+        for key in measuredKeys { members[key] = nil }
+        if let modules = members["modules"]?.arrayValue { members["modules"] = .array(modules.map(planned)) }
         return .object(members)
     }
 }

@@ -52,7 +52,7 @@ struct HelpText {
         let hasChoice = facts.options.contains { !$0.isRequired && !$0.names.contains("--help") }
         if hasChoice, !isRoot { words.append("[options]") }
         add([""])
-        add(Self.filled(words, first: "USAGE: ", rest: "           "))
+        add(ScreenText.filled(words, columns: Self.width, first: "USAGE: ", rest: "           "))
     }
 
     private mutating func addCommands() {
@@ -72,11 +72,9 @@ struct HelpText {
 
     private mutating func add(_ more: [String]) { lines += more }
 
-    /// Text in lines; where it has two spaces, it keeps them.
+    /// Text in lines.
     private func wrapped(_ text: String) -> [String] {
-        Self.filled(text.split(separator: " ", omittingEmptySubsequences: false).map(String.init)).map { line in
-            String(line.reversed().drop { $0 == " " }.reversed())
-        }
+        ScreenText.wrapped(text, columns: Self.width, indent: "")
     }
 
     // MARK: Lines
@@ -93,24 +91,10 @@ struct HelpText {
         let margin = String(repeating: " ", count: textColumn)
         let words = text.split(separator: " ").map(String.init)
         let start = String(repeating: " ", count: indent) + name
-        guard start.count < textColumn - 1 else { return [start] + filled(words, first: margin, rest: margin) }
-        return filled(words, first: start + String(repeating: " ", count: textColumn - start.count), rest: margin)
-    }
-
-    /// Words in lines as wide as they may be; a word that is too long for a line has one for itself.
-    static func filled(_ words: [String], first: String = "", rest: String = "", width: Int = width) -> [String] {
-        var lines: [String] = []
-        var line = first
-        var isStart = true
-        for word in words {
-            if !isStart, line.count + 1 + word.count > width {
-                lines.append(line)
-                (line, isStart) = (rest, true)
-            }
-            line += (isStart ? "" : " ") + word
-            isStart = false
-        }
-        return lines + [line]
+        let isLong = start.count >= textColumn - 1
+        let first = isLong ? margin : start + String(repeating: " ", count: textColumn - start.count)
+        let lines = ScreenText.filled(words, columns: width, first: first, rest: margin)
+        return isLong ? [start] + lines : lines
     }
 
     /// A command line that a shell reads, broken where it is too long.
@@ -124,7 +108,7 @@ struct HelpText {
                 words.append(word)
             }
         }
-        let lines = filled(words, rest: "    ", width: width - 2)
+        let lines = ScreenText.filled(words, columns: width - 2, rest: "    ")
         return lines.enumerated().map { $0 + 1 < lines.count ? $1 + " \\" : $1 }
     }
 }

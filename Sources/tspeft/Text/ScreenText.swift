@@ -53,19 +53,30 @@ enum ScreenText {
     /// than a line, such as a path, stays whole.
     static func wrapped(_ text: String, columns: Int, indent: String = "  ") -> [String] {
         guard width(text) > columns else { return [text] }
+        let words = text.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        return filled(words, columns: columns, rest: indent)
+    }
+
+    /// Words in lines of at most `columns`, the first behind `first`, the others behind `rest`; none ends with a space. A
+    /// word that is too long for a line has one for itself.
+    static func filled(_ words: [String], columns: Int, first: String = "", rest: String = "") -> [String] {
         var lines: [String] = []
-        var line = ""
-        for word in text.split(separator: " ", omittingEmptySubsequences: false) {
-            let isFirst = line.isEmpty || line == indent
-            if !isFirst, width(line) + 1 + width(word) > columns {
-                while line.last == " " { line.removeLast() }
-                lines.append(line)
-                line = indent + word
-            } else {
-                line += (isFirst ? "" : " ") + word
+        var line = first
+        var isStart = true
+        for word in words {
+            if !isStart, width(line) + 1 + width(word) > columns {
+                lines.append(withoutEnd(line))
+                (line, isStart) = (rest, true)
             }
+            line += (isStart ? "" : " ") + word
+            // Spaces at a line's beginning are its indentation alone.
+            isStart = isStart && word.isEmpty
         }
-        return lines + [line]
+        return lines + [withoutEnd(line)]
+    }
+
+    private static func withoutEnd(_ line: String) -> String {
+        String(line.reversed().drop { $0 == " " }.reversed())
     }
 }
 
