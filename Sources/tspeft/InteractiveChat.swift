@@ -16,13 +16,6 @@ struct InteractiveChat {
         self.printsJSON = printsJSON
     }
 
-    /// A line that is no message.
-    private enum Command: String {
-        case exit = "/exit"
-        case clear = "/clear"
-        case help = "/help"
-    }
-
     private static let commands =
         "/clear forgets what was said, /exit or Ctrl-D ends the chat, Ctrl-C stops an answer"
 
@@ -37,45 +30,43 @@ struct InteractiveChat {
         var lines = InputLines()
         var number = 0
         while let line = try nextLine(&lines) {
-            if line.allSatisfy(\.isWhitespace) { continue }
-            if let command = command(line) {
-                switch command {
-                case .exit: return
-                case .clear:
-                    chat.clear()
-                    if isTyped { Terminal.note("what was said is forgotten") }
-                case .help: Terminal.sentence(Self.commands)
-                }
-                continue
+            switch ChatLine(line) {
+            case .nothing: break
+            case .exit: return
+            case .clear:
+                chat.clear()
+                if isTyped { Terminal.note("what was said is forgotten") }
+            case .help: ChatLine.helpLines.forEach(Terminal.note)
+            case .unknown(let words):
+                Terminal.sentence("'\(words.beginning(60))' is no command of a chat; these are:")
+                ChatLine.helpLines.forEach(Terminal.note)
+            case .message(let message):
+                number += 1
+                guard try answer(message, number, chat, generator) else { return }
             }
-            number += 1
-            guard try answer(line, number, chat, generator) else { return }
         }
         // Behind the prompt that Ctrl-D was typed at.
         if isTyped { Terminal.plain("\n") }
     }
 
-    private func command(_ line: String) -> Command? {
-        let words = line.split(whereSeparator: \.isWhitespace)
-        return words.count == 1 ? Command(rawValue: String(words[0])) : nil
-    }
-
     private static let prompt = "> "
 
     private static func showHint() {
-        Terminal.plain("\n(\(commands))\n\(prompt)")
+        Terminal.plain("\n(\(commands); Ctrl-C again ends the chat too)\n\(prompt)")
     }
 
     private func nextLine(_ lines: inout InputLines) throws -> String? {
         if isTyped { Terminal.plain(Self.prompt) }
-        guard let bytes = try lines.next() else { return nil }
+        guard var bytes = try lines.next() else { return nil }
+        Signals.lineWasRead()
+        if lines.count == 1 { bytes = Array(bytes.withoutByteOrderMark) }
         if isTyped, bytes.count >= InputLines.typedLimit {
             Terminal.note("the terminal hands on \(InputLines.typedLimit) bytes of a line; the rest of yours is lost")
         }
         guard let line = String(validating: bytes, as: UTF8.self) else {
             let error = DataError.notText(RecordPlace(file: "standard input", line: lines.count))
             guard isTyped else { throw error }
-            Terminal.note(OptionWords.text(error))
+            Terminal.note("(that line is no text in UTF-8, and was not said to the model)")
             return ""
         }
         return line

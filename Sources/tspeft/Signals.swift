@@ -5,7 +5,7 @@ import TensorCore
 
 /// SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`): a command that can stop in good order asks
 /// `stopRequested`; any other is ended, its temporary outputs removed. A later second signal ends the former too. In a
-/// chat, SIGINT ends an answer alone.
+/// chat, the first SIGINT stops an answer alone.
 enum Signals {
     private static let requested = Atomic<Bool>(false)
     private static let stopsInOrder = Atomic<Bool>(false)
@@ -33,7 +33,7 @@ enum Signals {
                         Terminal.redraw()
                         continue
                     }
-                    if number == SIGINT, Signals.isInterruptOfChat(&first) { continue }
+                    if number == SIGINT, Signals.isInterruptOfChat() { continue }
                     Signals.receive(&first)
                 }
                 return nil
@@ -89,13 +89,20 @@ enum Signals {
     private static let chat = Atomic<ChatState>(.none)
     /// What to do where Ctrl-C is pressed while a chat waits for a line; nil ends the program.
     private static let hint = Mutex<(@Sendable () -> Void)?>(nil)
+    /// When the last SIGINT came, unless a line has been read since.
+    private static let lastInterrupt = Mutex<ContinuousClock.Instant?>(nil)
+    /// How long after one another counts as the same: nobody presses keys so fast.
+    private static let chatEchoTime = Duration.milliseconds(100)
 
-    /// From now on SIGINT ends no more than an answer, unless a later second one comes; where none is being made, it
-    /// calls `hint`, from another thread, or ends the program without one.
+    /// From now on SIGINT stops the answer that is being made, and where none is it calls `hint`, from another thread, or
+    /// ends the program without one. A second one, before another line is read, ends the program.
     static func stopAnswersOnly(hint newHint: (@Sendable () -> Void)?) {
         hint.withLock { $0 = newHint }
         chat.store(.waiting, ordering: .sequentiallyConsistent)
     }
+
+    /// A line of the chat has come: what was interrupted before is forgotten.
+    static func lineWasRead() { lastInterrupt.withLock { $0 = nil } }
 
     /// What `body` does while SIGINT makes `answerIsToStop` true.
     static func whileAnswering<Result>(_ body: () throws -> Result) rethrows -> Result {
@@ -107,22 +114,28 @@ enum Signals {
     /// Whether SIGINT has come since the answer began.
     static var answerIsToStop: Bool { chat.load(ordering: .sequentiallyConsistent) == .stopping }
 
-    /// - Parameter first: when the signal came that is to stop the answer.
-    private static func isInterruptOfChat(_ first: inout ContinuousClock.Instant?) -> Bool {
-        switch chat.load(ordering: .sequentiallyConsistent) {
-        case .none: return false
-        case .waiting:
-            first = nil
-            guard let hint = hint.withLock({ $0 }) else { return false }
-            hint()
-            return true
-        case .answering:
-            first = .now
+    /// Whether a SIGINT is dealt with here; if not, it ends the program.
+    private static func isInterruptOfChat() -> Bool {
+        let state = chat.load(ordering: .sequentiallyConsistent)
+        guard state != .none else { return false }
+        let now = ContinuousClock.now
+        let previous = lastInterrupt.withLock { last in
+            defer { last = last ?? now }
+            return last
+        }
+        let hint = hint.withLock { $0 }
+        if let previous {
+            if now - previous < chatEchoTime { return true }
+            // The shell's prompt begins a line.
+            if state == .waiting, hint != nil { Terminal.plain("\n") }
+            return false
+        }
+        if state == .answering {
             _ = chat.compareExchange(
                 expected: .answering, desired: .stopping, ordering: .sequentiallyConsistent)
             return true
-        case .stopping:
-            return first.map { ContinuousClock.now - $0 < echoTime } ?? false
         }
+        hint?()
+        return hint != nil
     }
 }

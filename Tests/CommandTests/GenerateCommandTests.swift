@@ -3,6 +3,8 @@ import Foundation
 import TestSupport
 import Testing
 
+@testable import tspeft
+
 /// `generate`: where prompts come from, and what is printed.
 @Suite(.serialized) struct GenerateCommandTests {
     private static let options = "--dtype f32 --threads 1"
@@ -150,6 +152,55 @@ import Testing
         terminal.type("What do bees make?\n")
         try terminal.wait(for: expected, count: 2)
         terminal.type("\u{4}")
+        #expect(try terminal.finish() == 0)
+    }
+
+    @Test func linesSayWhomTheySpeakTo() {
+        for (line, meaning) in [
+            ("", .nothing), (" \t", .nothing), ("/exit", .exit), ("  /quit ", .exit), ("/CLEAR", .clear), ("/?", .help),
+            ("/help", .help), ("/foo", .unknown("/foo")), ("/clear all", .unknown("/clear all")), ("/", .unknown("/")),
+            ("/usr/bin/env is what?", .message("/usr/bin/env is what?")), ("//foo bar", .message("/foo bar")),
+            ("a /exit", .message("a /exit")), (" hi", .message(" hi")), ("/é", .message("/é")),
+        ] as [(String, ChatLine)] {
+            #expect(ChatLine(line) == meaning, "\(line)")
+        }
+    }
+
+    @Test func commandsOfAChatAreNotSaidToTheModel() throws {
+        try withTemporaryFolder { folder in
+            let line = "$T \(chat.joined(separator: " "))"
+            let one = try output("printf 'What do bees make?\\n' | \(line)", in: folder)
+            let said = "\\357\\273\\277/foo\\n/help\\nWhat do bees make?\\n/clear it\\n"
+            let told = try run("printf '\(said)' | \(line)", in: folder)
+            #expect(told.status == 0 && told.output == one, "\(told.output)")
+            #expect(told.errors.components(separatedBy: "/clear   forgets").count == 4, "\(told.errors)")
+            #expect(told.errors.contains("'/foo' is no command of a chat") && told.errors.contains("'/clear it' is no"))
+        }
+    }
+
+    @Test func controlCTwiceEndsAChat() throws {
+        let terminal = try PseudoTerminal(chat, in: packageRoot)
+        try terminal.wait(for: "> ")
+        terminal.type("\u{3}")
+        try terminal.wait(for: "Ctrl-C again ends the chat too")
+        // A line in between is a new beginning.
+        terminal.type("/help\n")
+        try terminal.wait(for: "//word")
+        usleep(200_000)
+        terminal.type("\u{3}")
+        try terminal.wait(for: "Ctrl-C again ends the chat too", count: 2)
+        usleep(200_000)
+        terminal.type("\u{3}")
+        #expect(try terminal.finish() == 130)
+        #expect(terminal.text.hasSuffix("\n"))
+    }
+
+    @Test func aLineOfNoTextDoesNotEndAChat() throws {
+        let terminal = try PseudoTerminal(chat, in: packageRoot)
+        try terminal.wait(for: "> ")
+        terminal.type(bytes: [0x61, 0xFF, 0x0A])
+        try terminal.wait(for: "is no text in UTF-8")
+        terminal.type("/exit\n")
         #expect(try terminal.finish() == 0)
     }
 

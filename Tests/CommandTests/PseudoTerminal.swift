@@ -58,8 +58,10 @@ final class PseudoTerminal: Sendable {
     }
 
     /// Presses keys.
-    func type(_ text: String) {
-        let bytes = Array(text.utf8)
+    func type(_ text: String) { type(bytes: Array(text.utf8)) }
+
+    /// Sends bytes as keys do.
+    func type(bytes: [UInt8]) {
         _ = write(master, bytes, bytes.count)
     }
 
