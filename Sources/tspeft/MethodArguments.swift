@@ -44,14 +44,24 @@ enum OtherNumbers: MethodSection {
 struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflectable {
     /// The options that were given.
     private(set) var options = MethodOptions()
+    /// What is wrong with several values of an option together, which the parser cannot word while it decodes.
+    private var problem: String?
 
     init() {}
 
     init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: OptionKey.self)
         for option in Self.table {
-            options[option.key] = try Self.argument(option).value(container, OptionKey(option.key))
+            do {
+                options[option.key] = try Self.argument(option).value(container, OptionKey(option.key))
+            } catch let error as RepeatedName {
+                problem = "\(OptionWords.option(ofMethodKey: option.key)) gives '\(error.name)' twice"
+            }
         }
+    }
+
+    func validate() throws {
+        if let problem { throw ValidationError(problem) }
     }
 
     var customMirror: Mirror {
@@ -129,7 +139,7 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
         }
     }
 
-    /// An option `name=value` that can be repeated; of a name that is given twice, the first counts.
+    /// An option `name=value` that can be repeated, each name once.
     private static func pairs(
         _ name: NameSpecification, _ help: ArgumentHelp, _ what: String,
         _ json: @escaping @Sendable (String) -> JSONValue?
@@ -146,7 +156,8 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
             return .object(
                 try texts.reduce(into: JSONObject()) { object, text in
                     let named = try NamedValue(text, what, json)
-                    if object[named.name] == nil { object[named.name] = named.value }
+                    guard object[named.name] == nil else { throw RepeatedName(name: named.name) }
+                    object[named.name] = named.value
                 })
         }
     }
@@ -187,6 +198,9 @@ struct MethodArguments<Section: MethodSection>: ParsableArguments, CustomReflect
 extension String {
     fileprivate var droppingDashes: String { String(drop { $0 == "-" }) }
 }
+
+/// A name that two values `name=value` of an option have.
+private struct RepeatedName: Error { let name: String }
 
 /// A value `name=value` of an option. Taken apart by the parser's transform and once more afterwards, since the parser
 /// words only what is wrong with a single value.

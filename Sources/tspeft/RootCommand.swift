@@ -66,7 +66,7 @@ struct RootCommand: ParsableCommand {
             TemporaryOutputs.removeAll()
             let text = OptionWords.text(error)
             let place = error.exitStatus == .usage ? given.place(of: text).map { $0 + ": " } : nil
-            Terminal.note("tspeft: \(place ?? "")\(text)")
+            Terminal.note("tspeft: \(place ?? "")\(text)\(homeHint(text))")
             Glibc.exit(error.exitStatus.rawValue)
         } catch {
             Terminal.endProgress()
@@ -113,27 +113,6 @@ struct RootCommand: ParsableCommand {
         return facts.command(name).map { HelpText.text(of: $0) } ?? HelpText.text(of: facts, isRoot: true)
     }
 
-    /// The same of an option that there is none of, with those that may have been meant; nil for what the parser says of
-    /// something else. Where it says that something is missing, a mistyped option may be why.
-    static func unknownOption(_ message: String, in arguments: [String]) -> String? {
-        let mark = "Unknown option '"
-        let facts = givenCommand.flatMap { CommandFacts.program.command($0) } ?? CommandFacts.program
-        var name: String?
-        if message.hasPrefix(mark), let end = message.dropFirst(mark.count).firstIndex(of: "'") {
-            name = String(message.dropFirst(mark.count)[..<end])
-        } else if message.hasPrefix("Missing expected argument") {
-            name = facts.unknownOption(in: arguments)
-        }
-        guard let name else { return nil }
-        /// The nearest among the names of options.
-        func near(_ options: [CommandFacts.Argument]) -> [String] {
-            let known = options.flatMap(\.names).filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2)) }
-            return NearWords.words(String(name.drop { $0 == "-" }), among: known).map { "--" + $0 }
-        }
-        let question = NearWords.question(near(facts.options)) ?? NearWords.question(near(facts.arguments))
-        return "Unknown option '\(name)'" + (question.map { " (\($0))" } ?? "")
-    }
-
     /// Ends the program as the parser wants it: help and the like go to stdout; what is wrong with the command line is
     /// one sentence on stderr, which begins with its place where that is a file of settings.
     private static func end(with error: any Error, _ given: CommandWords) -> Never {
@@ -142,7 +121,8 @@ struct RootCommand: ParsableCommand {
             let text = shown(fullMessage(for: error))
             if !text.isEmpty, Terminal.resultText(text) { _ = Terminal.resultText("\n") }
         } else {
-            let said = sentence(message(for: error))
+            let parsed = sentence(message(for: error))
+            let said = NumberWords.refusal(parsed, of: given.words) ?? withValues(parsed)
             let help = code == .validationFailure ? "; see '\(helpCommand)'" : ""
             let place = given.place(of: said).map { $0 + ": " } ?? ""
             Terminal.note("tspeft: \(place)\(unknownOption(said, in: given.words) ?? said)\(help)")
@@ -150,30 +130,19 @@ struct RootCommand: ParsableCommand {
         Glibc.exit(code.rawValue)
     }
 
-    /// A message of the parser's, which may be a sentence and a list below it, on one line and without a full stop.
-    static func sentence(_ message: String) -> String {
-        let lines = message.split(whereSeparator: \.isNewline).map { line in
-            let words = line.drop { $0.isWhitespace }
-            return words.hasPrefix("- ") ? words.dropFirst(2) : words
-        }
-        let list = lines.dropFirst().joined(separator: ", ")
-        let text = [lines.first.map(String.init) ?? "", list].filter { !$0.isEmpty }.joined(separator: " ")
-        return text.hasSuffix(".") ? String(text.dropLast()) : text
-    }
-
     /// What explains the command that was given.
     private static var helpCommand: String {
         (["tspeft"] + [givenCommand].compactMap { $0 } + ["--help"]).joined(separator: " ")
     }
-
-    /// The command that was given.
-    private static var givenCommand: String? { CommandLine.arguments.dropFirst().first(where: commandNames.contains) }
 
     /// Names the commands where the first argument is none of them.
     private static func checkCommandName() throws(WorkflowError) {
         var words = CommandLine.arguments.dropFirst()
         if words.first == "help" { words = words.dropFirst() }
         guard let name = words.first, !name.hasPrefix("-"), !commandNames.contains(name), name != "help" else { return }
+        if let later = words.first(where: commandNames.contains) {
+            throw .conflict("the command comes first: tspeft \(later) \(CommandText.quoted(name)) ...")
+        }
         if let question = NearWords.question(NearWords.commands(name, among: commandNames)) {
             throw .conflict("unknown command '\(name)' (\(question)); see 'tspeft --help'")
         }

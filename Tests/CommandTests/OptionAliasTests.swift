@@ -42,7 +42,8 @@ import Testing
             #expect(!alias.name.contains("_"), "\(alias.name): hyphens stand for underscores too")
             for shape in meant {
                 guard case .option = alias.meaning else { continue }
-                let found = try #require(try Translated("--" + alias.name, in: shape))
+                let spelling = alias.name.hasPrefix("-") ? alias.name : "--" + alias.name
+                let found = try #require(try Translated(spelling, in: shape))
                 if case .flag = alias.conversion { #expect(found.target.isFlag) } else { #expect(!found.target.isFlag) }
             }
         }
@@ -87,6 +88,22 @@ import Testing
         ("inject b --deltaT 3 --rank_pattern q_proj=2", "inject b --deltaT 3 --rank-pattern q_proj=2"),
         ("merge b --adapter_path a --output-dir o", "merge b --adapter a --output o"),
         ("train b -- --lr", "train b -- --lr"),
+        ("train b --seed -1 --lr -1e-4", "train b --seed=-1 --learning-rate=-1e-4"),
+        ("generate b -n -1 -p -x", "generate b --max-tokens=-1 -p -x"),
+        ("generate b -p -- --json", "generate b -p -- --json"), ("generate b -n=5", "generate b --max-tokens=5"),
+        ("train b --clip -.5 --warmup -3% --s -inf", "train b --clip=-.5 --warmup=-3% --s=-inf"),
+        ("train b --data a --train-file b --data c", "train b --data a --data b --data c"),
+        ("merge b --adapter a --lora b", "merge b --adapter a --adapter b"),
+        ("train b --bf16 -o r", "train b --compute-type bf16 -o r"), ("train b --bf16 false -o r", "train b -o r"),
+        ("train b --bf16=True", "train b --compute-type bf16"),
+        ("train b --fp16 False --report_to none --load_in_4bit false --stage sft", "train b"),
+        ("train b --eval_strategy steps --task-type CAUSAL_LM --bias=none", "train b"),
+        ("train b --peft_type LORA --val-size 0.1", "train b --method lora --val-split 0.1"),
+        ("generate -m b -f p.txt -t 4 -s 1 -n 5", "generate b --prompt-file p.txt --threads 4 --seed 1 -n 5"),
+        ("generate b -cnv --repeat-penalty 1.1", "generate b --interactive --repetition-penalty 1.1"),
+        ("generate b -ngl 0 --top_k 4", "generate b --top-k 4"), ("eval b --num-beams 4", "eval b --beams 4"),
+        ("convert --hf-path b --mlx-path o", "convert b --output o"),
+        ("eval b --json --json", "eval b --json --json"),
     ])
     func namesOfOtherProgramsBecomeOurs(_ given: String, _ expected: String) throws {
         #expect(try translated(given) == expected)
@@ -95,7 +112,7 @@ import Testing
     @Test(arguments: [
         ("train b --lr 1 --learning-rate 2", "--lr and --learning-rate are two names"),
         ("train b --learning_rate 1 --learning-rate 2", "--learning_rate and --learning-rate are two names"),
-        ("train b --lr 1 --learning_rate 2", "--learning_rate and --lr are two names"),
+        ("train b --lr 1 --learning_rate 2", "--lr and --learning_rate are two names"),
         ("train b --output-dir x -o y", "--output-dir and -o are two names"),
         ("train b --iters 5 --accumulation 2", "counts passes"),
         ("train b --iters 5 --gradient-accumulation-steps 2", "counts passes"),
@@ -106,11 +123,88 @@ import Testing
         ("train b --resume_from_checkpoint run/checkpoint-5", "name the run's directory"),
         ("train b --use_rslora=maybe", "true or false"), ("train b --dataset alpaca", "--data"),
         ("train b --optim adamw_torch", "AdamW"),
+        ("train b --lr 1 --lr 2", "--lr is given 2 times; train takes one"),
+        ("train b --learning-rate 1 --learning-rate=2 --learning-rate 3", "--learning-rate is given 3 times"),
+        ("train b -o x -o y", "-o is given 2 times"), ("train b -o x --output y", "-o and --output are two names"),
+        ("generate b --seed 1 -s 2", "--seed and -s are two names"),
+        ("eval b --adapter a --adapter b", "--adapter is given 2 times; eval takes one ('merge' adds several up)"),
+        ("eval b --adapter a --lora b", "--adapter and --lora are two names"),
+        ("generate b --chat-template a --chat-template b", "--chat-template is given 2 times"),
+        ("inject b --rslora --use_rslora false", "--rslora and --use_rslora are two names"),
+        ("train b --fp16", "--compute-type"), ("train b --fp16 true", "--compute-type"),
+        ("train b --report-to wandb", "--tensorboard FOLDER"), ("train b --report_to tensorboard", "--tensorboard"),
+        ("train b --gradient-checkpointing", "--batch-size"), ("train b --load_in_4bit true", "F32 or BF16"),
+        ("train b --stage dpo", "sft"), ("train b --eval_strategy epoch", "--eval-every"),
+        ("train b --peft_type LOHA", "no such method"), ("train b --peft_type=PREFIX_TUNING", "no such method"),
+        ("generate b -ngl 99", "--threads"), ("generate b -c 4096", "positions"),
+        ("generate b --ctx-size 4096", "positions"), ("generate b -hf org/model", "hf download"),
+        ("generate b --batch-size 512", "leave it out"), ("convert b -q", "--type"),
     ])
     func whatDiffersIsRefusedByName(_ line: String, _ words: String) throws {
         let problem = try #require(refusal(line))
         #expect(problem.contains(words), "\(problem)")
         #expect(!problem.contains("\n"))
+    }
+
+    /// Every option with one value is refused when it is given twice, in every command; others are taken.
+    @Test func oneRuleForOptionsGivenTwice() throws {
+        for command in Self.commands {
+            let shape = try #require(CommandShape(of: command))
+            for option in shape.arguments where !option.isPositional && !["help", "version"].contains(option.name) {
+                let spelling = option.longSpelling
+                let once = option.isFlag ? [spelling] : [spelling, "1"]
+                let line = ([command] + once + once).joined(separator: " ")
+                let problem = refusal(line)
+                if option.isFlag || option.isRepeating {
+                    #expect(problem == nil, "\(problem ?? "")")
+                } else {
+                    let expected = "\(spelling) is given 2 times; \(command) takes one"
+                    #expect(problem?.hasPrefix(expected) == true, "\(line)")
+                }
+                // Underscores do for hyphens, and a negative number is a value.
+                let underscored = "--" + spelling.drop { $0 == "-" }.replacing("-", with: "_")
+                let words = option.isFlag ? [underscored] : [underscored, "-1"]
+                guard option.name != "config" else { continue }
+                let expected = option.isFlag ? spelling : option.takesAnything ? "\(spelling) -1" : "\(spelling)=-1"
+                let translated = try translated(([command] + words).joined(separator: " "))
+                #expect(translated == "\(command) \(expected)" || translated == "\(command) \(spelling)=-1")
+            }
+        }
+    }
+
+    /// What no number can be is told with what can.
+    @Test(arguments: [
+        ("train b --data d -o r --seed -1", "--seed takes a whole number from 0 to 18446744073709551615, not '-1'"),
+        ("train b --data d -o r --seed=1.5", "--seed takes a whole number from 0 to 18446744073709551615, not '1.5'"),
+        ("train b --data d -o r --lr -1e-4", "--learning-rate must be 0 or more, not -0.0001"),
+        ("train b --data d -o r --lr fast", "--learning-rate takes a number, not 'fast'"),
+        ("train b --data d -o r --steps 1e3", "--steps takes a whole number, not '1e3'"),
+        (
+            "train b --data d -o r --steps 99999999999999999999",
+            "--steps takes a whole number of at most 9223372036854775807, not '99999999999999999999'"
+        ),
+        ("train b --data d -o r --warmup many", "--warmup takes a count, or a share such as 5%, not 'many'"),
+        ("train b --data d -o r --val-split -5%", "--val-split takes a count, or a share such as 5%, not '-5%'"),
+        ("train b --data d -o r --rank -1", "rank"), ("train b --data d -o r --threads -2", "--threads"),
+        ("train b --data d -o r --schedule square", "constant"),
+        ("generate b -p x --seed -1", "--seed takes a whole number from 0"),
+        ("generate b -p x -n -1", "--max-tokens must be at least 1, not -1"),
+        ("generate b -p x --temperature -1", "temperature is -1.0"), ("generate b -p x --top-k -1", "--top-k must be"),
+        ("eval b --data d --limit -1", "--limit must be at least 1"), ("demo --steps -1", "--steps"),
+        ("train b --data d -o r --rank-pattern q_proj=1 --rank-pattern q_proj=2", "gives 'q_proj' twice"),
+        ("generate b -p x --num-beam 4", "did you mean '--beams'?"),
+        ("train b --num-train-epoch 4", "did you mean '--epochs'?"),
+        ("export b -o e", "Missing expected argument '--to <to>', one of peft, mlx, gguf-lora, torch"),
+        ("b train", "the command comes first: tspeft train"),
+    ])
+    func numbersAreWordedRight(_ line: String, _ words: String) throws {
+        let places = [" b ": TinyRun.base, " d ": TinyRun.base + "/none"]
+        let line = places.reduce(" " + line) { $0.replacing($1.key, with: " \($1.value) ") }
+        try withTemporaryFolder { folder in
+            let outcome = try Program(folder: folder).run(line.split(separator: " ").map(String.init))
+            #expect(outcome.status == 64 && outcome.errorLines.count == 1, "\(line): \(outcome.errors)")
+            #expect(outcome.errors.contains(words), "\(outcome.errors)")
+        }
     }
 
     @Test func theProgramTakesThemAndDoesNotShowThem() throws {

@@ -10,6 +10,11 @@ struct CommandShape {
         let isFlag: Bool
         /// Whether it may be given more than once.
         let isRepeating: Bool
+        /// Whether the next word is its value, whatever it is.
+        let takesAnything: Bool
+
+        /// Its long name with its dashes, or else what it is spelled by.
+        var longSpelling: String { spellings.first { $0.hasPrefix("--") } ?? spellings.first ?? name }
 
         /// Whether it is told by its place.
         var isPositional: Bool { spellings.isEmpty }
@@ -44,6 +49,6 @@ extension CommandShape.Argument {
         let option = facts.names.first { $0.hasPrefix("--") } ?? facts.names.first
         self.init(
             name: option.map { String($0.drop { $0 == "-" }) } ?? facts.valueName, spellings: facts.names,
-            isFlag: facts.kind == .flag, isRepeating: facts.isRepeating)
+            isFlag: facts.kind == .flag, isRepeating: facts.isRepeating, takesAnything: facts.takesAnything)
     }
 }

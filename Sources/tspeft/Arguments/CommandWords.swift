@@ -14,7 +14,6 @@ struct CommandWords {
     /// `ConfigError` or `CheckpointError` for a config file.
     init(_ arguments: [String]) throws {
         let translated = try ArgumentTranslation.translated(arguments)
-        try Self.refuseSecondAdapter(translated)
         guard let (path, rest) = try Self.config(in: translated), let shape = CommandShape(of: rest[0]) else {
             (words, origins) = (translated, [:])
             return
@@ -22,17 +21,6 @@ struct CommandWords {
         let config = try ConfigWords(try SettingsFile.read(path), shape, givenBeside: rest)
         words = [rest[0]] + config.options + rest.dropFirst() + config.positionals
         origins = config.origins
-    }
-
-    /// Throws where adapters are given to a command that takes one: the parser would take the last without a word, and
-    /// users of `merge` expect their sum.
-    private static func refuseSecondAdapter(_ words: [String]) throws {
-        let options = words.prefix { $0 != "--" }
-        let count = options.filter { $0 == "--adapter" || $0.hasPrefix("--adapter=") }.count
-        guard count > 1, let command = words.first,
-            let adapter = CommandShape(of: command)?.option("adapter"), !adapter.isRepeating
-        else { return }
-        throw ValidationError("--adapter is given \(count) times; \(command) takes one ('merge' adds several up)")
     }
 
     /// No words yet.
@@ -64,7 +52,6 @@ struct CommandWords {
             } else {
                 continue
             }
-            if path != nil { throw ValidationError("--config can be given once") }
             path = value
         }
         guard let path, !rest.isEmpty else { return nil }

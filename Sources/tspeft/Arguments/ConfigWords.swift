@@ -1,13 +1,12 @@
 import Adapters
 import ArgumentParser
 import CheckpointIO
-import Models
 import TensorCore
 
 /// Why a file of settings cannot be used.
 enum ConfigError: ReportableError, Equatable {
     /// A key that the command has no option for.
-    case unknownKey(String, at: ConfigWords.Origin, command: String, nearest: String?)
+    case unknownKey(String, at: ConfigWords.Origin, command: String, near: [String])
     /// A key that means something else; why.
     case refusedKey(at: ConfigWords.Origin, problem: String)
     /// Two keys for one option.
@@ -17,8 +16,9 @@ enum ConfigError: ReportableError, Equatable {
 
     var description: String {
         switch self {
-        case .unknownKey(let key, let place, let command, let nearest):
-            "\(place): '\(key)' is no option of 'tspeft \(command)'" + (nearest.map { "; nearest: \($0)" } ?? "")
+        case .unknownKey(let key, let place, let command, let near):
+            "\(place): '\(key)' is no option of 'tspeft \(command)'"
+                + (NearWords.question(near).map { " (\($0))" } ?? "")
         case .refusedKey(let place, let problem): "\(place): \(problem)"
         case .twice(let key, let place, let first):
             first.key == place.key
@@ -62,18 +62,22 @@ struct ConfigWords {
     init(_ settings: SettingsFile, _ shape: CommandShape, givenBeside beside: [String]) throws {
         self.shape = shape
         file = settings.path
-        let given = Given(beside, shape)
+        let given = try GivenWords(beside.dropFirst(), shape)
+        let givenNames = Set(given.options.map(\.meaning.target.name))
         var first: [String: Origin] = [:]
         var places: [String: [String]] = [:]
         for entry in settings.entries {
             let origin = Origin(file: file, line: entry.line, key: entry.key)
+            if case .scalar(let scalar) = entry.value, OptionAlias.isHarmless(entry.key, scalar.text, in: shape) {
+                continue
+            }
             let translated = try option(entry.key, origin)
             let target = translated.target
             if let other = first[target.name] { throw ConfigError.twice(entry.key, at: origin, first: other) }
             first[target.name] = origin
             let values = try values(entry.value, for: translated, origin)
-            if values.isEmpty || given.options.contains(target.name) { continue }
-            if Self.rivals.contains(where: { $0.contains(target.name) && !given.options.isDisjoint(with: $0) }) {
+            if values.isEmpty || givenNames.contains(target.name) { continue }
+            if Self.rivals.contains(where: { $0.contains(target.name) && !givenNames.isDisjoint(with: $0) }) {
                 continue
             }
             if target.isPositional {
@@ -88,33 +92,9 @@ struct ConfigWords {
             .flatMap { places[$0.name] ?? [] }
     }
 
-    /// What the command line gives.
-    private struct Given {
-        var options: Set<String> = []
-        var positionalCount = 0
-
-        init(_ words: [String], _ shape: CommandShape) {
-            var rest = words.dropFirst()
-            while let word = rest.popFirst() {
-                if word == "--" {
-                    positionalCount += rest.count
-                    return
-                }
-                let spelling = String(word.prefix { $0 != "=" })
-                if let own = shape.option(spelled: word.hasPrefix("--") ? spelling : String(word.prefix(2))) {
-                    options.insert(own.name)
-                    let hasValue = word.hasPrefix("--") ? spelling != word : word.count > 2
-                    if !own.isFlag, !hasValue { _ = rest.popFirst() }
-                } else if !word.hasPrefix("-") || word == "-" {
-                    positionalCount += 1
-                }
-            }
-        }
-    }
-
     /// The option of a key; throws for a key that names none.
     private func option(_ key: String, _ origin: Origin) throws -> Translated {
-        let name = key.map { $0 == "_" ? "-" : String($0) }.joined()
+        let name = OptionAlias.name(spelled: key)
         if let own = shape.option(key), !Self.others.contains(own.name) { return Translated(own, key) }
         if let own = shape.arguments.first(where: { $0.isPositional && $0.name == name }) {
             return Translated(own, key)
@@ -127,9 +107,9 @@ struct ConfigWords {
             throw ConfigError.refusedKey(at: origin, problem: error.message)
         }
         let known = shape.arguments.map(\.name).filter { !Self.others.contains($0) }
-        let nearest = known.map { ($0, EditDistance.between(Array(name.utf8), Array($0.utf8))) }.min { $0.1 < $1.1 }
         throw ConfigError.unknownKey(
-            key.beginning(60), at: origin, command: shape.command, nearest: nearest.map { $0.0 })
+            key.beginning(60), at: origin, command: shape.command,
+            near: NearWords.options(name, among: known, in: shape))
     }
 
     /// Options that say nothing of what is done.
@@ -154,19 +134,19 @@ struct ConfigWords {
             switch value {
             case .scalar(let scalar):
                 if scalar.isNull { return [] }
-                if scalar.truth == nil && target.isFlag && !option.refusesValues {
+                if scalar.truth == nil && option.isSwitch && !option.refusesValues {
                     throw ConfigError.wrongType(
                         origin.key, at: origin, expected: "true or false", found: "'\(scalar.text.beginning(60))'")
                 }
-                if let truth = scalar.truth, !target.isFlag {
+                if let truth = scalar.truth, !option.isSwitch {
                     throw ConfigError.wrongType(
                         origin.key, at: origin, expected: "a value", found: truth ? "true" : "false")
                 }
                 return try option.words(scalar.text)
             case .list(let list):
-                guard target.isRepeating || Self.nameLists.contains(target.name) else {
+                guard !option.isSwitch, target.isRepeating || Self.nameLists.contains(target.name) else {
                     throw ConfigError.wrongType(
-                        origin.key, at: origin, expected: target.isFlag ? "true or false" : "one value",
+                        origin.key, at: origin, expected: option.isSwitch ? "true or false" : "one value",
                         found: "a list")
                 }
                 if let odd = list.first(where: { $0.isNull || $0.truth != nil }) {

@@ -232,7 +232,7 @@ struct ThresholdArguments: ParsableArguments {
     }
 }
 
-/// A count, or a share in percent.
+/// A count, or a share: in percent, or as a fraction below 1.
 enum Amount: ExpressibleByArgument, CustomStringConvertible {
     case count(Int)
     case share(Double)
@@ -243,6 +243,8 @@ enum Amount: ExpressibleByArgument, CustomStringConvertible {
             self = .share(percent / 100)
         } else if let count = Int(argument) {
             self = .count(count)
+        } else if let share = Double(argument), (0..<1).contains(share) {
+            self = .share(share)
         } else {
             return nil
         }

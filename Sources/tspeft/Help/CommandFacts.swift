@@ -21,6 +21,8 @@ struct CommandFacts: Sendable {
         let valueName: String
         let isRequired: Bool
         let isRepeating: Bool
+        /// Whether the next word is its value, whatever it is.
+        let takesAnything: Bool
         /// Whether help tells of it.
         let isShown: Bool
         /// The group that it stands in.
@@ -94,7 +96,7 @@ struct CommandFacts: Sendable {
     func unknownOption(in words: [String]) -> String? {
         var words = words[...]
         while let word = words.popFirst(), word != "--" {
-            guard word.hasPrefix("-"), word.count > 1, Double(word) == nil else { continue }
+            guard GivenWords.isOption(word) else { continue }
             let name = String(word.prefix { $0 != "=" })
             guard let known = arguments.first(where: { $0.names.contains(name) }) else { return name }
             if known.kind == .option, name == word { words = words.dropFirst() }
@@ -126,6 +128,7 @@ extension CommandFacts.Argument {
         valueName = text("valueName")
         isRequired = json["isOptional"] == .bool(false)
         isRepeating = json["isRepeating"] == .bool(true)
+        takesAnything = text("parsingStrategy") == "unconditional"
         isShown = json["shouldDisplay"] != .bool(false)
         title = json["sectionTitle"]?.stringValue
         let listed = json["completionKind"]?["list"]?["values"] ?? json["allValues"]

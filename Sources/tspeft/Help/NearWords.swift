@@ -19,6 +19,20 @@ enum NearWords {
         return words(name, among: known)
     }
 
+    /// The options of a command that `name` may mean, both without dashes: near names of its own, or else those that near
+    /// names of other programs stand for.
+    static func options(_ name: String, among known: [String], in shape: CommandShape) -> [String] {
+        let near = words(name, among: known)
+        if !near.isEmpty { return near }
+        let others = OptionAlias.all.filter { $0.target(in: shape).map(known.contains) ?? false }
+        var meant: [String] = []
+        for word in words(name, among: others.map(\.name)) {
+            guard let target = others.first(where: { $0.name == word })?.target(in: shape) else { continue }
+            if !meant.contains(target) { meant.append(target) }
+        }
+        return meant
+    }
+
     /// What begins with `word`, or else differs from it by few letters, up to three and a third of them, or else has it
     /// in it.
     static func words(_ word: String, among known: [String]) -> [String] {
