@@ -159,7 +159,7 @@ final class Decoder: Model {
             pass.images.allSatisfy({ $0.count == images.facts.valueCount })
         else {
             throw ModelError.otherImageTokens(
-                file: checkpoint.checkpoint.path, tokens: rows.count, images: pass.images.count,
+                file: table.path, tokens: rows.count, images: pass.images.count,
                 each: images?.facts.tokenCount ?? 0)
         }
         let pictures = images.embed(pass.images, in: pass)

@@ -17,6 +17,9 @@ struct EmbeddingTable {
         context = weights.context
     }
 
+    /// The checkpoint's path, for errors.
+    var path: String { checkpoint.checkpoint.path }
+
     /// Throws `ModelError.tokenBeyondEmbedding` for a token that has no row.
     func check(_ tokens: [Int32]) throws(ModelError) {
         guard let token = tokens.first(where: { !(0..<configuration.vocabularySize).contains(Int($0)) }) else { return }
