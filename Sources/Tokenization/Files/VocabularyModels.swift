@@ -72,7 +72,7 @@ struct UnigramPieces {
     /// `unsupported` where there are too many.
     mutating func append(_ text: [UInt8], score: Double) throws(TokenizationError) {
         byteCount += text.count
-        guard scores.count < TokenTable.idLimit, byteCount < PieceTrie.nodeLimit else {
+        guard scores.count < TokenTable.idLimit, byteCount <= PieceTrie.byteLimit else {
             throw .unsupported(file: file, feature: "a vocabulary of \(scores.count) tokens and \(byteCount) bytes")
         }
         let shown = String(decoding: text, as: UTF8.self)

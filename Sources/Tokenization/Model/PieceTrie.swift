@@ -2,6 +2,8 @@
 struct PieceTrie: Sendable {
     /// Nodes at most, so that a node and a byte fit into 32 bits.
     static let nodeLimit = 1 << 24
+    /// Bytes of all tokens' texts that are read: more than the largest vocabularies have (3 MB).
+    static let byteLimit = 8 << 20
 
     /// Edges by hash with linear probing: `node << 8 | byte`, and the node that they lead to. No edge leads to the root,
     /// so 0 is free.

@@ -18,7 +18,7 @@ struct UnigramModel: Sendable {
     ///
     /// - Parameter scores: log probabilities, one for each id of `tokens`, finite.
     ///
-    /// The texts of all tokens together have less than `PieceTrie.nodeLimit` bytes.
+    /// The texts of all tokens together have at most `PieceTrie.byteLimit` bytes.
     init(tokens: TokenTable, scores: [Double], unknownToken: Int32, fallbackTokens: [Int32]?) {
         let texts = (0..<Int32(tokens.idBound)).map { tokens[$0] }
         var trie = PieceTrie(byteCount: texts.reduce(0) { $0 + ($1?.count ?? 0) })
