@@ -5,6 +5,7 @@ import Data
 import Evaluation
 import Models
 import TensorCore
+import Transforms
 
 /// How accuracy is measured on records with an answer.
 public enum EvaluationMode: String, Sendable, CaseIterable {
