@@ -88,7 +88,9 @@ package func evaluateSequences(
 ) throws -> SequenceResult {
     var scores = [[Float]](repeating: [], count: examples.count)
     var done = 0
-    for group in grouped(Array(examples.indices), budget: evaluationTokenBudget, size: { examples[$0].tokens.count }) {
+    // A model that does not say which token fills up takes one sequence at a time, as transformers has it.
+    let budget = model.configuration.padTokenID == nil ? 0 : evaluationTokenBudget
+    for group in grouped(Array(examples.indices), budget: budget, size: { examples[$0].tokens.count }) {
         let batch = Batch.packing(group.map { examples[$0] })
         let pass = Pass(Tape(model.context, isRecording: false), observer: observer)
         let values = try model.scores(batch.tokens, batch.layout, in: pass).value.toArray()

@@ -56,11 +56,12 @@ func rehearsePacking(
 package func dryRun(of request: TrainRequest) throws -> DryRun {
     _ = try TrainingOutput.plan(request)
     try request.check()
+    let request = try request.namingClasses()
     let source = try request.adapter
     let inputs = request.dataPaths + request.evaluationPaths
     let records = RunRecordSet(request)
     try request.checkOutputs(records, source)
-    let base = try ModelCheckpoint.open(request.basePath)
+    let base = try AdapterSource.openBase(request.basePath, for: source)
     let configuration = try base.configuration
     let adapter = try source.directory(for: base, basePath: request.basePath)
     try request.check(method: adapter.configuration)

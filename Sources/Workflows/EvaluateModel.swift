@@ -110,7 +110,7 @@ package func evaluateModel(
 ) throws -> EvaluateReport {
     let session = try ModelSession(
         basePath: request.basePath, adapterPath: request.adapterPath, request.compute,
-        chatTemplate: request.loading.chatTemplate)
+        chatTemplate: request.loading.chatTemplate, allowsSequences: true)
     return try evaluateModel(request, session, progress: progress)
 }
 

@@ -18,11 +18,30 @@ enum AdapterSource {
         case .stored(let path): read = try AdapterDirectory.read(path)
         case .new(let request): read = try makeAdapter(request, base).directory.asRead()
         }
-        try read.checkIsOfLanguageModel()
+        if try base.configuration.task == nil { try read.checkIsOfLanguageModel() }
         let directory = try read.validated(against: base.linearModules)
         try read.check(base: try base.fingerprint(), basePath: basePath)
         _ = try read.wholeModules(of: base)
         return directory
+    }
+
+    /// The base as the adapter takes it: with the head for sequences that the adapter brings, where it brings one.
+    ///
+    /// Of an adapter whose directory does not name the classes, such as peft's, the base does, or else they are as many
+    /// as the head has rows.
+    static func openBase(_ path: String, for source: AdapterSource?) throws -> ModelCheckpoint {
+        switch source {
+        case nil: return try ModelCheckpoint.open(path)
+        case .new(let request)?: return try ModelCheckpoint.open(path, as: request.task)
+        case .stored(let adapterPath)?:
+            let adapter = try AdapterDirectory.read(adapterPath)
+            if let task = adapter.origin.task { return try ModelCheckpoint.open(path, as: task) }
+            let base = try ModelCheckpoint.open(path)
+            guard let told = adapter.task, told.type == "SEQ_CLS", let count = told.labelCount,
+                base.architecture?.configuration.task == nil
+            else { return base }
+            return try ModelCheckpoint.open(path, as: count == 1 ? .regression : SequenceTask(classCount: count))
+        }
     }
 
     /// What is read for it.
@@ -54,24 +73,29 @@ package final class ModelSession {
     package private(set) var adapter: InjectedAdapter?
 
     /// Opens `basePath` and loads the weights; checks and injects the adapter at `adapterPath` where one is given.
-    /// `chatTemplate` is as `Tokenizer.load` takes it.
+    /// `chatTemplate` is as `Tokenizer.load` takes it; a model with a head for sequences is refused unless
+    /// `allowsSequences`.
     ///
     /// The adapter is read and checked first, so that a mistake there costs no time. Throws what reading and checking
     /// them throws.
     package convenience init(
-        basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions, chatTemplate: String? = nil
+        basePath: String, adapterPath: String? = nil, _ compute: ComputeOptions, chatTemplate: String? = nil,
+        allowsSequences: Bool = false
     ) throws {
-        try self.init(basePath: basePath, adapterPath.map { .stored($0) }, compute, chatTemplate: chatTemplate)
+        try self.init(
+            basePath: basePath, adapterPath.map { .stored($0) }, compute, chatTemplate: chatTemplate,
+            allowsSequences: allowsSequences)
     }
 
     /// The same with an adapter that is stored or made for it.
     init(
-        basePath: String, _ source: AdapterSource?, _ compute: ComputeOptions, chatTemplate: String? = nil
+        basePath: String, _ source: AdapterSource?, _ compute: ComputeOptions, chatTemplate: String? = nil,
+        allowsSequences: Bool = false
     ) throws {
         self.basePath = basePath
-        checkpoint = try ModelCheckpoint.open(basePath)
+        checkpoint = try AdapterSource.openBase(basePath, for: source)
         try checkpoint.checkRuns()
-        if try checkpoint.configuration.task != nil {
+        if !allowsSequences, try checkpoint.configuration.task != nil {
             throw WorkflowError.unsupported("\(basePath): the model has a head for sequences and gives no text")
         }
         // It limits the threads, those that read the adapter too.

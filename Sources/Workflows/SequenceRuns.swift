@@ -112,5 +112,11 @@ struct Measurement {
 
 extension ModelConfiguration {
     /// What a model with a head for sequences is asked for; nil for a language model.
-    var labelKind: LabelKind? { nil }
+    var labelKind: LabelKind? {
+        guard let task else { return nil }
+        if task.isRegression { return .numbers }
+        // Names that do not tell classes apart are as good as none.
+        let labels = LabelSet(names: task.labels) ?? LabelSet(names: task.labels.indices.map { String($0) })
+        return labels.map { .classes($0) }
+    }
 }

@@ -21,6 +21,8 @@ public struct TrainRequest: Sendable {
     /// PyTorch saved through `tspeft_torch.py`; nil for a run that starts at its first step. Its settings and data need
     /// not be this run's.
     public var continuedPath: String?
+    /// Whether the new adapter trains a head for the classes that the records have, in their order.
+    public var findsClasses = false
     /// Files of records to train on, in this order; `-` is standard input. At least one.
     public var dataPaths: [String]
     /// Files of records to evaluate on, in this order; empty for none.
@@ -183,11 +185,13 @@ private func train(
     aside: inout String?
 ) throws -> TrainReport {
     let output = try TrainingOutput.plan(request)
+    let request = try request.namingClasses()
     let source = try request.adapter
     let records = RunRecordSet(request)
     try request.checkOutputs(records, source)
     let session = try ModelSession(
-        basePath: request.basePath, source, request.compute, chatTemplate: request.loading.chatTemplate)
+        basePath: request.basePath, source, request.compute, chatTemplate: request.loading.chatTemplate,
+        allowsSequences: true)
     guard let adapter = session.adapter, let directory = session.directory else {
         preconditionFailure("a session with an adapter path has an adapter")
     }
@@ -361,6 +365,26 @@ private func tuned(
 }
 
 extension TrainRequest {
+    /// The request with the classes that its records have, where they are to be found there.
+    ///
+    /// Throws what reading them throws, and `conflict` where they cannot be read twice or no adapter is made.
+    func namingClasses() throws -> TrainRequest {
+        guard findsClasses else { return self }
+        guard newAdapter != nil, adapterPath == nil else {
+            throw WorkflowError.conflict("\(.adapter) brings its own classes")
+        }
+        guard !dataPaths.contains("-") else {
+            throw WorkflowError.conflict(
+                "to find classes the records are read twice, which standard input cannot be: name them by \(.labels)")
+        }
+        let records = try LabelledFile.records(of: dataPaths, columns: loading.columns)
+        var named = self
+        named.newAdapter?.task = SequenceTask(
+            classes: try LabelSet(of: records, file: Dataset.name(of: dataPaths)).names)
+        named.findsClasses = false
+        return named
+    }
+
     /// Throws where an output would replace an input, or a file that is there.
     func checkOutputs(_ records: RunRecordSet, _ source: AdapterSource) throws {
         let paths = [basePath] + source.paths + dataPaths + evaluationPaths

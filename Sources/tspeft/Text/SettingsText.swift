@@ -64,6 +64,7 @@ extension TrainRequest {
         text.add("adapter", adapterPath)
         text.add("continue", continuedPath)
         if let newAdapter { text.add(newAdapter) }
+        if findsClasses { text.add("task", "classify") }
         text.add("preset", preset)
         text.add("data", dataPaths)
         text.add("output", outputPath)
@@ -133,6 +134,10 @@ extension SettingsText {
         add("layers", request.layers.map { $0.map(String.init).joined(separator: ",") })
         add("modules-to-save", request.modulesToSave.isEmpty ? nil : request.modulesToSave.joined(separator: ","))
         add("select", request.selectionPath)
+        if let task = request.task {
+            add("task", task.isRegression ? "regress" : "classify")
+            add("labels", task.isRegression ? nil : task.labels.joined(separator: ","))
+        }
         for option in request.options.given {
             let key = String(OptionWords.option(ofMethodKey: option.key).dropFirst(2))
             switch request.options[option.key] {
