@@ -1,3 +1,4 @@
+import Adapters
 import CheckpointIO
 import Foundation
 import Models
