@@ -100,7 +100,8 @@ import Training
             var measured = StepTable(path: folder + "/measures.csv")
             measured.measures = ["accuracy", "f1"]
             let line: JSONObject = [
-                "event": .string("evaluation"), "step": .integer(3), "loss": .real(0.5), "accuracy": .real(0.75), "f1": .null,
+                "event": .string("evaluation"), "step": .integer(3), "loss": .real(0.5), "accuracy": .real(0.75),
+                "f1": .null,
             ]
             #expect(measured.header().starts(with: Array("event,step,epoch,loss,accuracy,f1,learning_rate,".utf8)))
             #expect(measured.piece(of: line)?.starts(with: Array("evaluation,3,,0.5,0.75,,,".utf8)) == true)

@@ -59,8 +59,8 @@ struct LLaVA: Sendable, Equatable {
         layerCount = layer < 0 ? states + layer : layer
         let activationKey = "projector_hidden_act"
         let name = try fields.string(activationKey) ?? "gelu"
-        guard let activation = HiddenActivation(named: name) else {
-            throw fields.unsupported(activationKey, "'\(name)'", HiddenActivation.names)
+        guard let activation = HiddenActivation(name: name) else {
+            throw fields.unsupported(activationKey, "'\(name)'", HiddenActivation.names.joined(separator: ", "))
         }
         self.activation = activation
         hasProjectorBias = try fields.flag("multimodal_projector_bias") ?? true
@@ -105,21 +105,4 @@ struct LLaVANames: Sendable, Equatable {
         tower = first(Self.towers, with: CLIPConfiguration.classEmbedding)
         projector = first(Self.projectors, with: CheckpointNames.weight(of: LLaVA.projectorLayers[0]))
     }
-}
-
-extension HiddenActivation {
-    private static let byName: [String: HiddenActivation] = [
-        "gelu": .gelu, "gelu_python": .gelu, "gelu_new": .geluTanh, "gelu_pytorch_tanh": .geluTanh,
-        "gelu_python_tanh": .geluTanh, "gelu_fast": .geluTanh, "quick_gelu": .quickGelu, "relu": .relu, "silu": .silu,
-        "swish": .silu, "tanh": .tanh,
-    ]
-
-    /// The activation that transformers calls so; nil where there is none here.
-    init?(named name: String) {
-        guard let found = Self.byName[name] else { return nil }
-        self = found
-    }
-
-    /// The names of all, for messages.
-    static var names: String { byName.keys.sorted().joined(separator: ", ") }
 }

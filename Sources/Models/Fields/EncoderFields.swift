@@ -72,7 +72,8 @@ extension JSONConfigurationFields {
 extension HiddenActivation {
     /// transformers' names, of which the first of each is written.
     private static let table: [(HiddenActivation, [String])] = [
-        (.gelu, ["gelu"]), (.geluTanh, ["gelu_new", "gelu_pytorch_tanh", "gelu_fast"]), (.relu, ["relu"]),
+        (.gelu, ["gelu", "gelu_python"]),
+        (.geluTanh, ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast"]), (.relu, ["relu"]),
         (.silu, ["silu", "swish"]), (.quickGelu, ["quick_gelu"]), (.tanh, ["tanh"]),
     ]
 
