@@ -56,8 +56,8 @@ struct CLIPConfiguration: Sendable, Equatable {
             throw fields.unsupported("attention_dropout", "\(dropout)", "a tower without dropout")
         }
         let name = try fields.string("hidden_act") ?? "quick_gelu"
-        guard let activation = HiddenActivation(named: name) else {
-            throw fields.unsupported("hidden_act", "'\(name)'", HiddenActivation.names)
+        guard let activation = HiddenActivation(name: name) else {
+            throw fields.unsupported("hidden_act", "'\(name)'", HiddenActivation.names.joined(separator: ", "))
         }
         self.activation = activation
     }
