@@ -24,12 +24,16 @@ struct InjectCommand: ParsableCommand {
     @OptionGroup
     var adapter: NewAdapterArguments
 
+    @OptionGroup(title: "Adapter, further")
+    var head: TaskArguments
+
     @OptionGroup(title: "Run")
     var course: InjectRunArguments
 
     func run() throws {
         var request = InjectRequest(basePath: base, outputPath: place.output)
         try adapter.apply(to: &request)
+        request.task = try head.task()
         request.seed = course.seed
         request.replaces = course.force
         if course.rehearsal.dryRun { return try course.rehearsal.show(dryRun(of: request)) }

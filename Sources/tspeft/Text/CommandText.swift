@@ -87,6 +87,9 @@ extension CommandText {
         add("--modules-to-save", request.modulesToSave.isEmpty ? nil : request.modulesToSave.joined(separator: ","))
         add("--layers", request.layers.map { $0.map(String.init).joined(separator: ",") })
         add("--select", request.selectionPath)
+        guard let task = request.task else { return }
+        add("--task", task.isRegression ? "regress" : "classify")
+        add("--labels", task.isRegression ? nil : task.labels.joined(separator: ","))
     }
 }
 
