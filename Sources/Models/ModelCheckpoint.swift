@@ -273,9 +273,11 @@ package final class ModelCheckpoint: Sendable {
                 if let packed = PackedQuantization(checkpoint) {
                     throw ModelError.packedWeights(path: checkpoint.path, packed)
                 }
-                throw ModelError.wrongShape(
+                let problem = ModelError.wrongShape(
                     file: checkpoint.files[record.fileIndex], tensor: ownName, expected: shape,
                     found: record.shape)
+                // A head of other classes than the configuration counts can still be worked on by its name.
+                throw tensor.isOfHead ? OtherNames(problem: problem) : problem
             }
         }
         let biases = unknownTensors.filter { specifications.hasModule(ofBias: $0, inGGUF: isGGUF) }

@@ -115,7 +115,7 @@ func whatTheGraphCannotDoIsUnsupported(_ more: String, _ key: String, _ found: S
 
 @Test(arguments: [
     (#"{"model_type":"gpt2"}"#, "gpt2"), (#"{"architectures":["FooForCausalLM"]}"#, "FooForCausalLM"),
-    (#"{"model_type":"llama","architectures":["LlamaForSequenceClassification"]}"#, "LlamaForSequenceClassification"),
+    (#"{"model_type":"llama","architectures":["LlamaForQuestionAnswering"]}"#, "LlamaForQuestionAnswering"),
     ("{}", "no model_type"),
 ])
 func unknownArchitectureIsNamedWithTheKnownOnes(_ text: String, _ name: String) throws {

@@ -6,8 +6,11 @@ extension ModelFields {
     /// GGUF's own keys for the ends of a text, a turn and a message.
     static let ggufEndTokenKeys = ["eos", "eot", "eom"].map { "tokenizer.ggml.\($0)_token_id" }
 
-    /// The token that fills up; nil where `config.json` names none.
-    var padTokenID: Int? { json?.member("pad_token_id")?.integer(in: .tokenIDs) }
+    /// The token that fills up; nil where none is named.
+    var padTokenID: Int? {
+        if let gguf { return gguf.metadata["tokenizer.ggml.padding_token_id"]?.integer(in: .tokenIDs) }
+        return json?.member("pad_token_id")?.integer(in: .tokenIDs)
+    }
 
     /// The deviation of new weights.
     var initializerRange: Double { json?.member("initializer_range")?.doubleValue ?? 0.02 }
