@@ -158,8 +158,7 @@ private func evaluate(
     loading.collectsChoices = true
     loading.endTokens = session.endTokens
     loading.images = session.imageOptions(folder: loading.imageFolder)
-    let data = try Dataset.load(paths: request.dataPaths, tokenizer: session.tokenizer, options: loading)
-        .prefix(request.limit ?? .max)
+    let data = try loading.dataset(request.dataPaths, session.tokenizer, as: nil).prefix(request.limit ?? .max)
     if request.mode == .generate, data.choiceItems.isEmpty {
         throw WorkflowError.unsuitableData(
             path: Dataset.name(of: request.dataPaths),
