@@ -20,6 +20,7 @@ struct TrainCommand: ParsableCommand {
             tau moves by about s a step: over few steps the paper's s = 4e-5 hardly closes a gate.
 
             tspeft train BASE --method ts-lora --rank 8 --data chat.jsonl -o run
+            tspeft train BASE --preset nlu-cola --task classify --data train.tsv --eval-data dev.tsv -o run
             tspeft train BASE --adapter adapter --data train.json --eval-data dev.json --steps 500 --s 1e-3 -o run
             """)
 
@@ -31,6 +32,9 @@ struct TrainCommand: ParsableCommand {
 
     @OptionGroup
     var newAdapter: NewAdapterArguments
+
+    @OptionGroup(title: "Adapter, further")
+    var head: TaskArguments
 
     @OptionGroup(title: "Training")
     var course: CourseArguments
@@ -52,9 +56,9 @@ struct TrainCommand: ParsableCommand {
 
     func validate() throws {
         let source = inputs.adapter == nil ? inputs.continued.map { _ in "--continue" } : "--adapter"
-        if let source, !newAdapter.given.isEmpty {
+        if let source, let given = (newAdapter.given + head.given).first {
             throw ValidationError(
-                "\(source) takes the adapter as it is, so \(newAdapter.given[0]) cannot be given with it; leave "
+                "\(source) takes the adapter as it is, so \(given) cannot be given with it; leave "
                     + "\(source) out to make a new one")
         }
         if inputs.continued != nil, inputs.adapter != nil {
@@ -80,6 +84,7 @@ struct TrainCommand: ParsableCommand {
         request.continuedPath = inputs.continued
         request.newAdapter = inputs.adapter == nil && inputs.continued == nil ? try newRequest() : nil
         request.dataPaths = inputs.data
+        request.findsClasses = head.findsClasses
         if let settings = try newAdapter.adapter.preset.settings { try request.apply(settings) }
         course.apply(to: &request.training)
         thresholds.apply(to: &request)
@@ -101,6 +106,7 @@ struct TrainCommand: ParsableCommand {
     private func newRequest() throws -> InjectRequest {
         var request = InjectRequest(basePath: base, outputPath: inputs.output)
         try newAdapter.apply(to: &request)
+        if !head.findsClasses { request.task = try head.task() }
         if request.adapterPath == nil { request.seed = course.seed } else { request.preset = nil }
         return request
     }

@@ -21,11 +21,22 @@ struct TaskArguments: ParsableArguments {
     var choice: TaskChoice?
 
     @Option(
-        help: ArgumentHelp("The classes of --task classify by name, such as negative,positive.", valueName: "names"))
+        help: ArgumentHelp(
+            "The classes of --task classify by name, such as negative,positive; of train, by default those of its data.",
+            valueName: "names"))
     var labels: String?
 
     @Option(help: ArgumentHelp("How many classes --task classify has, without names.", valueName: "count"))
     var numLabels: Int?
+
+    /// Whether classes are asked for and not said: a run then takes those of its data.
+    var findsClasses: Bool { choice == .classify && labels == nil && numLabels == nil }
+
+    /// The options that were given.
+    var given: [String] {
+        let options = [("--task", choice != nil), ("--labels", labels != nil), ("--num-labels", numLabels != nil)]
+        return options.filter(\.1).map(\.0)
+    }
 
     /// What was asked for; nil for nothing.
     func task() throws -> SequenceTask? {
