@@ -87,7 +87,7 @@ import Tokenization
             #expect(
                 extra == [
                     "general.type", "general.size_label", "general.quantization_version",
-                    "tokenizer.ggml.add_eos_token",
+                    "tokenizer.ggml.add_eos_token", BaseFingerprint.sourcesKey,
                 ])
         }
     }
