@@ -18,7 +18,7 @@ extension AdapterConfiguration {
         }
         let (kind, isGated) = try AdapterKind.ofPEFTType(type, reader)
         let other = try Self.otherFields(of: object, kind: kind, file: file, takingExtras: takingExtras)
-        let hasParameters = takingExtras && !(other[PEFTNames.parametersField].map(PEFTField.isInert) ?? true)
+        let hasParameters = !(other[PEFTNames.parametersField].map(PEFTField.isInert) ?? true)
         let read = try reader.targets("target_modules", allowsAllLinear: true)
         guard let targets = read ?? (hasParameters ? .names([]) : nil) else {
             throw .malformed(file: file, what: "'target_modules'", expected: "names or an expression", found: "null")
@@ -38,6 +38,12 @@ extension AdapterConfiguration {
         taskType = try reader.string("task_type")
         baseModelPath = try reader.string("base_model_name_or_path")
         otherFields = other
+        guard hasParameters, !takingExtras else { return }
+        do {
+            try checkParameters()
+        } catch .badSetting(let name, let expected, let found) {
+            throw .malformed(file: file, what: name, expected: expected, found: found)
+        }
     }
 
     /// The content of `adapter_config.json`: every field that peft 0.21 writes for this type.

@@ -27,6 +27,9 @@ package struct AdapterConfiguration: Sendable {
     package var baseModelPath: String?
     /// peft's further fields, none of which changes what the adapter computes; written back as they were read.
     package var otherFields: JSONObject = [:]
+    /// Experts of each packed parameter that is adapted, by its path, as far as they are known; no field of the file, whose
+    /// tensors tell it.
+    package var expertCounts: NameTable<Int> = [:]
 
     /// Checks and takes the settings; throws `.badSetting`, `.badExpression`.
     package init(
@@ -85,7 +88,7 @@ package struct AdapterConfiguration: Sendable {
     package var dropout: Double { settings.dropout }
 
     /// r of the module at `path`, 0 where the method took it away; nil for a method without a narrow middle.
-    package func rank(for path: String) -> Int? { settings.rank(for: path) }
+    package func rank(for path: String) -> Int? { settings.rank(for: settingsPath(of: path)) }
 
     /// r of the module at `path` for a method that has a narrow middle.
     func narrowSize(of path: String) -> Int {
@@ -104,6 +107,7 @@ package struct AdapterConfiguration: Sendable {
 
     /// Throws `.unsupportedModule` where the method cannot be at a module.
     package func checkMethod(at module: LinearModule, source: String) throws(AdapterError) {
+        if module.parameter != nil { try checkParameters() }
         guard let reason = kind.method.obstacle(at: module, self) else { return }
         var gated = self
         gated.isGated = true
@@ -116,7 +120,7 @@ package struct AdapterConfiguration: Sendable {
     package func scalesBias(of path: String) -> Bool { kind.method.scalesBias(of: path, self) }
 
     /// The factor on the update (NUMERICS, "Adapter updates M(x)").
-    package func scaling(for path: String) -> Float { settings.scaling(for: path) }
+    package func scaling(for path: String) -> Float { settings.scaling(for: settingsPath(of: path)) }
 
     /// Whether the tensor `key` of an adapter's file belongs to a layer that is saved whole, such as
     /// `base_model.model.lm_head.weight`.
@@ -150,21 +154,32 @@ package struct AdapterConfiguration: Sendable {
         _ linearModules: [LinearModule], selection: [String]? = nil, outputHead: String? = nil
     ) throws(AdapterError) -> TargetMatch {
         try TargetMatch(
-            targets, excluding: excluded, layersToTransform: layersToTransform, layersPattern: layersPattern,
-            selection: selection, in: linearModules, outputHead: outputHead ?? TargetMatch.usualHead)
+            targets, parameters: targetParameters, excluding: excluded, layersToTransform: layersToTransform,
+            layersPattern: layersPattern, selection: selection, in: linearModules,
+            outputHead: outputHead ?? TargetMatch.usualHead)
     }
 
     /// The paths of a base's modules that this configuration wraps, as `TargetMatch.paths`.
     package func matchedPaths(_ linearModules: [LinearModule]) throws(AdapterError) -> [String] {
         try TargetMatch.paths(
-            matching: targets, excluding: excluded, layersToTransform: layersToTransform, layersPattern: layersPattern,
-            in: linearModules)
+            matching: targets, parameters: targetParameters, excluding: excluded, layersToTransform: layersToTransform,
+            layersPattern: layersPattern, in: linearModules)
     }
 
     /// The same adapter over exactly `modules`, each named by its whole path.
     package func restricted(to modules: [String]) -> AdapterConfiguration {
-        var copy = with(settings.restricted(to: NameSet(modules)))
-        copy.targets = .names(modules)
+        var (linear, parameters): ([String], [String]) = ([], [])
+        var seen: NameSet = []
+        for module in modules {
+            guard let place = expertPath(of: module) else {
+                linear.append(module)
+                continue
+            }
+            if seen.insert(place.parameter).inserted { parameters.append(place.parameter) }
+        }
+        var copy = with(settings.restricted(to: NameSet(linear + parameters)))
+        copy.targets = .names(linear)
+        if !targetParameters.isEmpty { copy.targetParameters = parameters }
         copy.excluded = nil
         copy.layersToTransform = nil
         copy.layersPattern = []

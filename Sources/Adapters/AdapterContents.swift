@@ -23,6 +23,8 @@ struct AdapterContents {
     private let suffixes: [String]
     private let settings: (any LowRankSettings)?
     private let parameters: ParameterTargets
+    private let takesExtras: Bool
+    private let isGated: Bool
 
     /// The shapes of the method's tensors.
     var shapes: NameTable<[Int]> {
@@ -40,7 +42,10 @@ struct AdapterContents {
     ) throws(AdapterError) {
         self.file = file
         suffixes = configuration.tensorSuffixes
-        settings = takingExtras ? configuration.settings as? any LowRankSettings : nil
+        takesExtras = takingExtras
+        isGated = configuration.isGated
+        let takesParameters = takingExtras || !configuration.targetParameters.isEmpty
+        settings = takesParameters ? configuration.settings as? any LowRankSettings : nil
         let records = file.tensors
         let keys = ThreadTeam.whole.map(records.count, grain: Self.keysOfAPart) { place in
             let name = records[place].name
@@ -50,10 +55,12 @@ struct AdapterContents {
             return (key: key, written: written.hasSameBytes(as: name) ? name : written)
         }
         parameters = ParameterTargets(
-            takingExtras ? configuration.otherFields : [:], packed: Self.packed(records, keys.lazy.map(\.key), settings)
+            takesParameters ? configuration.otherFields : [:],
+            packed: Self.packed(records, keys.lazy.map(\.key), settings)
         )
         let shared = NameSet(configuration.kind.method.sharedRoles.map(\.suffix))
         var places: NameTable<TensorRecord> = [:]
+        var updated: NameSet = []
         var convolutions: NameSet = []
         for (record, key) in zip(records, keys) where settings != nil && record.shape.count > 2 {
             convolutions.insert(key.key.path)
@@ -74,13 +81,15 @@ struct AdapterContents {
             try Self.add(written, record, to: &places, file.path)
             switch key.part {
             case .value where isInteger, .original where isInteger: integers.append((key, record))
+            case .factor(PEFTNames.tau) where parameters.have(key.path) && settings != nil:
+                updates[key.path, default: [:]][PEFTNames.tau] = record
             case .factor(PEFTNames.tau):
                 guard record.shape == [1] || record.shape.isEmpty else {
                     throw .wrongShape(file: file.path, tensor: record.name, expected: [1], found: record.shape)
                 }
                 thresholds[key.path] = record
             case .factor(let suffix) where isExtra(key, suffix, convolutions):
-                if updates[key.path] == nil { updateOrder.append(key.path) }
+                if updated.insert(key.path).inserted { updateOrder.append(key.path) }
                 updates[key.path, default: [:]][suffix] = record
             case .factor(let suffix) where suffixes.contains(suffix):
                 tensors.append((written, place))
@@ -144,8 +153,9 @@ struct AdapterContents {
     /// Whether a factor belongs to an embedding, a convolution or a parameter.
     private func isExtra(_ key: AdapterKey, _ suffix: String, _ convolutions: NameSet) -> Bool {
         guard settings != nil else { return false }
+        if parameters.have(key.path) { return true }
+        guard takesExtras else { return false }
         return suffix == PEFTNames.embeddingA || suffix == PEFTNames.embeddingB || convolutions.contains(key.path)
-            || parameters.have(key.path)
             || suffix == PEFTNames.magnitude && updates[key.path]?[PEFTNames.embeddingA] != nil
     }
 
@@ -208,7 +218,10 @@ struct AdapterContents {
             isEmbedding ? (PEFTNames.embeddingA, PEFTNames.embeddingB) : (PEFTNames.loraA, PEFTNames.loraB)
         let (a, b) = (try factor(suffixA), try factor(suffixB))
         let bias = found[PEFTNames.loraBias]
-        let known = [suffixA, suffixB] + (settings is DoRASettings ? [PEFTNames.magnitude] : [PEFTNames.loraBias])
+        let tau = found[PEFTNames.tau]
+        let known =
+            [suffixA, suffixB, PEFTNames.tau]
+            + (settings is DoRASettings ? [PEFTNames.magnitude] : [PEFTNames.loraBias])
         if let stray = found.keys.filter({ !known.contains($0) }).min() {
             throw AdapterError.unsupportedTensor(
                 file: file.path, tensor: PEFTNames.key(path, stray),
@@ -230,12 +243,35 @@ struct AdapterContents {
             throw AdapterError.unsupportedTensor(
                 file: file.path, tensor: bias.name, reason: "is the bias of what is no layer with one")
         }
-        return MatrixUpdate(
+        var update = MatrixUpdate(
             path: shape.path, form: shape.form, a: try make(PEFTNames.key(path, suffixA), a),
             b: try make(PEFTNames.key(path, suffixB), b),
             bias: try bias.map { try make(PEFTNames.key(path, PEFTNames.loraBias), $0) },
             magnitude: try magnitude.map { try make(PEFTNames.key(path, PEFTNames.magnitude), $0) },
             rank: shape.rank, scale: settings.scaling(for: shape.settingsPath))
+        update.thresholds = try expertThresholds(tau, of: update, at: path, make)
+        return update
+    }
+
+    /// The gates' thresholds of an update's experts; none of an adapter without gates.
+    private func expertThresholds(
+        _ record: TensorRecord?, of update: MatrixUpdate, at path: String,
+        _ make: (String, TensorRecord) throws -> AdapterTensor
+    ) throws -> [Float] {
+        let key = PEFTNames.key(path, PEFTNames.tau)
+        guard let record else {
+            if isGated { throw AdapterError.missingTensor(file: file.path, tensor: key) }
+            return []
+        }
+        guard isGated, case .parameter = update.form else {
+            throw AdapterError.unsupportedTensor(
+                file: file.path, tensor: record.name, reason: "is a gate's threshold of what has no gate")
+        }
+        guard record.shape == [update.expertCount] else {
+            throw AdapterError.wrongShape(
+                file: file.path, tensor: record.name, expected: [update.expertCount], found: record.shape)
+        }
+        return try make(key, record).values
     }
 
     /// What an update is of, and its rank; throws where the factors do not fit each other.
@@ -275,91 +311,6 @@ struct AdapterContents {
                     + "cannot merge either")
         }
         return (path, .convolution, rank, path)
-    }
-}
-
-/// The parameters that `target_parameters` names.
-private struct ParameterTargets {
-    /// Module and parameter of each entry, such as (`experts`, `gate_up_proj`).
-    private let entries: [(module: String, name: String)]
-
-    private static let innerLayer = ".base_layer"
-    /// The order in which modules of experts have their parameters, as peft wraps them: the first innermost.
-    private static let order = [
-        "gate_up_proj", "w1", "gate_proj", "up_proj", "input_linear", "w3", "w2", "down_proj", "output_linear",
-    ]
-
-    /// Modules that hold several matrices, as the shapes of their factors tell.
-    private let packed: NameSet
-
-    init(_ fields: JSONObject, packed: NameSet) {
-        self.packed = packed
-        let texts = fields[PEFTNames.parametersField]?.arrayValue?.compactMap(\.stringValue) ?? []
-        entries = texts.map { text in
-            let parts = text.split(separator: ".")
-            return (parts.dropLast().joined(separator: "."), String(parts.last ?? ""))
-        }
-    }
-
-    /// Whether a module's factors are of a parameter.
-    func have(_ path: String) -> Bool { !names(of: Self.module(path)).isEmpty }
-
-    /// Throws `AdapterError.missingTensor` where a module has factors of some of its parameters, and not of all that are
-    /// named: the inner ones are those of the first, so nothing else tells which are there.
-    func checkComplete(_ paths: [String], file: String) throws(AdapterError) {
-        let known = NameSet(paths)
-        for path in paths where have(path) {
-            let module = Self.module(path)
-            var inner = module
-            for _ in names(of: module) {
-                guard known.contains(inner) else {
-                    throw .missingTensor(file: file, tensor: PEFTNames.key(inner, PEFTNames.loraA))
-                }
-                inner += Self.innerLayer
-            }
-        }
-    }
-
-    private static func module(_ path: String) -> String {
-        var path = path
-        while path.hasSuffix(innerLayer) { path.removeLast(innerLayer.count) }
-        return path
-    }
-
-    private func names(of module: String) -> [String] {
-        var names: [String] = []
-        for entry in entries where matches(entry.module, module) && !names.contains(where: entry.name.hasSameBytes(as:))
-        {
-            names.append(entry.name)
-        }
-        return names
-    }
-
-    /// Whether an entry is of a module: one without a module, as peft writes it for mixtures of experts, is of those that
-    /// hold several matrices.
-    private func matches(_ entry: String, _ module: String) -> Bool {
-        guard entry.isEmpty else { return TargetMatch.name(entry, matches: module) }
-        return packed.contains(module) || packed.contains(module + Self.innerLayer) || module.hasSuffix("experts")
-    }
-
-    /// The parameter whose factors `path` has: with several of one module the inner ones are those of the first. Throws
-    /// `.unsupportedModule` where their order is not known.
-    func parameter(at path: String, file: String) throws(AdapterError) -> (path: String, name: String)? {
-        let module = Self.module(path)
-        let names = names(of: module)
-        guard !names.isEmpty else { return nil }
-        let depth = (path.count - module.count) / Self.innerLayer.count
-        guard names.count > 1 else { return (module, names[0]) }
-        let places = names.map { Self.order.firstIndex(of: $0) }
-        guard !places.contains(nil), depth < names.count else {
-            throw .unsupportedModule(
-                module, source: file,
-                reason:
-                    "which of its parameters \(names.joined(separator: ", ")) the tensors of '\(path)' belong to is "
-                    + "not known")
-        }
-        let ordered = names.sorted { Self.order.firstIndex(of: $0)! < Self.order.firstIndex(of: $1)! }
-        return (module, ordered[names.count - 1 - depth])
     }
 }
 

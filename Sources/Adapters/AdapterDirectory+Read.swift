@@ -19,7 +19,7 @@ extension AdapterDirectory {
         _ path: String, takingExtras: Bool = false, takingAnyValues: Bool = false
     ) throws -> AdapterDirectory {
         let files = try AdapterFiles(path)
-        let configuration = try configuration(in: files, takingExtras: takingExtras)
+        var configuration = try configuration(in: files, takingExtras: takingExtras)
         let record = try AdapterRecord.read(in: files)
         let tensorPath = files.place(of: PEFTNames.tensorFile)
         if !files.has(PEFTNames.tensorFile) {
@@ -32,10 +32,6 @@ extension AdapterDirectory {
         }
         let tensorFile = try files.tensors(PEFTNames.tensorFile)
         let contents = try AdapterContents(tensorFile, configuration, takingExtras: takingExtras)
-        let modules = try ordered(contents.modules, by: record?.modules, file: tensorPath)
-        // Before any value is read: a wrong file should not cost its size in memory.
-        let shapes = contents.shapes
-        for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         let staysInFile = takingExtras && !tensorFile.file.isPacked || takingAnyValues
         let stored = StoredTensors(tensorFile)
         func tensor(_ name: String, _ place: Int) throws -> AdapterTensor {
@@ -49,15 +45,36 @@ extension AdapterDirectory {
             try checkFinite(values, file: tensorPath)
             return values
         }
+        func extras() throws -> AdapterExtras {
+            try contents.extras(configuration) { name, record in
+                guard let place = tensorFile.place(of: record.name) else { preconditionFailure("it is the file's") }
+                return try tensor(name, place)
+            }
+        }
+        // The experts of packed parameters are modules of their own wherever their gates or their training matter.
+        let expands = !configuration.targetParameters.isEmpty && (!takingExtras || configuration.isGated)
+        var rest = AdapterExtras()
+        var experts = ExpertUpdates()
+        if expands {
+            rest = try extras()
+            experts = ExpertUpdates(rest.takeParameters(), kept: record.map { NameSet($0.modules) })
+            configuration.expertCounts = experts.counts
+        }
+        let recorded = record?.modules.filter { expands || configuration.expertPath(of: $0) == nil }
+        var found = contents.modules
+        for module in experts.modules { found.insert(module) }
+        let modules = try ordered(found, by: recorded, file: tensorPath)
+        // Before any value is read: a wrong file should not cost its size in memory.
+        var shapes = contents.shapes
+        for tensor in experts.tensors { shapes[tensor.name] = tensor.shape }
+        for module in modules { _ = try checkedKeys(of: module, shapes, configuration, file: tensorPath) }
         let team = ThreadTeam(staysInFile ? ThreadTeam.available : 1)
         let tensors = try team.map(contents.tensors.count, grain: tensorsOfAPart) { place in
             try tensor(contents.tensors[place].name, contents.tensors[place].place)
         }
-        let thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }
-        let extras = try contents.extras(configuration) { name, record in
-            guard let place = tensorFile.place(of: record.name) else { preconditionFailure("it is the file's") }
-            return try tensor(name, place)
-        }
+        var thresholds = try contents.thresholds.mapValues { try tensorFile.floats(of: $0)[0] }
+        for entry in experts.thresholds { thresholds[entry.module] = entry.tau }
+        let others = try expands ? rest : extras()
         tensorFile.file.giveBackPages()
         // From here on a tensor is in memory, or its file is looked at again at the end.
         try tensorFile.file.checkUnchanged()
@@ -66,7 +83,8 @@ extension AdapterDirectory {
             file: tensorPath, task: record?.task)
         origin.finiteness = takingAnyValues ? .waived : .checked
         var adapter = try AdapterDirectory(
-            configuration: configuration, modules: modules, tensors: tensors, extras: extras, thresholds: thresholds,
+            configuration: configuration, modules: modules, tensors: tensors + experts.tensors, extras: others,
+            thresholds: thresholds,
             statistics: try record?.statistics(in: files), origin: origin)
         adapter.fileTensorCount = tensorFile.tensors.count
         if staysInFile { adapter.mapping = tensorFile.file }

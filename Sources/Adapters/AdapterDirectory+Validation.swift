@@ -99,7 +99,12 @@ extension AdapterDirectory {
             throw .untargetedModule(stray, adapter: displayName, targets: configuration.targets.summary)
         }
         let found = NameSet(modules)
-        let missing = linearModules.map(\.path).filter { matched.contains($0) && !found.contains($0) }
+        // Of a packed parameter some experts may be left out: their part of it is nothing.
+        let parameters = NameSet(linearModules.filter { found.contains($0.path) }.compactMap(\.parameter))
+        let missing = linearModules.filter { module in
+            matched.contains(module.path) && !found.contains(module.path)
+                && !(module.parameter.map(parameters.contains) ?? false)
+        }.map(\.path)
         if let first = missing.first {
             throw .modulesWithoutTensors(
                 adapter: displayName, count: missing.count, first: first, found: modules.count)

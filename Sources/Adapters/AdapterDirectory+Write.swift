@@ -33,16 +33,12 @@ extension AdapterDirectory {
         let file = PEFTNames.configurationFile
         copy.configuration = try AdapterConfiguration(
             json: try JSONValue.parse(Array(configuration.jsonText.utf8)), file: file)
+        copy.configuration.expertCounts = configuration.expertCounts
         return copy
     }
 
     private func writeTensors(to file: AtomicFileWriter) throws(CheckpointError) {
-        var all = allTensors
-        for module in modules {
-            if let tau = threshold(module) {
-                all.append(AdapterTensor(PEFTNames.key(module, PEFTNames.tau), [1], [tau]))
-            }
-        }
+        let all = fileTensors
         let entries = all.map { SafetensorsEntry(name: $0.name, dtype: .f32, shape: $0.shape) }
         let writer = try SafetensorsWriter(file, entries: entries)
         for tensor in all {

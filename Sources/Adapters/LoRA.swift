@@ -103,7 +103,7 @@ package final class LoRA: BottleneckMethod {
     }
 
     /// scaling (B A, c) of a module.
-    static func lowRankChange(of module: String, in adapter: AdapterDirectory) -> LowRankChange {
+    package static func lowRankChange(of module: String, in adapter: AdapterDirectory) -> LowRankChange {
         let scale = adapter.configuration.scaling(for: module)
         return LowRankChange(
             a: adapter.values(module, PEFTNames.loraA), b: adapter.values(module, PEFTNames.loraB),

@@ -172,7 +172,7 @@ extension PEFTField {
             harmless("megatron_core", .string("megatron.core")),
             refused("monteclora_config"),
             harmless("qalora_group_size", .integer(16)),
-            addsTensors(PEFTNames.parametersField),
+            harmless(PEFTNames.parametersField),
             addsTensors(PEFTNames.tokensField),
             refused("use_bdlora"),
             refused("use_qalora", .bool(false)),

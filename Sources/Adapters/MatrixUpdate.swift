@@ -1,7 +1,8 @@
 import TensorCore
 
 /// LoRA's or DoRA's update of what is no linear layer: an embedding, a convolution, or parameters of a module, such as
-/// the packed weights of experts (peft's `target_parameters`). It can be merged, but is not trained here.
+/// the packed weights of experts (peft's `target_parameters`). It can be merged; experts' are trained as those of modules of
+/// their own (`ExpertUpdates`), the others are not.
 package struct MatrixUpdate: Sendable {
     /// What the update is of.
     package enum Form: Sendable, Equatable {
@@ -30,6 +31,20 @@ package struct MatrixUpdate: Sendable {
     package let rank: Int
     /// s.
     package let scale: Float
+    /// Each expert's tau, of a gated adapter of parameters; else none.
+    package var thresholds: [Float] = []
+    /// What stands for the experts' gates, where something does: the factor on their updates together, and the relative error
+    /// over all of their tokens.
+    package var gate: (factor: Double, expectedError: Double)?
+
+    /// An update; see the properties.
+    package init(
+        path: String, form: Form, a: AdapterTensor, b: AdapterTensor, bias: AdapterTensor? = nil,
+        magnitude: AdapterTensor? = nil, rank: Int, scale: Float
+    ) {
+        (self.path, self.form, self.rank, self.scale) = (path, form, rank, scale)
+        (self.a, self.b, self.bias, self.magnitude) = (a, b, bias, magnitude)
+    }
 
     /// Rows of the matrix: outputs, or an embedding's tokens.
     package var rowCount: Int { form == .embedding ? a.shape.last ?? 0 : b.shape.first ?? 0 }
@@ -142,6 +157,13 @@ package struct AdapterExtras: Sendable {
     /// forward pass as in its merge: once as part of the attention, once as a layer of its own. An adapter that was
     /// trained so means that.
     package var attentionOutputs: NameSet = []
+
+    /// The updates of parameters, which are taken out.
+    mutating func takeParameters() -> [MatrixUpdate] {
+        let isParameter = updates.map { if case .parameter = $0.form { true } else { false } }
+        defer { updates = zip(updates, isParameter).filter { !$0.1 }.map(\.0) }
+        return zip(updates, isParameter).filter(\.1).map(\.0)
+    }
 
     /// Whether there is nothing.
     package var isEmpty: Bool {

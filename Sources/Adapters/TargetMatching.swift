@@ -101,14 +101,14 @@ package struct TargetMatch: Sendable {
     /// `.unknownModule` for a selected module that the base does not have, `.untargetedSelection` for one that no target
     /// matches, `.badExpression`, `.badSetting`.
     package init(
-        _ targets: TargetSpecification, excluding excluded: TargetSpecification? = nil,
+        _ targets: TargetSpecification, parameters: [String] = [], excluding excluded: TargetSpecification? = nil,
         layersToTransform: [Int]? = nil, layersPattern: [String] = [], selection: [String]? = nil,
         in linearModules: [LinearModule], outputHead: String = usualHead
     ) throws(AdapterError) {
         let candidates = try Self.candidates(excluding: excluded, in: linearModules)
         let hits = try Self.hits(
             of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern), candidates: candidates,
-            outputHead: outputHead)
+            outputHead: outputHead, parameters: parameters, all: linearModules)
         for hit in hits where hit.modules.isEmpty {
             if let layersToTransform, candidates.contains(where: { Self.name(hit.target, matches: $0.path) }) {
                 throw .badSetting(
@@ -119,7 +119,8 @@ package struct TargetMatch: Sendable {
                 throw .matchesExcluded(target: hit.target, excluded: excluded.summary)
             }
             throw .matchesNothing(
-                target: hit.target, nearest: NearestNames.find(hit.target, in: linearModules.map(\.path)))
+                target: hit.target,
+                nearest: NearestNames.find(hit.target, in: linearModules.map { $0.parameter ?? $0.path }))
         }
         if hits.isEmpty { throw .matchesNothing(target: targets.summary, nearest: []) }
 
@@ -148,12 +149,14 @@ package struct TargetMatch: Sendable {
     /// The paths that the targets match, without a demand on them: as peft takes the configuration of an adapter that
     /// was trained. Throws `.badExpression`, and `.badSetting` for an exclusion that cannot be.
     package static func paths(
-        matching targets: TargetSpecification, excluding excluded: TargetSpecification?, layersToTransform: [Int]?,
-        layersPattern: [String], in linearModules: [LinearModule], outputHead: String = usualHead
+        matching targets: TargetSpecification, parameters: [String] = [], excluding excluded: TargetSpecification?,
+        layersToTransform: [Int]?, layersPattern: [String], in linearModules: [LinearModule],
+        outputHead: String = usualHead
     ) throws(AdapterError) -> [String] {
         try hits(
             of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern),
-            candidates: candidates(excluding: excluded, in: linearModules), outputHead: outputHead
+            candidates: candidates(excluding: excluded, in: linearModules), outputHead: outputHead,
+            parameters: parameters, all: linearModules
         ).flatMap { $0.modules.map(\.path) }
     }
 
@@ -181,8 +184,10 @@ package struct TargetMatch: Sendable {
     }
 
     private static func candidates(
-        excluding excluded: TargetSpecification?, in modules: [LinearModule]
+        excluding excluded: TargetSpecification?, in all: [LinearModule]
     ) throws(AdapterError) -> [LinearModule] {
+        // Parts of packed parameters are no modules in memory.
+        let modules = all.contains { $0.parameter != nil } ? all.filter { $0.parameter == nil } : all
         switch excluded {
         case nil: return modules
         case .allLinear:
@@ -193,6 +198,20 @@ package struct TargetMatch: Sendable {
         case .names(let names):
             return modules.filter { module in !names.contains { name($0, matches: module.path) } }
         }
+    }
+
+    /// The modules of each target, and of each packed parameter behind them, which neither exclusions nor layers change, as
+    /// in peft.
+    private static func hits(
+        of targets: TargetSpecification, layers: LayerFilter, candidates: [LinearModule], outputHead: String,
+        parameters: [String], all: [LinearModule]
+    ) throws(AdapterError) -> [(target: String, modules: [LinearModule])] {
+        let own = try hits(of: targets, layers: layers, candidates: candidates, outputHead: outputHead)
+        return own
+            + parameters.map { entry in
+                let found = all.filter { module in module.parameter.map { name(entry, matches: $0) } ?? false }
+                return (target: entry, modules: found)
+            }
     }
 
     private static func hits(

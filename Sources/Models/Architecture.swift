@@ -59,6 +59,9 @@ package protocol Architecture: Sendable {
     /// the bare model; empty where there is no such checkpoint.
     static var basePrefix: String { get }
 
+    /// The parameters in which transformers 5 holds the experts of a layer together.
+    static var expertParameters: [ExpertParameter<Self>] { get }
+
     /// Reads `config.json` or the metadata of a GGUF file.
     ///
     /// Throws `ModelError.badConfiguration` for a value that is missing or unsound, and `.unsupportedConfiguration` for

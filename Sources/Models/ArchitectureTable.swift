@@ -57,6 +57,42 @@ package enum ArchitectureTable {
         }
     }
 
+    /// The same of a checkpoint whose type is not known, as the architecture `name`.
+    ///
+    /// Throws `ModelError.unknownArchitecture` for a name that is none, `.unsupportedConfiguration` for a checkpoint whose
+    /// type is known, for GGUF files, and for a field that the architecture does not read and that is none of
+    /// `KnownFields.harmless`.
+    static func read(_ checkpoint: Checkpoint, as name: String) throws -> any Architecture {
+        guard let type = all.first(where: { $0.names.modelType == name && !$0.names.isEncoder }) else {
+            throw ModelError.unknownArchitecture(file: checkpoint.path, name: name)
+        }
+        guard case .huggingFace(let directory) = checkpoint.layout else {
+            throw ModelError.unsupportedConfiguration(
+                file: checkpoint.path, key: "general.architecture", found: "another than '\(name)'",
+                supported: "GGUF files by their own architecture alone")
+        }
+        let file = joinedPath(directory, "config.json")
+        guard case .object(var json)? = checkpoint.configuration else {
+            throw ModelError.missingConfiguration(file: file)
+        }
+        if let own = json["model_type"]?.stringValue, all.contains(where: { $0.names.modelType == own }) {
+            throw ModelError.unsupportedConfiguration(
+                file: file, key: "model_type", found: "'\(own)', a known architecture,",
+                supported: "a model of a known type as that type alone")
+        }
+        json["model_type"] = .string(name)
+        json["architectures"] = .array([.string(type.names.className)])
+        let log = FieldLog()
+        let fields = ModelFields(configuration: .object(json), file: file, checkpoint: checkpoint, log: log)
+        let architecture = try type.init(fields)
+        if let (key, value) = log.unread(in: json) {
+            throw ModelError.unsupportedConfiguration(
+                file: file, key: key, found: value,
+                supported: "'\(name)' with the fields of its own, and others that say nothing of the computation")
+        }
+        return architecture
+    }
+
     private static func read(_ fields: ModelFields, as task: SequenceTask?) throws -> any Architecture {
         let type: (any Architecture.Type)?
         let name: String

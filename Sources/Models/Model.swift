@@ -6,6 +6,9 @@ package final class ProjectionSlot {
     /// What computes there.
     package fileprivate(set) var projection: any Projection
 
+    /// Whether something stands in the place of the plain projection.
+    var isAdapted: Bool { !(projection is PlainProjection) }
+
     /// A place for `projection`.
     init(_ projection: any Projection) { self.projection = projection }
 

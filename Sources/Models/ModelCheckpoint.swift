@@ -15,16 +15,21 @@ package struct LinearModule: Sendable, Equatable {
     package let hasBias: Bool
     /// Whether it is an expert's or a router's, which in memory is no linear layer: `all-linear` does not mean it.
     package let isOfMixture: Bool
+    /// The path of the parameter whose part it is, in which transformers holds this projection of all experts, such as
+    /// `model.layers.0.mlp.experts.gate_up_proj`; nil for a module of its own.
+    package let parameter: String?
 
     /// A layer; see the properties.
     package init(
-        path: String, outputSize: Int, inputSize: Int, hasBias: Bool = false, isOfMixture: Bool = false
+        path: String, outputSize: Int, inputSize: Int, hasBias: Bool = false, isOfMixture: Bool = false,
+        parameter: String? = nil
     ) {
         self.path = path
         self.outputSize = outputSize
         self.inputSize = inputSize
         self.hasBias = hasBias
         self.isOfMixture = isOfMixture
+        self.parameter = parameter
     }
 }
 
@@ -67,6 +72,38 @@ package final class ModelCheckpoint: Sendable {
     ///   another head, and its tensors go by the names that they have beside it.
     package static func open(_ path: String, as task: SequenceTask? = nil) throws -> ModelCheckpoint {
         try open(Checkpoint.open(path), as: task)
+    }
+
+    /// The same of a checkpoint whose type is not known and that is to be computed as the architecture `name`; nil for its
+    /// own.
+    ///
+    /// Throws besides `ModelError.unknownArchitecture` for a name that is none, `.unsupportedConfiguration` for a checkpoint
+    /// whose type is known and for a field that the architecture does not have and that may change what is computed, and
+    /// what is wrong with the tensors.
+    package static func open(_ path: String, as name: String?) throws -> ModelCheckpoint {
+        guard let name else { return try open(path) }
+        let checkpoint = try Checkpoint.open(path)
+        return try open(checkpoint, as: try ArchitectureTable.read(checkpoint, as: name))
+    }
+
+    private static func open(_ checkpoint: Checkpoint, as architecture: any Architecture) throws -> ModelCheckpoint {
+        let model = ModelCheckpoint(checkpoint, architecture, isAskedForHead: false)
+        do {
+            try model.validate(architecture)
+        } catch let other as OtherNames {
+            throw other.problem
+        }
+        return model
+    }
+
+    /// The architectures as which a checkpoint of an unknown type could be computed, by its tensors and fields.
+    private var fittingArchitectures: [String] {
+        ArchitectureTable.all.map { $0.names.modelType }.filter { name in
+            guard let architecture = try? ArchitectureTable.read(checkpoint, as: name),
+                let model = try? Self.open(checkpoint, as: architecture)
+            else { return false }
+            return (try? model.checkGraphReadsAll()) != nil
+        }
     }
 
     /// The model of a checkpoint that is open; throws as the variant for a path.
@@ -170,7 +207,9 @@ package final class ModelCheckpoint: Sendable {
         switch graph {
         case .success(let architecture): return architecture
         case .failure(.unknownArchitecture(let file, let name)):
-            throw .noGraph(file: file, name: name, purpose: purpose)
+            throw .noGraph(
+                file: file, name: name, purpose: purpose, fitting: purpose == Self.computing ? fittingArchitectures : []
+            )
         case .failure(let problem): throw problem
         }
     }
@@ -193,6 +232,9 @@ package final class ModelCheckpoint: Sendable {
     /// Every linear layer: those of layer 0, 1, ... in the order of computation, then an output head of its own; of a
     /// generic checkpoint in the order of the files.
     package var linearModules: [LinearModule] { specifications.linearModules() }
+
+    /// The parts of packed parameters that the graph's experts have; none of a generic checkpoint.
+    package var expertModules: [ExpertModule] { architecture?.expertModules ?? [] }
 
     /// Whether the output head is the embedding.
     package var hasTiedHead: Bool { specifications.outputHead?.tiedTo != nil }

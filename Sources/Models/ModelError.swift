@@ -9,7 +9,7 @@ package enum ModelError: WordedError, Equatable {
     /// `model_type` and the class that `architectures` names are not of one architecture.
     case disagreeingArchitecture(file: String, modelType: String, className: String)
     /// Something needs the graph or the names of an architecture that is not among the known ones.
-    case noGraph(file: String, name: String, purpose: String)
+    case noGraph(file: String, name: String, purpose: String, fitting: [String] = [])
     /// A configuration value is absent, of the wrong kind or out of range.
     case badConfiguration(file: String, key: String, expected: String, found: String)
     /// The configuration is sound but asks for something that is not built.
@@ -53,8 +53,12 @@ package enum ModelError: WordedError, Equatable {
         case .disagreeingArchitecture(let file, let modelType, let className):
             "\(file): 'model_type' and 'architectures' disagree: 'model_type' says \(Self.words(ofType: modelType)), "
                 + "'architectures' says \(Self.words(ofClass: className)); known are \(Self.known)"
-        case .noGraph(let file, let name, let purpose):
-            "\(file): the architecture '\(name)' is not known, which \(purpose) would need; known are " + Self.known
+        case .noGraph(let file, let name, let purpose, let fitting):
+            "\(file): the architecture '\(name)' is not known, which \(purpose) would need; "
+                + (fitting.isEmpty
+                    ? "known are " + Self.known
+                    : "its tensors and fields are those of \(fitting.joined(separator: ", ")): give "
+                        + "\(.architecture, fitting[0])")
         case .badConfiguration(let file, let key, let expected, let found):
             "\(file): '\(key)' is \(found); expected \(expected)"
         case .unsupportedConfiguration(let file, let key, let found, let supported):

@@ -20,6 +20,8 @@ package enum Parameter: Sendable, Hashable {
     case precision
     /// Processor threads.
     case threads
+    /// The architecture as which a base of an unknown type is computed.
+    case architecture
 
     /// An adapter of peft's that is taken over.
     case adoptedAdapter
@@ -31,6 +33,8 @@ package enum Parameter: Sendable, Hashable {
     case preset
     /// Modules to adapt.
     case targets
+    /// Packed parameters to adapt.
+    case targetParameters
     /// Modules to leave out.
     case excluded
     /// Layers to adapt.

@@ -29,7 +29,7 @@ func adoptAdapter(
                 + "\(kind.methodName(gated: true)), not \(method.kind.methodName(gated: method.isGated))")
     }
     if base.graphProblem == nil { try read.checkIsOfLanguageModel() }
-    let adapter = try base.tellingOfPackedWeights { try read.validated(against: base.linearModules) }
+    let adapter = try base.tellingOfPackedWeights { try read.validated(against: base.modules(for: read.configuration)) }
     let fingerprint = try base.fingerprint()
     try adapter.check(base: fingerprint, basePath: request.basePath)
     _ = try adapter.wholeModules(of: base)
@@ -50,14 +50,16 @@ func adoptAdapter(
                 ])
             ]))
     let adapted = NameSet(directory.modules)
-    return MadeAdapter(directory, TargetMatch(having: base.linearModules.filter { adapted.contains($0.path) }), base)
+    return MadeAdapter(
+        directory, TargetMatch(having: base.modules(for: configuration).filter { adapted.contains($0.path) }), base)
 }
 
 extension InjectRequest {
     /// What was given and an existing adapter answers itself.
     fileprivate var parametersGivenBesideAdapter: [Parameter] {
         let others: [(Parameter, Bool)] = [
-            (.preset, preset != nil), (.targets, targets != nil), (.excluded, excluded != nil),
+            (.preset, preset != nil), (.targets, targets != nil),
+            (.targetParameters, !targetParameters.isEmpty), (.excluded, excluded != nil),
             (.layers, layers != nil), (.modulesToSave, !modulesToSave.isEmpty), (.selection, selectionPath != nil),
             (.seed, seed != 0),
         ]

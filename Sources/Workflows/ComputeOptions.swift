@@ -17,6 +17,8 @@ public struct ComputeOptions: Sendable {
     public var precision = Precision.auto
     /// Threads; nil for one a processor.
     public var threadCount: Int?
+    /// The architecture as which a base is computed whose type is not known, such as `qwen3`; nil for the base's own.
+    public var architecture: String?
 
     /// Is told what is worth knowing of a model when it is opened.
     package var note: @Sendable (String) -> Void = { _ in }

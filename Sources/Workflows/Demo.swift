@@ -10,6 +10,8 @@ import Transforms
 package struct DemoRequest: Sendable {
     /// The folder with `tiny-llama` and `sst2`.
     package var fixturesPath: String
+    /// The model, a directory or a GGUF file; nil for the small one of `fixturesPath`.
+    package var basePath: String?
     /// Where the demo's files go: a directory that is empty or does not exist.
     package var workPath: String
     /// Optimizer steps.
@@ -112,6 +114,9 @@ private struct Demo {
         static let stepSize = 5e-4
         static let lambda = 1e-5
         static let keep = "50%"
+        /// For models that come from elsewhere: peft's own targets, since names differ, and a rate for trained weights.
+        static let otherTargets = TargetSpecification.allLinearName
+        static let otherLearningRate = 2e-4
     }
 
     init(
@@ -122,12 +127,15 @@ private struct Demo {
         self.report = report
     }
 
-    private var base: String { joinedPath(request.fixturesPath, "tiny-llama") }
+    private var base: String { request.basePath ?? joinedPath(request.fixturesPath, "tiny-llama") }
+    /// A GGUF file is merged into another.
+    private var mergedPath: String { path(base.hasSuffix(".gguf") ? "merged.gguf" : "merged") }
     private var testData: String { joinedPath(request.fixturesPath, "sst2/test.json") }
     private func path(_ name: String) -> String { joinedPath(request.workPath, name) }
 
     func run() throws -> [DemoRow] {
-        for needed in [joinedPath(base, "config.json"), testData] where access(needed, R_OK) != 0 {
+        let own = request.basePath == nil ? [joinedPath(base, "config.json")] : []
+        for needed in own + [testData] where access(needed, R_OK) != 0 {
             throw WorkflowError.missing(
                 path: needed, what: "the demo's model and data are missing; name their folder with \(.fixtures)")
         }
@@ -169,13 +177,13 @@ private struct Demo {
                 modules: pruned.selection.modules.count))
 
         let mergeRequest = MergeRequest(
-            basePath: base, adapters: [MergeRequest.Adapter(path("tuned"))], outputPath: path("merged"))
+            basePath: base, adapters: [MergeRequest.Adapter(path("tuned"))], outputPath: mergedPath)
         try begin(.merge(mergeRequest))
         let (merged, mergeSeconds) = try timed { try mergeAdapter(mergeRequest) }
         try report(.ends(.merged(merged)))
         rows.append(
             try evaluate(
-                "merged", base: path("merged"), adapter: nil, modelFile: path("merged"), seconds: mergeSeconds,
+                "merged", base: mergedPath, adapter: nil, modelFile: mergedPath, seconds: mergeSeconds,
                 modules: nil))
         return rows
     }
@@ -195,6 +203,7 @@ private struct Demo {
         inject.options["rank"] = .integer(Settings.rank)
         inject.options["alpha"] = .real(Settings.alpha)
         inject.seed = request.seed
+        if request.basePath != nil { inject.targets = Settings.otherTargets }
         return inject
     }
 
@@ -204,7 +213,8 @@ private struct Demo {
             outputPath: path("tuned"))
         train.evaluationPath = joinedPath(request.fixturesPath, "sst2/dev.json")
         train.loading.endOfText = false
-        train.training.learningRate = Settings.learningRate
+        train.training.learningRate =
+            request.basePath == nil ? Settings.learningRate : Settings.otherLearningRate
         train.training.batchSize = Settings.batchSize
         train.training.length = .steps(request.steps)
         train.training.thresholds = ThresholdSettings(stepSize: Settings.stepSize, lambda: Settings.lambda)
@@ -231,8 +241,14 @@ private struct Demo {
             seconds: seconds, evaluationSeconds: result.seconds)
     }
 
-    /// Bytes of the safetensors files in a directory that hold weights, training states left out.
+    /// Bytes of a file, or of the safetensors files in a directory that hold weights, training states left out.
     private static func tensorBytes(_ directory: String) -> Int {
+        var whole = stat()
+        if stat(directory, &whole) == 0, whole.st_mode & S_IFMT == S_IFREG { return Int(whole.st_size) }
+        return weightBytes(directory)
+    }
+
+    private static func weightBytes(_ directory: String) -> Int {
         directoryEntries(directory).filter { $0 == "adapter_model.safetensors" || $0.hasPrefix("model") }
             .filter { $0.hasSuffix(".safetensors") }
             .reduce(0) { total, name in

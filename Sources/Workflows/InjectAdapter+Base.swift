@@ -3,6 +3,24 @@ import Models
 import TensorCore
 import TensorCore
 
+extension InjectRequest {
+    /// Puts the packed parameters into a new adapter's configuration.
+    ///
+    /// Throws `AdapterError.badSetting` for what peft refuses beside them, and `WorkflowError.conflict` for layers, which
+    /// peft does not heed at parameters.
+    func apply(parametersTo configuration: inout AdapterConfiguration, _ base: ModelCheckpoint) throws {
+        guard !targetParameters.isEmpty else { return }
+        if layers != nil {
+            throw WorkflowError.conflict(
+                "\(.layers) does not choose among packed parameters; give \(.targetParameters) the whole path of each "
+                    + "layer's, such as model.layers.0.\(targetParameters[0])")
+        }
+        configuration.targetParameters = targetParameters
+        try configuration.checkParameters()
+        configuration.expertCounts = base.expertCounts(for: configuration)
+    }
+}
+
 /// What injection asks of a base of any architecture.
 extension ModelCheckpoint {
     /// peft's `task_type`: `CAUSAL_LM` where the graph or the class says so, and none, with which peft wraps any model,
@@ -57,7 +75,7 @@ extension ModelCheckpoint {
     private func obstacle(_ tensor: TensorSpecification) -> String {
         let encoding = record(of: tensor.name)?.encoding
         switch tensor.role {
-        case .experts: return "holds the matrices of \(tensor.shape[0]) experts in one and is not split for an adapter"
+        case .experts: return "holds the matrices of \(tensor.shape[0]) experts in one, which a target does not reach"
         case .embedding: return "is an embedding"
         case .norm: return "is a norm's"
         default:

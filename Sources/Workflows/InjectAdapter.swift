@@ -20,6 +20,9 @@ public struct InjectRequest: Sendable {
     public var preset: Preset?
     /// peft's `target_modules`, as an argument; nil for the paper's commonsense targets, or what takes their place.
     public var targets: String?
+    /// peft's `target_parameters`: packed parameters of experts, each by its path or the end of it, such as
+    /// `mlp.experts.gate_up_proj`. Without `targets` and a preset nothing else is adapted.
+    public var targetParameters: [String] = []
     /// peft's `exclude_modules`, as an argument.
     public var excluded: String?
     /// Layers that are trained whole beside the adapter: `lm_head`, `embed_tokens`.
@@ -106,11 +109,10 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
     // An adapter is made to be trained.
     if base.architecture != nil || base.textPart != nil { try base.checkGraphReadsAll() }
     let (kind, isGated) = try AdapterKind.named(request.method ?? InjectRequest.defaultMethod)
-    // Of a model that has more than text, the language model's layers: what else it has does not compute here.
-    let modules = base.linearModules.filter { base.textPart?.hasInLayers($0.path) ?? true }
+    let isOfParametersAlone = !request.targetParameters.isEmpty && request.preset == nil
     let targets =
         try request.targets.map { argument throws(AdapterError) in try TargetSpecification(argument: argument) }
-        ?? .names(DefaultTargets.names(for: kind, preset: request.preset, in: base))
+        ?? .names(isOfParametersAlone ? [] : DefaultTargets.names(for: kind, preset: request.preset, in: base))
     let settings = try request.options.settings(for: kind, request.preset, targets: targets)
     let task = base.architecture?.configuration.task
     let saved = request.modulesToSave.isEmpty && task != nil ? base.trainedHeads : request.modulesToSave
@@ -130,9 +132,12 @@ func makeAdapter(_ request: InjectRequest, _ base: ModelCheckpoint) throws -> Ma
         }, modulesToSave: wholeNames, layersToTransform: request.layers)
     configuration.taskType = task != nil ? "SEQ_CLS" : base.taskType
     configuration.baseModelPath = request.basePath
+    try request.apply(parametersTo: &configuration, base)
     let selection = try request.selectionPath.map { try ModuleSelection.read($0) }
     try base.refuseOtherModules(targets)
     let head = base.specifications.outputHead?.module
+    // Of a model that has more than text, the language model's layers: what else it has does not compute here.
+    let modules = base.modules(for: configuration).filter { base.textPart?.hasInLayers($0.path) ?? true }
     let match = try configuration.match(modules, selection: selection?.modules, outputHead: head)
     if let head, match.modules.contains(where: { $0.path.hasSameBytes(as: head) }) {
         throw WorkflowError.unsupported(

@@ -69,7 +69,7 @@ func mergeAdapter(
     // Neither needs the other; what is wrong with the base is told first.
     let (base, adapters) = context.threads.both {
         Result {
-            let base = try ModelCheckpoint.open(request.basePath)
+            let base = try ModelCheckpoint.open(request.basePath, as: request.compute.architecture)
             _ = try base.fingerprint()
             return base
         }

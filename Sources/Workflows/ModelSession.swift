@@ -19,7 +19,7 @@ enum AdapterSource {
         case .new(let request): read = try makeAdapter(request, base).directory.asRead()
         }
         if try base.configuration.task == nil { try read.checkIsOfLanguageModel() }
-        let directory = try read.validated(against: base.linearModules)
+        let directory = try read.validated(against: base.modules(for: read.configuration))
         try read.check(base: try base.fingerprint(), basePath: basePath)
         _ = try read.wholeModules(of: base)
         return directory
@@ -93,7 +93,9 @@ package final class ModelSession {
         allowsSequences: Bool = false
     ) throws {
         self.basePath = basePath
-        checkpoint = try AdapterSource.openBase(basePath, for: source)
+        checkpoint =
+            try compute.architecture.map { try ModelCheckpoint.open(basePath, as: $0) }
+            ?? AdapterSource.openBase(basePath, for: source)
         try checkpoint.checkRuns()
         if !allowsSequences, try checkpoint.configuration.task != nil {
             throw WorkflowError.unsupported("\(basePath): the model has a head for sequences and gives no text")

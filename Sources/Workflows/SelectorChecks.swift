@@ -27,7 +27,7 @@ extension InjectRequest {
             }
         }
         if let layers { try checkLayers(layers, Set(targeted.compactMap(Self.layer))) }
-        let adapted = match.modules.map(\.path)
+        let adapted = match.modules.map { $0.parameter ?? $0.path }
         for option in options.given where option.form == .integers || option.form == .numbers {
             for pattern in options[option.key]?.objectValue?.keys ?? [] {
                 guard PatternEntry(pattern, 0).matches(anyOf: adapted) else {

@@ -10,6 +10,7 @@ struct DemoCommand: ParsableCommand {
         discussion: """
             tspeft demo
             tspeft demo -o demo --steps 100
+            tspeft demo --base Qwen3-0.6B --steps 50
 
             Adapts a small Llama model that comes with the program to the sentiment of film reviews (SST-2), in about \
             two minutes on two cores, and prints a table of what it measured.
@@ -20,6 +21,13 @@ struct DemoCommand: ParsableCommand {
             "Folder with tiny-llama and sst2; without, the one that TSPEFT_FIXTURES in the environment names, the one "
                 + "installed with the program, or Fixtures/ of the program's sources."))
     var fixtures: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Go the way with this model, a directory or a GGUF file, all of whose linear layers are adapted. (default: the "
+                + "small Llama)", valueName: "model"),
+        completion: .file())
+    var base: String?
 
     @Option(name: .shortAndLong, help: "Keep the demo's files here, a directory; removed at the end without.")
     var output: String?
@@ -59,6 +67,7 @@ struct DemoCommand: ParsableCommand {
             }
         }
         var request = DemoRequest(fixturesPath: try fixtures ?? DemoFixtures.ofProcess.find(), workPath: work)
+        request.basePath = base
         request.steps = steps
         request.seed = seed
         request.compute = compute.options

@@ -18,6 +18,12 @@ struct ComputeArguments: ParsableArguments {
     @Option(help: "Threads. (default: one a processor)")
     var threads: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Compute the base, whose type is not known, as this known one, such as qwen3: its tensors and fields must be "
+                + "that one's. (default: the base's own)", valueName: "type"))
+    var architecture: String?
+
     func validate() throws {
         if computeType != nil, dtype != nil {
             throw ValidationError("--dtype is another name of --compute-type; give one of them")
@@ -26,6 +32,7 @@ struct ComputeArguments: ParsableArguments {
 
     var options: ComputeOptions {
         var options = ComputeOptions(precision: computeType ?? dtype ?? .auto, threadCount: threads)
+        options.architecture = architecture
         options.note = { Terminal.sentence($0, mark: "note") }
         return options
     }

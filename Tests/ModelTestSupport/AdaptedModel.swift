@@ -33,6 +33,8 @@ package struct AdaptedModel {
         package var updateSize: Float = 0.1
         /// The modules' names.
         package var targets = "q_proj,k_proj,v_proj,up_proj,down_proj"
+        /// Packed parameters of experts, which are adapted beside the modules.
+        package var parameters: [String] = []
 
         /// Gated, in F32, on the random model.
         package init() {}
@@ -52,11 +54,12 @@ package struct AdaptedModel {
         let checkpoint = try ModelCheckpoint.open(settings.path)
         context = ComputeContext(dtype: settings.dtype, threadCount: settings.threadCount)
         model = try checkpoint.makeModel(context, settings.storage)
-        let configuration = try AdapterConfiguration(
+        var configuration = try AdapterConfiguration(
             LoRASettings(
                 LowRankNumbers(rank: settings.rank, alpha: Double(settings.rank), dropout: settings.dropout)),
             isGated: settings.isGated, targets: TargetSpecification(argument: settings.targets))
-        let modules = try configuration.match(checkpoint.linearModules).modules
+        configuration.targetParameters = settings.parameters
+        let modules = try configuration.match(checkpoint.modules(for: configuration)).modules
         let stream = RandomStream(seed: 5)
         let tensors = modules.flatMap { module in
             LoRA.initialTensors(module, configuration, stream.forked(module.path)) { _ in [] }

@@ -16,7 +16,8 @@ package func randomAdapter(
 ) throws -> AdapterDirectory {
     var configuration = configuration
     configuration.isGated = tau != nil
-    let modules = try configuration.match(base.linearModules).modules
+    configuration.expertCounts = base.expertCounts(for: configuration)
+    let modules = try configuration.match(base.modules(for: configuration)).modules
     let stream = RandomStream(seed: seed)
     let shared = Set(configuration.kind.method.sharedRoles.map(\.suffix))
     let tensors = try configuration.initialTensors(modules, stream) { module in

@@ -9,7 +9,8 @@ import Tokenization
 @Suite struct FamilyTemplateTests {
     static let names = [
         "qwen2", "qwen2.5", "qwen3", "qwen3.5", "gemma2", "gemma3", "llama3", "llama3.1", "llama3.2", "mistral-v1",
-        "mistral-v3", "mistral-nemo", "mistral-small3", "ministral3", "mixtral", "phi3", "phi4", "phi4-mini", "granite3",
+        "mistral-v3", "mistral-nemo", "mistral-small3", "ministral3", "mixtral", "phi3", "phi4", "phi4-mini",
+        "granite3",
         "granite4", "smollm3", "olmo2", "olmo3", "glm4", "gpt-oss",
     ]
     /// Conversations of which a template without blocks does not tell that the empty thoughts in them are given to the
@@ -37,7 +38,9 @@ import Tokenization
         let special = lines[0]["special"]?.arrayValue?.compactMap(\.stringValue) ?? []
         return try ChatTemplate(
             jinja: text,
-            specialTokens: ["bos_token": family["bos"]?.stringValue ?? "", "eos_token": family["eos"]?.stringValue ?? ""],
+            specialTokens: [
+                "bos_token": family["bos"]?.stringValue ?? "", "eos_token": family["eos"]?.stringValue ?? "",
+            ],
             marks: special, clock: ChatClock(year: 2026, month: 3, day: 5, hour: 7, minute: 8, second: 9))
     }
 

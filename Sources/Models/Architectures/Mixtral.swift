@@ -2,7 +2,7 @@ import CheckpointIO
 import Compute
 
 /// Mixtral (Jiang et al., arXiv 2401.04088): Llama's attention, and experts of which a token goes to two. An adapter wraps
-/// experts and routers where it names them.
+/// experts, one by one or packed, and routers where it names them.
 package struct Mixtral: Architecture {
     package static let names = ArchitectureNames(
         "mixtral", class: "MixtralForCausalLM", classifier: "MixtralForSequenceClassification", gguf: "llama")
@@ -29,6 +29,24 @@ package struct Mixtral: Architecture {
                 expert("w2") { [$0.configuration.hiddenSize, $0.configuration.intermediateSize] },
                 .finalNorm, .outputHead,
             ]
+    }
+
+    package static var expertParameters: [ExpertParameter<Mixtral>] {
+        func parameter(
+            _ name: String, _ parts: [String], _ size: @escaping @Sendable (Mixtral) -> (output: Int, input: Int)
+        )
+            -> ExpertParameter<Mixtral>
+        {
+            ExpertParameter(
+                module: "mlp.experts", name: name, count: { $0.experts.all }, size: size,
+                parts: parts.map { "block_sparse_moe.experts.*.\($0)" })
+        }
+        return [
+            parameter("gate_up_proj", ["w1", "w3"]) {
+                (2 * $0.configuration.intermediateSize, $0.configuration.hiddenSize)
+            },
+            parameter("down_proj", ["w2"]) { ($0.configuration.hiddenSize, $0.configuration.intermediateSize) },
+        ]
     }
 
     package let configuration: ModelConfiguration
@@ -65,11 +83,9 @@ package struct Mixtral: Architecture {
         let rotary = configuration.rotary.table(weights.context)
         let form = AttentionForm(rotary: rotary, scoring: AttentionScoring(.sliding(window)))
         return try Decoder(weights) { layer in
-            let parts = try (0..<experts.all).map { expert in
-                let path = "block_sparse_moe.experts.\(expert)."
-                return Expert(
-                    inputs: [try layer.slot(path + "w1"), try layer.slot(path + "w3")],
-                    down: try layer.slot(path + "w2"))
+            let parts = try (0..<experts.all).map {
+                try layer.expert(
+                    $0, path: "block_sparse_moe.experts.\($0).", ("w1", "w3", "w2"), packedIn: "mlp.experts")
             }
             let mixture = ExpertBlock(
                 router: try layer.slot(Self.router.path), experts: parts, count: experts.used, weights: .ofChosen)

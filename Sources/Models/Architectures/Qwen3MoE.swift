@@ -34,6 +34,22 @@ package struct Qwen3MoE: Architecture {
             ]
     }
 
+    package static var expertParameters: [ExpertParameter<Qwen3MoE>] {
+        func parameter(
+            _ name: String, _ parts: [String], _ size: @escaping @Sendable (Qwen3MoE) -> (output: Int, input: Int)
+        )
+            -> ExpertParameter<Qwen3MoE>
+        {
+            ExpertParameter(
+                module: "mlp.experts", name: name, count: { $0.experts.all }, size: size,
+                parts: parts.map { "mlp.experts.*.\($0)" }, isInLayers: { $0.sparse.contains($1) })
+        }
+        return [
+            parameter("gate_up_proj", ["gate_proj", "up_proj"]) { (2 * $0.expertSize, $0.configuration.hiddenSize) },
+            parameter("down_proj", ["down_proj"]) { ($0.configuration.hiddenSize, $0.expertSize) },
+        ]
+    }
+
     package let configuration: ModelConfiguration
     let experts: ExpertCounts
     /// Width inside an expert.
@@ -104,11 +120,9 @@ package struct Qwen3MoE: Architecture {
     }
 
     private func mixture(_ layer: LayerWeights) throws -> ExpertBlock {
-        let parts = try (0..<experts.all).map { expert in
-            let path = "mlp.experts.\(expert)."
-            return Expert(
-                inputs: [try layer.slot(path + "gate_proj"), try layer.slot(path + "up_proj")],
-                down: try layer.slot(path + "down_proj"))
+        let parts = try (0..<experts.all).map {
+            try layer.expert(
+                $0, path: "mlp.experts.\($0).", ("gate_proj", "up_proj", "down_proj"), packedIn: "mlp.experts")
         }
         return ExpertBlock(
             router: try layer.slot(Self.router.path), experts: parts, count: experts.used,

@@ -6,12 +6,28 @@ struct Expert {
     /// The projections of the input: gate and up, or both in one whose outputs alternate.
     let inputs: [ProjectionSlot]
     let down: ProjectionSlot
+    /// The places by the names of packed parameters, where those are not the files' modules: gate and up in one, gate's
+    /// outputs first, and down. One that is adapted stands for the others.
+    var packed: (input: ProjectionSlot, down: ProjectionSlot)?
     /// For one projection: gates z count as z / (1 + exp(-alpha z)), with what is beyond the limit cut.
     var clamp: (alpha: Float, limit: Float)?
 
+    /// Every place, in the order of computation.
+    var slots: [ProjectionSlot] {
+        let own = inputs + [down]
+        return own + [packed?.input, packed?.down].compactMap { $0 }.filter { slot in !own.contains { $0 === slot } }
+    }
+
+    private func inputOutputs(_ x: Variable, in pass: Pass) -> [Variable] {
+        guard let packed, packed.input.isAdapted else { return inputs.map { $0.forward(x, in: pass) } }
+        let both = packed.input.forward(x, in: pass)
+        return both.split([both.value.columns / 2, both.value.columns / 2])
+    }
+
     func forward(_ x: Variable, in pass: Pass) -> Variable {
         let tape = pass.tape
-        let inner = inputs.map { $0.forward(x, in: pass) }
+        let inner = inputOutputs(x, in: pass)
+        let down = packed.map { $0.down.isAdapted ? $0.down : self.down } ?? self.down
         guard let clamp else { return down.forward(tape.siluProduct(gate: inner[0], up: inner[1]), in: pass) }
         return down.forward(tape.clampedProduct(inner[0], alpha: clamp.alpha, limit: clamp.limit), in: pass)
     }
@@ -26,10 +42,8 @@ struct ExpertBlock: LayerBlock {
     /// Experts that a token goes to.
     let count: Int
     let weights: RouterWeights
-    /// Whether router and experts are modules of their own in the files, which adapters can name.
-    var areModules = true
 
-    var slots: [ProjectionSlot] { areModules ? [router] + experts.flatMap { $0.inputs + [$0.down] } : [] }
+    var slots: [ProjectionSlot] { [router] + experts.flatMap(\.slots) }
 
     func forward(_ x: Variable, _ input: LayerInput, in pass: Pass) -> Variable {
         let tape = pass.tape
@@ -74,4 +88,26 @@ struct ExpertCounts: Sendable, Equatable {
 extension LayerWeights {
     /// The place of a projection of the layer, by its path inside it.
     func slot(_ path: String) throws -> ProjectionSlot { try projection(ModulePart(path, gguf: "")) }
+
+    /// An expert of three modules in the files, with places by the names of the packed parameters `gate_up_proj` and
+    /// `down_proj` of `module` (transformers 5 holds every mixture so).
+    ///
+    /// - Parameters:
+    ///   - path: what stands before the modules' names, such as `mlp.experts.3.`.
+    ///   - names: what the files call gate, up and down.
+    func expert(
+        _ number: Int, path: String, _ names: (gate: String, up: String, down: String), packedIn module: String
+    ) throws -> Expert {
+        let (gate, up, down) = (try slot(path + names.gate), try slot(path + names.up), try slot(path + names.down))
+        let context = loader.context
+        func place(_ name: String) -> String {
+            ModulePart.layerPrefix + "\(index)." + ExpertPath(module, number, name).path
+        }
+        let both = StackedMatrix([gate, up].map { $0.projection.frozen.matrix }, context)
+        let joint = ProjectionSlot(PlainProjection(path: place("gate_up_proj"), frozen: FrozenLinear(both)))
+        let isSame = down.projection.path.hasSameBytes(as: place("down_proj"))
+        let other =
+            isSame ? down : ProjectionSlot(PlainProjection(path: place("down_proj"), frozen: down.projection.frozen))
+        return Expert(inputs: [gate, up], down: down, packed: (joint, other))
+    }
 }

@@ -8,15 +8,17 @@ struct JSONConfigurationFields: FieldSource {
     /// The keys that lead to this object, such as `rope_scaling.`.
     private let prefix: String
     private let value: JSONValue
+    private let log: FieldLog?
 
-    init(file: String, value: JSONValue) {
-        self.init(file: file, prefix: "", value: value)
+    init(file: String, value: JSONValue, log: FieldLog? = nil) {
+        self.init(file: file, prefix: "", value: value, log: log)
     }
 
-    private init(file: String, prefix: String, value: JSONValue) {
+    private init(file: String, prefix: String, value: JSONValue, log: FieldLog?) {
         self.file = file
         self.prefix = prefix
         self.value = value
+        self.log = log
     }
 
     func key(of field: Field) -> String { field.json }
@@ -31,6 +33,7 @@ struct JSONConfigurationFields: FieldSource {
 
     /// The member, unless absent or null.
     func member(_ key: String) -> JSONValue? {
+        log?.add(prefix + key)
         guard let member = value[key], !member.isNull else { return nil }
         return member
     }
@@ -38,13 +41,16 @@ struct JSONConfigurationFields: FieldSource {
     func isPresent(_ key: String) -> Bool { member(key) != nil }
 
     /// Whether the key stands there, be it with null.
-    func hasKey(_ key: String) -> Bool { value[key] != nil }
+    func hasKey(_ key: String) -> Bool {
+        log?.add(prefix + key)
+        return value[key] != nil
+    }
 
     func object(_ key: String) throws(ModelError) -> JSONConfigurationFields {
         guard let member = member(key), member.objectValue != nil else {
             throw bad(key, "an object", found(key))
         }
-        return JSONConfigurationFields(file: file, prefix: prefix + key + ".", value: member)
+        return JSONConfigurationFields(file: file, prefix: prefix + key + ".", value: member, log: log)
     }
 
     func string(_ key: String) throws(ModelError) -> String? {

@@ -18,8 +18,10 @@ package struct ModelFields {
     var task: SequenceTask?
 
     /// The fields of a `config.json`.
-    init(configuration: JSONValue, file: String, checkpoint: Checkpoint?) {
-        source = .json(JSONConfigurationFields(file: file, value: configuration))
+    ///
+    /// - Parameter log: is told of every field that is read.
+    init(configuration: JSONValue, file: String, checkpoint: Checkpoint?, log: FieldLog? = nil) {
+        source = .json(JSONConfigurationFields(file: file, value: configuration, log: log))
         self.checkpoint = checkpoint
     }
 
@@ -131,12 +133,15 @@ package struct ModelFields {
 
     /// Refuses weights that another program has quantized, and any activation but those of these names, of which the
     /// first is taken where nothing is said.
+    ///
+    /// - Parameter decoding: the ways of quantizing, by `quant_method`, that the architecture decodes.
     func refuseUnknownForms(
-        activations: [String] = ["silu", "swish"], key: String = "hidden_act"
+        activations: [String] = ["silu", "swish"], key: String = "hidden_act", decoding: [String] = []
     ) throws(ModelError) {
         guard let json else { return }
         for key in ["quantization", "quantization_config"] {
             guard let fields = json.member(key) else { continue }
+            if let method = fields["quant_method"]?.stringValue, decoding.contains(method) { continue }
             var object = JSONObject()
             object[key] = fields
             let packed = PackedQuantization(configuration: .object(object))

@@ -75,7 +75,9 @@ package struct AdapterExport: Sendable {
         precondition(base != nil || !format.needsBase && !asLoRA, "the base is needed")
         let adapter =
             try base.map { base in
-                try base.tellingOfPackedWeights { try adapter.validated(against: base.linearModules) }
+                try base.tellingOfPackedWeights {
+                    try adapter.validated(against: base.modules(for: adapter.configuration))
+                }
             } ?? adapter
         let isGated = adapter.configuration.isGated
         func refusal(_ reason: Wording) -> TransformError {
@@ -86,6 +88,11 @@ package struct AdapterExport: Sendable {
                 "\(format.program) has no place for the gates of \(adapter.configuration.methodName); give \(.gates, "scale") "
                     + "(each update times its gate's least-squares factor) or \(.gates, "drop") (all gates open), or export "
                     + "to torch, which keeps them")
+        }
+        if let parameter = adapter.packedParameters.first, format != .peft || asLoRA {
+            throw refusal(
+                "it has no form for the experts of '\(parameter.module).\(parameter.name)', which lie packed; export to "
+                    + "peft, or merge the adapter")
         }
         self.adapter = adapter
         self.base = base
@@ -98,7 +105,7 @@ package struct AdapterExport: Sendable {
         }
         /// Where peft's form of the method is not ours at a module with a bias, which only the base tells.
         func checkDense(_ module: String) throws {
-            let linear = base?.linearModules.first { $0.path.hasSameBytes(as: module) }
+            let linear = base?.modules(for: adapter.configuration).first { $0.path.hasSameBytes(as: module) }
             guard let reason = Self.denseObstacle(module, linear, adapter) else { return }
             let doubt =
                 linear == nil ? "only the base, which is not given, tells whether this layer has a bias; if so, " : ""

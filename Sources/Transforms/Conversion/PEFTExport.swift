@@ -43,7 +43,7 @@ extension AdapterExport {
                     "cannot be exported to peft without the base, as modules are left out and the shared projections "
                     + "must be cut to the others' sizes; give \(.base), or \(.asLoRA) with it")
         }
-        let modules = base.linearModules.filter { kept.contains($0.path) }
+        let modules = base.modules(for: adapter.configuration).filter { kept.contains($0.path) }
         let outputSize = modules.map(\.outputSize).max() ?? 0
         let inputSize = modules.map(\.inputSize).max() ?? 0
         return zip(adapter.configuration.kind.method.sharedRoles, adapter.sharedTensors).map { role, tensor in

@@ -47,7 +47,10 @@ package struct CheckpointMerge: Sendable {
                     adapter.displayName, first: adapters[first].adapter.displayName)
             }
         }
-        try self.init(PlacedAdapters(adapters, in: base), record: record, digests: digests, gates: gates)
+        let dense = try adapters.map {
+            WeightedAdapter(try $0.adapter.replacingExpertGates(by: gates), weight: $0.weight)
+        }
+        try self.init(PlacedAdapters(dense, in: base), record: record, digests: digests, gates: gates)
     }
 
     /// Plans what has its places already, and checks it. Throws as the other.

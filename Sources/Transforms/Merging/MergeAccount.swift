@@ -16,7 +16,7 @@ extension MergeAccount {
     /// What merging an adapter into a base would use and change, whatever its gates did. Throws as `CheckpointMerge` does
     /// where a tensor has no place or does not belong to the base.
     package init(of adapter: AdapterDirectory, in base: ModelCheckpoint) throws {
-        let placed = try PlacedAdapters([WeightedAdapter(adapter)], in: base)
+        let placed = try PlacedAdapters([WeightedAdapter(adapter.replacingExpertGates(by: nil))], in: base)
         var changed = placed.placements[0].targets.count
         do {
             let merge = try CheckpointMerge(placed, record: MergeRecord(), digests: [], gates: .scale)

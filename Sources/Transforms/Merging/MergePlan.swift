@@ -234,8 +234,10 @@ package struct MergePlan: Sendable {
         let adapter = weighted.adapter
         guard case .module(let path) = update.subject else {
             try check(matrix: update, weighted, isAlone: isAlone)
+            let gate = adapter.gate(of: update.subject)
             let module = Module(
-                module: update.name, tensors: update.tensors, factor: 1, expectedError: 0, omission: nil,
+                module: update.name, tensors: update.tensors, factor: gate?.factor ?? 1,
+                expectedError: (gate?.expectedError ?? 0) * abs(weighted.weight), omission: nil,
                 bias: update.changesBias ? update.bias : nil)
             return (module, adapter.isMoving(update.subject))
         }
@@ -352,6 +354,14 @@ extension AdapterPlacement.Value {
 }
 
 extension AdapterDirectory {
+    /// What stands in an update for gates.
+    fileprivate func gate(
+        of subject: AdapterPlacement.Update.Subject
+    ) -> (factor: Double, expectedError: Double)? {
+        guard case .matrix(let index) = subject else { return nil }
+        return extras.updates[index].gate
+    }
+
     /// Whether an update is more than zeros.
     fileprivate func isMoving(_ subject: AdapterPlacement.Update.Subject) -> Bool {
         guard case .matrix(let index) = subject else { return true }

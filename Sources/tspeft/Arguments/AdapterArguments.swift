@@ -28,6 +28,13 @@ struct AdapterArguments: ParsableArguments {
 
 /// Which modules a new adapter is put around, and where it comes from, beyond `--targets`.
 struct AdapterPlaceArguments: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Packed parameters of experts to adapt, such as mlp.experts.gate_up_proj,mlp.experts.down_proj: an update and "
+                + "a gate for each expert. Without --targets nothing else is adapted. (default: none)",
+            valueName: "names"))
+    var targetParameters: String?
+
     @Option(help: "Modules to leave out, as --targets. (default: none)")
     var exclude: String?
 
@@ -87,7 +94,8 @@ struct NewAdapterArguments: ParsableArguments {
     var given: [String] {
         let own: [(String, Bool)] = [
             ("--method", adapter.method != nil), ("--targets", adapter.targets != nil),
-            ("--exclude", place.exclude != nil), ("--layers", place.layers != nil),
+            ("--target-parameters", place.targetParameters != nil), ("--exclude", place.exclude != nil),
+            ("--layers", place.layers != nil),
             ("--modules-to-save", place.modulesToSave != nil), ("--select", place.select != nil),
             ("--from-peft", place.fromPeft != nil),
         ]
@@ -101,6 +109,7 @@ struct NewAdapterArguments: ParsableArguments {
         request.preset = try adapter.preset.settings
         request.options = options
         request.targets = adapter.targets
+        request.targetParameters = (place.targetParameters ?? "").split(separator: ",").map(String.init)
         request.excluded = place.exclude
         request.layers = try place.layers.map(parseLayers)
         request.modulesToSave = (place.modulesToSave ?? "").split(separator: ",").map(String.init)

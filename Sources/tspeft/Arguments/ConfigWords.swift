@@ -51,7 +51,9 @@ struct ConfigWords {
     private(set) var origins: [String: Origin] = [:]
 
     /// Options whose one value is names with commas between them, which a file may have as a list.
-    static let nameLists: Set<String> = ["targets", "exclude", "layers", "modules-to-save", "feedforward-modules"]
+    static let nameLists: Set<String> = [
+        "targets", "target-parameters", "exclude", "layers", "modules-to-save", "feedforward-modules",
+    ]
     /// Options of which one on the command line stands in for the other in the file.
     static let rivals = [["steps", "epochs"], ["val-split", "eval-data"]]
 

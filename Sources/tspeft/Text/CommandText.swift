@@ -84,6 +84,9 @@ extension CommandText {
         add("--targets", request.targets)
         add("--exclude", request.excluded)
         add(request.options, where: \.isByPattern)
+        add(
+            "--target-parameters",
+            request.targetParameters.isEmpty ? nil : request.targetParameters.joined(separator: ","))
         add("--modules-to-save", request.modulesToSave.isEmpty ? nil : request.modulesToSave.joined(separator: ","))
         add("--layers", request.layers.map { $0.map(String.init).joined(separator: ",") })
         add("--select", request.selectionPath)

@@ -28,11 +28,13 @@ enum OptionWords {
         case .precision: "--compute-type"
         case .mergedType: "--changed-type"
         case .threads: "--threads"
+        case .architecture: "--architecture"
         case .adoptedAdapter: "--from-peft"
         case .method: "--method"
         case .methodOption(let key): option(ofMethodKey: key)
         case .preset: "--preset"
         case .targets: "--targets"
+        case .targetParameters: "--target-parameters"
         case .excluded: "--exclude"
         case .layers: "--layers"
         case .modulesToSave: "--modules-to-save"

@@ -132,6 +132,9 @@ extension SettingsText {
         add("targets", request.targets)
         add("exclude", request.excluded)
         add("layers", request.layers.map { $0.map(String.init).joined(separator: ",") })
+        add(
+            "target-parameters",
+            request.targetParameters.isEmpty ? nil : request.targetParameters.joined(separator: ","))
         add("modules-to-save", request.modulesToSave.isEmpty ? nil : request.modulesToSave.joined(separator: ","))
         add("select", request.selectionPath)
         if let task = request.task {
