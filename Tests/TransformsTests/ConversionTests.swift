@@ -75,7 +75,7 @@ import Tokenization
         let bytes = try readSmallFile(fixture("golden/llama-lora-dense/model/config.json"), limit: 1 << 20)
         let llama3 = try ArchitectureTable.read(configuration: try JSONValue.parse(bytes), file: "config.json")
         let written = try HuggingFaceConfiguration.config(
-            of: llama3, dtype: .bf16, tiedEmbeddings: true, paddingTokenID: 0, file: "f")
+            of: llama3, dtype: .bf16, tiedEmbeddings: true, paddingTokenID: llama3.configuration.padTokenID, file: "f")
         let read = try ArchitectureTable.read(configuration: written, file: "config.json")
         #expect(read.configuration == llama3.configuration)
     }
