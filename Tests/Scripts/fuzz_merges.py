@@ -272,8 +272,8 @@ def draw(rng, kind, name, folder, choose=None, own=None):
         adapted = peft.get_peft_model(model, wanted)
         shake(adapted, g)
         adapted.save_pretrained(os.path.join(folder, "adapter"))
-        again = peft.PeftModel.from_pretrained(loaded(), os.path.join(folder, "adapter"))
-        merged = written(again.merge_and_unload())
+        # What was trained: read again, peft may drop tensors of models whose files have other names.
+        merged = written(adapted.merge_and_unload())
     except Exception as e:
         raise Unfit(f"{kind} {name}: peft {type(e).__name__} {str(e)[:90]}")
     if set(merged) != set(on_disk):
