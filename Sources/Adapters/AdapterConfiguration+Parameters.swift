@@ -12,8 +12,15 @@ extension AdapterConfiguration {
         }
         set {
             otherFields[PEFTNames.parametersField] = newValue.isEmpty ? .null : .array(newValue.map { .string($0) })
+            // Which of the two factors is A in a square matrix only the version tells.
+            if !newValue.isEmpty, otherFields[PEFTNames.versionField] == nil {
+                otherFields[PEFTNames.versionField] = .string(Self.writtenVersion)
+            }
         }
     }
+
+    /// The version of peft whose form packed experts are written in.
+    private static let writtenVersion = "0.21.2"
 
     /// The expert and the parameter that a module's path names, where that is one of the parameters that are adapted.
     package func expertPath(of path: String) -> ExpertPath? {

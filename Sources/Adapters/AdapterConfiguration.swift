@@ -179,7 +179,9 @@ package struct AdapterConfiguration: Sendable {
         }
         var copy = with(settings.restricted(to: NameSet(linear + parameters)))
         copy.targets = .names(linear)
-        if !targetParameters.isEmpty { copy.targetParameters = parameters }
+        if !targetParameters.isEmpty {
+            copy.otherFields[PEFTNames.parametersField] = .array(parameters.map { .string($0) })
+        }
         copy.excluded = nil
         copy.layersToTransform = nil
         copy.layersPattern = []

@@ -57,7 +57,9 @@ extension AdapterDirectory {
         var experts = ExpertUpdates()
         if expands {
             rest = try extras()
-            experts = ExpertUpdates(rest.takeParameters(), kept: record.map { NameSet($0.modules) })
+            let parameters = rest.takeParameters()
+            try checkFactors(of: parameters, configuration, file: tensorPath)
+            experts = ExpertUpdates(parameters, kept: record.map { NameSet($0.modules) })
             configuration.expertCounts = experts.counts
         }
         let recorded = record?.modules.filter { expands || configuration.expertPath(of: $0) == nil }
@@ -89,6 +91,19 @@ extension AdapterDirectory {
         adapter.fileTensorCount = tensorFile.tensors.count
         if staysInFile { adapter.mapping = tensorFile.file }
         return adapter
+    }
+
+    /// Throws `.unsupportedTensor` where A and B of experts could be each other's: peft before 0.19 exchanged them, which
+    /// only square matrices hide.
+    private static func checkFactors(
+        of updates: [MatrixUpdate], _ configuration: AdapterConfiguration, file: String
+    ) throws(AdapterError) {
+        guard configuration.expertFactors != .byModule, let square = updates.first(where: { $0.rowCount == $0.width })
+        else { return }
+        throw .unsupportedTensor(
+            file: file, tensor: square.a.name,
+            reason: "is of square matrices of experts, and peft exchanged A and B of those before 0.19; "
+                + "'\(PEFTNames.versionField)' does not say that a later one wrote it")
     }
 
     /// Tensors that a thread checks at a time.
