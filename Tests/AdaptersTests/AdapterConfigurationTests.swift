@@ -57,12 +57,22 @@ import Testing
         #expect(gated.json["peft_type"] == .string("TS_LORA"))
     }
 
+    /// Packed parameters are trained, but not with what peft refuses beside them.
+    @Test func packedParametersAreTakenWithoutDropoutAlone() throws {
+        let fields: JSONObject = ["target_parameters": .array([.string("mlp.experts.down_proj")])]
+        #expect(try Self.configuration(fields).targetParameters == ["mlp.experts.down_proj"])
+        var dropped = fields
+        dropped["lora_dropout"] = .number("0.1")
+        let error = #expect(throws: AdapterError.self) { try Self.configuration(dropped) }
+        #expect(error?.description.contains("mlp.experts.down_proj") == true)
+    }
+
     @Test(arguments: [
         ("layer_replication", JSONValue.array([.array([.integer(0), .integer(2)])])),
         ("megatron_config", .object(["a": .integer(1)])),
         ("bias", .string("all")), ("alora_invocation_tokens", .array([.integer(3)])), ("use_qalora", .bool(true)),
         ("arrow_config", .object(["top_k": .integer(1)])),
-        ("trainable_token_indices", .array([.integer(1)])), ("target_parameters", .array([.string("w")])),
+        ("trainable_token_indices", .array([.integer(1)])),
         ("init_lora_weights", .string("pissa")), ("init_lora_weights", .string("olora")),
         ("use_bdlora", .object(["a": .bool(true)])), ("kasa_config", .object(["a": .bool(true)])),
         ("a_field_of_next_year", .integer(3)), ("another_field", .bool(true)),
