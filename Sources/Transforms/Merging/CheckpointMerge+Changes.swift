@@ -149,41 +149,21 @@ extension CheckpointMerge {
     private static let stripElements = 1 << 16
 
     /// The rows of a tensor of the plan in `dtype`, and what counts their changes.
-    ///
-    /// - Parameter shared: this merge. What waits until its rows are due, which thousands of tensors do, holds it and the
-    ///   tensor's name alone.
-    func made(
-        _ tensor: MergePlan.Tensor, as dtype: DType, _ shared: SharedMerge
-    ) -> (rows: TensorStream.Rows, tally: ChangeTally) {
+    func made(_ tensor: MergePlan.Tensor, as dtype: DType) -> (rows: TensorStream.Rows, tally: ChangeTally) {
         if let integers = tensor.integers?.tensor, let numbers = integers.bytes(as: dtype) {
             let replaced = ReplacedNumbers(numbers, as: dtype, in: base, at: tensor.target)
             return (replaced.rows(), replaced.tally)
         }
-        let (facts, tally, target) = (merged(tensor, as: dtype).rows(), ChangeTally(), tensor.target)
-        let rows = TensorStream.Rows(
-            count: facts.count, elementCount: facts.elementCount, byteCount: facts.byteCount, source: facts.source
-        ) {
-            guard let tensor = shared.merge.plan.tensor(target) else { preconditionFailure("it is the plan's") }
-            return try shared.merge.merged(tensor, as: dtype, tally).maker()
-        }
-        return (rows, tally)
+        let merged = merged(tensor, as: dtype)
+        return (merged.rows(), merged.tally)
     }
 
     /// The output of a tensor of the plan in `dtype`.
-    func merged(
-        _ tensor: MergePlan.Tensor, as dtype: DType, _ tally: ChangeTally = ChangeTally()
-    ) -> MergedTensor {
+    func merged(_ tensor: MergePlan.Tensor, as dtype: DType) -> MergedTensor {
         MergedTensor(
             base: base, name: tensor.source, label: tensor.target, dtype: dtype, matrix: matrixShape(of: tensor),
-            value: tensor.value?.tensor, tally: tally, makeChange: { try self.change(of: tensor) })
+            value: tensor.value?.tensor, makeChange: { try self.change(of: tensor) })
     }
-}
-
-/// A merge as one object.
-final class SharedMerge: Sendable {
-    let merge: CheckpointMerge
-
-    init(_ merge: CheckpointMerge) { self.merge = merge }
 }
 
 extension LowRankChange {

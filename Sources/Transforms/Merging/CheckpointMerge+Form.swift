@@ -61,13 +61,12 @@ extension CheckpointMerge {
     private func unwrittenShards(of source: String, as dtype: DType?, named path: String) throws -> Unwritten {
         let checkpoint = base.checkpoint
         let added = plan.added(to: base)
-        let shared = SharedMerge(self)
         var records: [TensorRecord] = []
         var made: NameTable<TensorStream.Rows> = [:]
         var tallies: NameTable<ChangeTally> = [:]
         var rewritten: Set<Int> = []
         func add(_ tensor: MergePlan.Tensor, _ type: DType, inFile file: Int) {
-            let rows = self.made(tensor, as: type, shared)
+            let rows = self.made(tensor, as: type)
             if tensor.role != .copied { tallies[tensor.target] = rows.tally }
             made[tensor.target] = rows.rows
             records.append(

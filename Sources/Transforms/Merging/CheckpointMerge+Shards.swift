@@ -24,7 +24,6 @@ extension CheckpointMerge {
     ) throws -> MergeReport {
         let checkpoint = base.checkpoint
         let added = plan.added(to: base)
-        let shared = SharedMerge(self)
         func type(of tensor: MergePlan.Tensor) -> DType? { storedType(of: tensor, as: dtype) }
         var names: [String] = []
         var tallies: NameTable<ChangeTally> = [:]
@@ -34,7 +33,7 @@ extension CheckpointMerge {
         var items: [TensorStream.Item] = []
 
         func content(_ tensor: MergePlan.Tensor, as dtype: DType) -> TensorStream.Content {
-            let made = made(tensor, as: dtype, shared)
+            let made = made(tensor, as: dtype)
             if tensor.role != .copied {
                 tallies[tensor.target] = made.tally
                 dtypes.append(dtype.rawValue)

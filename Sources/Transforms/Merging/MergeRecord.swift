@@ -20,8 +20,6 @@ package struct MergeRecord: Sendable {
 
     private static let format = 1
     private static let fileLimit = 64 << 20
-    /// About so many bytes of text a module has.
-    private static let bytesOfAModule = 200
 
     /// One object for each adapter that was merged before, oldest first.
     package private(set) var merges: [JSONValue]
@@ -137,8 +135,6 @@ package struct MergeRecord: Sendable {
     /// - Parameter isPlan: whether what was measured is left out.
     private func text(indent: Int?, isPlan: Bool) -> String {
         var out = ""
-        // A text that grows lies in memory twice.
-        out.reserveCapacity(added.reduce(0) { $0 + $1.modules.count } * Self.bytesOfAModule)
         JSONValue.writeList([false, true], "{", "}", into: &out, indent: indent, depth: 0) { isList, out in
             guard isList else {
                 out += "\"format\": \(Self.format)"
@@ -159,11 +155,8 @@ package struct MergeRecord: Sendable {
     }
 
     /// The file's text.
-    var text: String {
-        var out = text(indent: 2, isPlan: false)
-        out += "\n"
-        return out
-    }
+    var text: String { text(indent: 2, isPlan: false) + "
+" }
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String { text(indent: nil, isPlan: true) }

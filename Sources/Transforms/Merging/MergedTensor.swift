@@ -23,7 +23,7 @@ struct MergedTensor: Sendable {
     /// Forms what is done to it, when its rows are due: nil for a tensor that is only converted.
     let makeChange: @Sendable () throws -> TensorChange?
     /// Counts what the change changes.
-    let tally: ChangeTally
+    let tally = ChangeTally()
 
     /// A tensor of the base in another type.
     init(converting name: String, of base: ModelCheckpoint, as dtype: DType) {
@@ -35,10 +35,8 @@ struct MergedTensor: Sendable {
 
     init(
         base: ModelCheckpoint, name: String?, label: String, dtype: DType, matrix: (rows: Int, width: Int),
-        value: AdapterTensor?, tally: ChangeTally = ChangeTally(),
-        makeChange: @escaping @Sendable () throws -> TensorChange?
+        value: AdapterTensor?, makeChange: @escaping @Sendable () throws -> TensorChange?
     ) {
-        self.tally = tally
         self.base = base
         self.name = name
         self.label = label
@@ -65,24 +63,22 @@ struct MergedTensor: Sendable {
         let source = record.map { (base.checkpoint.mapping(of: $0), $0.byteRange) }
         return TensorStream.Rows(
             count: matrix.rows, elementCount: matrix.width, byteCount: matrix.width * dtype.byteCount,
-            source: isPermuted || baseRowCount != matrix.rows ? nil : source, begin: maker)
-    }
-
-    /// Forms the change, and gives what makes rows with it.
-    @Sendable func maker() throws -> TensorStream.RowMaker {
-        let change = try makeChange()
-        return { rows, workspace, bytes in
-            let strip = max(1, Self.stripElements / max(1, matrix.width))
-            for start in stride(from: rows.lowerBound, to: rows.upperBound, by: strip) {
-                let part = start..<min(rows.upperBound, start + strip)
-                let place = (start - rows.lowerBound) * matrix.width * dtype.byteCount
-                let target = bytes.baseAddress! + place
-                tally.add(try merge(part, width: matrix.width, change, workspace, into: target))
-            }
-            guard tally.outcome.largestChange.isFinite else {
-                throw TransformError.badSum(
-                    base: base.checkpoint.path, tensor: label, type: dtype.rawValue,
-                    baseIsBad: tally.outcome.unusableCount > 0)
+            source: isPermuted || baseRowCount != matrix.rows ? nil : source
+        ) {
+            let change = try makeChange()
+            return { rows, workspace, bytes in
+                let strip = max(1, Self.stripElements / max(1, matrix.width))
+                for start in stride(from: rows.lowerBound, to: rows.upperBound, by: strip) {
+                    let part = start..<min(rows.upperBound, start + strip)
+                    let place = (start - rows.lowerBound) * matrix.width * dtype.byteCount
+                    let target = bytes.baseAddress! + place
+                    tally.add(try merge(part, width: matrix.width, change, workspace, into: target))
+                }
+                guard tally.outcome.largestChange.isFinite else {
+                    throw TransformError.badSum(
+                        base: base.checkpoint.path, tensor: label, type: dtype.rawValue,
+                        baseIsBad: tally.outcome.unusableCount > 0)
+                }
             }
         }
     }
