@@ -10,7 +10,7 @@ struct StepTable: RunRecordForm {
     var measures = ["perplexity"]
 
     /// The columns, and the end of their line.
-    private var heading: String {
+    var heading: String {
         "event,step,epoch,loss,\(measures.joined(separator: ",")),learning_rate,gradient_norm,penalty,mean_rank,sparsity,"
             + "tau_min,tau_max,tokens,scored_tokens,seconds,data\n"
     }

@@ -91,7 +91,7 @@ import Training
             for event in try evaluations() { try table.add(event) }
             try table.add(line(.partialEvaluation(data: "a,\"b\"\nc", step: 301, loss: 1, details: [:])))
             let lines = String(decoding: try readFile(path), as: UTF8.self).split(separator: "\n")
-            #expect(lines[0] + "\n" == StepTable.heading)
+            #expect(lines[0] + "\n" == StepTable(path: path).heading)
             let commas = lines[0].count { $0 == "," }
             #expect(lines[1] == "evaluation,3,,0.25,1.0,,,,,,,,,,,dev.json")
             #expect(lines[1...3].allSatisfy { $0.count { $0 == "," } == commas })

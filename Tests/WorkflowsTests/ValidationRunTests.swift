@@ -202,7 +202,7 @@ import Training
             #expect(try readFile(table) == Array("mine\n".utf8))
             forced.learningRate = 1e-3
             #expect(try tiny.train(forced).error == nil)
-            #expect(try readFile(table).starts(with: Array(StepTable.heading.utf8)))
+            #expect(try readFile(table).starts(with: Array(StepTable(path: table).heading.utf8)))
             #expect(try names(tiny.folder).allSatisfy { !$0.contains("replaced") })
             // Nor is an input.
             forced.tablePath = tiny.records
