@@ -155,8 +155,7 @@ package struct MergeRecord: Sendable {
     }
 
     /// The file's text.
-    var text: String { text(indent: 2, isPlan: false) + "
-" }
+    var text: String { text(indent: 2, isPlan: false) + "\n" }
 
     /// The text for GGUF metadata, in one line.
     var metadataText: String { text(indent: nil, isPlan: true) }
