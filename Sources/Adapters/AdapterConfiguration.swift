@@ -154,9 +154,9 @@ package struct AdapterConfiguration: Sendable {
         _ linearModules: [LinearModule], selection: [String]? = nil, outputHead: String? = nil
     ) throws(AdapterError) -> TargetMatch {
         try TargetMatch(
-            targets, parameters: targetParameters, excluding: excluded, layersToTransform: layersToTransform,
-            layersPattern: layersPattern, selection: selection, in: linearModules,
-            outputHead: outputHead ?? TargetMatch.usualHead)
+            targets, parameters: targetParameters, excluding: excluded,
+            layers: LayerChoice(numbers: layersToTransform, patterns: layersPattern), selection: selection,
+            in: linearModules, outputHead: outputHead ?? TargetMatch.usualHead)
     }
 
     /// The paths of a base's modules that this configuration wraps, as `TargetMatch.paths`.

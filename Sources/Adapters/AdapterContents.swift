@@ -246,9 +246,9 @@ struct AdapterContents {
         var update = MatrixUpdate(
             path: shape.path, form: shape.form, a: try make(PEFTNames.key(path, suffixA), a),
             b: try make(PEFTNames.key(path, suffixB), b),
-            bias: try bias.map { try make(PEFTNames.key(path, PEFTNames.loraBias), $0) },
             magnitude: try magnitude.map { try make(PEFTNames.key(path, PEFTNames.magnitude), $0) },
             rank: shape.rank, scale: settings.scaling(for: shape.settingsPath))
+        update.bias = try bias.map { try make(PEFTNames.key(path, PEFTNames.loraBias), $0) }
         update.thresholds = try expertThresholds(tau, of: update, at: path, make)
         return update
     }

@@ -39,11 +39,11 @@ package struct MatrixUpdate: Sendable {
 
     /// An update; see the properties.
     package init(
-        path: String, form: Form, a: AdapterTensor, b: AdapterTensor, bias: AdapterTensor? = nil,
-        magnitude: AdapterTensor? = nil, rank: Int, scale: Float
+        path: String, form: Form, a: AdapterTensor, b: AdapterTensor, magnitude: AdapterTensor? = nil, rank: Int,
+        scale: Float
     ) {
         (self.path, self.form, self.rank, self.scale) = (path, form, rank, scale)
-        (self.a, self.b, self.bias, self.magnitude) = (a, b, bias, magnitude)
+        (self.a, self.b, self.magnitude) = (a, b, magnitude)
     }
 
     /// Rows of the matrix: outputs, or an embedding's tokens.

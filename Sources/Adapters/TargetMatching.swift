@@ -57,6 +57,14 @@ package enum TargetSpecification: Sendable, Equatable {
     }
 }
 
+/// Layers to which targets are held, as peft's `layers_to_transform` and `layers_pattern` say it.
+package struct LayerChoice: Sendable {
+    /// Their numbers; nil for all layers.
+    package var numbers: [Int]?
+    /// The components of paths behind which the first number is the layer's; empty for any component.
+    package var patterns: [String] = []
+}
+
 /// The modules that a specification selects, and how many each target found.
 package struct TargetMatch: Sendable {
     /// One target's share.
@@ -92,9 +100,7 @@ package struct TargetMatch: Sendable {
     /// - A list entry matches exactly or as `endswith("." + entry)`; a string is a regular expression for the whole
     ///   path; `all-linear` leaves `outputHead` out.
     /// - Exclusions come first, as names or an expression.
-    /// - With `layersToTransform`, a module that a list entry matched by its ending also has to lie in one of these
-    ///   layers: the first number after a component that `layersPattern` names, or after any component where that is
-    ///   empty.
+    /// - With `layers`, a module that a list entry matched by its ending also has to lie in one of these.
     /// - `selection` (from `rank-modules`) restricts further; each of its modules must be matched.
     ///
     /// Throws `.matchesNothing` for a target that selects nothing (where peft is silent unless all of them do),
@@ -102,12 +108,13 @@ package struct TargetMatch: Sendable {
     /// matches, `.badExpression`, `.badSetting`.
     package init(
         _ targets: TargetSpecification, parameters: [String] = [], excluding excluded: TargetSpecification? = nil,
-        layersToTransform: [Int]? = nil, layersPattern: [String] = [], selection: [String]? = nil,
-        in linearModules: [LinearModule], outputHead: String = usualHead
+        layers: LayerChoice = LayerChoice(), selection: [String]? = nil, in linearModules: [LinearModule],
+        outputHead: String = usualHead
     ) throws(AdapterError) {
+        let layersToTransform = layers.numbers
         let candidates = try Self.candidates(excluding: excluded, in: linearModules)
         let hits = try Self.hits(
-            of: targets, layers: LayerFilter(layersToTransform, patterns: layersPattern), candidates: candidates,
+            of: targets, layers: LayerFilter(layersToTransform, patterns: layers.patterns), candidates: candidates,
             outputHead: outputHead, parameters: parameters, all: linearModules)
         for hit in hits where hit.modules.isEmpty {
             if let layersToTransform, candidates.contains(where: { Self.name(hit.target, matches: $0.path) }) {

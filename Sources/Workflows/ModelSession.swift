@@ -98,7 +98,8 @@ package final class ModelSession {
             ?? AdapterSource.openBase(basePath, for: source)
         try checkpoint.checkRuns()
         if !allowsSequences, try checkpoint.configuration.task != nil {
-            throw WorkflowError.unsupported("\(basePath): the model has a head for sequences and gives no text")
+            let path = source?.paths.first ?? basePath
+            throw WorkflowError.unsupported("\(path): it has a head for sequences and gives no text; eval scores it")
         }
         // It limits the threads, those that read the adapter too.
         context = try compute.makeContext()

@@ -120,7 +120,7 @@ struct EvaluationOutputArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Of a model with a head for sequences, write what it says of each record: the class and the probability of "
-                + "each, or the number. Records need no labels then.", valueName: "file"))
+                + "each, or the number. Records need no labels then. (default: measures alone)", valueName: "file"))
     var predictions: String?
 
     @Flag(help: "Replace an existing file of predictions.")

@@ -63,13 +63,13 @@ import Testing
 
     @Test func layersRestrictEndingsButNotWholePaths() throws {
         let match = try TargetMatch(
-            .names(["q_proj", "model.layers.0.self_attn.k_proj"]), layersToTransform: [1], in: Self.llama)
+            .names(["q_proj", "model.layers.0.self_attn.k_proj"]), layers: LayerChoice(numbers: [1]), in: Self.llama)
         #expect(paths(match) == ["model.layers.0.self_attn.k_proj", "model.layers.1.self_attn.q_proj"])
         let named = try TargetMatch(
-            .names(["q_proj"]), layersToTransform: [0], layersPattern: ["h", "layers"], in: Self.llama)
+            .names(["q_proj"]), layers: LayerChoice(numbers: [0], patterns: ["h", "layers"]), in: Self.llama)
         #expect(paths(named) == ["model.layers.0.self_attn.q_proj"])
         #expect(throws: AdapterError.self) {
-            try TargetMatch(.names(["q_proj"]), layersToTransform: [0], layersPattern: ["h"], in: Self.llama)
+            try TargetMatch(.names(["q_proj"]), layers: LayerChoice(numbers: [0], patterns: ["h"]), in: Self.llama)
         }
     }
 
@@ -136,6 +136,8 @@ import Testing
     @Test func editDistanceCountsSingleChanges() {
         #expect(EditDistance.between(Array("kitten".utf8), Array("sitting".utf8)) == 3)
         #expect(EditDistance.between([], Array("abc".utf8)) == 3)
+        #expect(EditDistance.between(Array("rnak".utf8), Array("rank".utf8)) == 1)
+        #expect(EditDistance.between(Array("abc".utf8), Array("cab".utf8)) == 2)
         #expect(EditDistance.between(Array("abc".utf8), Array("abc".utf8)) == 0)
         // A name that fills a file costs no more than its beginning.
         let long = [UInt8](repeating: 97, count: 40_000_000)

@@ -12,7 +12,7 @@ import Testing
             let outcome = try Program(folder: folder).run(
                 ["inject", TinyRun.base, "-o", "new"] + options.split(separator: " ").map(String.init))
             #expect(outcome.status == 64 && outcome.errorLines.count == 1, "\(outcome.errors)")
-            #expect(outcome.errors.contains("is no number"), "\(outcome.errors)")
+            #expect(outcome.errors.contains("takes a number, not '"), "\(outcome.errors)")
             #expect(contents(of: folder).isEmpty)
         }
     }

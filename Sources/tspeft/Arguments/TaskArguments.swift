@@ -22,7 +22,7 @@ struct TaskArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The classes of --task classify by name, such as negative,positive; of train, by default those of its data.",
+            "The classes of --task classify by name, such as negative,positive. (default: of train, those of its data)",
             valueName: "names"))
     var labels: String?
 

@@ -26,8 +26,8 @@ struct TrainInputArguments: ParsableArguments {
         name: .customLong("continue"),
         help: ArgumentHelp(
             "A training state to go on from with these settings and data: a checkpoint, a run, or what PyTorch saved "
-                + "through tspeft_torch. Counts its steps among --steps.", valueName: "directory"),
-        completion: .directory)
+                + "through tspeft_torch. Counts its steps among --steps. (default: a run from its first step)",
+            valueName: "directory"), completion: .directory)
     var continued: String?
 }
 
