@@ -78,7 +78,7 @@ import Testing
             Self.module("model.layers.1.experts.0.up_proj", 2, 2),
             Self.module("model.layers.0.experts.1.up_proj", 2, 2),
         ]
-        let match = try TargetMatch(.names(["up_proj"]), layersToTransform: [1], in: experts)
+        let match = try TargetMatch(.names(["up_proj"]), layers: LayerChoice(numbers: [1]), in: experts)
         #expect(paths(match) == ["model.layers.1.experts.0.up_proj"])
     }
 
