@@ -412,7 +412,8 @@ static void test_attention(const attention_case *it) {
         .q = {stored(q, dtype, Q), Q_WIDTH}, .k = {stored(k, dtype, KV), KV_WIDTH},
         .v = {stored(v, dtype, KV), KV_WIDTH}, .out = {stored(nothing, dtype, Q), Q_WIDTH},
         .lse = lse, .dtype = dtype, .heads = HEADS, .kv_heads = KV_HEADS, .head_size = SIZE,
-        .rule = {it->before, it->after, it->block, (float)(1 / sqrt(SIZE)), it->softcap, it->has_sinks ? sinks : NULL},
+        .rule = {it->before, it->after, it->block, (float)(1 / sqrt(SIZE)), it->softcap, it->has_sinks ? sinks : NULL,
+                 NULL, 0, 0, 0},
     };
     const tspeft_attention_segment segment = {it->prefix, it->queries, it->prefix, 0, it->prefix};
     const size_t count = (size_t)it->queries;
@@ -423,7 +424,7 @@ static void test_attention(const attention_case *it) {
     if (it->prefix == 0) {
         const tspeft_attention_gradients gradients = {
             {stored(dout, dtype, Q), Q_WIDTH}, {stored(nothing, dtype, Q), Q_WIDTH},
-            {stored(nothing, dtype, KV), KV_WIDTH}, {stored(nothing, dtype, KV), KV_WIDTH}};
+            {stored(nothing, dtype, KV), KV_WIDTH}, {stored(nothing, dtype, KV), KV_WIDTH}, NULL};
         tspeft_attention_backward(&call, &gradients, &segment, 0, KV_HEADS, scratch);
         close_stored("gradient of the queries", it->name, gradients.dq.data, dtype, dq, Q);
         close_stored("gradient of the keys", it->name, gradients.dk.data, dtype, dk, KV);

@@ -204,11 +204,15 @@ private final class GoldenRun {
         prefixes.map { name.replacing($0.file, with: $0.memory, maxReplacements: 1) } ?? name
     }
 
+    /// How far r may be off, relative, where rounding in F32 reaches further than 1e-5 by the order of sums: with AVX-512
+    /// these agree to 1e-5, on the paths of AVX2 and in plain C to 2e-5 (llava-lora) and 4e-5.
+    private static let ratioTolerances = ["llava-lora": 5e-5, "gpt_oss-experts-lora": 5e-5]
+
     /// The tensors of a file whose names have `prefix` before them, those of packed experts each by itself.
     private static func tensors(
         _ file: SafetensorsFile, _ configuration: AdapterConfiguration, prefix: String = ""
     ) throws -> [AdapterTensor] {
-        let all = try file.tensors.filter { $0.name.hasPrefix(prefix + PEFTNames.prefix) }.map {
+        let all = try file.tensors.filter { $0.name.hasPrefix(prefix + "base_model.") }.map {
             AdapterTensor(String($0.name.dropFirst(prefix.count)), $0.shape, try file.floats(of: $0))
         }
         return configuration.unpackingExperts(all)
@@ -262,7 +266,8 @@ private final class GoldenRun {
             let r = try atSeen(".r")
             verdict.expect(trace.ratios.count == r.count, "r of \(path)")
             for (found, expected) in zip(trace.ratios, r) {
-                try verdict.expectClose(Double(found), Double(expected), 1e-5, "r of \(path)")
+                try verdict.expectClose(
+                    Double(found), Double(expected), Self.ratioTolerances[golden.name] ?? 1e-5, "r of \(path)")
             }
             let mu = try atSeen(".mu")
             verdict.expectNear(trace.mu, mu, 1e-4, "mu of \(path)")
